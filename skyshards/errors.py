@@ -1,0 +1,29 @@
+"""Every error that skyshards raises on purpose: one small tree under `SkyshardsError`."""
+
+
+class SkyshardsError(Exception):
+    """Base of all the errors below; its message says what was expected, what was found, where, and what to do."""
+
+
+class UsageError(SkyshardsError):
+    """Options that cannot be used together or make no sense (the command line exits with 2)."""
+
+
+class BuildError(SkyshardsError):
+    """A build cannot go on: the archive's listing is out of reach, the disk is full, another run holds the folder."""
+
+
+class SourceError(SkyshardsError):
+    """One source cannot become rows. The build records the reason and goes on with the others."""
+
+
+class FetchError(SourceError):
+    """One source could not be fetched whole: an HTTP status, a short body, a wrong checksum, a time-out."""
+
+
+class FolderError(SkyshardsError):
+    """A folder is not a built data set, or lacks a file that its catalogue names."""
+
+
+class ShardCorrupted(SkyshardsError):
+    """Bytes of a shard are not what the catalogue says they are."""
