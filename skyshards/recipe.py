@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import inspect
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +52,13 @@ class Recipe(abc.ABC):
     """Name of the data set and of its folder."""
     schema: ClassVar[Schema]
     splits: ClassVar[tuple[str, ...]] = ("train",)
+    downloads: ClassVar[str] = "downloads"
+    """Folder, below the output folder, for what `fetch` downloads."""
+
+    @property
+    def folder(self) -> Path:
+        """The data set's own folder, with its data card and citations."""
+        return Path(inspect.getfile(type(self))).parent
 
     @abc.abstractmethod
     def sources(self, fetcher: Fetcher) -> Iterable[Source]:
@@ -58,7 +66,8 @@ class Recipe(abc.ABC):
 
     @abc.abstractmethod
     def read(self, source: Source, fetched: Any) -> Iterable[Mapping[str, Any]]:
-        """Rows of one source, as nested dicts of values, all columns but `healpix`; runs in a worker process.
+        """Rows of one source, as nested dicts of values, all columns but `healpix` and `source`, which the build
+        fills in; runs in a worker process.
 
         `fetched` is what `fetch` gave. Yield nothing for a source that the options leave out. Raise `SourceError` with the
         reason for one that cannot be read; no other source is affected.
@@ -76,3 +85,11 @@ class Recipe(abc.ABC):
     def options(self) -> dict[str, Any]:
         """The options that decide what the rows hold (JSON values). A folder built with others is refused."""
         return {}
+
+    def discard(self, source: Source, fetched: Any, failed: bool) -> None:
+        """Give back what `fetch` took, once the source's rows are on disk for good or it has `failed` to be read.
+
+        By default, delete the download. A file that failed must not stay: the next run is to fetch it again.
+        """
+        if source.path is None and isinstance(fetched, Path):
+            fetched.unlink(missing_ok=True)

@@ -1,0 +1,116 @@
+"""The archive of galaxy stamps as it lies on disk, read with every fault named."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from skyshards.errors import BuildError
+
+IMAGES, SEGMENTATION, CATALOGUE = FILES = ("candels_img.npy", "candels_seg.npy", "candels_cat.csv")
+COLUMNS = ("ID", "RA", "DEC", "mag", "radius", "z", "galtype")
+"""Columns of the catalogue that are used; it has FIELD, mag_err and segval besides."""
+SIZE = 128
+"""Width and height of a stamp in pixels."""
+HUGE = 1e15
+"""A pixel value that no image has: its square would not fit float32."""
+
+
+@dataclass(frozen=True)
+class Archive:
+    """The archive's galaxies, those without a usable stamp left out.
+
+    Attributes
+    ----------
+    images : array, float32 [n, 128, 128]
+        Mapped from the file.
+    segmentation : array, any integer dtype [n, 128, 128]
+        0 for the background, else the number of the source that a pixel belongs to; mapped from the file.
+    catalogue : DataFrame of n rows
+        With at least `COLUMNS`.
+    rows : array, int64 [m]
+        The usable galaxies.
+    left_out : dict of reason -> list of ID
+        The others.
+    """
+
+    images: np.ndarray
+    segmentation: np.ndarray
+    catalogue: pd.DataFrame
+    rows: np.ndarray
+    left_out: dict[str, list[int]]
+
+    def complaints(self) -> Iterator[str]:
+        """One line for each reason for which stamps were left out: how many, why, and which."""
+        for reason, ids in self.left_out.items():
+            yield f"{len(ids)} of {len(self.images)} stamps left out ({reason}): ID {', '.join(map(str, ids))}"
+
+
+def read_archive(folder: Path | str) -> Archive:
+    """Open the three files of an unpacked archive.
+
+    A stamp is left out, and named in `left_out`, if it holds a NaN, an infinity or a value beyond `HUGE`, if its centre is
+    background, or if the catalogue has no position or radius for it.
+
+    Raises
+    ------
+    BuildError
+        A file is missing, truncated or of another form, or the three do not have the same number of galaxies.
+    """
+    folder = Path(folder)
+    missing = [name for name in FILES if not (folder / name).is_file()]
+    if missing:
+        raise BuildError(f"{folder}: {', '.join(missing)} not found; fetch the archive with `candels-blender download -o {folder}`")
+    images = _open(folder / IMAGES, np.floating, "floating-point")
+    segmentation = _open(folder / SEGMENTATION, np.integer, "integer")
+    catalogue = _read_catalogue(folder / CATALOGUE)
+    lengths = {IMAGES: len(images), SEGMENTATION: len(segmentation), CATALOGUE: len(catalogue)}
+    if len(set(lengths.values())) != 1:
+        found = ", ".join(f"{count} in {name}" for name, count in lengths.items())
+        raise BuildError(f"{folder}: expected as many stamps as catalogue rows, found {found}; fetch the archive again")
+    faults = _faults(images, segmentation, catalogue)
+    bad = np.any(list(faults.values()), axis=0)
+    left_out = {why: catalogue["ID"][which].tolist() for why, which in faults.items() if which.any()}
+    return Archive(images, segmentation, catalogue, np.flatnonzero(~bad), left_out)
+
+
+def _open(path: Path, kind: type, kind_name: str) -> np.ndarray:
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise BuildError(f"{path}: not a whole .npy file ({error}); fetch the archive again") from error
+    if not isinstance(array, np.ndarray) or array.shape[1:] != (SIZE, SIZE) or not np.issubdtype(array.dtype, kind):
+        found = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
+        raise BuildError(f"{path}: expected {kind_name} values of shape (n, {SIZE}, {SIZE}), found {found}")
+    return array
+
+
+def _read_catalogue(path: Path) -> pd.DataFrame:
+    try:
+        catalogue = pd.read_csv(path)
+    except (ValueError, OSError) as error:
+        raise BuildError(f"{path}: not a CSV file ({error}); fetch the archive again") from error
+    missing = [name for name in COLUMNS if name not in catalogue]
+    if missing:
+        raise BuildError(f"{path}: expected the columns {', '.join(COLUMNS)}, found no {', '.join(missing)}")
+    wrong = [name for name in COLUMNS[:-1] if not pd.api.types.is_numeric_dtype(catalogue[name])]
+    if wrong or not pd.api.types.is_integer_dtype(catalogue["ID"]):
+        raise BuildError(f"{path}: expected numbers (whole ones as ID), found others in column {(wrong or ['ID'])[0]}")
+    return catalogue
+
+
+def _faults(images: np.ndarray, segmentation: np.ndarray, catalogue: pd.DataFrame) -> dict[str, np.ndarray]:
+    """Which galaxies cannot be used, by reason; a stamp's pages are let go as soon as it has been seen."""
+    largest = np.fromiter((np.abs(stamp).max() for stamp in images), float, len(images))
+    centre = np.asarray(segmentation[:, SIZE // 2, SIZE // 2])
+    ra, dec, radius = (catalogue[name].to_numpy(float) for name in ("RA", "DEC", "radius"))
+    placed = (ra >= 0) & (ra <= 360) & (np.abs(dec) <= 90)
+    return {
+        "pixels that are NaN or infinite": ~(largest < HUGE),
+        "the centre is background in the segmentation map": centre == 0,
+        "no position or radius in the catalogue": ~(placed & (radius > 0) & np.isfinite(radius)),
+    }

@@ -1,0 +1,238 @@
+"""Which galaxies are blended and by how much the second is shifted: the very draws of candels-blender for a seed."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+
+from candels_blend.archive import SIZE, Archive
+from candels_blend.stamps import clean_rows
+from skyshards.errors import BuildError, UsageError
+
+GALAXY_TYPES = ("disk", "irr", "sph", "sphd")
+SPLITS = ("train", "test")
+PAIR = np.dtype([("g1", np.int32), ("g2", np.int32), ("dy", np.int16), ("dx", np.int16)])
+"""One blend as drawn: the two galaxies' rows of the archive, and the shift of the second in pixels."""
+TRIES = 25
+"""Shifts drawn for a pair before it is rejected."""
+MAX_REJECTED = 10_000
+"""Pairs rejected in a row before the draw is given up."""
+
+Rejected = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What decides the pairs and shifts of a sample, apart from the archive and the number of blends.
+
+    Parameters
+    ----------
+    seed : int
+        From 0 to 2**32 - 1.
+    mag_low, mag_high : float
+        Galaxies of magnitudes between these, both excluded, are used.
+    mag_diff : float
+        The two magnitudes of a blend differ by less than this.
+    rad_diff : float
+        The shift is at most so many times the smaller of the two radii (and at most 64 pixels).
+    test_ratio : float
+        Share of the galaxies, and of the blends, that are the test split.
+    excluded_types : tuple of str
+        Of `GALAXY_TYPES`.
+    use_clean_galaxies : bool
+        Leave out galaxies whose stamp is not clean (see `candels_blend.stamps.is_clean`).
+
+    Raises
+    ------
+    UsageError
+        For a value out of these bounds.
+    """
+
+    seed: int = 42
+    mag_low: float = 0.0
+    mag_high: float = 100.0
+    mag_diff: float = 2.0
+    rad_diff: float = 4.0
+    test_ratio: float = 0.2
+    excluded_types: tuple[str, ...] = ()
+    use_clean_galaxies: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "excluded_types", tuple(sorted(set(self.excluded_types))))
+        if not 0 <= self.seed < 2**32:
+            raise UsageError(f"seed: expected 0 to 2**32 - 1, found {self.seed}")
+        if not 0 <= self.test_ratio <= 1:
+            raise UsageError(f"test_ratio: expected 0 to 1, found {self.test_ratio}")
+        if unknown := set(self.excluded_types) - set(GALAXY_TYPES):
+            raise UsageError(f"excluded_types: expected some of {', '.join(GALAXY_TYPES)}, found {', '.join(sorted(unknown))}")
+
+    def split_blends(self, n_blends: int) -> dict[str, int]:
+        """How many of so many blends are train and test ones."""
+        n_test = int(self.test_ratio * n_blends)
+        return {"train": n_blends - n_test, "test": n_test}
+
+
+class Draw:
+    """The draws for one sample of an archive, in order: the split of the galaxies, the train pairs, the test pairs.
+
+    Parameters
+    ----------
+    archive : Archive
+    sample : Sample
+    rejected : callable, optional
+        Called with the archive's rows of each pair for which no shift was found.
+
+    Attributes
+    ----------
+    galaxies : dict of split -> array of int64
+        Rows of the archive, in the order that the draw gives them.
+
+    Raises
+    ------
+    BuildError
+        The cuts leave fewer than two galaxies.
+    """
+
+    def __init__(self, archive: Archive, sample: Sample, rejected: Rejected = lambda g1, g2: None):
+        self._sample = sample
+        self._rejected = rejected
+        self._magnitude = archive.catalogue["mag"].to_numpy(float)
+        self._radius = archive.catalogue["radius"].to_numpy(float)
+        state = np.random.RandomState(sample.seed)
+        self.galaxies = split_galaxies(archive, sample, state)
+        self._below = _integers_below(state)
+
+    def pairs(self, split: str) -> Iterator[tuple[int, int, int, int]]:
+        """Pairs of a split, endless, as the tuples that `PAIR` is made of. All train pairs come before the test ones.
+
+        Raises
+        ------
+        BuildError
+            The split has no two galaxies within mag_diff of each other, or no shift is found for any pair.
+        """
+        sample, below = self._sample, self._below
+        rows = self.galaxies[split].tolist()
+        magnitude, radius = self._magnitude[rows].tolist(), self._radius[rows].tolist()
+        if len(rows) < 2 or not np.diff(np.sort(magnitude)).min() < sample.mag_diff:
+            raise BuildError(
+                f"no two of the {len(rows)} {split} galaxies differ by less than {sample.mag_diff} mag; "
+                "raise mag_diff, widen mag_low and mag_high, exclude fewer types, or change test_ratio"
+            )
+        return self._pairs(split, rows, magnitude, radius, sample, below)
+
+    def _pairs(self, split, rows, magnitude, radius, sample, below) -> Iterator[tuple[int, int, int, int]]:
+        in_a_row = 0
+        while in_a_row < MAX_REJECTED:
+            first = below(len(rows))
+            second = below(len(rows))
+            while not abs(magnitude[first] - magnitude[second]) < sample.mag_diff:
+                second = below(len(rows))
+            shift = _draw_shift(radius[first], radius[second], sample.rad_diff, below)
+            if shift is None:
+                in_a_row += 1
+                self._rejected(rows[first], rows[second])
+            else:
+                in_a_row = 0
+                yield rows[first], rows[second], *shift
+        raise BuildError(
+            f"no shift found for {MAX_REJECTED} pairs of {split} galaxies in a row (rad_diff {sample.rad_diff}); raise rad_diff"
+        )
+
+
+def split_galaxies(archive: Archive, sample: Sample, state: np.random.RandomState) -> dict[str, np.ndarray]:
+    """Rows of the archive's train and test galaxies: shuffled at the start and again after each cut, as the original does."""
+    catalogue, rows = archive.catalogue, archive.rows
+    cuts = [("use_clean_galaxies", lambda: clean_rows(archive))] if sample.use_clean_galaxies else []
+    cuts += [
+        (f"mag_low {sample.mag_low}", lambda: (catalogue["mag"] > sample.mag_low).to_numpy()),
+        (f"mag_high {sample.mag_high}", lambda: (catalogue["mag"] < sample.mag_high).to_numpy()),
+    ]
+    cuts += [(f"excluded type {name}", lambda name=name: (catalogue["galtype"] != name).to_numpy()) for name in sample.excluded_types]
+    order = state.permutation(len(rows))
+    for what, cut in cuts:
+        before, rows = len(rows), rows[cut()[rows]]
+        if len(rows) < 2:
+            raise BuildError(f"the cut {what} leaves {len(rows)} of {before} galaxies, expected at least two; widen it")
+        order = state.permutation(len(rows))
+    n_test = int(len(rows) * sample.test_ratio)
+    return {"train": rows[order[n_test:]], "test": rows[order[:n_test]]}
+
+
+def _draw_shift(radius1: float, radius2: float, rad_diff: float, below: Callable[[int], int]) -> tuple[int, int] | None:
+    """(dy, dx) of a length between the larger radius and `rad_diff` times the smaller one; None if none is found."""
+    rad_min = max(radius1, radius2)
+    rad_max = min(min(radius1, radius2) * rad_diff, SIZE // 2)
+    if rad_min >= rad_max:
+        rad_min = 0.8 * rad_max
+    half = int(rad_max)
+    if half < 1:  # not one whole pixel to shift by
+        return None
+    for _ in range(TRIES):
+        dy, dx = below(2 * half) - half, below(2 * half) - half
+        if rad_min <= math.hypot(dy, dx) <= rad_max:
+            return dy, dx
+    return None
+
+
+def _integers_below(state: np.random.RandomState) -> Callable[[int], int]:
+    """A function that gives `state.randint(n)` for one n after the other, ten times as fast.
+
+    `RandomState`, frozen for good by NEP 19, takes 32-bit words of the generator, cuts each to the bits that n - 1 has,
+    and discards those that are not below n. Here the words come many at a time.
+    """
+
+    def words() -> Iterator[int]:
+        while True:
+            yield from state.randint(0, 2**32, size=4096, dtype=np.uint32).tolist()
+
+    next_word = words().__next__
+
+    def below(n: int) -> int:
+        mask = (1 << (n - 1).bit_length()) - 1
+        if not mask:
+            return 0
+        while (value := next_word() & mask) >= n:
+            pass
+        return value
+
+    return below
+
+
+class Pairs:
+    """Pairs by number, drawn as far as they are asked for and kept (12 bytes each). Safe to use from many threads.
+
+    Parameters
+    ----------
+    stream : iterator
+        What `Draw.pairs` gives.
+    """
+
+    def __init__(self, stream: Iterator[tuple[int, int, int, int]]):
+        self._stream = stream
+        self._drawn = np.empty(0, PAIR)
+        self._lock = threading.Lock()
+
+    def __getitem__(self, numbers: np.ndarray) -> np.ndarray:
+        """Pairs (array of `PAIR`) of the numbers given, none negative."""
+        needed = int(np.max(numbers, initial=-1)) + 1
+        if needed > len(self._drawn):
+            with self._lock:
+                more = max(needed, len(self._drawn) + len(self._drawn) // 4, 1024) - len(self._drawn)
+                if needed > len(self._drawn):
+                    self._drawn = np.concatenate([self._drawn, np.fromiter(islice(self._stream, more), PAIR)])
+        return self._drawn[numbers]
+
+
+def draw_sample(archive: Archive, sample: Sample, n_blends: int, rejected: Rejected = lambda g1, g2: None) -> dict[str, np.ndarray]:
+    """All pairs (arrays of `PAIR`) of a sample of so many blends, by split."""
+    draw = Draw(archive, sample, rejected)
+    counts = sample.split_blends(n_blends)
+    return {
+        split: np.fromiter(islice(draw.pairs(split), counts[split]), PAIR, counts[split]) if counts[split] else np.empty(0, PAIR)
+        for split in SPLITS
+    }

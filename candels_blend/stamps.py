@@ -1,0 +1,111 @@
+"""What a blend needs of each galaxy's stamp, worked out once from the image and the segmentation map."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from candels_blend.archive import SIZE, Archive
+
+DILATIONS = 5
+"""How often sources are dilated before the neighbours are taken out, as in candels-blender."""
+BLOCK = 64
+"""Stamps worked on at a time."""
+
+
+def _spread(mask: np.ndarray, axis: int) -> np.ndarray:
+    """A mask and the pixels on both sides of it along one axis."""
+    spread = mask.copy()
+    to, of = np.moveaxis(spread, axis, 0), np.moveaxis(mask, axis, 0)
+    to[1:] |= of[:-1]
+    to[:-1] |= of[1:]
+    return spread
+
+
+def dilate(mask: np.ndarray, times: int = 1) -> np.ndarray:
+    """Masks (bool [..., height, width]) grown so many times by the four pixels beside each pixel."""
+    for _ in range(times):
+        mask = _spread(mask, -1) | _spread(mask, -2)
+    return mask
+
+
+def central_mask(segmentation: np.ndarray) -> np.ndarray:
+    """Pixels (bool [..., 128, 128]) of the source at the centre (64, 64) of a segmentation map."""
+    return segmentation == segmentation[..., SIZE // 2, SIZE // 2, None, None]
+
+
+def split_pixels(segmentation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels of the background, and those of every source but the central one (both bool [..., 128, 128]).
+
+    Sources are dilated `DILATIONS` times; what the dilated central source covers is neither.
+    """
+    sources = dilate(segmentation != 0, DILATIONS)
+    return ~sources, sources & ~dilate(central_mask(segmentation), DILATIONS)
+
+
+def is_clean(segmentation: np.ndarray) -> np.ndarray:
+    """Whether no other source touches the central one or the edge of the stamp (bool [...]).
+
+    Another source is any pixel whose value is neither 0 nor that at the centre. It touches the central one where one of its
+    pixels is among the eight around a pixel of that; it touches the edge where it has a pixel in the first or last row or
+    column.
+    """
+    central = central_mask(segmentation)
+    other = (segmentation != 0) & ~central
+    forbidden = _spread(_spread(central, -1), -2)
+    forbidden[..., [0, -1], :] = forbidden[..., :, [0, -1]] = True
+    return ~(other & forbidden).any(axis=(-2, -1))
+
+
+def clean_rows(archive: Archive) -> np.ndarray:
+    """Which of the archive's galaxies have a clean stamp (bool [n]); see `is_clean`."""
+    blocks = range(0, len(archive.segmentation), BLOCK)
+    return np.concatenate([is_clean(archive.segmentation[start : start + BLOCK]) for start in blocks])
+
+
+@dataclass(frozen=True)
+class Stamps:
+    """The galaxies' stamps, ready to be blended.
+
+    Attributes
+    ----------
+    images : array, float32 [n, 128, 128]
+        Without the sources beside the central one: 0 in their pixels.
+    central : array, uint8 [n, 128, 128]
+        1 in the pixels of the central source.
+    replaced : array, uint8 [n, 128, 128]
+        1 in the pixels that the other sources had.
+    variance : array, float32 [n]
+        Of the background noise.
+    bound : array, float64 [n]
+        No pixel of the stamp with its noise is farther from 0 than this.
+    """
+
+    images: np.ndarray
+    central: np.ndarray
+    replaced: np.ndarray
+    variance: np.ndarray
+    bound: np.ndarray
+
+
+def prepare(archive: Archive) -> Stamps:
+    """The stamps of an archive; those that are left out of it are all 0.
+
+    The noise's standard deviation is that of the image times the background mask, over the whole stamp, as in
+    candels-blender.
+    """
+    shape = archive.images.shape
+    images = np.zeros(shape, np.float32)
+    central, replaced = np.zeros((2, *shape), np.uint8)
+    sigma = np.zeros(len(images))
+    for start in range(0, len(archive.rows), BLOCK):
+        rows = archive.rows[start : start + BLOCK]
+        image, segmentation = archive.images[rows].astype(np.float32, copy=False), archive.segmentation[rows]
+        background, neighbours = split_pixels(segmentation)
+        images[rows] = np.where(neighbours, np.float32(0), image)
+        central[rows], replaced[rows] = central_mask(segmentation), neighbours
+        sigma[rows] = np.std(image * background, axis=(1, 2), dtype=np.float64)
+    # 32 deviations: float32 deviates end at about 8, and a pixel's noise adds up to three of them.
+    bound = np.abs(images).max(axis=(1, 2), initial=0.0) + 32.0 * sigma
+    return Stamps(images, central, replaced, np.square(sigma).astype(np.float32), bound)

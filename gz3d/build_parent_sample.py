@@ -1,0 +1,102 @@
+"""Build Galaxy Zoo 3D: from the FITS files of the SDSS archive to HEALPix-partitioned HDF5 shards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gz3d.fits import read_gz3d
+from gz3d.gz3d import SCHEMA
+from gz3d.sas import GZ3D_URL, list_gz3d
+from skyshards.cli import build_command, option
+from skyshards.errors import UsageError
+from skyshards.fetch import Fetcher
+from skyshards.recipe import Recipe, Source
+
+
+@dataclass(frozen=True)
+class GZ3DRecipe(Recipe):
+    """A source is a FITS file, and gives one row.
+
+    Parameters
+    ----------
+    archive_url : str
+        The directory that lists the files.
+    local_data_path : Path, optional
+        A folder that has them; nothing is fetched then.
+    keep_fits : bool
+        Leave the downloads in the output folder.
+    vote_fraction_cut : float
+        Keep galaxies of which at least this share of the volunteers saw a bar, or a spiral.
+    """
+
+    archive_url: str = GZ3D_URL
+    local_data_path: Path | None = None
+    keep_fits: bool = False
+    vote_fraction_cut: float = 0.0
+
+    name = "gz3d"
+    schema = SCHEMA
+    downloads = "fits"
+
+    def options(self) -> dict[str, Any]:
+        return {"vote_fraction_cut": self.vote_fraction_cut}
+
+    def sources(self, fetcher: Fetcher) -> Iterator[Source]:
+        if self.local_data_path is not None:
+            paths = sorted(self.local_data_path.glob("*.fits.gz"))
+            if not paths:
+                raise UsageError(f"--local_data_path {self.local_data_path}: there is no .fits.gz file in it")
+            for path in paths:
+                yield Source(path.name, path=path)
+            return
+        files, checksums = list_gz3d(self.archive_url, fetcher)
+        for name, url in files.items():
+            yield Source(name, url=url, checksum=checksums.get(name))
+
+    def read(self, source: Source, fetched: Path) -> Iterator[dict[str, Any]]:
+        row = read_gz3d(fetched)
+        # A cut of 0 keeps all, also those nobody classified, whose fractions are negative.
+        if self.vote_fraction_cut <= 0 or max(row["segmentation"]["vote_fraction"]) >= self.vote_fraction_cut:
+            yield row
+
+    def discard(self, source: Source, fetched: Path, failed: bool) -> None:
+        if failed or not self.keep_fits:
+            super().discard(source, fetched, failed)
+
+
+@build_command("gz3d")
+@option(
+    "--local_data_path",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Folder that has the FITS files; nothing is fetched.",
+)
+@option("--keep_fits", is_flag=True, help="Keep the downloaded FITS files, in the folder `fits` of the output.")
+@option(
+    "--vote_fraction_cut",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    metavar="F",
+    help="Keep galaxies whose bar or spiral fraction is at least F; 0 keeps all.",
+)
+@option("--archive_url", default=GZ3D_URL, metavar="URL", help="The directory that lists the FITS files.")
+def main(local_data_path, keep_fits, vote_fraction_cut, archive_url, *, demo, limit, output_dir) -> GZ3DRecipe:
+    """Galaxy Zoo 3D: images of MaNGA galaxies and the volunteers' masks of bars, spiral arms, centres and stars."""
+    if demo is not None:
+        if local_data_path is not None:
+            raise UsageError("--demo and --local_data_path name two sources: give one of them")
+        archive_url = demo.sas_url
+    return GZ3DRecipe(archive_url, local_data_path, keep_fits, vote_fraction_cut)
+
+
+if __name__ == "__main__":
+    import sys
+
+    sys.path[0] = str(Path(__file__).parents[1])  # not this folder: its gz3d.py would stand for the package
+    from skyshards.cli import build
+
+    build(["gz3d", *sys.argv[1:]])

@@ -1,0 +1,123 @@
+"""Read one GZ3D file of the SDSS archive (value-added catalogue of DR17, version v4_0_0)."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import deflate
+import numpy as np
+from astropy.io import fits
+from astropy.wcs import WCS
+from astropy.wcs.utils import proj_plane_pixel_area
+
+from gz3d.gz3d import CLASSES, SIZE
+from skyshards.errors import SourceError
+
+MAX_BYTES = 256 << 20
+"""A file that inflates to more is refused; a real one inflates to 9.8 MB."""
+
+FILE_NAME = re.compile(r"(?:gz3d_)?(?P<mangaid>[^/]+)_(?P<ifu>\d+)_(?P<subject>\d+)\.fits\.gz")
+"""`[gz3d_]<MaNGA ID>_<fibres of the IFU>_<Zooniverse subject>.fits.gz`; the archive's names have the prefix."""
+
+
+def read_gz3d(path: Path) -> dict[str, Any]:
+    """Read the columns of `gz3d.SCHEMA` (all but `healpix` and `source`) from a GZ3D file.
+
+    The image is HDU 0, the masks (float64 in the file) HDUs 1 to 4, and HDU 5 a table of one row. Raises `SourceError` if
+    the file is not such a file: not gzip, not FITS, a missing HDU or column, a wrong shape, a count that uint8 cannot hold.
+    """
+    name = FILE_NAME.fullmatch(path.name)
+    if name is None:
+        raise SourceError(f"file name {path.name!r}: expected [gz3d_]<MaNGA ID>_<IFU>_<subject>.fits.gz")
+    hdus = _open(path.read_bytes())
+    if len(hdus) < 6:
+        raise SourceError(f"expected at least 6 HDUs (image, 4 masks, metadata), found {len(hdus)}")
+    image = hdus[0].data
+    if image is None or image.shape != (SIZE, SIZE, 3) or image.dtype != np.uint8:
+        raise SourceError(f"HDU 0: expected a uint8 image of shape {(SIZE, SIZE, 3)}, found {_form(image)}")
+    meta = _one_row(hdus[5])
+    votes = {"spiral": int(meta["GZ_spiral_votes"]), "bar": int(meta["GZ_bar_votes"])}
+    total = int(meta["GZ_total_classifications"])
+    return {
+        "object_id": _text(meta["MANGAID"]),
+        "ra": float(meta["ra"]),
+        "dec": float(meta["dec"]),
+        "image": image,
+        "scale": np.float32(proj_plane_pixel_area(WCS(hdus[1].header, naxis=2)) ** 0.5),
+        "segmentation": {
+            "class": list(CLASSES),
+            "vote_fraction": np.array([vote_fraction(votes.get(name), total) for name in CLASSES], np.float32),
+            "array": _masks(hdus[1:5]),
+        },
+        "total_classifications": total,
+        "gz_bar_votes": votes["bar"],
+        "gz_spiral_votes": votes["spiral"],
+        "iauname": _text(meta["IAUNAME"]),
+        "nsa_id": int(meta["nsa_id"]),
+        "ifudesignsize": float(meta["IFUDESIGNSIZE"]),
+        "manga_tileid": float(meta["MANGA_TILEID"]),
+        "sample": _text(meta["sample"]),
+        "subject_id": int(name["subject"]),
+    }
+
+
+def vote_fraction(votes: int | None, total: int) -> float:
+    """Share of the votes: -1 for a class that was not voted on, -0.5 where nobody classified the galaxy."""
+    if votes is None:
+        return -1.0
+    return votes / total if total else -0.5
+
+
+def _open(content: bytes) -> fits.HDUList:
+    if content[:2] != b"\x1f\x8b":
+        raise SourceError(f"not a gzip file: it begins with {content[:20]!r}")
+    inflated_bytes = int.from_bytes(content[-4:], "little")  # gzip's own note of it, modulo 2**32
+    if inflated_bytes > MAX_BYTES:
+        raise SourceError(f"would inflate to {inflated_bytes:,} bytes, expected at most {MAX_BYTES:,}")
+    try:
+        data = deflate.gzip_decompress(content, inflated_bytes)
+    except (deflate.DeflateError, ValueError) as error:
+        raise SourceError(f"damaged or cut short: gzip cannot inflate it ({error})") from error
+    if data[:9] != b"SIMPLE  =":
+        raise SourceError(f"not a FITS file: it begins with {bytes(data[:20])!r}")
+    try:
+        hdus = fits.HDUList.fromstring(bytes(data))
+        len(hdus)  # reads all headers
+    except Exception as error:  # astropy raises many kinds
+        raise SourceError(f"not a readable FITS file: {error}") from error
+    return hdus
+
+
+def _masks(hdus: list[fits.ImageHDU]) -> np.ndarray:
+    masks = np.empty((4, SIZE, SIZE), np.uint8)
+    for number, (hdu, mask) in enumerate(zip(hdus, masks, strict=True), 1):
+        counts = hdu.data
+        if counts is None or counts.shape != (SIZE, SIZE):
+            raise SourceError(f"HDU {number}: expected a mask of shape {(SIZE, SIZE)}, found {_form(counts)}")
+        with np.errstate(invalid="ignore"):
+            mask[...] = counts
+        if not np.array_equal(mask, counts):
+            wrong = counts[mask != counts].flat[0]
+            raise SourceError(f"HDU {number}: expected whole numbers from 0 to 255 in the mask, found {wrong}")
+    return masks
+
+
+def _one_row(hdu: Any) -> fits.FITS_record:
+    if not isinstance(hdu, fits.BinTableHDU) or len(hdu.data) != 1:
+        raise SourceError("HDU 5: expected a table of one row (the metadata)")
+    needed = {"ra", "dec", "MANGAID", "IAUNAME", "IFUDESIGNSIZE", "MANGA_TILEID", "nsa_id", "GZ_total_classifications",
+              "GZ_bar_votes", "GZ_spiral_votes", "sample"}  # fmt: skip
+    if missing := {name.lower() for name in needed} - {name.lower() for name in hdu.columns.names}:
+        raise SourceError(f"HDU 5: no column {', '.join(sorted(missing))}; found {', '.join(hdu.columns.names)}")
+    return hdu.data[0]
+
+
+def _text(value: Any) -> str:
+    """Text of a table's cell, without the blanks with which FITS pads it."""
+    return str(value).strip()
+
+
+def _form(array: np.ndarray | None) -> str:
+    return "nothing" if array is None else f"{array.dtype} of shape {array.shape}"

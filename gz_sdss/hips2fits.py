@@ -1,0 +1,126 @@
+"""Cutouts of sky surveys from hips2fits, the service of the CDS (Boch et al. 2020, ASP Conf. 527, 121)."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+from urllib.parse import urlencode
+
+from gz_sdss.images import check_jpeg
+from gz_sdss.polite import PoliteClient
+from skyshards.errors import SourceError
+
+HIPS2FITS_URL = "https://alasky.cds.unistra.fr/hips-image-services/hips2fits"
+HIPS2FITS_URLS = (HIPS2FITS_URL, HIPS2FITS_URL.replace("alasky", "alaskybis"))
+"""The service and its mirror."""
+HIPS = "CDS/P/SDSS9/color"
+SIZE = 64
+"""Width and height of a cutout, pixels."""
+MARGIN = 0.25
+"""A cutout is wider than 2 petroR90_r by this part of it."""
+RATE = 5.0
+"""Requests a second: more has got addresses blocked."""
+MAX_PIXELS = 50_000_000
+"""The service's limit on width times height."""
+
+
+def field_of_view(petroR90_r: float) -> float:
+    """Width of a galaxy's cutout, degrees: 2 petroR90_r (1 + 0.25) / 3600, of a radius in arcsec."""
+    return 2.0 * petroR90_r * (1.0 + MARGIN) / 3600.0
+
+
+def Hips2Fits_access(
+    ra: float,
+    dec: float,
+    petroR90_r: float,
+    width: int = SIZE,
+    height: int = SIZE,
+    hips: str = HIPS,
+    *,
+    hips2fits_url: str = HIPS2FITS_URL,
+) -> str:
+    """The URL of one galaxy's cutout, in gnomonic projection, as JPEG.
+
+    Parameters
+    ----------
+    ra, dec : float
+        Centre, ICRS, degrees.
+    petroR90_r : float
+        Radius of 90 % of the Petrosian flux in r, arcsec; the cutout is 2.5 of it wide.
+    width, height : int
+        Pixels.
+    hips : str
+        Identifier of the survey.
+    hips2fits_url : str
+        The service.
+
+    Raises
+    ------
+    SourceError
+        A position or radius that is none, or a size that the service refuses (more than 50 million pixels).
+    """
+    ra, dec, petroR90_r = float(ra), float(dec), float(petroR90_r)
+    if not (math.isfinite(ra) and -90.0 <= dec <= 90.0):
+        raise SourceError(f"expected a position in degrees, found ra={ra}, dec={dec}")
+    if not (math.isfinite(petroR90_r) and petroR90_r > 0):
+        raise SourceError(f"expected a petroR90_r above 0 arcsec, found {petroR90_r}")
+    if not (width > 0 and height > 0 and width * height <= MAX_PIXELS):
+        raise SourceError(f"expected 1 to {MAX_PIXELS:,} pixels, found {width} x {height}")
+    parameters = {
+        "hips": hips,
+        "width": width,
+        "height": height,
+        "fov": field_of_view(petroR90_r),
+        "projection": "TAN",
+        "coordsys": "icrs",
+        "ra": ra,
+        "dec": dec,
+        "format": "jpg",
+    }
+    return f"{hips2fits_url}?{urlencode(parameters, safe='/')}"
+
+
+@functools.cache
+def _shared_client() -> PoliteClient:
+    return PoliteClient(RATE)
+
+
+def download_with_retries(
+    ra: float,
+    dec: float,
+    petroR90_r: float,
+    max_retries: int = 5,
+    delay: float = 2,
+    *,
+    hips: str = HIPS,
+    hips2fits_urls: Sequence[str] = HIPS2FITS_URLS,
+    client: PoliteClient | None = None,
+) -> bytes:
+    """One galaxy's cutout: a JPEG of 64 x 64 pixels, checked to be whole, RGB and not blank.
+
+    Parameters
+    ----------
+    ra, dec, petroR90_r : float
+        As in `Hips2Fits_access`: degrees, degrees, arcsec.
+    max_retries : int
+        Further tries, after a 429, 500, 502, 503 or 504, a reset, a time-out or a broken image.
+    delay : float
+        Seconds before the second try, doubled for each after that; a `Retry-After` takes its place.
+    hips : str
+        Identifier of the survey.
+    hips2fits_urls : sequence of str
+        The service and its mirrors, which are tried when it is down.
+    client : PoliteClient, optional
+        Whose rate and sessions to use; by default one for the whole process, at 5 requests a second.
+
+    Raises
+    ------
+    FetchError
+        With the URL, and the service's own message where it gave one.
+    SourceError
+        A position or radius that is none.
+    """
+    urls = [Hips2Fits_access(ra, dec, petroR90_r, hips=hips, hips2fits_url=url) for url in hips2fits_urls]
+    check = functools.partial(check_jpeg, width=SIZE, height=SIZE)
+    return (client or _shared_client()).get(urls, check, max_retries, delay, max_bytes=SIZE * SIZE * 16 + (1 << 16))

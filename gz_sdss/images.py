@@ -1,0 +1,120 @@
+"""What counts as an image: decoded whole, of the size asked for, and not blank; and FITS images made into pictures."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+from astropy.io import fits
+from astropy.visualization import make_lupton_rgb
+from PIL import Image, UnidentifiedImageError
+
+from skyshards.errors import FetchError
+
+BLANK_RANGE = 3
+"""A picture none of whose channels spans more grey levels than this is blank. The noise of the sky alone spans more."""
+JPEG_QUALITY = 95
+
+
+class BrokenImage(FetchError):
+    """An image that did not arrive whole, and may if it is asked for again."""
+
+
+def open_jpeg(content: bytes) -> np.ndarray:
+    """Decode a JPEG to uint8 `[height, width, 3]`.
+
+    Raises
+    ------
+    FetchError
+        It is not RGB.
+    BrokenImage
+        It is no JPEG, or not all of one.
+    """
+    try:
+        with Image.open(io.BytesIO(content), formats=["JPEG"]) as image:
+            if image.mode != "RGB":
+                raise FetchError(f"expected a JPEG in RGB, found mode {image.mode}")
+            return np.asarray(image)
+    except UnidentifiedImageError:
+        raise BrokenImage(f"expected a JPEG, found {len(content)} bytes that begin with {content[:24]!r}") from None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise BrokenImage(f"a JPEG of {len(content)} bytes that cannot be decoded: {error}") from error
+
+
+def check_jpeg(content: bytes, width: int, height: int) -> None:
+    """Accept a JPEG only if it decodes whole, is RGB, of the size asked for (pixels), and not blank.
+
+    Raises
+    ------
+    FetchError
+        Saying what is wrong with it; `BrokenImage` where another try may help.
+    """
+    pixels = open_jpeg(content)
+    if pixels.shape != (height, width, 3):
+        raise FetchError(f"expected an image of {width} x {height} pixels, found {pixels.shape[1]} x {pixels.shape[0]}")
+    check_not_blank(pixels)
+
+
+def check_not_blank(pixels: np.ndarray) -> None:
+    """Raise `FetchError` for a picture (uint8 `[height, width, 3]`) of one colour: a place outside the survey."""
+    span = np.ptp(pixels.reshape(-1, pixels.shape[-1]).astype(int), axis=0)
+    if span.max() <= BLANK_RANGE:
+        colour = tuple(int(level) for level in pixels[0, 0])
+        raise FetchError(f"a blank image, all of it {colour}: the position is outside the survey")
+
+
+def encode_jpeg(pixels: np.ndarray) -> bytes:
+    """A JPEG (quality 95, full colour resolution) of uint8 `[height, width, 3]`."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=0)
+    return buffer.getvalue()
+
+
+def open_fits(content: bytes) -> tuple[np.ndarray, fits.Header]:
+    """The first image of a FITS file: its pixels, float32 `[height, width]` or `[planes, height, width]`, and header.
+
+    Raises
+    ------
+    BrokenImage
+        It is no FITS file, or not all of one, or has no image.
+    """
+    try:
+        with fits.open(io.BytesIO(content)) as file:
+            for hdu in file:
+                if not hdu.is_image or hdu.header.get("NAXIS", 0) < 2:
+                    continue
+                place = hdu.fileinfo()
+                if place["datLoc"] + place["datSpan"] > len(content):
+                    raise ValueError(f"its data should end at byte {place['datLoc'] + place['datSpan']}")
+                pixels = np.squeeze(hdu.data).astype(np.float32)
+                if pixels.ndim in (2, 3):
+                    return pixels, hdu.header.copy()
+    except Exception as error:  # astropy raises many kinds for bytes that are not FITS
+        raise BrokenImage(f"a FITS file of {len(content)} bytes that cannot be read: {error}") from error
+    raise BrokenImage("a FITS file without an image in it")
+
+
+def encode_fits(pixels: np.ndarray) -> bytes:
+    """A FITS file with one image, float32 `[height, width]`."""
+    buffer = io.BytesIO()
+    fits.PrimaryHDU(pixels.astype(np.float32)).writeto(buffer)
+    return buffer.getvalue()
+
+
+def lupton_rgb(pixels: np.ndarray) -> np.ndarray:
+    """FITS pixels as a picture: uint8 `[height, width, 3]`, by the stretch of Lupton et al. (2004, PASP 116, 133).
+
+    Row 0 is the top of the picture, as it is in a JPEG of hips2fits. The stretch starts at the sky (the median) and is linear
+    up to ten times its noise.
+
+    Parameters
+    ----------
+    pixels : float `[height, width]` or `[planes, height, width]`
+        One plane gives a grey picture; of three or more, the first three are red, green and blue.
+    """
+    planes = np.stack([pixels] * 3) if pixels.ndim == 2 else pixels[:3] if len(pixels) >= 3 else np.stack([pixels[0]] * 3)
+    planes = np.nan_to_num(planes[:, ::-1], nan=float(np.nanmedian(planes)), posinf=None, neginf=None)
+    sky = np.median(planes, axis=(1, 2))
+    noise = 1.4826 * np.median(np.abs(planes - sky[:, None, None]))
+    stretch = 10.0 * float(noise) or float(np.ptp(planes)) or 1.0
+    return make_lupton_rgb(*planes, minimum=sky, stretch=stretch, Q=8)

@@ -1,0 +1,291 @@
+"""The pipeline: list sources, fetch them in threads, read them into rows in processes, pack the rows into shards."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import filelock
+import pyarrow as pa
+import pyarrow.compute as pc
+from tqdm import tqdm
+
+from skyshards import card, catalog, pack, sky
+from skyshards.atomic import TEMPORARY_PREFIX, is_disk_full, replacing
+from skyshards.catalog import Manifest, Shard
+from skyshards.errors import BuildError, SourceError, UsageError
+from skyshards.fetch import Fetcher
+from skyshards.readers import Readers, ReadSource
+from skyshards.recipe import Recipe, Source
+from skyshards.spool import SourceRecord, Spool
+
+WORKSPACE = ".build"
+"""Folder below the output folder with the lock, the spool and the downloads of a build under way."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a build did and what the folder now holds. `failed` counts sources of this data set that gave no row."""
+
+    folder: Path
+    rows: int
+    shards: int
+    nbytes: int
+    added: int
+    failed: int
+    elapsed: float
+
+
+def build(
+    recipe: Recipe,
+    output_dir: Path | str,
+    *,
+    limit: int | None = None,
+    workers: int | None = None,
+    connections: int = 8,
+    max_rows_per_shard: int | None = None,
+    nside: int = 16,
+    simulated: bool = False,
+    executor: Executor | None = None,
+) -> Summary:
+    """Build a data set in a folder, or go on with it, or add to it; what is there already is not fetched again.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    output_dir : path
+        The folder of the built data set, made if need be.
+    limit : int, optional
+        Take the first so many sources only.
+    workers : int, optional
+        Processes that read sources into rows; the number of usable cores unless given.
+    connections : int
+        Downloads at once.
+    max_rows_per_shard : int, optional
+        Bound on the rows of a file; without it, only the bound of 512 MiB holds.
+    nside : int
+        HEALPix resolution of the partition.
+    simulated : bool
+        The sources are simulated, and the card and the shards are to say so.
+    executor : concurrent.futures.Executor, optional
+        Where to read sources instead of own processes, such as `dask.distributed.Client(...).get_executor()`. Its workers
+        must see the same file system.
+
+    Returns
+    -------
+    Summary
+
+    Raises
+    ------
+    UsageError
+        Options that make no sense, or are not those that the folder was built with.
+    BuildError
+        The sources cannot be listed, the disk is full, or another build holds the folder. What was done is kept.
+    """
+    started = time.monotonic()
+    if not sky.is_nside(nside):
+        raise UsageError(f"--nside: expected a power of two up to 2**29, found {nside}")
+    folder = Path(output_dir)
+    options = recipe.options() | {"max_rows_per_shard": max_rows_per_shard}
+    columns = tuple(recipe.schema.specs.values())
+    empty = Manifest(recipe.name, nside, options, simulated, recipe.splits, columns, ())
+    with _clear_errors(folder), _lock(folder), contextlib.closing(Spool(folder / WORKSPACE)) as spool:
+        table, manifest = _what_is_there(folder, empty)
+        table, manifest, lost = _without_lost_shards(folder, table, manifest)
+        records = catalog.read_sources(folder) | {record.key: record for record in spool.records()}
+        records = {key: record for key, record in records.items() if key not in lost}
+        fetcher = Fetcher(connections)
+        with _bar("listing", " sources") as bar:
+            sources = []
+            for source in islice(recipe.sources(fetcher), limit):
+                sources.append(source)
+                bar.update()
+        pending = [source for source in sources if not _is_done(records.get(source.key))]
+        if pending:
+            with Readers(recipe, nside, workers, executor) as readers:
+                _read_all(pending, records, fetcher, readers, spool, folder / recipe.downloads)
+        new = {record.key: record for record in spool.records()}
+        before = len(table)
+        if new or lost or not manifest.shards:
+            table, manifest = _pack_all(folder, spool, table, manifest)
+            records |= new
+            catalog.write(folder, manifest, table)
+            table = catalog.open_folder(folder)[0]
+            catalog.write_sources(folder, records.values(), table)
+            card.write(folder, recipe, manifest, table)
+            os.sync()  # all that the spool held is on the disk itself before the spool goes
+        spool.clear()
+        _remove_leftovers(folder / recipe.downloads, recipe, sources)
+    failed = sum(records[source.key].status == "failed" for source in sources)
+    nbytes = sum(shard.nbytes for shard in manifest.shards)
+    return Summary(folder, len(table), len(manifest.shards), nbytes, len(table) - before, failed, time.monotonic() - started)
+
+
+def _is_done(record: SourceRecord | None) -> bool:
+    return record is not None and record.status != "failed"
+
+
+def _bar(what: str, unit: str, total: int | None = None, **kwargs) -> tqdm:
+    """A progress bar on standard error; none where that is not a terminal."""
+    return tqdm(desc=what, unit=unit, total=total, disable=None, **kwargs)
+
+
+@contextlib.contextmanager
+def _lock(folder: Path) -> Iterator[None]:
+    """Hold a folder for this build alone; clean up what killed builds left, and the workspace in the end."""
+    workspace = folder / WORKSPACE
+    workspace.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(workspace / "lock")
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        raise BuildError(f"{folder}: another build is at work in this folder; wait for it, or choose another --output_dir") from None
+    try:
+        for leftover in folder.rglob(f"{TEMPORARY_PREFIX}*"):
+            leftover.unlink(missing_ok=True)
+        yield
+    finally:
+        if not any(path.name != "lock" for path in workspace.iterdir()):
+            (workspace / "lock").unlink(missing_ok=True)
+        lock.release()
+        with contextlib.suppress(OSError):  # not empty: the build is to go on
+            workspace.rmdir()
+
+
+@contextlib.contextmanager
+def _clear_errors(folder: Path) -> Iterator[None]:
+    """Say in one line what the disk did, and what is left."""
+    try:
+        yield
+    except (OSError, sqlite3.Error, pa.ArrowException) as error:
+        if is_disk_full(error):
+            raise BuildError(f"{folder}: the disk is full; free some space and run the same command again, nothing done is lost") from error
+        raise BuildError(f"{folder}: {error}") from error
+
+
+def _what_is_there(folder: Path, wanted: Manifest) -> tuple[pa.Table, Manifest]:
+    """The catalogue and manifest that the folder has, or empty ones; refuses a folder of something else."""
+    if (folder / catalog.CATALOG).exists():
+        table, found = catalog.open_folder(folder)
+    else:
+        table, found = catalog.schema(wanted.specs).empty_table(), wanted
+        path = folder / WORKSPACE / "manifest.json"
+        if path.exists():
+            found = Manifest.from_json(path.read_text())
+        elif (folder / "README.md").exists() or any(folder.glob("healpix=*")):
+            raise UsageError(f"{folder}: not empty, and not a built data set; choose another --output_dir")
+        else:
+            with replacing(path) as temporary:
+                temporary.write_text(wanted.to_json())
+    for what in ("name", "simulated", "nside", "options", "columns"):
+        before, now = getattr(found, what), getattr(wanted, what)
+        if before != now:
+            what = "data set" if what == "name" else what
+            raise UsageError(f"{folder}: built with {what} {_brief(before, now)}; choose another --output_dir")
+    return table, found
+
+
+def _brief(before: Any, now: Any) -> str:
+    """What differs between two values, without the parts that are equal."""
+    if isinstance(before, dict):
+        keys = [key for key in before | now if before.get(key) != now.get(key)]
+        return ", ".join(f"{key}={before.get(key)}, now {now.get(key)}" for key in keys)
+    if isinstance(before, tuple):
+        return "other than those of this version"
+    return f"{before}, now {now}"
+
+
+def _without_lost_shards(folder: Path, table: pa.Table, manifest: Manifest) -> tuple[pa.Table, Manifest, set[str]]:
+    """Leave out shards that are gone or of another size; the sources whose rows they held are to be read again."""
+    lost = {shard.path for shard in manifest.shards if not _is_whole(folder, shard)}
+    if not lost:
+        return table, manifest, set()
+    is_lost = pc.is_in(table["_shard"].cast(pa.string()), pa.array(sorted(lost)))
+    sources = set(table.filter(is_lost)["source"].to_pylist())
+    for path in lost:
+        (folder / path).unlink(missing_ok=True)
+    kept = tuple(shard for shard in manifest.shards if shard.path not in lost)
+    return table.filter(pc.invert(is_lost)), replace(manifest, shards=kept), sources
+
+
+def _is_whole(folder: Path, shard: Shard) -> bool:
+    try:
+        return (folder / shard.path).stat().st_size == shard.nbytes
+    except OSError:
+        return False
+
+
+def _read_all(pending, records, fetcher, readers, spool, downloads) -> None:
+    """Fetch and read sources, a bounded number at a time, and enter each one's outcome in the spool."""
+    waiting = iter(pending)
+    fetching: dict[Future, Source] = {}
+    bound = fetcher.connections + 2 * readers.workers
+    with _bar("fetching", " sources", len(pending)) as bar, ThreadPoolExecutor(fetcher.connections) as threads:
+        try:
+            while True:
+                for source in islice(waiting, max(0, bound - len(fetching) - readers.busy)):
+                    fetching[threads.submit(readers.recipe.fetch, source, fetcher, downloads)] = source
+                if not fetching and not readers.busy:
+                    return
+                wait([*fetching, *readers.futures], return_when=FIRST_COMPLETED)
+                outcomes, arrived = readers.finished(), []
+                for future in [future for future in fetching if future.done()]:
+                    source = fetching.pop(future)
+                    try:
+                        arrived.append((source, future.result()))
+                    except SourceError as error:
+                        outcomes.append(ReadSource(source, None, error=str(error)))
+                    except Exception as error:
+                        if is_disk_full(error):
+                            raise
+                        outcomes.append(ReadSource(source, None, error=f"{type(error).__name__}: {error}"))
+                readers.submit(arrived)
+                for outcome in outcomes:
+                    spool.add(outcome.record(records.get(outcome.source.key)), outcome.source.split, outcome.rows)
+                spool.commit()
+                for outcome in outcomes:
+                    if outcome.fetched is not None:
+                        readers.recipe.discard(outcome.source, outcome.fetched, failed=outcome.error is not None)
+                    bar.update()
+        finally:
+            threads.shutdown(cancel_futures=True)
+
+
+def _pack_all(folder: Path, spool: Spool, table: pa.Table, manifest: Manifest) -> tuple[pa.Table, Manifest]:
+    """Move all that the spool holds into shards; gives the catalogue (in any order) and manifest that follow."""
+    attributes = {"data_set": manifest.name} | ({"simulated": "true"} if manifest.simulated else {})
+    pixels = spool.pixels()
+    touched = {pack.pixel_folder(split, pixel, manifest.splits) for split, pixel in pixels}
+    shards = [shard for shard in manifest.shards if str(Path(shard.path).parent) not in touched]
+    kept = pc.is_in(table["_shard"].cast(pa.string()), pa.array([shard.path for shard in shards], pa.string()))
+    parts = [table.filter(kept)]
+    with _bar("packing", " rows") as bar:
+        for split, pixel in pixels:
+            rows = spool.rows(split, pixel)
+            for shard, part in pack.pack_pixel(folder, split, pixel, rows, manifest, attributes):
+                shards.append(shard)
+                parts.append(part)
+                bar.update(shard.rows)
+    split_rank = {split: number for number, split in enumerate(manifest.splits)}
+    shards.sort(key=lambda shard: (split_rank[shard.split], shard.path))
+    return pa.concat_tables(parts), replace(manifest, shards=tuple(shards))
+
+
+def _remove_leftovers(downloads: Path, recipe: Recipe, sources: list[Source]) -> None:
+    """Discard downloads that a build killed at the wrong moment left behind, then the folder if nothing is to stay."""
+    if not downloads.is_dir():
+        return
+    by_key = {source.key: source for source in sources}
+    for path in list(downloads.iterdir()):
+        if path.name in by_key:
+            recipe.discard(by_key[path.name], path, failed=False)
+    with contextlib.suppress(OSError):
+        downloads.rmdir()

@@ -1,0 +1,108 @@
+"""The `datasets` side: a builder that yields Arrow tables straight from the shards, and its registration by name."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import datasets
+import datasets.builder
+import datasets.packaged_modules
+import numpy as np
+import pyarrow as pa
+
+from skyshards.arrow import to_arrow
+from skyshards.columns import select
+from skyshards.schema import Schema
+from skyshards.table import Table, open_table
+
+SLAB_BYTES = 16 << 20
+"""About how many bytes of values one Arrow table holds."""
+
+_Key = getattr(datasets.builder, "Key", lambda *numbers: numbers)  # what numbers the tables; new in datasets 5
+
+
+@dataclass
+class ShardConfig(datasets.BuilderConfig):
+    """Options of `load_dataset(name, config, data_dir=folder, ...)`.
+
+    Parameters
+    ----------
+    columns : list of str, optional
+        Read nothing but these (dotted names; a group's name stands for all in it).
+    cone : (float, float, float), optional
+        Only rows within a cone: right ascension, declination, radius in degrees. Shards without such rows are not opened.
+    decode : bool
+        Whether an image file comes decoded, or as its bytes.
+    """
+
+    columns: list | None = None
+    cone: tuple | None = None
+    decode: bool = True
+
+
+class ShardBuilder(datasets.ArrowBasedBuilder):
+    """Base of the data sets' builders. A subclass names its `schema`; it may add options, and narrow the rows in `select`."""
+
+    BUILDER_CONFIG_CLASS = ShardConfig
+    DEFAULT_CONFIG_NAME = "default"
+    schema: ClassVar[Schema]
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        cls.BUILDER_CONFIGS = [cls.BUILDER_CONFIG_CLASS(name=name) for name in cls.schema.config_names]
+
+    def select(self, table: Table) -> Table:
+        """The rows that the options ask for."""
+        return table if self.config.cone is None else table.cone(*self.config.cone)
+
+    def _columns(self) -> tuple[str, ...]:
+        columns = self.schema.config_columns(self.config.name)
+        return columns if self.config.columns is None else select(columns, self.config.columns)
+
+    def _info(self) -> datasets.DatasetInfo:
+        features = self.schema.features_of(self._columns())
+        if not self.config.decode:
+            for name, feature in features.items():
+                if isinstance(feature, datasets.Image):
+                    features[name] = datasets.Image(decode=False)
+        return datasets.DatasetInfo(features=features)
+
+    def _split_generators(self, dl_manager) -> list[datasets.SplitGenerator]:
+        if self.config.data_dir is None:
+            raise ValueError(f'give the built folder: load_dataset("{self.dataset_name}", data_dir="data/{self.dataset_name}", ...)')
+        table = self.select(open_table(Path(self.config.data_dir).expanduser(), decode=False))
+        generators = []
+        for split, shards in _rows_by_shard(table).items():
+            narrowed = table.columns(self._columns())
+            generators.append(datasets.SplitGenerator(split, {"table": narrowed, "shards": shards}))
+        return generators
+
+    def _generate_tables(self, table: Table, shards: list[np.ndarray]) -> Iterator[tuple[Any, pa.Table]]:
+        length = max(1, SLAB_BYTES // max(table.row_nbytes, 1))
+        for number, rows in enumerate(shards):
+            for start in range(0, len(rows), length):
+                batch = table[rows[start : start + length]]
+                yield _Key(number, start // length), to_arrow(batch, self.info.features)
+
+
+def _rows_by_shard(table: Table) -> dict[str, list[np.ndarray]]:
+    """By split, the positions in the table of each shard's rows: what `datasets` deals out to its workers."""
+    catalog = table.catalog
+    codes = catalog["_shard"].combine_chunks().indices.to_numpy()
+    starts = np.flatnonzero(np.diff(codes, prepend=-1))
+    splits = catalog["_split"].take(pa.array(starts)).to_pylist()
+    shards: dict[str, list[np.ndarray]] = {}
+    for split, rows in zip(splits, np.split(np.arange(len(codes)), starts[1:]), strict=True):
+        shards.setdefault(split, []).append(rows)
+    return shards
+
+
+def register(name: str, builder: type[ShardBuilder]) -> None:
+    """Make `load_dataset(name, data_dir=folder, ...)` find a builder, as it finds those that `datasets` brings along."""
+    module = builder.__module__
+    digest = datasets.packaged_modules._hash_python_lines(inspect.getsource(builder).splitlines())
+    datasets.packaged_modules._PACKAGED_DATASETS_MODULES[name] = (module, digest)

@@ -1,0 +1,197 @@
+"""The catalogue of a built data set: every light column of every row, where its heavy values lie, and what the shards are.
+
+`catalog.parquet` has a column per light column (nested ones by dotted name), then
+
+- `_split`, `_shard` (path below the folder), `_row` (position in the shard), and
+- for each heavy column `_start:<column>` and `_size:<column>`, the byte range of its value in the shard.
+
+Rows stand in the order in which stock `load_dataset` gives them. Its schema metadata hold a `Manifest`, as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, astuple, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from skyshards.atomic import replacing
+from skyshards.errors import FolderError
+from skyshards.hdf5 import Ranges
+from skyshards.rows import EncodedRow
+from skyshards.columns import ColumnSpec
+from skyshards.spool import SourceRecord
+
+CATALOG, SOURCES, FAILURES = "catalog.parquet", "sources.parquet", "failures.csv"
+_KEY = b"skyshards"
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One file of a built data set: its path below the folder, split, HEALPix pixel, rows, bytes and sha256."""
+
+    path: str
+    split: str
+    pixel: int
+    rows: int
+    nbytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a built data set is: its name, the options it was built with, its columns and its shards."""
+
+    name: str
+    nside: int
+    options: dict[str, Any]
+    simulated: bool
+    splits: tuple[str, ...]
+    columns: tuple[ColumnSpec, ...]
+    shards: tuple[Shard, ...]
+
+    @property
+    def specs(self) -> dict[str, ColumnSpec]:
+        return {spec.path: spec for spec in self.columns}
+
+    def to_json(self) -> str:
+        """The shards, of which there may be many thousands, as a table rather than as objects."""
+        record = asdict(self) | {"shards": [astuple(shard) for shard in self.shards]}
+        return json.dumps(record, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> Manifest:
+        record = json.loads(text)
+        columns = tuple(ColumnSpec(**spec | {"shape": tuple(spec["shape"])}) for spec in record.pop("columns"))
+        shards = tuple(Shard(*values) for values in record.pop("shards"))
+        return cls(**record | {"splits": tuple(record["splits"]), "columns": columns, "shards": shards})
+
+
+def arrow_type(spec: ColumnSpec) -> pa.DataType:
+    """The Arrow type of a light column."""
+    item = pa.string() if spec.kind == "string" else pa.from_numpy_dtype(np.dtype(spec.dtype))
+    return pa.list_(item, spec.shape[0]) if spec.shape else item
+
+
+def schema(specs: Mapping[str, ColumnSpec]) -> pa.Schema:
+    """The catalogue's Arrow schema; fields carry `description` and `unit`."""
+    catalog_fields = []
+    for path, spec in specs.items():
+        if not spec.heavy:
+            catalog_fields.append(pa.field(path, arrow_type(spec), metadata=_documentation(spec)))
+    catalog_fields += [
+        pa.field("_split", pa.dictionary(pa.int32(), pa.string())),
+        pa.field("_shard", pa.dictionary(pa.int32(), pa.string())),
+        pa.field("_row", pa.int32()),
+    ]
+    for path, spec in specs.items():
+        if spec.heavy:
+            catalog_fields += [pa.field(f"_start:{path}", pa.int64()), pa.field(f"_size:{path}", pa.int32())]
+    return pa.schema(catalog_fields)
+
+
+def _documentation(spec: ColumnSpec) -> dict[str, str]:
+    return {"description": spec.description} | ({"unit": spec.unit} if spec.unit else {})
+
+
+def rows_table(specs: Mapping[str, ColumnSpec], shard: Shard, rows: Sequence[EncodedRow], ranges: Ranges) -> pa.Table:
+    """The catalogue's part for one shard."""
+    columns: list[Any] = [
+        pa.array([row.light[path] for row in rows], type=arrow_type(spec)) for path, spec in specs.items() if not spec.heavy
+    ]
+    columns += [_repeat(shard.split, len(rows)), _repeat(shard.path, len(rows)), pa.array(np.arange(len(rows), dtype=np.int32))]
+    for found in ranges.values():
+        columns += [pa.array(found[:, 0]), pa.array(found[:, 1].astype(np.int32))]
+    return pa.table(columns, schema=schema(specs))
+
+
+def _repeat(value: str, count: int) -> pa.DictionaryArray:
+    return pa.DictionaryArray.from_arrays(np.zeros(count, np.int32), [value])
+
+
+def write(folder: Path, manifest: Manifest, table: pa.Table) -> None:
+    """Write `catalog.parquet`; the table's rows may come in any order of shards."""
+    rank = {shard.path: number for number, shard in enumerate(manifest.shards)}
+    table = table.unify_dictionaries()
+    ranks = pc.index_in(table["_shard"].cast(pa.string()), pa.array(list(rank), pa.string()))
+    order = np.lexsort((table["_row"].to_numpy(), ranks.to_numpy()))
+    table = table.take(pa.array(order)).replace_schema_metadata({_KEY: manifest.to_json()})
+    with replacing(folder / CATALOG) as path:
+        pq.write_table(table, path, compression="zstd", row_group_size=1 << 17)
+
+
+def read(file: Any, folder: str) -> tuple[pa.Table, Manifest]:
+    """The catalogue and manifest from an open `catalog.parquet` (a path or a file object).
+
+    Raises
+    ------
+    FolderError
+        If the file is not a catalogue of this form; `folder` is named in the message.
+    """
+    try:
+        table = pq.read_table(file, read_dictionary=["_split", "_shard"], partitioning=None)
+        manifest = Manifest.from_json(table.schema.metadata[_KEY].decode())
+        if table.schema.remove_metadata() != schema(manifest.specs).remove_metadata():
+            raise ValueError("its columns are not those that it declares")
+    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
+        raise FolderError(f"{folder}: {CATALOG} cannot be read ({error}); build the data set again") from error
+    return table.replace_schema_metadata(None), manifest
+
+
+def open_folder(folder: Path) -> tuple[pa.Table, Manifest]:
+    """The catalogue and manifest of a built data set on disk; raises `FolderError` if it is none."""
+    if not (folder / CATALOG).is_file():
+        raise FolderError(f"{folder}: not a built data set, there is no {CATALOG} in it; `skyshards build --help` says how to make one")
+    return read(folder / CATALOG, str(folder))
+
+
+def write_sources(folder: Path, records: Iterable[SourceRecord], catalog: pa.Table) -> None:
+    """Write `sources.parquet` (what became of each source, and where its first row lies) and `failures.csv`."""
+    records = sorted(records, key=lambda record: record.key)
+    columns = {field.name: [getattr(record, field.name) for record in records] for field in fields(SourceRecord)}
+    columns["bytes"] = columns.pop("nbytes")
+    table = pa.table(columns, schema=_SOURCES)
+    lies = pa.table({"key": catalog["source"], "shard": catalog["_shard"].cast(pa.string()), "row": catalog["_row"]})
+    first = lies.group_by("key", use_threads=False).aggregate([("shard", "first"), ("row", "first"), ("row", "count")])
+    first = first.rename_columns({"shard_first": "shard", "row_first": "row", "row_count": "rows"})
+    table = table.join(first, "key").sort_by("key")
+    with replacing(folder / SOURCES) as path:
+        pq.write_table(table, path, compression="zstd")
+    failed = table.filter(pc.field("status") == "failed").select(["key", "url", "tries", "error"])
+    if len(failed):
+        with replacing(folder / FAILURES) as path:
+            pyarrow.csv.write_csv(failed, path)
+    else:
+        (folder / FAILURES).unlink(missing_ok=True)
+
+
+_SOURCES = pa.schema(
+    [
+        ("key", pa.string()),
+        ("url", pa.string()),
+        ("bytes", pa.int64()),
+        ("sha256", pa.string()),
+        ("status", pa.string()),
+        ("tries", pa.int32()),
+        ("error", pa.string()),
+    ]
+)
+
+
+def read_sources(folder: Path) -> dict[str, SourceRecord]:
+    """What became of each source, by key; empty where nothing was built yet. Raises `FolderError` for a damaged file."""
+    path = folder / SOURCES
+    if not path.is_file():
+        return {}
+    try:
+        table = pq.read_table(path, columns=_SOURCES.names, partitioning=None)
+    except (pa.ArrowException, OSError) as error:
+        raise FolderError(f"{path}: cannot be read ({error}); delete it, and the build looks at all sources again") from error
+    return {values[0]: SourceRecord(*values) for values in zip(*table.to_pydict().values(), strict=True)}

@@ -1,0 +1,82 @@
+"""Columns in terms of NumPy: what shards, catalogue and table know of a data set. Names of nested ones are dotted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+HEAVY_BYTES = 256
+"""A column whose rows take more bytes than this is stored a chunk per row and read by byte range; the catalogue
+holds the values of all the others."""
+
+
+@dataclass(frozen=True)
+class ColumnSpec:
+    """One leaf column in terms of NumPy, light enough to send to a worker process.
+
+    `path` is dotted ("segmentation.array"). `kind` is "number" (any fixed shape, `()` for a scalar), "string" (likewise),
+    or "bytes" (an image file, as a variable number of uint8 a row). `dtype` is a NumPy name, "str" for strings.
+    """
+
+    path: str
+    kind: str
+    dtype: str
+    shape: tuple[int, ...]
+    description: str
+    unit: str
+    deflate: bool = True
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that one row takes (0 where that varies)."""
+        return 0 if self.kind != "number" else math.prod(self.shape) * np.dtype(self.dtype).itemsize
+
+    @property
+    def heavy(self) -> bool:
+        """Whether rows are stored one to a chunk and read by byte range."""
+        return self.kind == "bytes" or self.nbytes > HEAVY_BYTES
+
+    @property
+    def scalar(self) -> bool:
+        return self.kind != "bytes" and not self.shape
+
+
+def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested dicts to one dict with dotted names."""
+    flat: dict[str, Any] = {}
+    for name, value in nested.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat
+
+
+def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """One dict with dotted names to nested dicts: the inverse of `flatten`."""
+    nested: dict[str, Any] = {}
+    for path, value in flat.items():
+        *groups, name = path.split(".")
+        inner = nested
+        for group in groups:
+            inner = inner.setdefault(group, {})
+        inner[name] = value
+    return nested
+
+
+def select(columns: Iterable[str], names: Iterable[str]) -> tuple[str, ...]:
+    """Those of the leaf columns that the names stand for, in their own order; a group's name stands for its members.
+
+    Raises `KeyError`, naming the columns there are, for a name that is not among them.
+    """
+    columns, chosen = tuple(columns), set()
+    for name in names:
+        found = [path for path in columns if path == name or path.startswith(f"{name}.")]
+        if not found:
+            raise KeyError(f"no column {name!r}; there are {', '.join(columns)}")
+        chosen.update(found)
+    return tuple(path for path in columns if path in chosen)

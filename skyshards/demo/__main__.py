@@ -1,0 +1,25 @@
+"""`python -m skyshards.demo`: serve the demo archive until Ctrl-C."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+
+import click
+
+from skyshards.demo.archive import DemoArchive
+
+
+@click.command()
+@click.option("--galaxies", default=40, show_default=True, type=click.IntRange(1), help="Galaxies in the sky.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="What they are drawn from.")
+def main(galaxies: int, seed: int) -> None:
+    """Serve simulated data in the way of the public archives, on this machine alone, until Ctrl-C."""
+    with DemoArchive(galaxies=galaxies, seed=seed) as archive, contextlib.suppress(KeyboardInterrupt):
+        for name in sorted(name for name in dir(type(archive)) if name.endswith("_url")):
+            click.echo(f"{name:16} {getattr(archive, name)}")
+        threading.Event().wait()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,249 @@
+"""The simulated galaxies: one catalogue that all the demo archive's services share, and how each galaxy looks.
+
+Everything here is a pure function of its arguments: the same seed gives the same sky, whatever is asked of it first.
+Surface brightness is in nanomaggies per square arcsecond (zero point 22.5 mag), in the bands g, r, i.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from astropy.coordinates import Angle
+
+BANDS = ("g", "r", "i")
+PSF_FWHM = 1.3
+"""Seeing, arcsec: the median of SDSS imaging in r."""
+SKY_NOISE = 0.16
+"""Noise of the sky in r, nanomaggies per square arcsecond, in a pixel of `NOISE_SCALE`."""
+NOISE_SCALE = 0.4
+"""Pixel of the simulated camera, arcsec (SDSS: 0.396)."""
+GROUP_SIZE = 8
+"""Galaxies lie in groups this large, a degree across, so that HEALPix pixels of nside 16 hold several."""
+
+
+@dataclass(frozen=True, slots=True)
+class Galaxy:
+    """One simulated galaxy: its names, where it is, how it looks, and what volunteers said of it.
+
+    Angles in the picture are in radians from the direction of increasing column towards that of increasing row, with
+    north up and east left. `contrast` is that of the spiral arms (0 to 1); `winding` is +1 or -1.
+    """
+
+    index: int
+    seed: int
+    ra: float
+    dec: float
+    kind: str
+    bar: bool
+    ring: bool
+    arms: int
+    contrast: float
+    winding: int
+    pitch: float
+    axis_ratio: float
+    position_angle: float
+    bar_angle: float
+    bulge: float
+    petroR90_r: float
+    redshift: float
+    modelMag_r: float
+    p_el_debiased: float
+    p_cs_debiased: float
+    dr7objid: int
+    objid: int
+    specobjid: int
+    mangaid: str
+    nsa_id: int
+
+    @property
+    def spiral(self) -> bool:
+        return self.kind == "spiral"
+
+    @property
+    def petroR50_r(self) -> float:
+        """Radius of half the Petrosian flux, arcsec: concentrations of 2.2 (disk) and 3.1 (de Vaucouleurs)."""
+        return self.petroR90_r / (2.2 if self.spiral else 3.1)
+
+    @property
+    def scale_length(self) -> float:
+        """Scale length of the exponential disk, arcsec."""
+        return self.petroR90_r / 3.4
+
+    @property
+    def bar_length(self) -> float:
+        """Semi-major axis of the bar, arcsec in the plane of the disk; what the arms start from."""
+        return self.petroR90_r * (0.42 if self.bar else 0.12)
+
+    @property
+    def colours(self) -> tuple[float, float, float, float]:
+        """u-g, g-r, r-i, i-z: typical values of late and early types."""
+        return (1.35, 0.58, 0.30, 0.18) if self.spiral else (1.75, 0.82, 0.38, 0.28)
+
+    @property
+    def magnitudes(self) -> dict[str, float]:
+        """Model magnitudes in u, g, r, i, z."""
+        u_g, g_r, r_i, i_z = self.colours
+        r = self.modelMag_r
+        return {"u": r + g_r + u_g, "g": r + g_r, "r": r, "i": r - r_i, "z": r - r_i - i_z}
+
+    @property
+    def iauname(self) -> str:
+        """The name that follows from the position: JHHMMSS.ss+DDMMSS.s, cut and not rounded, as the IAU asks."""
+        return iauname(self.ra, self.dec)
+
+    def rng(self, purpose: int) -> np.random.Generator:
+        """A stream of random numbers of this galaxy's own, one for each purpose."""
+        return np.random.default_rng((self.seed, self.index, purpose))
+
+
+def iauname(ra: float, dec: float) -> str:
+    """JHHMMSS.ss+DDMMSS.s of a position in degrees; digits beyond are cut."""
+    hours = math.floor(Angle(ra, "deg").hour * 360000) / 360000
+    degrees = math.copysign(math.floor(abs(dec) * 36000) / 36000, dec)
+    right = Angle(hours, "hourangle").to_string(sep="", precision=2, pad=True)
+    return "J" + right + Angle(degrees, "deg").to_string(sep="", precision=1, pad=True, alwayssign=True)
+
+
+def simulate(count: int, seed: int) -> list[Galaxy]:
+    """Draw a catalogue of `count` galaxies.
+
+    Sizes are such that most pass the cuts that are usual for 64-pixel SDSS cutouts (4 < petroR90_r < 8.5 arcsec); arms
+    that are weak also have unsure votes. Identifiers are unique, of the length that SDSS gives them (64 bits, beyond
+    2**53).
+    """
+    rng = np.random.default_rng((seed, 0xA11))
+    groups = -(-count // GROUP_SIZE)
+    group_dec = np.degrees(np.arcsin(rng.uniform(np.sin(np.radians(-5)), np.sin(np.radians(58)), groups)))
+    group_ra = rng.uniform(0, 360, groups)
+    group = np.arange(count) // GROUP_SIZE
+    dec = group_dec[group] + rng.uniform(-0.4, 0.4, count)
+    ra = (group_ra[group] + rng.uniform(-0.4, 0.4, count) / np.cos(np.radians(dec))) % 360
+    # Half and half in every run of two, so that any few of them hold both kinds.
+    spiral = (np.arange(count) + np.repeat(rng.integers(0, 2, -(-count // 2)), 2)[:count]) % 2 == 0
+    bar = spiral & (rng.random(count) < 0.45)
+    ring = spiral & (rng.random(count) < 0.3)
+    arms = np.where(spiral, rng.choice([2, 2, 2, 3, 4], count), 0)
+    contrast = np.where(spiral, rng.uniform(0.5, 0.98, count), 0.0)
+    sure = np.where(spiral, 0.68 + 0.32 * contrast, rng.uniform(0.82, 1.0, count))
+    other = (1 - sure) * rng.uniform(0, 1, count)
+    radius = rng.uniform(3.6, 9.5, count)
+    half_light = radius / np.where(spiral, 2.2, 3.1)
+    # Mean surface brightness within the half-light radius, mag per square arcsecond.
+    brightness = np.where(spiral, 20.9, 20.2) + rng.normal(0, 0.25, count)
+    columns = dict(
+        ra=ra,
+        dec=dec,
+        kind=np.where(spiral, "spiral", "elliptical"),
+        bar=bar,
+        ring=ring,
+        arms=arms,
+        contrast=contrast,
+        winding=rng.choice([-1, 1], count),
+        pitch=np.radians(rng.uniform(13, 26, count)),
+        axis_ratio=np.where(spiral, rng.uniform(0.45, 1, count), rng.uniform(0.6, 1, count)),
+        position_angle=rng.uniform(0, np.pi, count),
+        bar_angle=rng.uniform(0, np.pi, count),
+        bulge=np.where(spiral, rng.uniform(0.08, 0.3, count), 1.0),
+        petroR90_r=radius,
+        redshift=rng.uniform(0.02, 0.12, count),
+        modelMag_r=brightness - 2.5 * np.log10(2 * np.pi * half_light**2),
+        p_el_debiased=np.where(spiral, other, sure),
+        p_cs_debiased=np.where(spiral, sure, other),
+        dr7objid=587722981742084097 + 131072 * np.arange(count) + rng.integers(0, 131072, count),
+        objid=1237648720142401611 + 262144 * np.arange(count) + rng.integers(0, 262144, count),
+        specobjid=299489952322840576 + 2252349569499136 * (np.arange(count) % 3000) + 2048 * np.arange(count),
+        mangaid=[f"1-{number}" for number in 100010 + 7 * rng.permutation(count)],
+        nsa_id=rng.permutation(count) + 36107,
+    )
+    rows = zip(*(np.asarray(values).tolist() for values in columns.values()), strict=True)
+    return [Galaxy(index, seed, **dict(zip(columns, row, strict=True))) for index, row in enumerate(rows)]
+
+
+def _flux(magnitude: float) -> float:
+    """Nanomaggies."""
+    return 10 ** (0.4 * (22.5 - magnitude))
+
+
+def _tint(g_r: float, r_i: float) -> np.ndarray:
+    """Flux in g, r, i of a source of these colours and unit flux in r."""
+    return np.array([10 ** (-0.4 * g_r), 1, 10 ** (0.4 * r_i)], np.float32)
+
+
+def disk_to_picture(galaxy: Galaxy, radius, angle) -> tuple[np.ndarray, np.ndarray]:
+    """Offsets (column, row), arcsec, of points in the plane of the disk, given in arcsec and radians."""
+    along, across = radius * np.cos(angle), galaxy.axis_ratio * radius * np.sin(angle)
+    cos, sin = math.cos(galaxy.position_angle), math.sin(galaxy.position_angle)
+    return along * cos - across * sin, along * sin + across * cos
+
+
+def picture_to_disk(galaxy: Galaxy, x, y) -> tuple[np.ndarray, np.ndarray]:
+    """Coordinates in the plane of the disk, along its nodes and across, arcsec: `disk_to_picture` undoes it."""
+    cos, sin = math.cos(galaxy.position_angle), math.sin(galaxy.position_angle)
+    return x * cos + y * sin, (y * cos - x * sin) / galaxy.axis_ratio
+
+
+def arm_angle(galaxy: Galaxy, radius, arm=0):
+    """Angle in the disk's plane at which an arm passes a radius (arcsec): a logarithmic spiral from the bar's end."""
+    wound = np.log(radius / galaxy.bar_length) / math.tan(galaxy.pitch)
+    return galaxy.bar_angle + galaxy.winding * wound + 2 * np.pi * arm / galaxy.arms
+
+
+def _sersic(radius, half_light: float, index: float, flux: float, axis_ratio: float):
+    """Sersic profile of a total flux (Graham & Driver 2005, PASA 22, 118, equations 1 and 4)."""
+    b = 2 * index - 1 / 3
+    norm = 2 * np.pi * index * math.exp(b) * b ** (-2 * index) * math.gamma(2 * index) * half_light**2 * axis_ratio
+    return flux / norm * np.exp(-b * ((radius / half_light) ** (1 / index) - 1))
+
+
+def surface_brightness(galaxy: Galaxy, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """What the galaxy looks like without noise or neighbours.
+
+    Parameters
+    ----------
+    x, y : float32 array, `[H, W]` (or shapes that broadcast to it)
+        Offsets from its centre in the directions of increasing column and row, arcsec.
+
+    Returns
+    -------
+    float32 array, `[3, H, W]`, nanomaggies per square arcsecond in g, r, i.
+    """
+    along, across = picture_to_disk(galaxy, x, y)
+    soft = (0.5 * PSF_FWHM) ** 2
+    flux = _flux(galaxy.modelMag_r)
+    radius = np.sqrt(along * along + across * across + soft)
+    _, g_r, r_i, _ = galaxy.colours
+    if not galaxy.spiral:
+        return _tint(g_r, r_i)[:, None, None] * _sersic(radius, galaxy.petroR50_r, 4.0, flux, galaxy.axis_ratio)
+    length, h = galaxy.bar_length, galaxy.scale_length
+    disk = flux * (1 - galaxy.bulge) / (2 * np.pi * h * h * galaxy.axis_ratio) * np.exp(-radius / h)
+    arms = _arms(galaxy, along, across, radius)
+    # The old disk under the arms, and the young one in them; no arms within the bar or the bulge.
+    reach = radius**2 / (radius**2 + (0.8 * length) ** 2)
+    old = disk * (1 - 0.85 * galaxy.contrast * reach)
+    young = disk * (2.6 * galaxy.contrast * reach * arms)
+    bulge = _sersic(radius, 0.16 * galaxy.petroR90_r, 1.8, galaxy.bulge * flux, galaxy.axis_ratio)
+    if galaxy.bar:
+        bulge = bulge + _bar(galaxy, along, across) * 0.17 * flux / (length * length * galaxy.axis_ratio)
+    if galaxy.ring:
+        # A resonance ring where the bar would end, or in its place.
+        place, width = 0.52 * galaxy.petroR90_r, 0.07 * galaxy.petroR90_r
+        young = young + 0.018 * flux / (place * width) * np.exp(-0.5 * ((radius - place) / width) ** 2)
+    parts = ((old, (0.66, 0.33)), (young, (0.36, 0.16)), (bulge, (0.82, 0.40)))
+    return sum(_tint(*colour)[:, None, None] * part for part, colour in parts)
+
+
+def _arms(galaxy: Galaxy, along, across, radius):
+    """Where the arms are: 1 on their crests, falling to about 0 between them."""
+    phase = galaxy.arms * (np.arctan2(across, along) - arm_angle(galaxy, radius))
+    sharpness = 2.2 if galaxy.arms == 2 else 1.6
+    return np.exp(sharpness * (np.cos(phase) - 1))
+
+
+def _bar(galaxy: Galaxy, along, across):
+    """A boxy bar in the plane of the disk: 1 inside, falling off at its edge."""
+    cos, sin = math.cos(galaxy.bar_angle), math.sin(galaxy.bar_angle)
+    u = np.abs(along * cos + across * sin) / galaxy.bar_length
+    v = np.abs(across * cos - along * sin) / (0.3 * galaxy.bar_length)
+    return np.exp(-(u**3) - v**2)

@@ -1,0 +1,115 @@
+"""The Science Archive Server's folder of GZ3D files: its listing, the files, their metadata table and sha1sum file."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from astropy.io import fits
+
+from skyshards.demo.files import Files
+from skyshards.demo.galaxies import Galaxy
+from skyshards.demo.gz3d_fits import Subject, gz3d_file
+from skyshards.demo.server import Request, Response, error_page
+
+FOLDER = "/sas/dr17/env/MANGA_MORPHOLOGY/galaxyzoo3d/v4_0_0/"
+SHA1SUM = "manga_morphology_galaxyzoo3d_v4_0_0.sha1sum"
+FIRST_SUBJECT = 14708992
+"""The lowest Zooniverse subject number of the real files."""
+
+
+def subjects(galaxies: list[Galaxy]) -> list[Subject]:
+    """The pictures that were shown, one a galaxy, except that the last one is the first galaxy again.
+
+    (A MaNGA ID says which galaxy it is, and not which file.)
+    """
+    shown = [*galaxies[:-1], galaxies[0]] if len(galaxies) > 2 else galaxies
+    return [Subject(galaxy, FIRST_SUBJECT + 3 * place) for place, galaxy in enumerate(shown)]
+
+
+class Sas:
+    """The folder. Files are rendered when they are first asked for, and kept in `cache` after."""
+
+    def __init__(self, galaxies: list[Galaxy], cache: Path) -> None:
+        self.subjects = {subject.file_name: subject for subject in subjects(galaxies)}
+        self.files = Files(
+            cache,
+            {name: partial(gz3d_file, subject) for name, subject in self.subjects.items()}
+            | {
+                "gz3d_metadata.fits": self._metadata,
+                "gz3d_galaxy_centers.fits": _empty,
+                "gz3d_foreground_stars.fits": _empty,
+            },
+        )
+
+    def __call__(self, request: Request) -> Response:
+        name = request.path.removeprefix(FOLDER)
+        if name == "":
+            return Response(self.listing().encode(), "text/html")
+        if name == SHA1SUM:
+            # A digest needs its file to be rendered, so that lines are sent as they come; their length is known.
+            length = sum(40 + 2 + len(name) + 1 for name in self.files)
+            return Response(self._sha1sum(), "application/octet-stream", length=length)
+        if name not in self.files:
+            return error_page(404)
+        return Response(
+            self.files.path(name), "application/x-gzip" if name.endswith(".gz") else "application/octet-stream"
+        )
+
+    def _sha1sum(self) -> Iterator[bytes]:
+        for name in self.files:
+            yield f"{self.files.digest(name, 'sha1')}  {name}\n".encode()
+
+    def listing(self) -> str:
+        """The folder's page, as nginx's autoindex makes it: long names are cut in the text, never in the link.
+
+        Sizes are left out ("-", what nginx shows for folders): they would need every file to be rendered.
+        """
+        lines = ['<a href="../">../</a>']
+        for name in sorted([*self.files, SHA1SUM]):
+            text = name if len(name) <= 50 else f"{name[:47]}..&gt;"
+            blank = " " * max(0, 51 - len(name))
+            lines.append(f'<a href="{name}">{text}</a>{blank}08-Dec-2021 21:46{"-":>20}')
+        title = f"Index of {FOLDER}"
+        head = f"<html>\r\n<head><title>{title}</title></head>\r\n<body>\r\n<h1>{title}</h1><hr><pre>"
+        return head + "\r\n".join(lines) + "\r\n</pre><hr></body>\r\n</html>\r\n"
+
+    def _metadata(self) -> bytes:
+        """The table of all files: `file_name` without the prefix and `.gz` that the files have on the server."""
+        rows = list(self.subjects.values())
+        columns = [
+            fits.Column(
+                "file_name", "40A", array=[row.file_name.removeprefix("gz3d_").removesuffix(".gz") for row in rows]
+            ),
+            fits.Column("zooniverse_subject_id", "K", array=[row.subject_id for row in rows]),
+            fits.Column("ra", "E", array=[row.galaxy.ra for row in rows]),
+            fits.Column("dec", "E", array=[row.galaxy.dec for row in rows]),
+            fits.Column("MANGAID", "11A", array=[row.galaxy.mangaid for row in rows]),
+            fits.Column("IAUNAME", "19A", array=[row.galaxy.iauname for row in rows]),
+            fits.Column("IFUDESIGNSIZE", "D", array=[row.fibres for row in rows]),
+            fits.Column("nsa_id", "K", array=[row.galaxy.nsa_id for row in rows]),
+            *(
+                fits.Column(name, "I", array=np.array(votes))
+                for name, votes in zip(
+                    ("GZ_total_classifications", "GZ_bar_votes", "GZ_spiral_votes"),
+                    zip(*(row.votes for row in rows), strict=True),
+                    strict=True,
+                )
+            ),
+        ]
+        return _bytes(fits.BinTableHDU.from_columns(columns))
+
+
+def _empty() -> bytes:
+    """The tables of clusters of all files are served without rows: each file has its own."""
+    columns = [fits.Column("file_name", "40A"), fits.Column("x", "D"), fits.Column("y", "D")]
+    return _bytes(fits.BinTableHDU.from_columns(columns))
+
+
+def _bytes(hdu: fits.BinTableHDU) -> bytes:
+    buffer = io.BytesIO()
+    fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(buffer)
+    return buffer.getvalue()

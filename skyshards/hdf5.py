@@ -1,0 +1,176 @@
+"""One shard: an HDF5 file of rows, written from encoded rows and read back as such.
+
+Plain HDF5 that any reader opens: numbers and fixed-length UTF-8 text, contiguous; large columns with a chunk per row,
+deflated or as they are; image files as variable-length uint8. Nothing in the file depends on when or where it was made.
+"""
+
+from __future__ import annotations
+
+import functools
+import mmap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from skyshards.errors import ShardCorrupted
+from skyshards.rows import EncodedRow
+from skyshards.columns import ColumnSpec
+
+Specs = Mapping[str, ColumnSpec]
+Ranges = dict[str, np.ndarray]
+"""By heavy column, int64 [rows, 2]: where in the file each row's bytes start, and how many there are."""
+
+
+def write(path: Path, specs: Specs, rows: Sequence[EncodedRow], attributes: Mapping[str, str]) -> Ranges:
+    """Write a shard of at least one row, and verify that each heavy value lies in the file as it was given.
+
+    Peak memory is one row's payload and the light columns.
+
+    Raises
+    ------
+    ShardCorrupted
+        If what the file holds is not what was written.
+    """
+    with h5py.File(path, "w", libver=("earliest", "v110")) as file:
+        file.attrs.update(attributes)
+        for spec in specs.values():
+            dataset = _create(file, spec, rows)
+            dataset.attrs["description"] = spec.description
+            if spec.unit:
+                dataset.attrs["unit"] = spec.unit
+        for index, row in enumerate(rows):
+            for name, content in _split(row).items():
+                dataset = file[_inner(name)]
+                if specs[name].kind == "bytes":
+                    dataset[index] = np.frombuffer(content, np.uint8)
+                else:
+                    dataset.id.write_direct_chunk((index, *(0,) * len(specs[name].shape)), content)
+    return _verified_ranges(path, specs, rows)
+
+
+def _inner(path: str) -> str:
+    return path.replace(".", "/")
+
+
+def _split(row: EncodedRow) -> dict[str, memoryview]:
+    payload, start, parts = memoryview(row.payload()), 0, {}
+    for name, size in row.sizes.items():
+        parts[name] = payload[start : start + size]
+        start += size
+    return parts
+
+
+def _create(file: h5py.File, spec: ColumnSpec, rows: Sequence[EncodedRow]) -> h5py.Dataset:
+    name, count = _inner(spec.path), len(rows)
+    if spec.kind == "bytes":
+        return file.create_dataset(name, shape=(count,), dtype=h5py.vlen_dtype(np.uint8))
+    if spec.heavy:
+        compression = {"compression": "gzip"} if spec.deflate else {}
+        return file.create_dataset(name, (count, *spec.shape), spec.dtype, chunks=(1, *spec.shape), **compression)
+    values = [row.light[spec.path] for row in rows]
+    if spec.kind == "string":
+        encoded = np.char.encode(np.array(values, dtype=str), "utf-8")
+        return file.create_dataset(name, data=encoded.astype(h5py.string_dtype("utf-8", max(encoded.itemsize, 1))))
+    return file.create_dataset(name, data=np.array(values, dtype=spec.dtype))
+
+
+def _verified_ranges(path: Path, specs: Specs, rows: Sequence[EncodedRow]) -> Ranges:
+    """Find every heavy value in the finished file, and compare it with what should be there."""
+    ranges = {name: np.zeros((len(rows), 2), np.int64) for name, spec in specs.items() if spec.heavy}
+    if not ranges:
+        return ranges
+    with h5py.File(path) as file, open(path, "rb") as raw, mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ) as view:
+        chunks = {name: _chunk_ranges(file[_inner(name)]) for name in ranges if specs[name].kind != "bytes"}
+        after = 0  # HDF5 keeps variable-length values in the order in which they were written
+        for index, row in enumerate(rows):
+            for name, content in _split(row).items():
+                if name in chunks:
+                    start, size = chunks[name][index]
+                    same = size == len(content) and view[start : start + size] == content
+                else:
+                    start = view.find(content, after)
+                    if start < 0:
+                        start = view.find(content)
+                    after, same = start + len(content), start >= 0
+                if not same:
+                    raise ShardCorrupted(f"{path}: row {index} of column {name!r} was not written as given; is the disk sound?")
+                ranges[name][index] = start, len(content)
+    return ranges
+
+
+def _chunk_ranges(dataset: h5py.Dataset) -> list[tuple[int, int]]:
+    found: list[tuple[int, int]] = [(0, 0)] * len(dataset)
+
+    def note(chunk) -> None:
+        found[chunk.chunk_offset[0]] = (chunk.byte_offset, chunk.size)
+
+    dataset.id.chunk_iter(note)
+    return found
+
+
+def open_safely(path: Path) -> h5py.File:
+    """Open a shard for reading, refusing one whose data lie outside the file itself (HDF5 external links and storage).
+
+    Raises
+    ------
+    ShardCorrupted
+        If it is no HDF5 file, is cut short, or points outside itself.
+    """
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        raise ShardCorrupted(f"{path}: not a whole HDF5 file ({error}); delete it and build again") from error
+    try:
+        _refuse_links(file, path)
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def _refuse_links(group: h5py.Group, path: Path) -> None:
+    for name in group:
+        link = group.get(name, getlink=True)
+        if not isinstance(link, h5py.HardLink):
+            raise ShardCorrupted(f"{path}: {name!r} is a {type(link).__name__}, expected the data itself; do not trust this file")
+        item = group[name]
+        if isinstance(item, h5py.Group):
+            _refuse_links(item, path)
+        elif item.is_virtual or item.external:
+            raise ShardCorrupted(f"{path}: data of {name!r} lie in another file; do not trust this one")
+
+
+def read_light(file: h5py.File, spec: ColumnSpec) -> np.ndarray:
+    """All values of a light column of an open shard; text as a str array."""
+    dataset = file[_inner(spec.path)]
+    return dataset.asstr()[()].astype(str) if spec.kind == "string" else dataset[()]
+
+
+def read_rows(file: h5py.File, specs: Specs) -> list[EncodedRow]:
+    """The rows of an open shard, as they were when it was written; payloads are read when they are called for."""
+    light = {name: read_light(file, spec).tolist() for name, spec in specs.items() if not spec.heavy}
+    chunks = {name: _chunk_ranges(file[_inner(name)]) for name, spec in specs.items() if spec.heavy and spec.kind != "bytes"}
+    rows = []
+    for index, object_id in enumerate(light["object_id"]):
+        sizes = {
+            name: chunks[name][index][1] if name in chunks else len(file[_inner(name)][index])
+            for name, spec in specs.items()
+            if spec.heavy
+        }
+        values = {name: column[index] for name, column in light.items()}
+        load = functools.partial(_payload, file, specs, index)
+        rows.append(EncodedRow(values["healpix"], object_id, values["source"], values, sizes, load))
+    return rows
+
+
+def _payload(file: h5py.File, specs: Specs, index: int) -> bytes:
+    parts = []
+    for name, spec in specs.items():
+        dataset = file[_inner(name)]
+        if spec.kind == "bytes":
+            parts.append(dataset[index].tobytes())
+        elif spec.heavy:
+            parts.append(dataset.id.read_direct_chunk((index, *(0,) * len(spec.shape)))[1])
+    return b"".join(parts)

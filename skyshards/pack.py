@@ -1,0 +1,77 @@
+"""Encoded rows into shards: each HEALPix pixel's rows, sorted, in one file or several of bounded size."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+
+from skyshards import catalog, hdf5
+from skyshards.atomic import replacing
+from skyshards.catalog import Manifest, Shard
+from skyshards.fetch import file_digest
+from skyshards.rows import EncodedRow
+
+MAX_SHARD_BYTES = 512 << 20
+"""A pixel whose stored values take more than this is split."""
+
+
+def pixel_folder(split: str, pixel: int | str, splits: Sequence[str]) -> str:
+    """Where the shards of a pixel lie, below the data set's folder."""
+    return f"healpix={pixel}" if len(splits) == 1 else f"{split}/healpix={pixel}"
+
+
+def divide(sizes: Sequence[int], max_rows: int | None, max_bytes: int) -> list[slice]:
+    """Cut a sequence of rows into as few consecutive runs as the bounds allow, of nearly equal length.
+
+    A row larger than `max_bytes` has a run of its own.
+    """
+    count = len(sizes)
+    number = max(-(-count // max_rows) if max_rows else 1, -(-sum(sizes) // max_bytes), 1)
+    while True:
+        edges = [count * part // number for part in range(number + 1)]
+        runs = [slice(*edge) for edge in zip(edges, edges[1:], strict=False)]
+        fits = all(run.stop - run.start == 1 or sum(sizes[run]) <= max_bytes for run in runs)
+        if number == count or (fits and (not max_rows or all(run.stop - run.start <= max_rows for run in runs))):
+            return runs
+        number += 1
+
+
+def merge(old: Iterable[EncodedRow], new: Iterable[EncodedRow]) -> list[EncodedRow]:
+    """Rows of one pixel in their final order, each once; a source's new rows stand for its old ones."""
+    rows = {row.order: row for row in old} | {row.order: row for row in new}
+    return [rows[order] for order in sorted(rows)]
+
+
+def pack_pixel(
+    folder: Path,
+    split: str,
+    pixel: int,
+    new: Iterable[EncodedRow],
+    manifest: Manifest,
+    attributes: Mapping[str, str],
+    max_bytes: int = MAX_SHARD_BYTES,
+) -> Iterator[tuple[Shard, pa.Table]]:
+    """Write the shards of a pixel from the rows that it has already and the new ones.
+
+    Yields each shard with its part of the catalogue. The same rows give the same bytes, however many steps it took.
+    """
+    specs, max_rows = manifest.specs, manifest.options["max_rows_per_shard"]
+    name = pixel_folder(split, pixel, manifest.splits)
+    stale = {path.name: path for path in sorted((folder / name).glob("*.hdf5"))}
+    with contextlib.ExitStack() as stack:
+        old = [row for path in stale.values() for row in hdf5.read_rows(stack.enter_context(hdf5.open_safely(path)), specs)]
+        rows = merge(old, new)
+        runs = divide([row.nbytes for row in rows], max_rows, max_bytes)
+        for number, run in enumerate(runs, 1):
+            path = folder / name / f"{number:03d}-of-{len(runs):03d}.hdf5"
+            with replacing(path) as temporary:
+                ranges = hdf5.write(temporary, specs, rows[run], dict(attributes) | {"healpix": str(pixel), "split": split})
+                digest, nbytes = file_digest(temporary), temporary.stat().st_size
+            stale.pop(path.name, None)
+            shard = Shard(f"{name}/{path.name}", split, pixel, len(rows[run]), nbytes, digest)
+            yield shard, catalog.rows_table(specs, shard, rows[run], ranges)
+    for path in stale.values():
+        path.unlink()

@@ -1,0 +1,163 @@
+"""The processes that read sources into rows, and what comes back from them."""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import threading
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from skyshards.errors import BuildError, SourceError
+from skyshards.fetch import file_digest
+from skyshards.machine import usable_cores
+from skyshards.recipe import Recipe, Source
+from skyshards.rows import EncodedRow, encode
+from skyshards.spool import SourceRecord
+
+
+@dataclass(frozen=True)
+class ReadSource:
+    """One source after reading: its rows, or the error for which there are none."""
+
+    source: Source
+    fetched: Any
+    rows: tuple[EncodedRow, ...] = ()
+    nbytes: int | None = None
+    sha256: str | None = None
+    error: str | None = None
+
+    def record(self, earlier: SourceRecord | None) -> SourceRecord:
+        """What the journal keeps of it."""
+        status = "failed" if self.error else "done" if self.rows else "left out"
+        tries = 1 + (earlier.tries if earlier else 0)
+        return SourceRecord(self.source.key, self.source.url, self.nbytes, self.sha256, status, tries, self.error)
+
+
+def read_source(recipe: Recipe, nside: int, source: Source, fetched: Any) -> ReadSource:
+    """Read one source into encoded rows. Whatever is wrong with it ends up in `error`; nothing is raised."""
+    nbytes = sha256 = None
+    try:
+        if isinstance(fetched, Path):
+            nbytes, sha256 = fetched.stat().st_size, file_digest(fetched)
+        elif isinstance(fetched, bytes):
+            nbytes, sha256 = len(fetched), hashlib.sha256(fetched).hexdigest()
+        rows = tuple(encode(row, recipe.schema.specs, source.key, nside) for row in recipe.read(source, fetched))
+        ids = [row.object_id for row in rows]
+        if len(set(ids)) < len(ids):
+            twice = next(name for name in ids if ids.count(name) > 1)
+            raise SourceError(f"object_id {twice!r} stands twice in one source, expected each once")
+    except SourceError as error:
+        return ReadSource(source, fetched, (), nbytes, sha256, str(error))
+    except Exception as error:  # one bad file must not end a build of thirty thousand
+        return ReadSource(source, fetched, (), nbytes, sha256, f"{type(error).__name__}: {error}")
+    return ReadSource(source, fetched, rows, nbytes, sha256)
+
+
+def read_sources(recipe: Recipe, nside: int, arrived: list[tuple[Source, Any]]) -> list[ReadSource]:
+    """Several small sources in one task."""
+    return [read_source(recipe, nside, source, fetched) for source, fetched in arrived]
+
+
+class Readers:
+    """A pool of processes that read sources; survives the death of one of them.
+
+    Parameters
+    ----------
+    executor : concurrent.futures.Executor, optional
+        Used instead of own processes, and left running at the end.
+    """
+
+    def __init__(self, recipe: Recipe, nside: int, workers: int | None, executor: Executor | None):
+        self.recipe = recipe
+        self.workers = workers or usable_cores()
+        self._nside = nside
+        self._given = executor
+        self._pool = executor or self._new_pool()
+        self._tasks: dict[Future, list[tuple[Source, Any]]] = {}
+
+    def __enter__(self) -> Readers:
+        return self
+
+    def __exit__(self, *_) -> None:
+        for future in self._tasks:
+            future.cancel()
+        if self._given is None:
+            self._pool.shutdown(cancel_futures=True)
+
+    @property
+    def futures(self) -> list[Future]:
+        return list(self._tasks)
+
+    @property
+    def busy(self) -> int:
+        """How many sources are being read or wait to be."""
+        return sum(len(task) for task in self._tasks.values())
+
+    def submit(self, arrived: list[tuple[Source, Any]]) -> None:
+        """Have sources read; those that come together are dealt out to the workers in as many tasks."""
+        for start in range(min(self.workers, len(arrived))):
+            task = arrived[start :: self.workers]
+            try:
+                future = self._pool.submit(read_sources, self.recipe, self._nside, task)
+            except BrokenProcessPool as error:
+                future = Future()
+                future.set_exception(error)
+            self._tasks[future] = task
+
+    def finished(self) -> list[ReadSource]:
+        """The sources read since the last call."""
+        outcomes: list[ReadSource] = []
+        broken: list[tuple[Source, Any]] = []
+        for future in [future for future in self._tasks if future.done()]:
+            task = self._tasks.pop(future)
+            try:
+                outcomes += future.result()
+            except BrokenProcessPool:
+                broken += task
+        if broken:
+            outcomes += self._read_singly(broken)
+        return outcomes
+
+    def _read_singly(self, suspects: list[tuple[Source, Any]]) -> list[ReadSource]:
+        """After a worker died: one of these sources may be what killed it, so each gets a try alone."""
+        if self._given is not None:
+            raise BuildError("the executor that was given lost its workers; start it again and run the build again")
+        for task in self._tasks.values():
+            suspects += task
+        self._tasks.clear()
+        self._pool.shutdown()
+        self._pool = self._new_pool()
+        outcomes = []
+        for source, fetched in suspects:
+            try:
+                outcomes.append(self._pool.submit(read_source, self.recipe, self._nside, source, fetched).result())
+            except BrokenProcessPool:
+                error = "the process that read it died, twice; is it too large for the memory?"
+                outcomes.append(ReadSource(source, fetched, error=error))
+                self._pool = self._new_pool()
+        return outcomes
+
+    def _new_pool(self) -> ProcessPoolExecutor:
+        # A fork server starts without this process's threads and open files, and imports everything just once.
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload([type(self.recipe).__module__, __name__])
+        return ProcessPoolExecutor(self.workers, context, initializer=_start_worker)
+
+
+def _start_worker() -> None:
+    """Leave Ctrl-C to the main process, and end when it ends, however it does."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+
+    def follow() -> None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()

@@ -1,0 +1,116 @@
+"""One row between its source and its shard: checked against the schema, its large columns compressed just once."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import deflate
+import numpy as np
+
+from skyshards import sky
+from skyshards.errors import SourceError
+from skyshards.columns import ColumnSpec, flatten
+
+DEFLATE_LEVEL = 6
+ENGINE_COLUMNS = ("healpix", "source")
+"""Columns that the build fills in: the row's pixel, and the key of the source it came from."""
+
+
+@dataclass(frozen=True)
+class EncodedRow:
+    """A row as the spool keeps it and a shard stores it.
+
+    `light` holds JSON values by column; `sizes` the bytes that each heavy column takes in `payload()`, in its order.
+    """
+
+    pixel: int
+    object_id: str
+    source: str
+    light: dict[str, Any]
+    sizes: dict[str, int]
+    payload: Callable[[], bytes]
+
+    @property
+    def order(self) -> tuple[str, str]:
+        """What rows of one pixel are sorted by; unique in a data set."""
+        return self.object_id, self.source
+
+    @property
+    def nbytes(self) -> int:
+        return sum(self.sizes.values())
+
+
+def encode(row: Mapping[str, Any], specs: Mapping[str, ColumnSpec], source: str, nside: int) -> EncodedRow:
+    """Check a row's values against the schema, find its pixel, and compress its heavy columns.
+
+    Raises
+    ------
+    SourceError
+        Naming the column, what was expected and what was found: a column too many or too few, a wrong shape, a value that
+        the dtype cannot hold, bytes where text belongs, a position that is none.
+    """
+    flat = flatten(row)
+    expected = [path for path in specs if path not in ENGINE_COLUMNS]
+    if set(flat) != set(expected):
+        missing, extra = sorted(set(expected) - set(flat)), sorted(set(flat) - set(expected))
+        raise SourceError(f"columns differ from the schema: missing {missing}, unexpected {extra}")
+    ra, dec = (_number(flat[path], specs[path]) for path in ("ra", "dec"))
+    if not (np.isfinite(ra) and np.isfinite(dec) and 0.0 <= ra <= 360.0 and -90.0 <= dec <= 90.0):
+        raise SourceError(f"no position: expected 0 <= ra <= 360 and -90 <= dec <= 90 degrees, found ra={ra}, dec={dec}")
+    pixel = int(sky.pixel_of(float(ra), float(dec), nside))
+    light: dict[str, Any] = {}
+    heavy: dict[str, bytes] = {}
+    for path, spec in specs.items():
+        if path in ENGINE_COLUMNS:
+            light[path] = pixel if path == "healpix" else source
+        elif spec.kind == "bytes":
+            heavy[path] = _content(flat[path], spec)
+        elif spec.heavy:
+            array = _number(flat[path], spec)
+            heavy[path] = deflate.zlib_compress(array, DEFLATE_LEVEL) if spec.deflate else array.tobytes()
+        elif spec.kind == "string":
+            light[path] = _text(flat[path], spec)
+        else:
+            light[path] = _number(flat[path], spec).tolist()
+    payload = b"".join(heavy.values())
+    sizes = {path: len(data) for path, data in heavy.items()}
+    return EncodedRow(pixel, light["object_id"], source, light, sizes, functools.partial(bytes, payload))
+
+
+def _number(value: Any, spec: ColumnSpec) -> np.ndarray:
+    found = np.asarray(value)
+    dtype = np.dtype(spec.dtype)
+    if found.shape != spec.shape:
+        raise SourceError(f"column {spec.path!r}: expected shape {spec.shape}, found {found.shape}")
+    if found.dtype == dtype:
+        return np.ascontiguousarray(found).reshape(found.shape)
+    if found.dtype.kind not in "biuf":
+        raise SourceError(f"column {spec.path!r}: expected {spec.dtype}, found {found.dtype}")
+    with np.errstate(invalid="ignore", over="ignore"):
+        cast = np.ascontiguousarray(found.astype(dtype)).reshape(found.shape)
+    if dtype.kind != "f" and not np.array_equal(cast, found):
+        worst = found[cast != found].flat[0]
+        raise SourceError(f"column {spec.path!r}: expected values that fit {spec.dtype}, found {worst}")
+    return cast
+
+
+def _text(value: Any, spec: ColumnSpec) -> str | list:
+    if spec.shape:
+        scalar = ColumnSpec(spec.path, spec.kind, spec.dtype, (), spec.description, spec.unit)
+        if len(value) != spec.shape[0]:
+            raise SourceError(f"column {spec.path!r}: expected {spec.shape[0]} strings, found {len(value)}")
+        return [_text(item, scalar) for item in value]
+    if not isinstance(value, str):
+        raise SourceError(f"column {spec.path!r}: expected a string, found {type(value).__name__} {value!r}")
+    if "\0" in value:
+        raise SourceError(f"column {spec.path!r}: expected text, found a NUL character in {value!r}")
+    return str(value)
+
+
+def _content(value: Any, spec: ColumnSpec) -> bytes:
+    if not isinstance(value, (bytes, bytearray, memoryview)) or not len(value):
+        raise SourceError(f"column {spec.path!r}: expected the bytes of a file, found {type(value).__name__} {value!r:.40}")
+    return bytes(value)

@@ -1,0 +1,110 @@
+"""Where encoded rows wait until they are packed: an append-only file of payloads, and an SQLite journal of what it holds.
+
+A source and its rows enter in one transaction, so that a build killed at any moment finds every source either done or not.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator
+from dataclasses import astuple, dataclass
+from pathlib import Path
+
+from skyshards.rows import EncodedRow
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS sources (
+    key TEXT PRIMARY KEY, url TEXT, nbytes INTEGER, sha256 TEXT, status TEXT, tries INTEGER, error TEXT
+);
+CREATE TABLE IF NOT EXISTS rows (
+    split TEXT, pixel INTEGER, object_id TEXT, source TEXT, light TEXT, sizes TEXT, start INTEGER
+);
+CREATE INDEX IF NOT EXISTS rows_of_pixel ON rows (split, pixel);
+"""
+
+
+@dataclass(frozen=True)
+class SourceRecord:
+    """What became of one source. `status` is "done", "left out" (the options leave out all its rows) or "failed"."""
+
+    key: str
+    url: str | None
+    nbytes: int | None
+    sha256: str | None
+    status: str
+    tries: int
+    error: str | None
+
+
+class Spool:
+    """The rows of a build that are not in a shard yet, in a folder of their own; for one process, one thread at a time.
+
+    A payload is in the file before the journal names it, and what a killed run wrote past the last named byte is
+    overwritten.
+    """
+
+    def __init__(self, folder: Path):
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self._journal = sqlite3.connect(folder / "journal.sqlite", isolation_level=None)
+        # Locked for this process alone, the journal needs no memory shared beside it, so network file systems will do.
+        for pragma in ("locking_mode=EXCLUSIVE", "journal_mode=WAL", "synchronous=NORMAL"):
+            self._journal.execute(f"PRAGMA {pragma}")
+        self._journal.executescript(_TABLES)
+        self._payloads = os.open(folder / "payloads", os.O_RDWR | os.O_CREAT, 0o644)
+        last = self._journal.execute("SELECT start, sizes FROM rows ORDER BY rowid DESC LIMIT 1").fetchone()
+        self._end = last[0] + sum(json.loads(last[1]).values()) if last else 0
+
+    def add(self, record: SourceRecord, split: str, rows: Iterable[EncodedRow]) -> None:
+        """Enter one source's outcome and rows. They are there for good once `commit` has returned."""
+        if not self._journal.in_transaction:
+            self._journal.execute("BEGIN")
+        self._journal.execute("INSERT OR REPLACE INTO sources VALUES (?, ?, ?, ?, ?, ?, ?)", astuple(record))
+        for row in rows:
+            start, left = self._end, memoryview(row.payload())
+            while left:
+                written = os.pwrite(self._payloads, left, self._end)
+                self._end += written
+                left = left[written:]
+            values = (split, row.pixel, row.object_id, row.source, json.dumps(row.light), json.dumps(row.sizes), start)
+            self._journal.execute("INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?, ?)", values)
+
+    def commit(self) -> None:
+        """Make durable what was added: it survives the death of this process at any later moment."""
+        if self._journal.in_transaction:
+            self._journal.execute("COMMIT")
+
+    def records(self) -> Iterator[SourceRecord]:
+        """What became of each source so far."""
+        for values in self._journal.execute("SELECT * FROM sources ORDER BY key"):
+            yield SourceRecord(*values)
+
+    def pixels(self) -> list[tuple[str, int]]:
+        """Every (split, pixel) that has rows, sorted."""
+        return self._journal.execute("SELECT DISTINCT split, pixel FROM rows ORDER BY split, pixel").fetchall()
+
+    def rows(self, split: str, pixel: int) -> list[EncodedRow]:
+        """The rows of a pixel, sorted; a row's payload is read when it is called for."""
+        query = "SELECT pixel, object_id, source, light, sizes, start FROM rows WHERE split = ? AND pixel = ?"
+        rows = []
+        for number, object_id, source, light, sizes, start in self._journal.execute(query, (split, pixel)):
+            sizes = json.loads(sizes)
+            load = functools.partial(os.pread, self._payloads, sum(sizes.values()), start)
+            rows.append(EncodedRow(number, object_id, source, json.loads(light), sizes, load))
+        return sorted(rows, key=lambda row: row.order)
+
+    def close(self) -> None:
+        if self._payloads is not None:
+            os.close(self._payloads)
+            self._journal.close()
+            self._payloads = None
+
+    def clear(self) -> None:
+        """Close the spool and delete it, once everything in it lies in shards."""
+        self.close()
+        for path in self._folder.iterdir():
+            if path.name != "lock":
+                path.unlink()

@@ -1,0 +1,252 @@
+"""Random access to a built data set: `skyshards.open(folder)` gives a table that is indexed like an array."""
+
+from __future__ import annotations
+
+import operator
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset
+
+from skyshards import catalog, sky
+from skyshards.catalog import Manifest
+from skyshards.errors import FolderError
+from skyshards.reader import Reader, Request
+from skyshards.columns import ColumnSpec, nest, select
+from skyshards.store import LocalStore, RemoteStore
+
+
+def open_table(
+    folder: str | os.PathLike,
+    split: str | None = None,
+    *,
+    threads: int | None = None,
+    decode: bool = True,
+    storage_options: dict[str, Any] | None = None,
+) -> Table:
+    """Open a built data set for reading at random.
+
+    Parameters
+    ----------
+    folder : path or URL
+        A folder on disk, or an https://, hf:// or s3:// URL (or any that fsspec knows).
+    split : str, optional
+        Only the rows of this split.
+    threads : int, optional
+        Threads that read and decode a batch: the usable cores unless given, and one in a worker process of a PyTorch
+        `DataLoader`.
+    decode : bool
+        Whether image files are decoded to uint8 arrays, or given as their bytes.
+    storage_options : dict, optional
+        Passed on to the file system of a URL.
+
+    Raises
+    ------
+    FolderError
+        If there is no built data set, or no such split in it.
+    """
+    location = os.fspath(folder)
+    store = RemoteStore(location, storage_options or {}) if "://" in location else LocalStore(Path(location))
+    data = _Data(store, threads, decode)
+    table = Table(data, tuple(data.manifest.specs), None)
+    if split is None:
+        return table
+    if split not in data.manifest.splits:
+        raise FolderError(f"{location}: no split {split!r}; there are {', '.join(data.manifest.splits)}")
+    return table.where(pc.field("_split") == split)
+
+
+class _Data:
+    """What all selections of one opened folder share: the catalogue, and the reader of its shards. Pickled by location."""
+
+    def __init__(self, store: LocalStore | RemoteStore, threads: int | None, decode: bool):
+        if isinstance(store, LocalStore):
+            rows, self.manifest = catalog.open_folder(store.root)
+        else:
+            rows, self.manifest = catalog.read(store.open(catalog.CATALOG), str(store))
+        self.rows: pa.Table = rows.combine_chunks()
+        self.reader = Reader(store, threads, decode)
+        self._arrays: dict[str, np.ndarray] = {}
+
+    def __reduce__(self):
+        return _Data, (self.reader.store, self.reader.threads, self.reader.decode_images)
+
+    def array(self, name: str) -> np.ndarray:
+        """A numeric column of the catalogue as an array, without copying it where Arrow allows."""
+        if name not in self._arrays:
+            column = self.rows[name]
+            column = column.chunk(0) if column.num_chunks else pa.array([], column.type)
+            if pa.types.is_dictionary(column.type):
+                array = column.indices.to_numpy()
+            elif pa.types.is_fixed_size_list(column.type):
+                array = column.flatten().to_numpy(zero_copy_only=False).reshape(-1, column.type.list_size)
+            else:
+                array = column.to_numpy(zero_copy_only=False)
+            self._arrays[name] = array
+        return self._arrays[name]
+
+    def light(self, spec: ColumnSpec, rows: np.ndarray) -> np.ndarray:
+        """Values of a light column, copied."""
+        if spec.kind == "string":
+            values = self.rows[spec.path].take(pa.array(rows)).to_pylist()
+            return np.array(values, dtype=str).reshape(len(rows), *spec.shape)
+        return self.array(spec.path)[rows]
+
+    def heavy(self, spec: ColumnSpec, rows: np.ndarray) -> Request:
+        """The request for values of a heavy column."""
+        shards = self.rows["_shard"].chunk(0).dictionary.to_pylist() if len(rows) else []
+        return Request(
+            spec,
+            [shards[code] for code in self.array("_shard")[rows].tolist()],
+            self.array("_row")[rows].tolist(),
+            self.array(f"_start:{spec.path}")[rows].tolist(),
+            self.array(f"_size:{spec.path}")[rows].tolist(),
+            [None] * len(rows) if spec.kind == "bytes" else np.empty((len(rows), *spec.shape), spec.dtype),
+        )
+
+
+class Table:
+    """Rows of a built data set, in the order in which stock `load_dataset` gives them.
+
+    `table[i]` is one row, a nested dict of NumPy values; `table[a:b]`, `table[[3, 1, 4]]` and `table[array]` are batches, the
+    same with a first dimension for the rows. Dtypes are those of the shards. Selections (`columns`, `select`, `cone`, `where`)
+    are tables again and read nothing.
+
+    A table can be forked and pickled, as data loaders do; a pickle holds where the data set is, not what is in it.
+    """
+
+    def __init__(self, data: _Data, columns: tuple[str, ...], index: np.ndarray | None):
+        self._data = data
+        self._columns = columns
+        self._index = index
+        if index is not None and len(index) and index.max() >= len(data.rows):
+            raise FolderError(f"{data.reader.store}: has fewer rows than when this selection was made; make it again")
+
+    def __reduce__(self):
+        return Table, (self._data, self._columns, self._index)
+
+    def __len__(self) -> int:
+        return len(self._data.rows) if self._index is None else len(self._index)
+
+    def __repr__(self) -> str:
+        manifest = self._data.manifest
+        simulated = ", simulated" if manifest.simulated else ""
+        columns = "\n".join(f"  {self._describe(manifest.specs[path])}" for path in self._columns)
+        return f"Table of {manifest.name}{simulated}: {len(self):,} rows at {self._data.reader.store}\n{columns}"
+
+    @staticmethod
+    def _describe(spec: ColumnSpec) -> str:
+        kind = "image file" if spec.kind == "bytes" else f"{spec.dtype} {list(spec.shape)}" if spec.shape else spec.dtype
+        return f"{spec.path}: {kind}" + (f" ({spec.unit})" if spec.unit else "")
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return (self[position] for position in range(len(self)))
+
+    def __getitem__(self, key: Any) -> dict[str, Any]:
+        """Read a row (integer) or a batch (slice, list, array of integers, mask); negative integers count from the end.
+
+        Raises
+        ------
+        IndexError
+            If a row is out of range.
+        ShardCorrupted
+            If what a shard holds is not what the catalogue says, naming the shard, row and column.
+        """
+        try:
+            position = operator.index(key)
+        except TypeError:
+            return nest(self._read(self._positions(key)))
+        values = self._read(self._positions([position]))
+        return nest({path: value[0] for path, value in values.items()})
+
+    def _positions(self, key: Any) -> np.ndarray:
+        """Positions in this table, as rows of the catalogue."""
+        length = len(self)
+        if isinstance(key, slice):
+            positions = np.arange(*key.indices(length))
+        else:
+            positions = np.asarray(key)
+            if positions.dtype == bool:
+                if positions.shape != (length,):
+                    raise IndexError(f"a mask of shape {positions.shape} for a table of {length} rows")
+                positions = np.flatnonzero(positions)
+            elif positions.ndim != 1 or (positions.size and positions.dtype.kind not in "iu"):
+                raise TypeError(f"a table is indexed by integers, slices and 1-D arrays of integers, found {key!r:.60}")
+            positions = positions.astype(np.int64)
+            outside = (positions < -length) | (positions >= length)
+            if outside.any():
+                raise IndexError(f"row {positions[outside][0]} is out of range for a table of {length} rows")
+            positions = np.where(positions < 0, positions + length, positions)
+        return positions if self._index is None else self._index[positions]
+
+    def _read(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        specs = self._data.manifest.specs
+        requests = {path: self._data.heavy(specs[path], rows) for path in self._columns if specs[path].heavy}
+        self._data.reader.read(list(requests.values()))
+        values = {}
+        for path in self._columns:
+            if path not in requests:
+                values[path] = self._data.light(specs[path], rows)
+            elif specs[path].kind == "bytes":
+                values[path] = _stack(requests[path].out)
+            else:
+                values[path] = requests[path].out
+        return values
+
+    @property
+    def catalog(self) -> pa.Table:
+        """The light columns of these rows, nested ones by dotted name, with each row's `_split`, `_shard` and `_row`."""
+        names = [name for name in self._data.rows.column_names if not name.startswith(("_start:", "_size:"))]
+        rows = self._data.rows.select(names)
+        return rows if self._index is None else rows.take(pa.array(self._index))
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        """The leaf columns that are read, by dotted name."""
+        return self._columns
+
+    @property
+    def row_nbytes(self) -> int:
+        """About how many bytes a row of these columns takes in memory, image files as they are stored."""
+        total = 0.0
+        for spec in (self._data.manifest.specs[path] for path in self._columns):
+            sizes = self._data.array(f"_size:{spec.path}") if spec.kind == "bytes" else ()
+            total += np.mean(sizes) if len(sizes) else spec.nbytes
+        return round(total)
+
+    def columns(self, names: Iterable[str]) -> Table:
+        """The same rows with only these columns; a group's name stands for all in it. Raises `KeyError` for an unknown one."""
+        return Table(self._data, select(self._data.manifest.specs, names), self._index)
+
+    def select(self, rows: Any) -> Table:
+        """The rows at these positions (or where this mask is true), in this order."""
+        return Table(self._data, self._columns, self._positions(rows))
+
+    def cone(self, ra: float, dec: float, radius: float) -> Table:
+        """The rows within `radius` of a position; all in degrees."""
+        rows = self._positions(slice(None))
+        near = sky.in_cone(self._data.array("ra")[rows], self._data.array("dec")[rows], (ra, dec), radius)
+        return Table(self._data, self._columns, rows[near])
+
+    def where(self, condition: pc.Expression) -> Table:
+        """The rows of which a pyarrow expression over the catalogue is true: `pc.field("total_classifications") >= 20`."""
+        rows = self._positions(slice(None))
+        numbered = self._data.rows.append_column("_position", pa.array(np.arange(len(self._data.rows))))
+        matching = pyarrow.dataset.dataset(numbered).to_table(columns=["_position"], filter=condition)
+        keep = np.zeros(len(self._data.rows), bool)
+        keep[matching["_position"].to_numpy()] = True
+        return Table(self._data, self._columns, rows[keep[rows]])
+
+
+def _stack(images: list) -> np.ndarray:
+    """Images of one size as an array [rows, H, W, C]; bytes, or images of several sizes, as an array of objects."""
+    if images and all(isinstance(image, np.ndarray) and image.shape == images[0].shape for image in images):
+        return np.stack(images)
+    stacked = np.empty(len(images), object)
+    stacked[:] = images
+    return stacked

@@ -1,0 +1,220 @@
+"""The demo archive's GZ3D files, against real-format ones and against what they say of themselves."""
+
+import gzip
+import hashlib
+import io
+import json
+from html.parser import HTMLParser
+
+import healpy
+import numpy as np
+import pytest
+import requests
+from astropy.io import fits
+from astropy.wcs import WCS
+
+from skyshards.demo import DemoArchive
+from skyshards.demo.galaxies import simulate
+from skyshards.demo.gz3d_fits import Subject, gz3d_file
+from skyshards.demo.volunteers import add_polygon, draw
+
+REAL = "gz3d_1-379196_127_14728482.fits.gz"
+NO_STARS = "gz3d_1-140242_91_14710002.fits.gz"
+
+
+def opened(body):
+    return fits.open(io.BytesIO(gzip.decompress(body)))
+
+
+@pytest.fixture(scope="module")
+def archive():
+    with DemoArchive(galaxies=12) as archive:
+        yield archive
+        assert archive.errors == []
+
+
+@pytest.fixture(scope="module")
+def files(archive):
+    """All the galaxies' files by name, as bytes."""
+    names = [name for name in links(archive) if name.endswith(".fits.gz")]
+    return {name: requests.get(archive.sas_url + name).content for name in names}
+
+
+def links(archive):
+    class Links(HTMLParser):
+        found = []
+
+        def handle_starttag(self, tag, attributes):
+            if tag == "a":
+                self.found.append(dict(attributes)["href"])
+
+    parser = Links()
+    parser.feed(requests.get(archive.sas_url).text)
+    return parser.found
+
+
+def test_the_listing_has_the_layout_of_nginx(archive, shared_data):
+    real = (shared_data / "sas" / "nginx_autoindex.html").read_text().split("\n")
+    ours = requests.get(archive.sas_url).text.split("\n")
+    for line in (0, 1, 2, 3, -1, -2, -3):
+        assert ours[line].strip() == real[line].strip()
+    name, theirs = ours[4].split('"')[1], real[4]
+    # The date and the size stand in the same columns, counted from the end of the link.
+    assert ours[4].index("08-Dec-2021") - 2 * len(name) == theirs.index("08-Dec-2021") - 2 * len(theirs.split('"')[1])
+    assert len(ours[4].strip()) - 2 * len(name) == len(theirs.strip()) - 2 * len(theirs.split('"')[1])
+
+
+def test_the_listing_names_what_is_served_and_other_files(archive, files):
+    found = links(archive)
+    assert found[0] == "../"
+    assert len(files) == 12
+    assert {"gz3d_metadata.fits", "gz3d_galaxy_centers.fits", "gz3d_foreground_stars.fits"} < set(found)
+
+
+def test_the_sha1sum_file_is_right_for_every_file(archive, files):
+    lines = requests.get(archive.sas_url + "manga_morphology_galaxyzoo3d_v4_0_0.sha1sum").text.splitlines()
+    digests = dict(reversed(line.split("  ")) for line in lines)
+    assert {name: digests[name] for name in files} == {name: hashlib.sha1(body).hexdigest() for name, body in files.items()}
+    assert len(digests) == len(links(archive)) - 2  # all but ../ and itself
+
+
+def test_a_seed_gives_the_same_bytes_and_another_gives_others():
+    first, again, other = (gz3d_file(Subject(simulate(3, seed)[0], 14709000)) for seed in (0, 0, 1))
+    assert first == again
+    assert first != other
+
+
+@pytest.mark.parametrize("real", [REAL, NO_STARS])
+def test_every_hdu_has_the_form_of_a_real_format_file(real, shared_data, files):
+    theirs = fits.open(shared_data / "gz3d" / real)
+    stars = len(theirs[7].data) > 0
+    ours = next(hdus for hdus in map(opened, files.values()) if (len(hdus[7].data) > 0) == stars)
+    assert len(ours) == len(theirs) == 11
+    for number, (mine, real_hdu) in enumerate(zip(ours, theirs, strict=True)):
+        assert (mine.name, type(mine)) == (real_hdu.name, type(real_hdu)), number
+        if mine.is_image:
+            assert (mine.data.dtype, mine.data.shape) == (real_hdu.data.dtype, real_hdu.data.shape)
+            # MJDREF is a card that newer versions of astropy add; that real image says where it comes from in HISTORY.
+            cards = [card for card in real_hdu.header if card not in ("MJDREF", "HISTORY", "COMMENT")]
+            assert list(mine.header) == cards
+            same = [card for card in cards if card not in ("CRVAL1", "CRVAL2", "LATPOLE")]
+            assert [mine.header[card] for card in same] == [real_hdu.header[card] for card in same]
+        else:
+            assert mine.columns.names == real_hdu.columns.names
+            for name in mine.columns.names:
+                mine_form, real_form = (hdu.columns[name].format for hdu in (mine, real_hdu))
+                free = name.endswith(("points", "paths"))  # as wide as the longest text
+                assert mine_form[-1] == real_form[-1] if free else mine_form == real_form, name
+            assert len(mine.columns) == len(real_hdu.columns)
+            if number in (5, 8, 9, 10):
+                assert len(mine.data) == len(real_hdu.data)
+
+
+def test_the_wcs_gives_the_position_and_the_scale(files):
+    for hdus in map(opened, files.values()):
+        wcs, row = WCS(hdus[1].header), hdus[5].data[0]
+        place = wcs.wcs_world2pix([[row["ra"], row["dec"]]], 1)[0]
+        assert place == pytest.approx([262.5, 262.5], abs=1e-3)
+        assert wcs.proj_plane_pixel_scales()[0].to_value("deg") == pytest.approx(2.75e-5)
+
+
+def test_masks_are_the_numbers_of_polygons_that_the_raw_tables_hold(files):
+    path = pytest.importorskip("matplotlib.path").Path
+    row, column = np.mgrid[:525, :525]
+    pixels = np.column_stack([column.ravel(), row.ravel()])
+    for hdus in map(opened, list(files.values())[:6]):
+        for mask, table, name in ((3, 9, "spiral_paths"), (4, 10, "bar_paths")):
+            drawn = [polygon for text in hdus[table].data[name] for polygon in json.loads(text)]
+            count = sum((path(polygon).contains_points(pixels) for polygon in drawn), np.zeros(525 * 525))
+            assert np.array_equal(hdus[mask].data.ravel(), count)
+
+
+def test_polygon_masks_are_those_of_a_real_format_file(shared_data):
+    hdus = fits.open(shared_data / "gz3d" / REAL)
+    mask = np.zeros((525, 525))
+    for text in hdus[10].data["bar_paths"]:
+        for polygon in json.loads(text):
+            add_polygon(mask, polygon)
+    assert np.array_equal(mask, hdus[4].data)
+
+
+def test_clusters_are_those_of_the_raw_points(files):
+    for hdus in map(opened, files.values()):
+        (cluster,) = hdus[6].data
+        points = np.array([point for text in hdus[8].data["center_points"] for point in json.loads(text)])
+        assert cluster["count"] == len(points) == hdus[1].data.max()
+        assert [cluster["x"], cluster["y"]] == pytest.approx(points.mean(axis=0))
+        assert [cluster["var_x"], cluster["var_y"]] == pytest.approx(points.var(axis=0, ddof=1))
+        sky = WCS(hdus[1].header).wcs_pix2world(points, 1)
+        assert [cluster["ra"], cluster["dec"]] == pytest.approx(sky.mean(axis=0), abs=1e-9)
+        assert [cluster["var_ra"], cluster["var_dec"]] == pytest.approx(sky.var(axis=0, ddof=1), rel=1e-3)
+        clicks = sum(len(json.loads(text)) for text in hdus[8].data["star_points"])
+        assert hdus[7].data["count"].sum() == clicks
+
+
+def test_outlines_do_not_cross_themselves():
+    """The masks of real files leave out polygons that do."""
+    for galaxy in simulate(40, 3):
+        drawings = draw(galaxy, 1)
+        for polygon in (polygon for drawn in drawings.spirals + drawings.bars for polygon in drawn):
+            assert not crosses_itself(np.array(polygon))
+
+
+def crosses_itself(points):
+    def side(a, b, c):
+        return np.sign((b[..., 0] - a[..., 0]) * (c[..., 1] - a[..., 1]) - (b[..., 1] - a[..., 1]) * (c[..., 0] - a[..., 0]))
+
+    start, stop = points, np.roll(points, -1, axis=0)
+    a, b, c, d = start[:, None], stop[:, None], start[None], stop[None]
+    return bool(np.any((side(a, b, c) * side(a, b, d) < 0) & (side(c, d, a) * side(c, d, b) < 0)))
+
+
+def test_votes_fit_what_the_galaxies_are():
+    subjects = [Subject(galaxy, 1) for galaxy in simulate(200, 0)]
+    totals, bars, spirals = np.array([subject.votes for subject in subjects]).T
+    counted = totals > 0
+    assert totals[1] == 0
+    assert totals.max() <= 360
+    is_bar = np.array([subject.galaxy.bar for subject in subjects])[counted]
+    is_spiral = np.array([subject.galaxy.spiral for subject in subjects])[counted]
+    bar_fraction, spiral_fraction = bars[counted] / totals[counted], spirals[counted] / totals[counted]
+    assert bar_fraction[is_bar].min() > bar_fraction[~is_bar].max()
+    assert spiral_fraction[is_spiral].min() > spiral_fraction[~is_spiral].max()
+
+
+def test_some_galaxy_has_no_classifications_and_two_files_share_one(files):
+    rows = [hdus[5].data[0] for hdus in map(opened, files.values())]
+    ids = [row["MANGAID"].strip() for row in rows]
+    assert [row["GZ_total_classifications"] for row in rows].count(0) == 1
+    assert len(set(ids)) == len(ids) - 1
+
+
+def test_mangaid_is_padded_with_blanks(files):
+    raw = opened(next(iter(files.values())))[5].data.view(np.ndarray)["MANGAID"].tobytes()
+    assert len(raw) == 11
+    assert raw.endswith(b" ")
+
+
+def test_the_picture_shows_the_galaxy_at_its_centre_and_the_bundle_in_magenta(files):
+    for hdus in map(opened, files.values()):
+        image = hdus[0].data.astype(int)
+        assert image[255:270, 255:270].mean() > 4 * np.median(image) + 50
+        red, green, blue = np.moveaxis(image, -1, 0)
+        assert ((red == 200) & (green == 0) & (blue == 200)).sum() > 500
+
+
+def test_several_galaxies_share_a_pixel_of_nside_16():
+    galaxies = simulate(40, 0)
+    ra, dec = np.array([(galaxy.ra, galaxy.dec) for galaxy in galaxies]).T
+    _, counts = np.unique(healpy.ang2pix(16, ra, dec, nest=True, lonlat=True), return_counts=True)
+    assert counts.max() >= 4
+    assert len(counts) >= 5
+
+
+def test_identifiers_are_unique_and_longer_than_a_float():
+    galaxies = simulate(5000, 0)
+    for name in ("dr7objid", "objid", "specobjid", "mangaid", "nsa_id", "iauname"):
+        assert len({getattr(galaxy, name) for galaxy in galaxies}) == len(galaxies), name
+    for name in ("dr7objid", "objid", "specobjid"):
+        values = [getattr(galaxy, name) for galaxy in galaxies]
+        assert 2**53 < min(values) <= max(values) < 2**63
