@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import inspect
 import logging
-import math
 import operator
+import sys
 from collections.abc import Iterable, Iterator
-from itertools import islice
+from itertools import chain, count, islice
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from candels_blend.render import Renderer
 from candels_blend.targets import METHODS
 from skyshards.columns import select
 from skyshards.errors import UsageError
+from skyshards.schema import Schema
 
 ZEROPOINT = 25.96
 """Magnitude of the flux 1, as in candels-blender: HST's F160W."""
@@ -81,12 +82,9 @@ class Blends:
         **sample: Any,
     ):
         self._arguments = {name: value for name, value in locals().items() if name not in ("self", "sample")} | sample
-        if unknown := set(sample) - set(inspect.signature(Sample).parameters):
-            raise UsageError(f"no option {', '.join(sorted(unknown))}; there are {', '.join(inspect.signature(Sample).parameters)}")
-        if split not in SPLITS or method not in METHODS:
-            raise UsageError(f"expected split {' or '.join(SPLITS)} and method {', '.join(METHODS)}; found {split!r}, {method!r}")
-        options = Sample(seed, **sample)
-        self.length, before = _place(options, split, length, n_blends)
+        self._columns = tuple(_schema(split, method).specs)
+        options = _options(seed, sample)
+        self._length, train_blends = _place(options, split, length, n_blends)
         archive, stamps = load(datapath)
         for complaint in archive.complaints():
             log.warning("%s: %s", datapath, complaint)
@@ -97,8 +95,107 @@ class Blends:
 
             renderer = DeviceRenderer(stamps, seed, device)
         draw = Draw(archive, options)
-        self._galaxies = draw.galaxies
-        self._pairs = Pairs(_stream(draw, split, before or 0))
-        first = (ENDLESS_TEST if before is None else before) if split == "test" else 0
+        if split == "train":
+            first, stream = 0, draw.pairs("train")
+        elif train_blends is None:
+            first, stream = ENDLESS_TEST, draw.pairs("test")
+        else:
+            skipped = islice(draw.pairs("train"), train_blends)  # drawn, since the test pairs depend on them, and dropped
+            first, stream = train_blends, chain((pair for pair in skipped if False), draw.pairs("test"))
+        self._pairs = Pairs(stream)
         self._blender = Blender(archive, renderer, seed, split, first, zeropoint)
-        self._columns = tuple(schema_of(method).specs)
+
+    def __reduce__(self):
+        return _again, (self._arguments, self._columns)
+
+    def __len__(self) -> int:
+        if self._length is None:
+            raise TypeError("these blends are endless; give length or n_blends for a number of them")
+        return self._length
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return (self[i] for i in (count() if self._length is None else range(self._length)))
+
+    def __getitem__(self, key: Any) -> dict[str, Any]:
+        """Render a row (integer) or a batch (slice, list, array of integers, mask); negative integers count from the end.
+
+        Raises
+        ------
+        IndexError
+            If a number is out of range.
+        """
+        try:
+            number = operator.index(key)
+        except TypeError:
+            return self._read(self._numbers(key))
+        return {name: column[0] for name, column in self._read(self._numbers([number])).items()}
+
+    def _numbers(self, key: Any) -> np.ndarray:
+        if isinstance(key, slice):
+            if self._length is None and (key.stop is None or min(key.start or 0, key.stop) < 0 or (key.step or 1) < 1):
+                raise IndexError(f"endless blends have no slice {key}: give a start and a stop, neither negative")
+            return np.arange(*key.indices(sys.maxsize if self._length is None else self._length))
+        numbers = np.asarray(key)
+        if numbers.dtype == bool and numbers.shape == (self._length,):
+            return np.flatnonzero(numbers)
+        if numbers.ndim != 1 or (numbers.size and numbers.dtype.kind not in "iu"):
+            raise TypeError(f"blends are indexed by integers, slices and 1-D arrays of integers, found {key!r:.60}")
+        numbers = numbers.astype(np.int64)
+        low, high = (0, sys.maxsize) if self._length is None else (-self._length, self._length)
+        outside = (numbers < low) | (numbers >= high)
+        if outside.any():
+            of = "endless blends" if self._length is None else f"{self._length} blends"
+            raise IndexError(f"number {numbers[outside][0]} is out of range for {of}")
+        return np.where(numbers < 0, numbers + high, numbers)
+
+    def _read(self, numbers: np.ndarray) -> dict[str, Any]:
+        return self._blender.columns(numbers, self._pairs[numbers], self._columns)
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        """The columns that are made."""
+        return self._columns
+
+    def columns(self, names: Iterable[str]) -> Blends:
+        """The same blends with only these columns. Raises `KeyError` for one that there is not."""
+        narrowed = object.__new__(Blends)
+        narrowed.__dict__ = self.__dict__ | {"_columns": select(self._columns, names)}
+        return narrowed
+
+
+def _again(arguments: dict[str, Any], columns: tuple[str, ...]) -> Blends:
+    """Blends from their pickle, which holds where the archive is, not what is in it."""
+    return Blends(**arguments).columns(columns)
+
+
+def _schema(split: str, method: str) -> Schema:
+    if split not in SPLITS:
+        raise UsageError(f"split: expected {' or '.join(SPLITS)}, found {split!r}")
+    if method not in METHODS:
+        raise UsageError(f"method: expected one of {', '.join(METHODS)}, found {method!r}")
+    return schema_of(method)
+
+
+def _options(seed: int, sample: dict[str, Any]) -> Sample:
+    known = inspect.signature(Sample).parameters
+    if unknown := sorted(set(sample) - set(known)):
+        raise UsageError(f"no option {', '.join(unknown)}; beside those of Blends there are {', '.join(known)}")
+    return Sample(seed, **sample)
+
+
+def _place(sample: Sample, split: str, length: int | None, n_blends: int | None) -> tuple[int | None, int | None]:
+    """Number of blends (None: endless), and how many train blends go before a test split (None: that is not asked for)."""
+    if min(length or 0, n_blends or 0) < 0:
+        raise UsageError(f"expected length and n_blends of at least 0, found {length} and {n_blends}")
+    if n_blends is None and (split == "train" or length is None):
+        return length, None
+    if n_blends is None:
+        if not sample.test_ratio:
+            raise UsageError("a test_ratio of 0 leaves no test split")
+        n_blends = length
+        while sample.split_blends(n_blends)["test"] < length:
+            n_blends += max(1, int((length - sample.split_blends(n_blends)["test"]) / sample.test_ratio) - 1)
+    counts = sample.split_blends(n_blends)
+    if (length or 0) > counts[split]:
+        raise UsageError(f"length: {n_blends} blends have {counts[split]} {split} ones, found {length}")
+    return counts[split] if length is None else length, counts["train"]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import datasets
 
 from candels_blend.archive import SIZE
 from candels_blend.targets import CHANNELS, METHODS
-from skyshards.builder import ShardBuilder
+from skyshards.builder import ShardBuilder, ShardConfig
 from skyshards.schema import Column, Schema
 
 NUMBER, TEXT = datasets.Value("float32"), datasets.Value("string")
@@ -57,7 +59,20 @@ def schema_of(method: str) -> Schema:
 SCHEMA = schema_of("gg_masks")
 
 
-class CandelsBlend(ShardBuilder):
-    """Blended pairs of HST CANDELS galaxies, with the mask and flux of each."""
+@dataclass
+class BlendConfig(ShardConfig):
+    """Options of `load_dataset("candels_blend", ...)`: those of `ShardConfig`, and the `method` that the folder was built with,
+    which gives its target beside the columns that all have."""
 
+    method: str = "gg_masks"
+
+
+class CandelsBlend(ShardBuilder):
+    """Blended pairs of HST CANDELS galaxies, with the mask and flux of each. See `BlendConfig` for the options."""
+
+    BUILDER_CONFIG_CLASS = BlendConfig
     schema = SCHEMA
+
+    def _info(self) -> datasets.DatasetInfo:
+        self.schema = schema_of(self.config.method)
+        return super()._info()

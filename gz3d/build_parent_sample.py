@@ -7,9 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+if __name__ == "__main__":  # run as a script, whose own folder is first on the path: gz3d.py there hides the package gz3d
+    import sys
+
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+    from skyshards.cli import build
+
+    build(["gz3d", *sys.argv[1:]])
+
 import click
 
-from gz3d.fits import read_gz3d
 from gz3d.gz3d import SCHEMA
 from gz3d.sas import GZ3D_URL, list_gz3d
 from skyshards.cli import build_command, option
@@ -59,6 +66,8 @@ class GZ3DRecipe(Recipe):
             yield Source(name, url=url, checksum=checksums.get(name))
 
     def read(self, source: Source, fetched: Path) -> Iterator[dict[str, Any]]:
+        from gz3d.fits import read_gz3d  # astropy is for the worker processes alone: a build with nothing to do is quick
+
         row = read_gz3d(fetched)
         # A cut of 0 keeps all, also those nobody classified, whose fractions are negative.
         if self.vote_fraction_cut <= 0 or max(row["segmentation"]["vote_fraction"]) >= self.vote_fraction_cut:
@@ -91,12 +100,3 @@ def main(local_data_path, keep_fits, vote_fraction_cut, archive_url, *, demo, li
             raise UsageError("--demo and --local_data_path name two sources: give one of them")
         archive_url = demo.sas_url
     return GZ3DRecipe(archive_url, local_data_path, keep_fits, vote_fraction_cut)
-
-
-if __name__ == "__main__":
-    import sys
-
-    sys.path[0] = str(Path(__file__).parents[1])  # not this folder: its gz3d.py would stand for the package
-    from skyshards.cli import build
-
-    build(["gz3d", *sys.argv[1:]])

@@ -213,6 +213,9 @@ class ImageArchive:
         filling = [int(match[1]) for path in parts if (match := TAR_NAME.fullmatch(path.stem))]
         for number in filling:
             self._enter_all(number, self._folder / (_tar_name(number) + PART))
+            if not self._places[number]:
+                (self._folder / (_tar_name(number) + PART)).unlink()
+                continue
             self._open(number, _end_of(self._places[number]))
             if len(self._places[number]) >= self._per_tar or number != filling[-1]:
                 self._seal()

@@ -18,14 +18,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from tqdm import tqdm
 
-from skyshards import card, catalog, pack, sky
+from skyshards import card, catalog, pack, sky, sources
 from skyshards.atomic import TEMPORARY_PREFIX, is_disk_full, replacing
 from skyshards.catalog import Manifest, Shard
 from skyshards.errors import BuildError, SourceError, UsageError
 from skyshards.fetch import Fetcher
 from skyshards.readers import Readers, ReadSource
 from skyshards.recipe import Recipe, Source
-from skyshards.spool import SourceRecord, Spool
+from skyshards.sources import SourceRecord
+from skyshards.spool import Spool
 
 WORKSPACE = ".build"
 """Folder below the output folder with the lock, the spool and the downloads of a build under way."""
@@ -100,15 +101,15 @@ def build(
     with _clear_errors(folder), _lock(folder), contextlib.closing(Spool(folder / WORKSPACE)) as spool:
         table, manifest = _what_is_there(folder, empty)
         table, manifest, lost = _without_lost_shards(folder, table, manifest)
-        records = catalog.read_sources(folder) | {record.key: record for record in spool.records()}
+        records = sources.read(folder) | {record.key: record for record in spool.records()}
         records = {key: record for key, record in records.items() if key not in lost}
         fetcher = Fetcher(connections)
         with _bar("listing", " sources") as bar:
-            sources = []
+            listed = []
             for source in islice(recipe.sources(fetcher), limit):
-                sources.append(source)
+                listed.append(source)
                 bar.update()
-        pending = [source for source in sources if not _is_done(records.get(source.key))]
+        pending = [source for source in listed if not _is_done(records.get(source.key))]
         if pending:
             with Readers(recipe, nside, workers, executor) as readers:
                 _read_all(pending, records, fetcher, readers, spool, folder / recipe.downloads)
@@ -119,12 +120,12 @@ def build(
             records |= new
             catalog.write(folder, manifest, table)
             table = catalog.open_folder(folder)[0]
-            catalog.write_sources(folder, records.values(), table)
+            sources.write(folder, records.values(), table)
             card.write(folder, recipe, manifest, table)
             os.sync()  # all that the spool held is on the disk itself before the spool goes
         spool.clear()
-        _remove_leftovers(folder / recipe.downloads, recipe, sources)
-    failed = sum(records[source.key].status == "failed" for source in sources)
+        _remove_leftovers(folder / recipe.downloads, recipe, listed)
+    failed = sum(records[source.key].status == "failed" for source in listed)
     nbytes = sum(shard.nbytes for shard in manifest.shards)
     return Summary(folder, len(table), len(manifest.shards), nbytes, len(table) - before, failed, time.monotonic() - started)
 
@@ -279,11 +280,11 @@ def _pack_all(folder: Path, spool: Spool, table: pa.Table, manifest: Manifest) -
     return pa.concat_tables(parts), replace(manifest, shards=tuple(shards))
 
 
-def _remove_leftovers(downloads: Path, recipe: Recipe, sources: list[Source]) -> None:
+def _remove_leftovers(downloads: Path, recipe: Recipe, listed: list[Source]) -> None:
     """Discard downloads that a build killed at the wrong moment left behind, then the folder if nothing is to stay."""
     if not downloads.is_dir():
         return
-    by_key = {source.key: source for source in sources}
+    by_key = {source.key: source for source in listed}
     for path in list(downloads.iterdir()):
         if path.name in by_key:
             recipe.discard(by_key[path.name], path, failed=False)

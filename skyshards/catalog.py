@@ -11,25 +11,25 @@ Rows stand in the order in which stock `load_dataset` gives them. Its schema met
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, astuple, dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv
 import pyarrow.parquet as pq
 
 from skyshards.atomic import replacing
 from skyshards.errors import FolderError
-from skyshards.hdf5 import Ranges
-from skyshards.rows import EncodedRow
 from skyshards.columns import ColumnSpec
-from skyshards.spool import SourceRecord
 
-CATALOG, SOURCES, FAILURES = "catalog.parquet", "sources.parquet", "failures.csv"
+if TYPE_CHECKING:
+    from skyshards.hdf5 import Ranges
+    from skyshards.rows import EncodedRow
+
+CATALOG = "catalog.parquet"
 _KEY = b"skyshards"
 
 
@@ -124,7 +124,7 @@ def write(folder: Path, manifest: Manifest, table: pa.Table) -> None:
     order = np.lexsort((table["_row"].to_numpy(), ranks.to_numpy()))
     table = table.take(pa.array(order)).replace_schema_metadata({_KEY: manifest.to_json()})
     with replacing(folder / CATALOG) as path:
-        pq.write_table(table, path, compression="zstd", row_group_size=1 << 17)
+        pq.write_table(table, path, compression="zstd", row_group_size=1 << 20)
 
 
 def read(file: Any, folder: str) -> tuple[pa.Table, Manifest]:
@@ -136,7 +136,7 @@ def read(file: Any, folder: str) -> tuple[pa.Table, Manifest]:
         If the file is not a catalogue of this form; `folder` is named in the message.
     """
     try:
-        table = pq.read_table(file, read_dictionary=["_split", "_shard"], partitioning=None)
+        table = pq.ParquetFile(file, read_dictionary=["_split", "_shard"]).read()  # pq.read_table also imports pandas
         manifest = Manifest.from_json(table.schema.metadata[_KEY].decode())
         if table.schema.remove_metadata() != schema(manifest.specs).remove_metadata():
             raise ValueError("its columns are not those that it declares")
@@ -150,48 +150,3 @@ def open_folder(folder: Path) -> tuple[pa.Table, Manifest]:
     if not (folder / CATALOG).is_file():
         raise FolderError(f"{folder}: not a built data set, there is no {CATALOG} in it; `skyshards build --help` says how to make one")
     return read(folder / CATALOG, str(folder))
-
-
-def write_sources(folder: Path, records: Iterable[SourceRecord], catalog: pa.Table) -> None:
-    """Write `sources.parquet` (what became of each source, and where its first row lies) and `failures.csv`."""
-    records = sorted(records, key=lambda record: record.key)
-    columns = {field.name: [getattr(record, field.name) for record in records] for field in fields(SourceRecord)}
-    columns["bytes"] = columns.pop("nbytes")
-    table = pa.table(columns, schema=_SOURCES)
-    lies = pa.table({"key": catalog["source"], "shard": catalog["_shard"].cast(pa.string()), "row": catalog["_row"]})
-    first = lies.group_by("key", use_threads=False).aggregate([("shard", "first"), ("row", "first"), ("row", "count")])
-    first = first.rename_columns({"shard_first": "shard", "row_first": "row", "row_count": "rows"})
-    table = table.join(first, "key").sort_by("key")
-    with replacing(folder / SOURCES) as path:
-        pq.write_table(table, path, compression="zstd")
-    failed = table.filter(pc.field("status") == "failed").select(["key", "url", "tries", "error"])
-    if len(failed):
-        with replacing(folder / FAILURES) as path:
-            pyarrow.csv.write_csv(failed, path)
-    else:
-        (folder / FAILURES).unlink(missing_ok=True)
-
-
-_SOURCES = pa.schema(
-    [
-        ("key", pa.string()),
-        ("url", pa.string()),
-        ("bytes", pa.int64()),
-        ("sha256", pa.string()),
-        ("status", pa.string()),
-        ("tries", pa.int32()),
-        ("error", pa.string()),
-    ]
-)
-
-
-def read_sources(folder: Path) -> dict[str, SourceRecord]:
-    """What became of each source, by key; empty where nothing was built yet. Raises `FolderError` for a damaged file."""
-    path = folder / SOURCES
-    if not path.is_file():
-        return {}
-    try:
-        table = pq.read_table(path, columns=_SOURCES.names, partitioning=None)
-    except (pa.ArrowException, OSError) as error:
-        raise FolderError(f"{path}: cannot be read ({error}); delete it, and the build looks at all sources again") from error
-    return {values[0]: SourceRecord(*values) for values in zip(*table.to_pydict().values(), strict=True)}

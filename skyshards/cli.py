@@ -95,7 +95,7 @@ def _messages():
 
 def _report(summary, name: str, demo: bool) -> None:
     """What was built, and the lines that load it."""
-    from skyshards.catalog import FAILURES
+    from skyshards.sources import FAILURES
 
     click.echo(
         f"{summary.folder}: {summary.rows:,} rows in {summary.shards:,} shards, {summary.nbytes / 1e6:,.1f} MB"
@@ -116,7 +116,18 @@ def _report(summary, name: str, demo: bool) -> None:
         )
 
 
-class _BuildGroup(click.Group):
+class _Group(click.Group):
+    """A group that says in one line what is wrong with its arguments."""
+
+    def invoke(self, ctx):
+        try:
+            return super().invoke(ctx)
+        except click.UsageError as error:
+            error.ctx = None  # with it, click prints two more lines before the one that counts
+            raise
+
+
+class _BuildGroup(_Group):
     """Finds a data set's command only when it is asked for, so that `--help` need not import them all."""
 
     def list_commands(self, ctx) -> list[str]:
@@ -128,7 +139,7 @@ class _BuildGroup(click.Group):
         return importlib.import_module(f"{name}.build_parent_sample").main
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="skyshards")
 def main() -> None:
     """Galaxy-morphology data sets that a training loop can read at the speed of the disk."""

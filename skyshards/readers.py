@@ -19,7 +19,7 @@ from skyshards.fetch import file_digest
 from skyshards.machine import usable_cores
 from skyshards.recipe import Recipe, Source
 from skyshards.rows import EncodedRow, encode
-from skyshards.spool import SourceRecord
+from skyshards.sources import SourceRecord
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ class Readers:
     def _new_pool(self) -> ProcessPoolExecutor:
         # A fork server starts without this process's threads and open files, and imports everything just once.
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload([type(self.recipe).__module__, __name__])
+        context.set_forkserver_preload([type(self.recipe).__module__, __name__, "healpy"])
         return ProcessPoolExecutor(self.workers, context, initializer=_start_worker)
 
 

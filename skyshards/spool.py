@@ -10,10 +10,11 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator
-from dataclasses import astuple, dataclass
+from dataclasses import astuple
 from pathlib import Path
 
 from skyshards.rows import EncodedRow
+from skyshards.sources import SourceRecord
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS sources (
@@ -24,19 +25,6 @@ CREATE TABLE IF NOT EXISTS rows (
 );
 CREATE INDEX IF NOT EXISTS rows_of_pixel ON rows (split, pixel);
 """
-
-
-@dataclass(frozen=True)
-class SourceRecord:
-    """What became of one source. `status` is "done", "left out" (the options leave out all its rows) or "failed"."""
-
-    key: str
-    url: str | None
-    nbytes: int | None
-    sha256: str | None
-    status: str
-    tries: int
-    error: str | None
 
 
 class Spool:

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset
 
 from skyshards import catalog, sky
 from skyshards.catalog import Manifest
@@ -235,6 +234,8 @@ class Table:
 
     def where(self, condition: pc.Expression) -> Table:
         """The rows of which a pyarrow expression over the catalogue is true: `pc.field("total_classifications") >= 20`."""
+        import pyarrow.dataset  # slow to import, and needed only here
+
         rows = self._positions(slice(None))
         numbered = self._data.rows.append_column("_position", pa.array(np.arange(len(self._data.rows))))
         matching = pyarrow.dataset.dataset(numbered).to_table(columns=["_position"], filter=condition)

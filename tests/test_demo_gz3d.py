@@ -74,7 +74,9 @@ def test_the_listing_names_what_is_served_and_other_files(archive, files):
 def test_the_sha1sum_file_is_right_for_every_file(archive, files):
     lines = requests.get(archive.sas_url + "manga_morphology_galaxyzoo3d_v4_0_0.sha1sum").text.splitlines()
     digests = dict(reversed(line.split("  ")) for line in lines)
-    assert {name: digests[name] for name in files} == {name: hashlib.sha1(body).hexdigest() for name, body in files.items()}
+    assert {name: digests[name] for name in files} == {
+        name: hashlib.sha1(body).hexdigest() for name, body in files.items()
+    }
     assert len(digests) == len(links(archive)) - 2  # all but ../ and itself
 
 
@@ -162,7 +164,9 @@ def test_outlines_do_not_cross_themselves():
 
 def crosses_itself(points):
     def side(a, b, c):
-        return np.sign((b[..., 0] - a[..., 0]) * (c[..., 1] - a[..., 1]) - (b[..., 1] - a[..., 1]) * (c[..., 0] - a[..., 0]))
+        return np.sign(
+            (b[..., 0] - a[..., 0]) * (c[..., 1] - a[..., 1]) - (b[..., 1] - a[..., 1]) * (c[..., 0] - a[..., 0])
+        )
 
     start, stop = points, np.roll(points, -1, axis=0)
     a, b, c, d = start[:, None], stop[:, None], start[None], stop[None]
@@ -190,9 +194,18 @@ def test_some_galaxy_has_no_classifications_and_two_files_share_one(files):
 
 
 def test_mangaid_is_padded_with_blanks(files):
-    raw = opened(next(iter(files.values())))[5].data.view(np.ndarray)["MANGAID"].tobytes()
-    assert len(raw) == 11
-    assert raw.endswith(b" ")
+    for body in files.values():
+        mangaid = opened(body)[5].data["MANGAID"][0]
+        assert mangaid.encode().ljust(11) in gzip.decompress(body)  # astropy strips it
+
+
+def test_every_file_obeys_the_fits_standard(archive, files):
+    for body in files.values():
+        opened(body).verify("exception")
+    for name in ("gz3d_metadata.fits", "gz3d_galaxy_centers.fits"):
+        hdus = fits.open(io.BytesIO(requests.get(archive.sas_url + name).content))
+        hdus.verify("exception")
+        assert len(hdus[1].data) == (len(files) if "metadata" in name else 0)
 
 
 def test_the_picture_shows_the_galaxy_at_its_centre_and_the_bundle_in_magenta(files):

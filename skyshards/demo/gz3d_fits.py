@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import io
 import json
 from dataclasses import dataclass
 
@@ -11,9 +10,10 @@ import numpy as np
 from astropy.io import fits
 from PIL import Image, ImageDraw
 
+from skyshards.demo.fits_bytes import image_hdu, table_hdu
 from skyshards.demo.galaxies import Galaxy
 from skyshards.demo.render import colour, picture
-from skyshards.demo.volunteers import SCALE, SIZE, Cluster, Drawings, draw, ellipse_mask, polygon_mask
+from skyshards.demo.volunteers import SCALE, SIZE, Cluster, draw, ellipse_mask, polygon_mask
 
 MAGENTA = (200, 0, 200)
 CLUSTER_COLUMNS = ("x", "y", "var_x", "var_y", "var_x_y", "ra", "dec", "var_ra", "var_dec", "var_ra_dec", "count")
@@ -52,10 +52,10 @@ class Subject:
         return total, int(bar), int(rng.binomial(total, self.galaxy.p_cs_debiased))
 
 
-def _wcs_cards(galaxy: Galaxy) -> fits.Header:
+def _wcs_cards(galaxy: Galaxy) -> list[fits.Card]:
     """The WCS in the files' own terms: the pixel's size is in PC, and CDELT is 1; positions were float32."""
     ra, dec = float(np.float32(galaxy.ra)), float(np.float32(galaxy.dec))
-    cards = [
+    cards = (
         ("WCSAXES", 2, "Number of coordinate axes"),
         ("CRPIX1", SIZE / 2, "Pixel coordinate of reference point"),
         ("CRPIX2", SIZE / 2, "Pixel coordinate of reference point"),
@@ -72,32 +72,32 @@ def _wcs_cards(galaxy: Galaxy) -> fits.Header:
         ("LONPOLE", 180.0, "[deg] Native longitude of celestial pole"),
         ("LATPOLE", dec, "[deg] Native latitude of celestial pole"),
         ("RADESYS", "ICRS", "Equatorial coordinate system"),
-    ]
-    return fits.Header([fits.Card(*card) for card in cards])
+    )
+    return [fits.Card(*card) for card in cards]
 
 
-def _metadata(subject: Subject) -> fits.BinTableHDU:
+def _metadata(subject: Subject) -> bytes:
     galaxy, (total, bar, spiral) = subject.galaxy, subject.votes
     link = f"http://skyserver.sdss.org/dr13/en/tools/chart/navi.aspx?ra={galaxy.ra:.4f}&dec={galaxy.dec:.4f}"
     values = {
-        "ra": ("f4", galaxy.ra),
-        "dec": ("f4", galaxy.dec),
+        "ra": (">f4", galaxy.ra),
+        "dec": (">f4", galaxy.dec),
         "MANGAID": ("S11", galaxy.mangaid.ljust(11)),
         "IAUNAME": ("S19", galaxy.iauname),
-        "IFUDESIGNSIZE": ("f8", subject.fibres),
-        "MANGA_TILEID": ("f8", 5000 + galaxy.index // 8),
-        "nsa_id": ("i8", galaxy.nsa_id),
+        "IFUDESIGNSIZE": (">f8", subject.fibres),
+        "MANGA_TILEID": (">f8", 5000 + galaxy.index // 8),
+        "nsa_id": (">i8", galaxy.nsa_id),
         "explorer_link": ("S90", link),
-        "GZ_total_classifications": ("i2", total),
-        "GZ_bar_votes": ("i2", bar),
-        "GZ_spiral_votes": ("i2", spiral),
+        "GZ_total_classifications": (">i2", total),
+        "GZ_bar_votes": (">i2", bar),
+        "GZ_spiral_votes": (">i2", spiral),
         "sample": ("S70", "MaNGA main sample" if total else ""),
     }
     dtype = [(name, form) for name, (form, _) in values.items()]
-    return _table(np.array([tuple(value for _, value in values.values())], dtype))
+    return table_hdu(np.array([tuple(value for _, value in values.values())], dtype))
 
 
-def _clusters(clusters: list[Cluster], galaxy: Galaxy) -> fits.BinTableHDU:
+def _clusters(clusters: list[Cluster], galaxy: Galaxy) -> bytes:
     """A table of clusters; as in the real files, `count` is float64 in a table without rows."""
     rows = []
     for cluster in clusters:
@@ -108,8 +108,8 @@ def _clusters(clusters: list[Cluster], galaxy: Galaxy) -> fits.BinTableHDU:
         per_pixel = SCALE / 3600, SCALE / 3600 / np.cos(np.radians(dec))
         variances = var_x * per_pixel[1] ** 2, var_y * per_pixel[0] ** 2, var_xy * per_pixel[0] * per_pixel[1]
         rows.append((*cluster.mean, var_x, var_y, var_xy, ra, dec, *variances, len(cluster.points)))
-    forms = ["f8"] * 10 + ["i8" if rows else "f8"]
-    return _table(np.array(rows, list(zip(CLUSTER_COLUMNS, forms, strict=True))))
+    forms = [">f8"] * 10 + [">i8" if rows else ">f8"]
+    return table_hdu(np.array(rows, list(zip(CLUSTER_COLUMNS, forms, strict=True))))
 
 
 def _tangent_to_sky(galaxy: Galaxy, east: float, north: float) -> tuple[float, float]:
@@ -123,25 +123,20 @@ def _tangent_to_sky(galaxy: Galaxy, east: float, north: float) -> tuple[float, f
     )
 
 
-def _raw(rng: np.random.Generator, **drawn: list) -> fits.BinTableHDU:
+def _raw(rng: np.random.Generator, **drawn: list) -> bytes:
     """A table of raw classifications, a volunteer a row, each drawing as JSON in a column as wide as the longest."""
     count = len(next(iter(drawn.values())))
     days, seconds = np.sort(rng.integers(0, 365, count)), rng.integers(0, 86400, count)
     stamps = np.datetime64("2017-12-01T00:00:00") + days * np.timedelta64(1, "D") + seconds * np.timedelta64(1, "s")
     columns = {
-        "classification_id": 82_000_000 + 300_000 * days + rng.integers(0, 300_000, count),
+        "classification_id": (82_000_000 + 300_000 * days + rng.integers(0, 300_000, count)).astype(">i8"),
         "time_stamp": np.array([f"{str(stamp).replace('T', ' ')} UTC" for stamp in stamps], "S23"),
         **{name: np.array([json.dumps(value) for value in values], "S") for name, values in drawn.items()},
     }
     table = np.empty(count, [(name, values.dtype) for name, values in columns.items()])
     for name, values in columns.items():
         table[name] = values
-    return _table(table)
-
-
-def _table(rows: np.ndarray) -> fits.BinTableHDU:
-    """A table of these very bytes; of anything but a `FITS_rec`, astropy would strip the blanks that pad strings."""
-    return fits.BinTableHDU(rows.view(fits.FITS_rec))
+    return table_hdu(table)
 
 
 def shown_picture(subject: Subject) -> np.ndarray:
@@ -154,33 +149,24 @@ def shown_picture(subject: Subject) -> np.ndarray:
     return np.asarray(image)
 
 
-def hdus(subject: Subject, drawings: Drawings) -> fits.HDUList:
-    """The 11 HDUs, none of which has a name."""
-    galaxy = subject.galaxy
-    cards = _wcs_cards(galaxy)
+def gz3d_file(subject: Subject) -> bytes:
+    """The file as the archive has it: gzipped FITS of 11 HDUs, none of which has a name; the same bytes every time."""
+    galaxy, drawings = subject.galaxy, draw(subject.galaxy, subject.subject_id)
+    cards, rng = _wcs_cards(galaxy), galaxy.rng(5)
     masks = (
         ellipse_mask([drawings.centre_cluster]),
         ellipse_mask(drawings.star_clusters),
         polygon_mask(drawings.spirals),
         polygon_mask(drawings.bars),
     )
-    rng = galaxy.rng(5)
-    return fits.HDUList(
-        [
-            fits.PrimaryHDU(shown_picture(subject), cards),
-            *(fits.ImageHDU(mask, cards) for mask in masks),
-            _metadata(subject),
-            _clusters([drawings.centre_cluster], galaxy),
-            _clusters(drawings.star_clusters, galaxy),
-            _raw(rng, center_points=drawings.centres, star_points=drawings.stars),
-            _raw(rng, spiral_paths=drawings.spirals),
-            _raw(rng, bar_paths=drawings.bars),
-        ]
+    hdus = (
+        image_hdu(shown_picture(subject), cards, primary=True),
+        *(image_hdu(mask.astype(">f8"), cards) for mask in masks),
+        _metadata(subject),
+        _clusters([drawings.centre_cluster], galaxy),
+        _clusters(drawings.star_clusters, galaxy),
+        _raw(rng, center_points=drawings.centres, star_points=drawings.stars),
+        _raw(rng, spiral_paths=drawings.spirals),
+        _raw(rng, bar_paths=drawings.bars),
     )
-
-
-def gz3d_file(subject: Subject) -> bytes:
-    """The file as the archive has it: gzipped FITS, the same bytes every time."""
-    plain = io.BytesIO()
-    hdus(subject, draw(subject.galaxy, subject.subject_id)).writeto(plain, output_verify="ignore")
-    return gzip.compress(plain.getvalue(), compresslevel=1, mtime=0)
+    return gzip.compress(b"".join(hdus), compresslevel=1, mtime=0)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-from astropy.io import fits
 
 from skyshards.demo.files import Files
+from skyshards.demo.fits_bytes import image_hdu, table_hdu
 from skyshards.demo.galaxies import Galaxy
 from skyshards.demo.gz3d_fits import Subject, gz3d_file
 from skyshards.demo.server import Request, Response, error_page
@@ -79,37 +78,31 @@ class Sas:
 
     def _metadata(self) -> bytes:
         """The table of all files: `file_name` without the prefix and `.gz` that the files have on the server."""
-        rows = list(self.subjects.values())
-        columns = [
-            fits.Column(
-                "file_name", "40A", array=[row.file_name.removeprefix("gz3d_").removesuffix(".gz") for row in rows]
-            ),
-            fits.Column("zooniverse_subject_id", "K", array=[row.subject_id for row in rows]),
-            fits.Column("ra", "E", array=[row.galaxy.ra for row in rows]),
-            fits.Column("dec", "E", array=[row.galaxy.dec for row in rows]),
-            fits.Column("MANGAID", "11A", array=[row.galaxy.mangaid for row in rows]),
-            fits.Column("IAUNAME", "19A", array=[row.galaxy.iauname for row in rows]),
-            fits.Column("IFUDESIGNSIZE", "D", array=[row.fibres for row in rows]),
-            fits.Column("nsa_id", "K", array=[row.galaxy.nsa_id for row in rows]),
-            *(
-                fits.Column(name, "I", array=np.array(votes))
-                for name, votes in zip(
-                    ("GZ_total_classifications", "GZ_bar_votes", "GZ_spiral_votes"),
-                    zip(*(row.votes for row in rows), strict=True),
-                    strict=True,
-                )
-            ),
+        dtype = [
+            ("file_name", "S40"),
+            ("zooniverse_subject_id", ">i8"),
+            ("ra", ">f4"),
+            ("dec", ">f4"),
+            ("MANGAID", "S11"),
+            ("IAUNAME", "S19"),
+            ("IFUDESIGNSIZE", ">f8"),
+            ("nsa_id", ">i8"),
+            ("GZ_total_classifications", ">i2"),
+            ("GZ_bar_votes", ">i2"),
+            ("GZ_spiral_votes", ">i2"),
         ]
-        return _bytes(fits.BinTableHDU.from_columns(columns))
+        rows = []
+        for name, subject in self.subjects.items():
+            galaxy, short = subject.galaxy, name.removeprefix("gz3d_").removesuffix(".gz")
+            place, names = (galaxy.ra, galaxy.dec), (galaxy.mangaid, galaxy.iauname)
+            rows.append((short, subject.subject_id, *place, *names, subject.fibres, galaxy.nsa_id, *subject.votes))
+        return _table_file(np.array(rows, dtype))
 
 
 def _empty() -> bytes:
     """The tables of clusters of all files are served without rows: each file has its own."""
-    columns = [fits.Column("file_name", "40A"), fits.Column("x", "D"), fits.Column("y", "D")]
-    return _bytes(fits.BinTableHDU.from_columns(columns))
+    return _table_file(np.empty(0, [("file_name", "S40"), ("x", ">f8"), ("y", ">f8")]))
 
 
-def _bytes(hdu: fits.BinTableHDU) -> bytes:
-    buffer = io.BytesIO()
-    fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(buffer)
-    return buffer.getvalue()
+def _table_file(rows: np.ndarray) -> bytes:
+    return image_hdu(np.empty(0, "u1"), primary=True) + table_hdu(rows)

@@ -1,0 +1,9 @@
+"""Blended pairs of HST CANDELS galaxies: training data for deblending, in shards, in files, or on the fly."""
+
+from candels_blend.blends import Blends
+from candels_blend.candels_blend import SCHEMA, CandelsBlend
+from skyshards.builder import register
+
+register("candels_blend", CandelsBlend)
+
+__all__ = ["SCHEMA", "Blends", "CandelsBlend"]

@@ -1,0 +1,134 @@
+"""Build candels_blend: from the archive of galaxy stamps to shards of blends, with no file for each blend."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).parents[1])  # not this folder: its candels_blend.py would stand for the package
+
+import logging
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import click
+import numpy as np
+import pooch
+
+from candels_blend.archive import read_archive
+from candels_blend.blender import BLOCK, Blender, load, source_key
+from candels_blend.blends import ZEROPOINT
+from candels_blend.candels_blend import schema_of
+from candels_blend.download import ZENODO_URL, download
+from candels_blend.draw import SPLITS, Sample, draw_sample
+from candels_blend.options import sample_options
+from candels_blend.render import Renderer
+from candels_blend.targets import METHODS
+from skyshards.cli import build_command, option
+from skyshards.errors import UsageError
+from skyshards.fetch import Fetcher
+from skyshards.recipe import Recipe, Source
+from skyshards.schema import Schema
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class CandelsBlendRecipe(Recipe):
+    """A source is a block of blends that are drawn when the sources are listed, and rendered when it is read.
+
+    Parameters
+    ----------
+    datapath : Path
+        Folder with the unpacked archive; fetched into it if it is not there.
+    n_blends : int
+        Train and test blends together.
+    sample : Sample
+    method : str
+        One of `candels_blend.targets.METHODS`.
+    zeropoint : float
+        Magnitude of the flux 1.
+    zenodo_url : str
+        Where the archive's record is.
+    delete : bool
+        Remove the archive's .tar.gz file once it is unpacked.
+    """
+
+    datapath: Path
+    n_blends: int = 20_000
+    sample: Sample = field(default_factory=Sample)
+    method: str = "gg_masks"
+    zeropoint: float = ZEROPOINT
+    zenodo_url: str = ZENODO_URL
+    delete: bool = False
+
+    name = "candels_blend"
+    splits = SPLITS
+
+    @property
+    def schema(self) -> Schema:
+        return schema_of(self.method)
+
+    def options(self) -> dict[str, Any]:
+        sample = asdict(self.sample) | {"excluded_types": list(self.sample.excluded_types)}
+        return sample | {"n_blends": self.n_blends, "method": self.method, "zeropoint": self.zeropoint}
+
+    def sources(self, fetcher: Fetcher) -> Iterator[Source]:
+        download(self.datapath, self.zenodo_url, self.delete)
+        archive = read_archive(self.datapath)
+        for complaint in archive.complaints():
+            log.warning("%s: %s", self.datapath, complaint)
+        pairs = draw_sample(archive, self.sample, self.n_blends)
+        for split in SPLITS:
+            for start in range(0, len(pairs[split]), BLOCK):
+                block = pairs[split][start : start + BLOCK]
+                yield Source(source_key(split, start // BLOCK), split=split, info=(start, block))
+
+    def read(self, source: Source, fetched: None) -> Iterator[dict[str, Any]]:
+        start, pairs = source.info
+        archive, stamps = load(self.datapath)
+        first = 0 if source.split == "train" else self.sample.split_blends(self.n_blends)["train"]
+        seed = self.sample.seed
+        blender = Blender(archive, Renderer(stamps, seed), seed, source.split, first, self.zeropoint)
+        names = [name for name in self.schema.specs if name not in ("healpix", "source")]  # the build fills these in
+        columns = blender.columns(np.arange(start, start + len(pairs)), pairs, names)
+        for values in zip(*columns.values(), strict=True):
+            yield dict(zip(names, values, strict=True))
+
+
+@build_command("candels_blend")
+@option("-n", "--n_blends", type=click.IntRange(1), default=20_000, metavar="N", help="Number of blends, train and test together.")
+@sample_options
+@option("--method", type=click.Choice(METHODS), default="gg_masks", help="Target that is stored beside the two masks.")
+@option("--zeropoint", type=float, default=ZEROPOINT, metavar="MAG", help="Magnitude of the flux 1.")
+@option(
+    "-d",
+    "--datapath",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of the archive's three files; they are fetched into it if they are not there. [default: a cache folder]",
+)
+@option("--zenodo_url", default=ZENODO_URL, metavar="URL", help="Where the archive's record is.")
+@option("--delete", is_flag=True, help="Remove the archive's .tar.gz file once it is unpacked.")
+def main(n_blends, method, zeropoint, datapath, zenodo_url, delete, *, demo, limit, output_dir, **sample) -> CandelsBlendRecipe:
+    """Blended pairs of HST CANDELS galaxies: images, masks and fluxes.
+
+    With --limit (or --tiny), the sample has only so many blends.
+    """
+    if demo is not None and datapath is not None:
+        raise UsageError("--demo and --datapath name two archives: give one of them")
+    if demo is not None:
+        # The archive is unpacked for this build alone, and gone when the command ends.
+        datapath = Path(click.get_current_context().with_resource(tempfile.TemporaryDirectory(prefix="candels-demo-")))
+        zenodo_url = demo.zenodo_url
+    if datapath is None:
+        datapath = Path(pooch.os_cache("skyshards")) / "candels_blend"
+    return CandelsBlendRecipe(datapath, min(n_blends, limit or n_blends), Sample(**sample), method, zeropoint, zenodo_url, delete)
+
+
+if __name__ == "__main__":
+    from skyshards.cli import build
+
+    build(["candels_blend", *sys.argv[1:]])

@@ -1,0 +1,55 @@
+"""The options that decide which pairs are drawn, as both commands have them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import click
+
+from candels_blend.draw import GALAXY_TYPES, Sample
+from skyshards.cli import option
+
+DEFAULT = Sample()
+CLEAN = (
+    "Leave out galaxies whose stamp is not clean: another source (pixels of the segmentation map that are neither 0 nor the "
+    "value at the centre) has a pixel in the first or last row or column, or among the eight around a pixel of the central source."
+)
+
+
+_OPTIONS = (
+    option("--mag_low", type=float, default=DEFAULT.mag_low, help="Galaxies of this magnitude and brighter are left out."),
+    option("--mag_high", type=float, default=DEFAULT.mag_high, help="Galaxies of this magnitude and fainter are left out."),
+    option("--mag_diff", type=float, default=DEFAULT.mag_diff, help="The two magnitudes of a blend differ by less than this."),
+    option(
+        "--rad_diff",
+        type=float,
+        default=DEFAULT.rad_diff,
+        help="Largest distance between the two galaxies, in units of the smaller radius.",
+    ),
+    option(
+        "-t",
+        "--test_ratio",
+        type=click.FloatRange(0, 1),
+        default=DEFAULT.test_ratio,
+        help="Share of the galaxies, and of the blends, that are the test split.",
+    ),
+    click.option(
+        "-e",
+        "--exclude",
+        "--excluded_type",
+        "--excluded-type",
+        "excluded_types",
+        type=click.Choice(GALAXY_TYPES),
+        multiple=True,
+        help="A type of galaxy to leave out; may be repeated.",
+    ),
+    option("-s", "--seed", type=click.IntRange(0, 2**32 - 1), default=DEFAULT.seed, help="Seed of pairs, shifts and noise."),
+    option("-c", "--use_clean_galaxies", is_flag=True, show_default=False, help=CLEAN),
+)
+
+
+def sample_options(command: Callable) -> Callable:
+    """Give a command the options of `candels_blend.draw.Sample`, by the names of its fields."""
+    for add in reversed(_OPTIONS):
+        command = add(command)
+    return command

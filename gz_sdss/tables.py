@@ -1,0 +1,212 @@
+"""Catalogue tables on disk and in memory: read from CSV, Parquet or VOTable, with 64-bit identifiers kept exact."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+from astropy import units
+from astropy.coordinates import Angle
+from astropy.io import votable
+
+from gz_sdss.cuts import BANDS
+from skyshards.atomic import replacing
+from skyshards.errors import BuildError
+
+IDENTIFIERS = ("dr7objid", "specobjid", "objid")
+"""64-bit, beyond 2**53: a float cannot hold them."""
+KEPT = (
+    *IDENTIFIERS,
+    "ra",
+    "dec",
+    "p_el_debiased",
+    "p_cs_debiased",
+    "spiral",
+    "elliptical",
+    "petroR50_r",
+    "petroR90_r",
+    *(f"modelMag_{band}" for band in BANDS),
+    *(f"extinction_{band}" for band in BANDS),
+)
+"""Columns of the filtered table."""
+NEEDED = (*KEPT, *(f"modelMagErr_{band}" for band in BANDS))
+"""Columns of the whole table: those kept, and those that are only cut on."""
+
+
+def safe_to_numeric(col: pd.Series) -> pd.Series:
+    """A column as numbers if all of it can be numbers; the same column otherwise.
+
+    Integers with gaps become nullable Int64, so that no identifier passes through a float; other numbers become float64,
+    with NaN for what is missing. Times and truth values are left as they are, and so are integers beyond 64 bits.
+
+    Parameters
+    ----------
+    col : pandas.Series
+    """
+    if pd.api.types.is_numeric_dtype(col) or col.dtype.kind in "mM":
+        return col
+    try:
+        numbers = pd.to_numeric(col, dtype_backend="numpy_nullable")
+    except (ValueError, TypeError):
+        return col
+    if not pd.api.types.is_numeric_dtype(numbers):
+        return col
+    if not pd.api.types.is_integer_dtype(numbers):
+        return _floats(numbers)
+    return numbers if numbers.hasnans else numbers.astype(numbers.dtype.numpy_dtype)
+
+
+def _floats(col: pd.Series) -> pd.Series:
+    return pd.Series(col.to_numpy("float64", na_value=np.nan), index=col.index, name=col.name)
+
+
+def degrees(col: pd.Series, unit: units.Unit) -> pd.Series:
+    """Angles as float64 degrees, whether they are numbers or sexagesimal strings such as "10:27:30.5" or "-1 16 06".
+
+    Parameters
+    ----------
+    col : pandas.Series
+    unit : astropy unit
+        Of the first part of a sexagesimal string: hour for a right ascension, degree for a declination.
+
+    Raises
+    ------
+    ValueError
+        A string that is no angle.
+    """
+    numbers = safe_to_numeric(col)
+    if pd.api.types.is_numeric_dtype(numbers):
+        return _floats(numbers)
+    angles = pd.Series(np.nan, index=col.index, name=col.name)
+    there = col.notna()
+    angles[there] = Angle(col[there].astype(str).tolist(), unit=unit).degree
+    return angles
+
+
+def typed(names: Sequence[str], column: Callable[[str], pd.Series], origin: str) -> pd.DataFrame:
+    """The columns that are needed, found whatever the case of their names, with their types.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Of the columns there are.
+    column : callable
+        Gives one of them by its name; called for those only that are needed, one after the other.
+    origin : str
+        Where they come from, for messages.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The columns `NEEDED`: identifiers nullable Int64, all others float64, positions in degrees.
+
+    Raises
+    ------
+    BuildError
+        A column is missing, stands there twice, or cannot be what it should; an identifier is a float.
+    """
+    table = {}
+    missing = []
+    for name in NEEDED:
+        # `objid` (DR8) and `objID` (DR7) differ in case alone, so the exact name comes first.
+        found = [name] if name in names else [other for other in names if other.lower() == name.lower()]
+        if len(found) > 1:
+            raise BuildError(f"{origin}: expected one column {name}, found {', '.join(found)}; name one of them {name}")
+        if not found:
+            missing.append(name)
+            continue
+        try:
+            table[name] = _typed_column(name, column(found[0]))
+        except (ValueError, TypeError) as error:
+            raise BuildError(f"{origin}: column {name}: {error}") from error
+    if missing:
+        raise BuildError(f"{origin}: lacks the columns {', '.join(missing)}; it has {', '.join(names)}")
+    return pd.DataFrame(table)
+
+
+def _typed_column(name: str, col: pd.Series) -> pd.Series:
+    if name in ("ra", "dec"):
+        return degrees(col, units.hourangle if name == "ra" else units.deg)
+    numbers = safe_to_numeric(col)
+    if name in IDENTIFIERS:
+        if numbers.isna().all():
+            return pd.Series(pd.NA, index=col.index, dtype="Int64")
+        if not pd.api.types.is_integer_dtype(numbers):
+            raise ValueError(f"expected 64-bit integers, found {col.dtype}: identifiers that were floats have lost digits")
+        return numbers.astype("Int64")
+    if not pd.api.types.is_numeric_dtype(numbers):
+        odd = next(value for value in col if not _is_number(value))
+        raise ValueError(f"expected numbers, found {odd!r}")
+    return _floats(numbers)
+
+
+def _is_number(value: object) -> bool:
+    try:
+        float(value)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def of_votable(element: votable.tree.TableElement, origin: str) -> pd.DataFrame:
+    """The table of a VOTable, as `typed` gives it. NULL becomes missing, for integers too, without passing through float."""
+    positions = {field.name: position for position, field in enumerate(element.fields)}
+
+    def column(name: str) -> pd.Series:
+        array = element.array[element.array.dtype.names[positions[name]]]
+        values, mask = np.ma.getdata(array), np.ma.getmaskarray(array)
+        if values.dtype.kind == "i":
+            return pd.Series(pd.arrays.IntegerArray(values.astype("int64"), mask))
+        if values.dtype.kind == "f":
+            return pd.Series(np.where(mask, np.nan, values.astype("float64")))
+        text = [value.decode() if isinstance(value, bytes) else value for value in values.tolist()]
+        return pd.Series(text, dtype=object).mask(mask)
+
+    return typed(list(positions), column, origin)
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """A catalogue from a file: CSV (also compressed), Parquet, or VOTable (`.vot`, `.xml`, `.votable`).
+
+    Returns
+    -------
+    pandas.DataFrame
+        As `typed` gives it.
+
+    Raises
+    ------
+    BuildError
+        The file cannot be read, or lacks columns.
+    """
+    suffix = path.name.removesuffix(".gz").rpartition(".")[2].lower()
+    try:
+        if suffix in ("vot", "xml", "votable"):
+            return of_votable(votable.parse_single_table(str(path), verify="ignore"), str(path))
+        arrow = pa.parquet.read_table(path) if suffix in ("parquet", "pq") else _read_csv(path)
+    except (OSError, EOFError, ValueError, pa.ArrowException, IndexError) as error:
+        raise BuildError(f"{path}: no table of CSV, Parquet or VOTable can be read from it: {error}") from error
+
+    def column(name: str) -> pd.Series:
+        values = arrow[name]
+        if pa.types.is_integer(values.type):  # with gaps in it, pandas would make it float
+            return values.to_pandas(types_mapper=lambda _: pd.Int64Dtype())
+        return values.to_pandas()
+
+    return typed(arrow.column_names, column, str(path))
+
+
+def _read_csv(path: Path) -> pa.Table:
+    return pa.csv.read_csv(path, convert_options=pa.csv.ConvertOptions(strings_can_be_null=True))
+
+
+def write_csv(table: pd.DataFrame, path: Path) -> None:
+    """Write a table as CSV, compressed, whole or not at all; what is missing is an empty field."""
+    arrow = pa.Table.from_pandas(table, preserve_index=False)
+    with replacing(path) as temporary, gzip.GzipFile(temporary, "wb", compresslevel=4, mtime=0) as file:
+        pa.csv.write_csv(arrow, file, pa.csv.WriteOptions(quoting_style="none"))

@@ -1,0 +1,77 @@
+"""What became of each source of a data set: `sources.parquet`, and those that failed in `failures.csv`.
+
+`sources.parquet` has the columns key, url, bytes, sha256, status ("done", "left out" or "failed"), tries, error, and for a source
+that gave rows the shard and row of the first, and how many rows there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import astuple, dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pyarrow.csv import write_csv
+
+from skyshards.atomic import replacing
+from skyshards.errors import FolderError
+
+SOURCES, FAILURES = "sources.parquet", "failures.csv"
+
+_SCHEMA = pa.schema(
+    [
+        ("key", pa.string()),
+        ("url", pa.string()),
+        ("bytes", pa.int64()),
+        ("sha256", pa.string()),
+        ("status", pa.string()),
+        ("tries", pa.int32()),
+        ("error", pa.string()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class SourceRecord:
+    """What became of one source. `status` is "done", "left out" (the options leave out all its rows) or "failed"."""
+
+    key: str
+    url: str | None
+    nbytes: int | None
+    sha256: str | None
+    status: str
+    tries: int
+    error: str | None
+
+
+def write(folder: Path, records: Iterable[SourceRecord], catalog: pa.Table) -> None:
+    """Write both files; the catalogue tells where each source's rows lie."""
+    values = [astuple(record) for record in sorted(records, key=lambda record: record.key)]
+    columns = list(zip(*values, strict=True)) or [()] * len(_SCHEMA)
+    table = pa.table([pa.array(column, kind) for column, kind in zip(columns, _SCHEMA.types, strict=True)], schema=_SCHEMA)
+    lies = pa.table({"key": catalog["source"], "shard": catalog["_shard"].cast(pa.string()), "row": catalog["_row"]})
+    first = lies.group_by("key", use_threads=False).aggregate([("shard", "first"), ("row", "first"), ("row", "count")])
+    first = first.rename_columns({"shard_first": "shard", "row_first": "row", "row_count": "rows"})
+    table = table.join(first, "key").sort_by("key")
+    with replacing(folder / SOURCES) as path:
+        pq.write_table(table, path, compression="zstd")
+    failed = table.filter(pc.field("status") == "failed").select(["key", "url", "tries", "error"])
+    if len(failed):
+        with replacing(folder / FAILURES) as path:
+            write_csv(failed, path)
+    else:
+        (folder / FAILURES).unlink(missing_ok=True)
+
+
+def read(folder: Path) -> dict[str, SourceRecord]:
+    """What became of each source, by key; empty where nothing was built yet. Raises `FolderError` for a damaged file."""
+    path = folder / SOURCES
+    if not path.is_file():
+        return {}
+    try:
+        columns = pq.ParquetFile(path).read(columns=_SCHEMA.names).to_pydict().values()
+    except (pa.ArrowException, OSError) as error:
+        raise FolderError(f"{path}: cannot be read ({error}); delete it, and the build looks at all sources again") from error
+    return {values[0]: SourceRecord(*values) for values in zip(*columns, strict=True)}

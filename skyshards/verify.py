@@ -1,0 +1,133 @@
+"""Check a built data set against itself, file by file, and describe it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from skyshards import catalog, hdf5, sky, sources
+from skyshards.catalog import Manifest, Shard
+from skyshards.errors import FolderError, ShardCorrupted
+from skyshards.fetch import file_digest
+from skyshards.table import Table, open_table
+
+
+def problems(folder: Path) -> Iterator[str]:
+    """What is wrong with a built data set, a line each; nothing if all is well.
+
+    Checks that every shard is there with its size and sha256; that its datasets have the declared dtypes and shapes and one
+    length; that rows are in order and lie in their pixel; that catalogue and shards hold the same values, and every large
+    value decodes; that there are no other shards; and that each row leads to a source that is recorded as done.
+
+    Raises `FolderError` if there is no catalogue to check against.
+    """
+    rows, manifest = catalog.open_folder(folder)
+    table = open_table(folder)
+    counted = pc.value_counts(rows["_shard"].cast(pa.string())).to_pylist()
+    counts = {entry["values"]: entry["counts"] for entry in counted}
+    position = 0
+    for shard in manifest.shards:
+        if counts.pop(shard.path, 0) != shard.rows:
+            yield f"{catalog.CATALOG}: does not have the {shard.rows} rows of {shard.path}"
+            return
+        part = rows.slice(position, shard.rows)
+        selected = table.select(slice(position, position + shard.rows))
+        position += shard.rows
+        yield from (f"{shard.path}: {problem}" for problem in _shard_problems(folder, shard, manifest, part, selected))
+    if counts:
+        yield f"{catalog.CATALOG}: has rows of files that are no shards of this data set: {', '.join(counts)}"
+    known = {shard.path for shard in manifest.shards}
+    for path in sorted(folder.rglob("*.hdf5")):
+        if (name := path.relative_to(folder).as_posix()) not in known:
+            yield f"{name}: is not in the catalogue, and stock datasets would load it"
+    yield from _source_problems(folder, rows)
+
+
+def _shard_problems(folder: Path, shard: Shard, manifest: Manifest, part: pa.Table, table: Table) -> Iterator[str]:
+    path = folder / shard.path
+    if not path.is_file():
+        yield "missing"
+        return
+    if path.stat().st_size != shard.nbytes:
+        yield f"{path.stat().st_size} bytes, expected {shard.nbytes}"
+    elif file_digest(path) != shard.sha256:
+        yield "its sha256 is not the one recorded when it was built"
+    try:
+        with hdf5.open_safely(path) as file:
+            yield from _content_problems(file, shard, manifest, part)
+        for start in range(0, len(table), 64):
+            table[start : start + 64]
+    except (ShardCorrupted, FolderError) as error:
+        yield str(error).removeprefix(f"{path}: ")
+
+
+def _content_problems(file, shard: Shard, manifest: Manifest, part: pa.Table) -> Iterator[str]:
+    for name, spec in manifest.specs.items():
+        inner = name.replace(".", "/")
+        if inner not in file:
+            yield f"no column {name!r}"
+            return
+        dataset = file[inner]
+        expected = (shard.rows, *(() if spec.kind == "bytes" else spec.shape))
+        if dataset.shape != expected:
+            yield f"column {name!r} has shape {dataset.shape}, expected {expected}"
+            return
+        if spec.kind == "number" and dataset.dtype != np.dtype(spec.dtype):
+            yield f"column {name!r} is {dataset.dtype}, expected {spec.dtype}"
+            return
+        if not spec.heavy:
+            values = hdf5.read_light(file, spec)
+            listed = pa.array(values.tolist(), catalog.arrow_type(spec))
+            if not _same(listed, part[name]):
+                yield f"column {name!r} differs from the catalogue's"
+    ids = list(zip(hdf5.read_light(file, manifest.specs["object_id"]), hdf5.read_light(file, manifest.specs["source"]), strict=True))
+    if ids != sorted(set(ids)):
+        yield "its rows are not in order of (object_id, source), or one is there twice"
+    pixels = sky.pixel_of(file["ra"][()], file["dec"][()], manifest.nside)
+    if (pixels != shard.pixel).any() or (file["healpix"][()] != shard.pixel).any():
+        yield f"has rows that do not lie in its pixel {shard.pixel}"
+
+
+def _same(found: pa.Array, expected: pa.ChunkedArray) -> bool:
+    """Equality in which NaN equals NaN."""
+    if pa.types.is_floating(found.type):
+        return np.array_equal(found.to_numpy(), expected.to_numpy(), equal_nan=True)
+    return found.equals(expected.combine_chunks())
+
+
+def _source_problems(folder: Path, rows: pa.Table) -> Iterator[str]:
+    records = sources.read(folder)
+    if not records:
+        yield f"{sources.SOURCES}: missing, so that no row leads to its source"
+        return
+    counted = pc.value_counts(rows["source"]).to_pylist()
+    for entry in counted:
+        record = records.get(entry["values"])
+        if record is None or record.status != "done":
+            yield f"{sources.SOURCES}: source {entry['values']!r} of {entry['counts']} rows is not recorded as done"
+    having_rows = {entry["values"] for entry in counted}
+    for record in records.values():
+        if record.status == "done" and record.key not in having_rows:
+            yield f"{catalog.CATALOG}: has no row of source {record.key!r}, which is recorded as done"
+
+
+def describe(folder: Path) -> str:
+    """What a built data set holds, in a few lines."""
+    table = open_table(folder)
+    manifest = catalog.open_folder(folder)[1]
+    statuses = [record.status for record in sources.read(folder).values()]
+    outcome = ", ".join(f"{statuses.count(status):,} {status}" for status in ("done", "left out", "failed") if status in statuses)
+    options = ", ".join(f"{name}={value}" for name, value in manifest.options.items() if value is not None)
+    lines = [
+        repr(table),
+        f"splits: {', '.join(f'{split} ({sum(s.rows for s in manifest.shards if s.split == split):,} rows)' for split in manifest.splits)}",
+        f"shards: {len(manifest.shards):,} files, {sum(shard.nbytes for shard in manifest.shards) / 1e6:,.1f} MB,"
+        f" HEALPix nside {manifest.nside} NESTED",
+        f"sources: {outcome or 'not recorded'}",
+        f"options: {options or 'defaults'}",
+    ]
+    return "\n".join(lines)
