@@ -102,7 +102,7 @@ class PoliteClient:
             with self._fetcher.session.get(url, stream=True, timeout=self._fetcher.timeout) as response:
                 content = _read(response, max_bytes)
         except (requests.RequestException, HTTPError) as error:
-            raise _Refused(_plainly(error)) from error
+            raise _Refused(plainly(error)) from error
         if response.status_code == 200:
             return content
         message = f"HTTP status {response.status_code}{explanation(content)}"
@@ -137,7 +137,7 @@ def _retry_after(raw: HTTPResponse) -> float | None:
         return None
 
 
-def _plainly(error: Exception) -> str:
+def plainly(error: Exception) -> str:
     """The innermost cause, without the addresses of objects that the libraries put into theirs."""
     while error.args and isinstance(error.args[0], Exception):
         error = getattr(error.args[0], "reason", None) or error.args[0]

@@ -13,8 +13,13 @@ import click
 
 from skyshards.errors import SkyshardsError, UsageError
 
-DATA_SETS = ("gz3d", "gz_sdss", "candels_blend", "gz_decals")
-"""Data sets by the name of their folders, in which `build_parent_sample.py` has the command `main`."""
+DATA_SETS = {
+    "gz3d": "Galaxy Zoo 3D masks of MaNGA galaxies",
+    "gz_sdss": "Galaxy Zoo labels, SDSS colour cutouts",
+    "candels_blend": "blended HST CANDELS galaxies, their masks and fluxes",
+    "gz_decals": "Galaxy Zoo DECaLS rings, votes and representations",
+}
+"""Data sets by the name of their folder, where `build_parent_sample.py` has the command `main`, with a line about each."""
 
 
 def option(*names: str, **attributes) -> Callable:
@@ -128,15 +133,17 @@ class _Group(click.Group):
 
 
 class _BuildGroup(_Group):
-    """Finds a data set's command only when it is asked for, so that `--help` need not import them all."""
+    """Imports a data set only when its command is asked for, not to list what there is."""
 
     def list_commands(self, ctx) -> list[str]:
-        return [name for name in DATA_SETS if importlib.util.find_spec(name) is not None]
+        return list(DATA_SETS)
 
     def get_command(self, ctx, name: str) -> click.Command | None:
-        if name not in DATA_SETS:
-            return None
-        return importlib.import_module(f"{name}.build_parent_sample").main
+        return importlib.import_module(f"{name}.build_parent_sample").main if name in DATA_SETS else None
+
+    def format_commands(self, ctx, formatter) -> None:
+        with formatter.section("Data sets"):
+            formatter.write_dl(list(DATA_SETS.items()))
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})

@@ -8,12 +8,16 @@ from functools import partial
 from pathlib import Path
 
 from skyshards.demo import sas, stamps, zenodo
+from skyshards.demo.adql import Database
 from skyshards.demo.faults import Fault, Faults
 from skyshards.demo.files import Files
 from skyshards.demo.galaxies import simulate
 from skyshards.demo.server import Request, Response, Server, error_page
+from skyshards.demo.tables import sdss_tables
+from skyshards.demo.tap import Tap
 
 CANDELS, CANDELS_RECORD = "candels-blender-data.tar.gz", 2604740
+TAP_PREFIX = "/ssa"
 
 
 class DemoArchive:
@@ -31,6 +35,8 @@ class DemoArchive:
         How it is to misbehave; `add_fault` adds one later.
     stamps : int
         How many stamps its CANDELS archive holds.
+    maxrec : int
+        The most rows that its TAP service gives in one answer.
 
     Attributes
     ----------
@@ -50,18 +56,23 @@ class DemoArchive:
     True
     """
 
-    def __init__(self, galaxies: int = 40, seed: int = 0, faults: Iterable[Fault] = (), stamps: int = 60) -> None:
+    def __init__(
+        self, galaxies: int = 40, seed: int = 0, faults: Iterable[Fault] = (), stamps: int = 60, maxrec: int = 20000
+    ) -> None:
         if galaxies < 1:
             raise ValueError(f"a demo archive needs at least one galaxy; found galaxies={galaxies}")
         self.galaxies = simulate(galaxies, seed)
-        self.seed, self.stamps = seed, stamps
+        self.seed, self.stamps, self.maxrec = seed, stamps, maxrec
         self._faults = Faults(faults)
 
     def __enter__(self) -> DemoArchive:
         self._folder = tempfile.TemporaryDirectory(prefix="skyshards-demo-")
         cache = Path(self._folder.name)
         candels = Files(cache / "candels", {CANDELS: partial(stamps.archive, self.stamps, self.seed)})
+        self._database = Database(partial(sdss_tables, self.galaxies))
+        self._tap = Tap(TAP_PREFIX, self._database, self.maxrec)
         self._services = {
+            TAP_PREFIX: self._tap,
             sas.FOLDER: sas.Sas(self.galaxies, cache / "sas"),
             zenodo.PREFIX: zenodo.Zenodo({CANDELS_RECORD: ("Simulated CANDELS stamps", candels)}),
         }
@@ -70,7 +81,9 @@ class DemoArchive:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self._tap.jobs.closing.set()
         self._server.stop()
+        self._database.close()
         self._folder.cleanup()
 
     def _answer(self, request: Request) -> Response:
@@ -109,3 +122,7 @@ class DemoArchive:
     @property
     def zenodo_url(self) -> str:
         return self.url + zenodo.PREFIX
+
+    @property
+    def tap_url(self) -> str:
+        return self.url + TAP_PREFIX

@@ -125,10 +125,10 @@ def simulate(count: int, seed: int) -> list[Galaxy]:
     bar = spiral & (rng.random(count) < 0.45)
     ring = spiral & (rng.random(count) < 0.3)
     arms = np.where(spiral, rng.choice([2, 2, 2, 3, 4], count), 0)
-    contrast = np.where(spiral, rng.uniform(0.5, 0.98, count), 0.0)
-    sure = np.where(spiral, 0.68 + 0.32 * contrast, rng.uniform(0.82, 1.0, count))
+    contrast = np.where(spiral, rng.uniform(0.6, 0.98, count), 0.0)
+    sure = np.where(spiral, 0.68 + 0.32 * contrast, rng.uniform(0.87, 1.0, count))
     other = (1 - sure) * rng.uniform(0, 1, count)
-    radius = rng.uniform(3.6, 9.5, count)
+    radius = rng.uniform(3.8, 9.0, count)
     half_light = radius / np.where(spiral, 2.2, 3.1)
     # Mean surface brightness within the half-light radius, mag per square arcsecond.
     brightness = np.where(spiral, 20.9, 20.2) + rng.normal(0, 0.25, count)

@@ -1,0 +1,147 @@
+"""The command `candels-blender`: produce, concatenate, convert, and download for what they need."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import wraps
+from pathlib import Path
+
+import click
+
+from candels_blend import files
+from candels_blend.archive import read_archive
+from candels_blend.blender import load
+from candels_blend.blends import ZEROPOINT
+from candels_blend.download import ZENODO_URL, download
+from candels_blend.draw import SPLITS, Sample, draw_sample
+from candels_blend.options import sample_options
+from candels_blend.render import Renderer
+from candels_blend.targets import METHODS
+from skyshards.cli import option
+from skyshards.errors import SkyshardsError, UsageError
+from skyshards.machine import usable_cores
+
+LOG = "candels-blender.log"
+FOLDER = click.Path(path_type=Path, file_okay=False)
+
+
+def _messages(command: Callable) -> Callable:
+    """One line and an exit status for every error that is meant for the user."""
+
+    @wraps(command)
+    def wrapped(*args, **kwargs):
+        try:
+            return command(*args, **kwargs)
+        except UsageError as error:
+            raise click.UsageError(str(error)) from error
+        except SkyshardsError as error:
+            raise click.ClickException(str(error)) from error
+
+    return wrapped
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="skyshards")
+def main() -> None:
+    """Blend pairs of HST CANDELS galaxies, as candels-blender does."""
+
+
+@main.command("download")
+@option("-o", "--output_dir", type=FOLDER, default=Path("data"), help="Folder to unpack the archive in.")
+@option("--delete", is_flag=True, help="Remove the .tar.gz file once it is unpacked.")
+@option("--zenodo_url", default=ZENODO_URL, metavar="URL", help="Where the archive's record is.")
+@_messages
+def download_archive(output_dir: Path, delete: bool, zenodo_url: str) -> None:
+    """Fetch the archive of galaxy stamps (Zenodo record 2604740, 120 MB) and unpack it."""
+    download(output_dir, zenodo_url, delete)
+    click.echo(f"=> {output_dir}: {len(read_archive(output_dir).rows)} galaxies")
+
+
+@main.command()
+@option("-n", "--n_blends", type=click.IntRange(0), default=100, metavar="N", help="Number of blends, train and test together.")
+@sample_options
+@option("-d", "--datapath", type=FOLDER, default=Path("data"), help="Folder of the unpacked archive.")
+@option("--workers", type=click.IntRange(1), metavar="N", help="Blends made at a time. [default: usable cores]")
+@_messages
+def produce(n_blends: int, datapath: Path, workers: int | None, **options) -> None:
+    """Write single blends with their masks, and their catalogues.
+
+    \b
+    The folder output-s_SEED-n_N gets, for train and test:
+      {split}_blend_000000.npy      the two galaxies, float32 [128, 128, 2]
+      {split}_blend_seg_000000.npy  their masks, uint8 [2, 128, 128]
+      {split}_catalogue.csv         (its shift_x is along y, and its shift_y along x)
+    and candels-blender.log, with the configuration and each rejected pair.
+    """
+    sample = Sample(**options)
+    folder = Path(f"output-s_{sample.seed}-n_{n_blends}")
+    archive, stamps = load(datapath)
+    with files.new_folder(folder) as unfinished, _log(unfinished / LOG) as log:
+        settings = {"n_blends": n_blends, "datapath": datapath} | asdict(sample)
+        log.info("configuration: %s", ", ".join(f"{name}={value}" for name, value in settings.items()))
+        for complaint in archive.complaints():
+            click.echo(complaint, err=True)
+            log.warning(complaint)
+        ids = archive.catalogue["ID"].tolist()
+        pairs = draw_sample(
+            archive, sample, n_blends, lambda g1, g2: log.info("rejected: no shift for galaxies %d and %d", ids[g1], ids[g2])
+        )
+        first = 0
+        for split in SPLITS:
+            files.write_catalogue(unfinished / files.catalogue_name(split), archive, pairs[split])
+            renderer = Renderer(stamps, sample.seed)
+            files.write_blends(unfinished, renderer, split, first, pairs[split], workers or usable_cores())
+            first += len(pairs[split])
+    click.echo(f"=> {folder}: {len(pairs['train'])} train and {len(pairs['test'])} test blends")
+
+
+class _log:
+    """Context manager: a logger that writes to a file."""
+
+    def __init__(self, path: Path):
+        self._handler = logging.FileHandler(path, encoding="utf-8")
+        self._handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+
+    def __enter__(self) -> logging.Logger:
+        log = logging.Logger("candels-blender", logging.INFO)
+        log.addHandler(self._handler)
+        return log
+
+    def __exit__(self, *_) -> None:
+        self._handler.close()
+
+
+@main.command()
+@option("-d", "--image_dir", type=FOLDER, required=True, help="Folder that `produce` wrote.")
+@option("-m", "--method", type=click.Choice(METHODS), required=True, help="The target to stack beside the blends.")
+@option("--delete", is_flag=True, help="Delete the single files once all stacks are safely on disk.")
+@_messages
+def concatenate(image_dir: Path, method: str, delete: bool) -> None:
+    """Stack the single blends and a target made of them.
+
+    \b
+    {split}_blends.npy is the sum of the two galaxies; {split}_METHOD.npy, channels last, is
+      gg_masks       the mask of galaxy 1, of galaxy 2
+      ogg_masks      overlap, galaxy 1, galaxy 2
+      bogg_masks     background, overlap, galaxy 1 without overlap, galaxy 2 without overlap
+      single_images  the two galaxies
+    """
+    single = files.concatenate(image_dir, method)
+    for split in SPLITS:
+        click.echo(f"=> {image_dir / split}_blends.npy and {image_dir / split}_{method}.npy")
+    if delete:
+        for path in single:
+            path.unlink(missing_ok=True)
+        click.echo(f"{len(single)} single files deleted")
+
+
+@main.command()
+@option("-d", "--image_dir", type=FOLDER, required=True, help="Folder that `produce` wrote.")
+@option("--zeropoint", type=float, default=ZEROPOINT, help="Magnitude of the flux 1.")
+@_messages
+def convert(image_dir: Path, zeropoint: float) -> None:
+    """Write the galaxies' fluxes, 10 ** (-0.4 (mag - zeropoint)), as {split}_flux.npy [n, 2]."""
+    for path in files.write_flux(image_dir, zeropoint):
+        click.echo(f"=> {path}")

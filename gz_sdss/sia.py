@@ -1,0 +1,304 @@
+"""Cutouts from any Simple Image Access service, version 1 or 2, and how to find one in the VO Registry."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pyvo
+from astropy.coordinates import SkyCoord
+from astropy.wcs import WCS
+from pyvo.dal import Record, SIA2Service, SIAService, TAPService
+from pyvo.registry import regtap
+from scipy.ndimage import map_coordinates
+
+from gz_sdss import images
+from gz_sdss.hips2fits import SIZE, field_of_view
+from gz_sdss.polite import PoliteClient
+from gz_sdss.vo import TIMEOUT, server_errors, vo_session
+from skyshards.errors import BuildError, FetchError
+
+MIME = {"jpg": ("image/jpeg", "image/jpg"), "fits": ("image/fits", "image/x-fits", "application/fits")}
+"""What services call the two formats."""
+
+
+@dataclass(frozen=True)
+class Service:
+    """An image service of the Registry: its title, access URL, and the version of SIA it speaks (1 or 2)."""
+
+    title: str
+    url: str
+    version: int
+
+
+def find_services(keywords: str, waveband: str, registry_url: str | None = None, timeout: float = TIMEOUT) -> list[Service]:
+    """Image services that the VO Registry knows, in the order of their identifiers.
+
+    Parameters
+    ----------
+    keywords : str
+        Words of title, description or subject, separated by blanks; empty for all.
+    waveband : str
+        "radio", "infrared", "optical", "uv", "euv", "x-ray" or "gamma-ray"; empty for all.
+    registry_url : str, optional
+        A TAP service with the Registry's tables; that of pyvo unless given.
+    timeout : float
+        Seconds.
+
+    Raises
+    ------
+    BuildError
+        The Registry is out of reach, or knows no such service.
+    """
+    constraints = [pyvo.registry.Servicetype("sia", "sia2")]
+    constraints += [pyvo.registry.Freetext(*keywords.split())] if keywords else []
+    constraints += [pyvo.registry.Waveband(*waveband.replace(",", " ").split())] if waveband else []
+    url = registry_url or regtap.get_RegTAP_service_url()
+    with server_errors(url, BuildError):
+        registry = TAPService(url, session=vo_session(timeout))
+        # What `pyvo.regsearch` does, on a session with a time-out, which it has no parameter for.
+        query = regtap.get_RegTAP_query(*constraints, service=registry)
+        resources = list(regtap.RegistryQuery(url, query, session=vo_session(timeout)).execute())
+        services = [
+            Service(resource.res_title, interface.access_url, version)
+            for resource in sorted(resources, key=lambda resource: resource.ivoid)
+            for version, kind in ((1, "sia"), (2, "sia2"))
+            for interface in resource.list_interfaces(kind)
+        ]
+    if not services:
+        raise BuildError(f"{url}: no image service for the keywords {keywords!r} and the waveband {waveband!r}; try fewer words")
+    return services
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """One image that a service offers.
+
+    Attributes
+    ----------
+    url, mime : str
+    ra, dec : float
+        Its centre, degrees; NaN where the service does not say.
+    width, height : float
+        Its extent in degrees; NaN where the service does not say.
+    """
+
+    url: str
+    mime: str
+    ra: float
+    dec: float
+    width: float
+    height: float
+
+    def coverage(self, ra: float, dec: float, size: float) -> tuple[float, float]:
+        """Which part (0 to 1) of a square of so many degrees the image covers, and minus its distance (degrees).
+
+        Sides are taken to run north and east. The greatest of several images is the best.
+        """
+        east = (self.ra - ra + 180.0) % 360.0 - 180.0
+        offsets = abs(east) * math.cos(math.radians(dec)), abs(self.dec - dec)
+        part = 1.0
+        for extent, offset in zip((self.width, self.height), offsets, strict=True):
+            overlap = min(size / 2, offset + extent / 2) - max(-size / 2, offset - extent / 2)
+            part *= min(max(overlap / size, 0.0), 1.0)
+        if math.isnan(part):
+            return 0.0, -math.inf
+        return round(part, 2), -math.hypot(*offsets)
+
+
+class SIASource:
+    """Cutouts of galaxies from one service.
+
+    Parameters
+    ----------
+    service : Service
+    format : str
+        "jpg" for pictures (FITS images are made into some if there is no JPEG), or "fits".
+    client : PoliteClient
+        Whose rate and sessions the images are fetched with.
+    timeout : float
+        Seconds after which a request without an answer is given up.
+    """
+
+    def __init__(self, service: Service, format: str, client: PoliteClient, timeout: float = TIMEOUT):
+        self._service, self._client, self._timeout = service, client, timeout
+        self._formats = ("fits",) if format == "fits" else ("jpg", "fits")
+        self._local = threading.local()
+        self._lock = threading.Lock()
+
+    def records(self, ra: float, dec: float, size: float, format: str) -> list[ImageRecord]:
+        """The images of one format ("jpg" or "fits") that the service has of a square of so many degrees.
+
+        Raises
+        ------
+        FetchError
+            With the service's own message.
+        """
+        self._client.limit.wait()
+        with server_errors(self._service.url, FetchError):
+            found = self._search(ra, dec, size, MIME[format][0])
+            records = list(self._records_of(found))
+        # Services mix formats whatever is asked for.
+        return [record for record in records if record.mime.partition(";")[0].strip().lower() in MIME[format]]
+
+    def fetch(self, ra: float, dec: float, petroR90_r: float, max_retries: int = 5, delay: float = 2.0) -> bytes:
+        """One galaxy's cutout, of 64 x 64 pixels: a JPEG, or a FITS file with float32 `[64, 64]`, row 0 in the south.
+
+        The image that covers the position best is resampled, unless it is a JPEG of that size already.
+
+        Parameters
+        ----------
+        ra, dec : float
+            Degrees.
+        petroR90_r : float
+            Arcsec; the cutout is as wide as that of `Hips2Fits_access`.
+        max_retries, delay
+            As in `download_with_retries`.
+
+        Raises
+        ------
+        FetchError
+            There is no image of the place, or it is blank or broken.
+        """
+        size = field_of_view(petroR90_r)
+        best: ImageRecord | None = None
+        for format in self._formats:
+            records = self.records(ra, dec, size, format)
+            best = max(records, key=lambda record: (*record.coverage(ra, dec, size), record.url), default=None)
+            if best is not None:
+                break
+        if best is None:
+            raise FetchError(f"{self._service.url}: no {' or '.join(self._formats)} image at ra={ra}, dec={dec}")
+        if format == "jpg":
+            content = self._client.get([best.url], images.open_jpeg, max_retries, delay)
+            return _jpeg_cutout(content, best, ra, dec, size)
+        content = self._client.get([best.url], images.open_fits, max_retries, delay)
+        pixels = fits_cutout(content, ra, dec, size)
+        if self._formats == ("fits",):
+            return images.encode_fits(pixels if pixels.ndim == 2 else pixels.mean(axis=0))
+        picture = images.lupton_rgb(pixels)
+        images.check_not_blank(picture)
+        return images.encode_jpeg(picture)
+
+    @cached_property
+    def _sia2_url(self) -> str:
+        """Where SIA2 queries go, as the service's capabilities say; the URL itself if they cannot be had."""
+        try:
+            return SIA2Service(self._service.url, session=vo_session(self._timeout)).query_ep
+        except Exception:  # no capabilities, or no service of that kind among them; the first query will tell
+            return self._service.url
+
+    def _search(self, ra: float, dec: float, size: float, mime: str):
+        if not hasattr(self._local, "session"):
+            self._local.session = vo_session(self._timeout)
+        session = self._local.session
+        if self._service.version == 1:
+            return SIAService(self._service.url, session=session).search(pos=(ra, dec), size=size, format=mime)
+        with self._lock:
+            url = self._sia2_url
+        service = SIA2Service(url, session=session, check_baseurl=False)
+        return service.search(pos=(ra, dec, size / 2), res_format=mime)
+
+    def _records_of(self, found) -> Iterator[ImageRecord]:
+        for record in found:
+            url = record.getdataurl()
+            if url:
+                place = _place_1(record) if self._service.version == 1 else _place_2(record)
+                yield ImageRecord(url, record["access_format"] if self._service.version == 2 else record.format or "", *place)
+
+
+def _place_1(record: Record) -> tuple[float, float, float, float]:
+    """Centre and extent (degrees) of an SIA1 record."""
+    naxis, scale = (np.atleast_1d(np.ma.filled(_by_ucd(record, ucd), np.nan)) for ucd in ("VOX:Image_Naxis", "VOX:Image_Scale"))
+    extent = np.abs(np.resize(scale, 2) * np.resize(naxis, 2))
+    return (float(_by_ucd(record, "POS_EQ_RA_MAIN")), float(_by_ucd(record, "POS_EQ_DEC_MAIN")), *map(float, extent))
+
+
+def _by_ucd(record: Record, ucd: str):
+    value = record.getbyucd(ucd)
+    return np.nan if value is None else np.ma.filled(np.ma.asarray(value, dtype=float), np.nan)
+
+
+def _place_2(record: Record) -> tuple[float, float, float, float]:
+    """Centre and extent (degrees) of an SIA2 record: of the square in the circle that it names."""
+    ra, dec, diameter = (float(np.ma.filled(np.ma.asarray(record[name], dtype=float), np.nan)) for name in ("s_ra", "s_dec", "s_fov"))
+    return ra, dec, diameter / math.sqrt(2.0), diameter / math.sqrt(2.0)
+
+
+def tangent_wcs(ra: float, dec: float, extent: tuple[float, float], shape: tuple[int, int]) -> WCS:
+    """The gnomonic projection of an image (`shape` is height, width in pixels) centred at a position, north up, east left.
+
+    All angles in degrees; `extent` is width, height.
+    """
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype = "RA---TAN", "DEC--TAN"
+    wcs.wcs.crval = ra, dec
+    wcs.wcs.crpix = (shape[1] + 1) / 2, (shape[0] + 1) / 2
+    wcs.wcs.cdelt = -extent[0] / shape[1], extent[1] / shape[0]
+    return wcs
+
+
+def resample(planes: np.ndarray, wcs: WCS, ra: float, dec: float, size: float) -> np.ndarray:
+    """The square of `size` degrees around a position, linearly interpolated onto 64 x 64 pixels.
+
+    Parameters
+    ----------
+    planes : float `[planes, height, width]`
+        Row 0 in the south, as in FITS.
+    wcs : astropy.wcs.WCS
+        Of the celestial axes.
+
+    Returns
+    -------
+    float32 `[planes, 64, 64]`
+        Row 0 in the south, column 0 in the east.
+
+    Raises
+    ------
+    FetchError
+        The image does not reach over all of it.
+    """
+    rows, columns = np.mgrid[:SIZE, :SIZE]
+    target = tangent_wcs(ra, dec, (size, size), (SIZE, SIZE))
+    places = SkyCoord(*target.pixel_to_world_values(columns, rows), unit="deg")
+    x, y = wcs.world_to_pixel(places)
+    height, width = planes.shape[1:]
+    inside = (x > -1) & (x < width) & (y > -1) & (y < height)
+    if not inside.all():
+        raise FetchError(f"the image reaches over {inside.mean():.0%} of the cutout at ra={ra}, dec={dec}, expected all of it")
+    return np.stack([map_coordinates(plane, (y, x), order=1, mode="nearest") for plane in planes]).astype(np.float32)
+
+
+def fits_cutout(content: bytes, ra: float, dec: float, size: float) -> np.ndarray:
+    """A square of `size` degrees from a FITS image: float32 `[64, 64]`, or `[planes, 64, 64]` of one with planes."""
+    pixels, header = images.open_fits(content)
+    wcs = WCS(header, naxis=2)
+    if not wcs.has_celestial:
+        raise FetchError("a FITS image that does not say where in the sky it is (no celestial WCS)")
+    cutout = resample(pixels if pixels.ndim == 3 else pixels[None], wcs, ra, dec, size)
+    if not np.nanmax(cutout, initial=-np.inf) > np.nanmin(cutout, initial=np.inf):
+        raise FetchError("a blank image: the position is outside the survey")
+    return cutout if pixels.ndim == 3 else cutout[0]
+
+
+def _jpeg_cutout(content: bytes, record: ImageRecord, ra: float, dec: float, size: float) -> bytes:
+    """The JPEG itself if it has the size asked for, in pixels and degrees; else the place cut out of it."""
+    pixels = images.open_jpeg(content)
+    images.check_not_blank(pixels)
+    as_asked = math.isnan(record.width) or abs(record.width - size) < 0.05 * size
+    if pixels.shape[:2] == (SIZE, SIZE) and as_asked:
+        return content
+    if math.isnan(record.width):
+        raise FetchError(
+            f"expected a JPEG of {SIZE} x {SIZE} pixels, found {pixels.shape[1]} x {pixels.shape[0]},"
+            " and the service does not say how much sky it shows"
+        )
+    wcs = tangent_wcs(record.ra, record.dec, (record.width, record.height), pixels.shape[:2])
+    planes = resample(np.moveaxis(pixels[::-1], -1, 0).astype(np.float32), wcs, ra, dec, size)
+    picture = np.moveaxis(planes, 0, -1)[::-1].round().astype(np.uint8)
+    images.check_not_blank(picture)
+    return images.encode_jpeg(np.ascontiguousarray(picture))

@@ -1,0 +1,71 @@
+"""What all Virtual Observatory services need: sessions whose requests have a time-out, and the server's own words."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Iterator
+
+import requests
+from astropy.io.votable.exceptions import VOWarning
+from pyvo.dal.exceptions import DALAccessError, DALOverflowWarning
+from requests.adapters import HTTPAdapter
+from urllib3 import Retry
+
+from gz_sdss.polite import explanation, plainly
+from skyshards.errors import SkyshardsError
+from skyshards.fetch import RETRY_STATUSES, Fetcher
+
+TIMEOUT = 60.0
+"""Seconds without a byte: some services accept a connection and then never answer."""
+
+
+class _TimeoutAdapter(HTTPAdapter):
+    """Gives a time-out to requests that have none: pyvo sets none on most of its own."""
+
+    def __init__(self, timeout: float, retries: int):
+        self._timeout = timeout
+        # POST as well: to make the same query, or the same job, twice does no harm.
+        super().__init__(
+            max_retries=Retry(
+                retries, backoff_factor=0.5, status_forcelist=RETRY_STATUSES, allowed_methods=None, raise_on_status=False
+            )
+        )
+
+    def send(self, request, *args, **kwargs):
+        kwargs["timeout"] = kwargs.get("timeout") or self._timeout
+        return super().send(request, *args, **kwargs)
+
+
+def vo_session(timeout: float = TIMEOUT, retries: int = 3) -> requests.Session:
+    """A session to give to pyvo's services: every request has a time-out (s), and is tried again after a 429 or 503."""
+    session = Fetcher().session
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, _TimeoutAdapter(timeout, retries))
+    return session
+
+
+@contextlib.contextmanager
+def server_errors(url: str, kind: type[SkyshardsError]) -> Iterator[None]:
+    """Turn what pyvo raises into an error of ours with the server's own message, and hide the warnings it replaces."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", VOWarning)
+            warnings.simplefilter("ignore", DALOverflowWarning)
+            yield
+    except DALAccessError as error:
+        raise kind(f"{url}: {_words(error)}") from error
+    except requests.RequestException as error:
+        raise kind(f"{url}: {plainly(error)}") from error
+    except (OSError, ValueError, IndexError, AttributeError, KeyError) as error:
+        # An answer that is no VOTable, or half of one, makes the parsers raise all of these.
+        raise kind(f"{url}: no answer that can be read: {type(error).__name__}: {error}") from error
+
+
+def _words(error: DALAccessError) -> str:
+    """The server's message, also where it came in the body of an HTTP error, of which pyvo keeps the status alone."""
+    cause = getattr(error, "cause", None)
+    if isinstance(cause, requests.RequestException):
+        body = cause.response.content if cause.response is not None else b""
+        return f"{cause}{explanation(body)}" if body else plainly(cause)
+    return " ".join(str(error).split()) or type(error).__name__

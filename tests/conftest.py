@@ -1,0 +1,48 @@
+"""Fixtures that all tests share."""
+
+from pathlib import Path
+
+import pytest
+import requests
+
+from skyshards.build import build
+from skyshards.demo import DemoArchive
+
+SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real-format input that lies beside a development checkout."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip("the shared data are not beside this checkout")
+    return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def demo():
+    """A demo archive without faults, for tests that only read from it."""
+    with DemoArchive(galaxies=10) as archive:
+        yield archive
+
+
+@pytest.fixture(scope="session")
+def gz3d_fits(demo, tmp_path_factory) -> Path:
+    """A folder with all GZ3D files of the demo archive."""
+    from gz3d.sas import files_in_listing
+
+    folder = tmp_path_factory.mktemp("fits")
+    for name, url in files_in_listing(requests.get(demo.sas_url, timeout=60).text, demo.sas_url).items():
+        if name.endswith(".fits.gz"):
+            (folder / name).write_bytes(requests.get(url, timeout=60).content)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def built_gz3d(gz3d_fits, tmp_path_factory) -> Path:
+    """A built GZ3D data set; tests must not change it."""
+    from gz3d.build_parent_sample import GZ3DRecipe
+
+    folder = tmp_path_factory.mktemp("built") / "gz3d"
+    assert build(GZ3DRecipe(local_data_path=gz3d_fits), folder, workers=2).failed == 0
+    return folder

@@ -1,0 +1,139 @@
+"""What every built data set must do. A data set's test class inherits `Contract` and gives `folder`, `recipe` and `expected`."""
+
+import json
+import os
+import subprocess
+import sys
+
+import h5py
+import numpy as np
+import pytest
+from datasets import Image, load_dataset
+
+import skyshards
+from skyshards import catalog, verify
+from skyshards.card import stock_features
+from skyshards.columns import flatten
+from skyshards.hdf5 import read_light
+
+
+def assert_same(found, expected, where=""):
+    """Two nested values are equal: same keys, dtypes, shapes and values, NaN equal to NaN."""
+    if isinstance(expected, dict):
+        assert set(found) == set(expected), where
+        for name in expected:
+            assert_same(found[name], expected[name], f"{where}.{name}")
+    else:
+        found, expected = np.asarray(found), np.asarray(expected)
+        assert found.shape == expected.shape, where
+        if expected.dtype.kind == "f":
+            np.testing.assert_array_equal(found, expected, err_msg=where)
+        else:
+            assert (found == expected).all(), where
+
+
+class Contract:
+    """Fixtures that a subclass gives: `folder` (a built data set), `recipe` (the one it was built with), and `expected`:
+    by `object_id` and source, what the recipe's own reader or another program says that the row holds."""
+
+    split = "train"
+
+    @pytest.fixture
+    def table(self, folder):
+        return skyshards.open(folder, self.split)
+
+    def test_table_holds_what_was_read(self, table, expected):
+        assert len(table) == len(expected)
+        for row in table:
+            wanted = expected[str(row["object_id"]), str(row["source"])]
+            assert_same({name: row[name] for name in wanted}, wanted)
+
+    def test_table_keeps_dtypes(self, table, recipe):
+        for path, values in flatten(table[:2]).items():
+            spec = recipe.schema.specs[path]
+            if spec.kind == "number":
+                assert values.dtype == np.dtype(spec.dtype)
+                assert values.shape == (2, *spec.shape)
+            elif spec.kind == "string":
+                assert values.dtype.kind == "U"
+
+    @pytest.mark.parametrize("streaming", [True, False])
+    def test_stock_load_equals_table(self, folder, recipe, streaming, tmp_path):
+        table = skyshards.open(folder, self.split, decode=False)
+        data_set = load_dataset(str(folder), split=self.split, streaming=streaming, cache_dir=str(tmp_path))
+        assert data_set.features == stock_features(recipe.schema, "default")
+        count = 0
+        for row, wanted in zip(data_set.with_format("numpy"), table, strict=True):
+            for path, value in flatten(wanted).items():
+                if recipe.schema.specs[path].kind == "bytes":
+                    assert bytes(np.asarray(flatten(row)[path], np.uint8)) == value
+                else:
+                    assert_same(flatten(row)[path], value, path)
+            count += 1
+        assert count == len(table) > 0
+
+    @pytest.mark.parametrize("streaming", [True, False])
+    def test_registered_load_equals_table(self, folder, recipe, streaming, tmp_path):
+        table = skyshards.open(folder, self.split)
+        data_set = load_dataset(
+            recipe.name, data_dir=str(folder), split=self.split, streaming=streaming, cache_dir=str(tmp_path)
+        )
+        assert data_set.features == recipe.schema.features
+        images = [name for name, feature in recipe.schema.features.items() if isinstance(feature, Image)]
+        for row, wanted in zip(data_set.with_format("numpy"), table, strict=True):
+            for path, value in flatten(wanted).items():
+                if path in images:
+                    assert np.abs(flatten(row)[path].astype(int) - value).max() <= 2
+                else:
+                    assert_same(flatten(row)[path], value, path)
+
+    def test_configs_read_fewer_columns(self, folder, recipe):
+        for config in recipe.schema.config_names:
+            stock = load_dataset(str(folder), config, split=self.split, streaming=True)
+            own = load_dataset(recipe.name, config, data_dir=str(folder), split=self.split, streaming=True)
+            assert set(flatten(stock.features)) == set(flatten(own.features)) == set(recipe.schema.config_columns(config))
+            assert next(iter(stock))["object_id"] == next(iter(own))["object_id"]
+
+    def test_stock_load_needs_nothing_of_ours(self, folder, recipe):
+        program = f"""
+import sys
+for name in ("skyshards", {recipe.name!r}):
+    sys.modules[name] = None  # any import of it fails
+from datasets import load_dataset
+rows = load_dataset(sys.argv[1], split={self.split!r}, streaming=True).with_format("numpy")
+print(sum(1 for row in rows))
+"""
+        command = [sys.executable, "-c", program, str(folder)]
+        outcome = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=folder.parent, env=os.environ)
+        assert outcome.returncode == 0, outcome.stderr
+        assert int(outcome.stdout) == len(skyshards.open(folder, self.split))
+
+    def test_h5py_alone_reads_the_shards(self, folder, recipe):
+        _, manifest = catalog.open_folder(folder)
+        for shard in manifest.shards[:3]:
+            with h5py.File(folder / shard.path) as file:
+                for path, spec in recipe.schema.specs.items():
+                    dataset = file[path.replace(".", "/")]
+                    assert dataset.attrs["description"] == spec.description
+                    assert dataset.attrs.get("unit", "") == spec.unit
+                    assert len(dataset) == shard.rows
+                assert (read_light(file, recipe.schema.specs["healpix"]) == shard.pixel).all()
+
+    def test_every_row_leads_to_its_source(self, folder, table):
+        import pyarrow.parquet as pq
+
+        sources = pq.read_table(folder / "sources.parquet").to_pylist()
+        done = {source["key"] for source in sources if source["status"] == "done"}
+        assert set(table.catalog["source"].to_pylist()) <= done
+
+    def test_verifies(self, folder):
+        assert list(verify.problems(folder)) == []
+
+    def test_card_describes_every_column(self, folder, recipe):
+        card = (folder / "README.md").read_text()
+        for path, spec in recipe.schema.specs.items():
+            assert f"| `{path}` |" in card and spec.description in card
+
+    def test_manifest_survives_json(self, folder):
+        _, manifest = catalog.open_folder(folder)
+        assert catalog.Manifest.from_json(json.dumps(json.loads(manifest.to_json()))) == manifest
