@@ -12,18 +12,18 @@ import click
 
 from candels_blend import files
 from candels_blend.archive import read_archive
-from candels_blend.blender import load
 from candels_blend.blends import ZEROPOINT
 from candels_blend.download import ZENODO_URL, download
 from candels_blend.draw import SPLITS, Sample, draw_sample
 from candels_blend.options import sample_options
-from candels_blend.render import Renderer
 from candels_blend.targets import METHODS
 from skyshards.cli import option
 from skyshards.errors import SkyshardsError, UsageError
 from skyshards.machine import usable_cores
 
 LOG = "candels-blender.log"
+WORTH_PROCESSES = 4000
+"""Blends that take longer to make than processes to start."""
 FOLDER = click.Path(path_type=Path, file_okay=False)
 
 
@@ -63,7 +63,7 @@ def download_archive(output_dir: Path, delete: bool, zenodo_url: str) -> None:
 @option("-n", "--n_blends", type=click.IntRange(0), default=100, metavar="N", help="Number of blends, train and test together.")
 @sample_options
 @option("-d", "--datapath", type=FOLDER, default=Path("data"), help="Folder of the unpacked archive.")
-@option("--workers", type=click.IntRange(1), metavar="N", help="Blends made at a time. [default: usable cores]")
+@option("--workers", type=click.IntRange(1), metavar="N", help="Processes. [default: usable cores, one for a few blends]")
 @_messages
 def produce(n_blends: int, datapath: Path, workers: int | None, **options) -> None:
     """Write single blends with their masks, and their catalogues.
@@ -77,7 +77,7 @@ def produce(n_blends: int, datapath: Path, workers: int | None, **options) -> No
     """
     sample = Sample(**options)
     folder = Path(f"output-s_{sample.seed}-n_{n_blends}")
-    archive, stamps = load(datapath)
+    archive = read_archive(datapath)
     with files.new_folder(folder) as unfinished, _log(unfinished / LOG) as log:
         settings = {"n_blends": n_blends, "datapath": datapath} | asdict(sample)
         log.info("configuration: %s", ", ".join(f"{name}={value}" for name, value in settings.items()))
@@ -88,12 +88,11 @@ def produce(n_blends: int, datapath: Path, workers: int | None, **options) -> No
         pairs = draw_sample(
             archive, sample, n_blends, lambda g1, g2: log.info("rejected: no shift for galaxies %d and %d", ids[g1], ids[g2])
         )
-        first = 0
         for split in SPLITS:
             files.write_catalogue(unfinished / files.catalogue_name(split), archive, pairs[split])
-            renderer = Renderer(stamps, sample.seed)
-            files.write_blends(unfinished, renderer, split, first, pairs[split], workers or usable_cores())
-            first += len(pairs[split])
+        if workers is None:
+            workers = usable_cores() if n_blends >= WORTH_PROCESSES else 1
+        files.SingleFiles(datapath.resolve(), unfinished.resolve(), sample.seed).write(pairs, workers)
     click.echo(f"=> {folder}: {len(pairs['train'])} train and {len(pairs['test'])} test blends")
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 import math
-import os
+import multiprocessing
 import shutil
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import filelock
@@ -17,15 +18,18 @@ import pandas as pd
 from tqdm import tqdm
 
 from candels_blend.archive import SIZE, Archive
-from candels_blend.blender import BLOCK
+from candels_blend.blender import BLOCK, load
 from candels_blend.draw import SPLITS
+from candels_blend.npy import Form, save_stack
 from candels_blend.render import Renderer
 from candels_blend.targets import CHANNELS, MASKS, flux
 from skyshards.atomic import is_disk_full, replacing
 from skyshards.errors import BuildError, UsageError
+from skyshards.readers import _start_worker
 
-GALAXIES, PAIR_OF_MASKS = np.empty((SIZE, SIZE, 2), np.float32), np.empty((2, SIZE, SIZE), np.uint8)
-"""Arrays of the form that single files have."""
+IMAGE = Form(np.dtype(np.float32), (SIZE, SIZE, 2))
+MASKS_PAIR = Form(np.dtype(np.uint8), (2, SIZE, SIZE))
+BLEND = Form(np.dtype(np.float32), (SIZE, SIZE))
 HEADER = ("id", "distance", "shift_x", "shift_y") + tuple(f"g{n}_{name}" for n in (1, 2) for name in ("id", "mag", "rad", "z", "type"))
 """Columns of a catalogue. As its users have it, `shift_x` holds the shift along y, and `shift_y` that along x."""
 
@@ -108,28 +112,55 @@ def write_catalogue(path: Path, archive: Archive, pairs: np.ndarray) -> None:
             table.writerow((i, f"{math.hypot(dy, dx):.6f}", dy, dx, *texts[g1], *texts[g2]))
 
 
-def write_blends(folder: Path, renderer: Renderer, split: str, first: int, pairs: np.ndarray, workers: int) -> None:
-    """Two files for each blend of a split; `first` is the number of its blend 0 in the whole sample.
+@dataclass(frozen=True)
+class SingleFiles:
+    """Writes blends to files of their own, in any process.
 
-    The workers are threads: NumPy and the file system let go of Python's lock for all but a tenth of the time.
+    Parameters
+    ----------
+    datapath : Path
+        Folder of the unpacked archive.
+    folder : Path
+    seed : int
     """
-    starts = range(0, len(pairs), BLOCK)
 
-    def write(start: int) -> int:
-        block = pairs[start : start + BLOCK]
-        numbers = np.arange(start, start + len(block))
-        columns = renderer.batch(numbers + first, block, ("galaxies", "masks"))
+    datapath: Path
+    folder: Path
+    seed: int
+
+    def write_block(self, split: str, first: int, start: int, pairs: np.ndarray) -> int:
+        """Two files for each of a block of pairs. `start` is the first one's number in its split, and `first + start` that in
+        the whole sample. Gives the number of blends."""
+        numbers = np.arange(start, start + len(pairs))
+        renderer = Renderer(load(self.datapath)[1], self.seed)
+        columns = renderer.batch(numbers + first, pairs, ("galaxies", "masks"))
         for number, galaxies, masks in zip(numbers.tolist(), columns["galaxies"], columns["masks"], strict=True):
-            np.save(folder / image_name(split, number), np.stack(galaxies, axis=-1))
-            np.save(folder / masks_name(split, number), masks)
-        return len(block)
+            IMAGE.save(self.folder / image_name(split, number), np.stack(tuple(galaxies), axis=-1))
+            MASKS_PAIR.save(self.folder / masks_name(split, number), masks)
+        return len(pairs)
 
-    with _bar(f"{split} blends", len(pairs)) as bar, ThreadPoolExecutor(workers) as threads:
-        try:
-            for count in threads.map(write, starts):
-                bar.update(count)
-        finally:
-            threads.shutdown(cancel_futures=True)
+    def write(self, pairs: dict[str, np.ndarray], workers: int) -> None:
+        """All files of a sample's pairs, in so many processes."""
+        first = {"train": 0, "test": len(pairs["train"])}
+        blocks = [
+            (split, first[split], start, pairs[split][start : start + BLOCK])
+            for split in SPLITS
+            for start in range(0, len(pairs[split]), BLOCK)
+        ]
+        with _bar("blends", sum(map(len, pairs.values()))) as bar:
+            if workers == 1:
+                for block in blocks:
+                    bar.update(self.write_block(*block))
+                return
+            context = multiprocessing.get_context("forkserver")
+            context.set_forkserver_preload([__name__])
+            with ProcessPoolExecutor(workers, context, initializer=_start_worker) as pool:
+                futures = [pool.submit(self.write_block, *block) for block in blocks]
+                try:
+                    for future in as_completed(futures):
+                        bar.update(future.result())
+                finally:
+                    pool.shutdown(cancel_futures=True)
 
 
 def concatenate(folder: Path, method: str) -> list[Path]:
@@ -151,49 +182,21 @@ def concatenate(folder: Path, method: str) -> list[Path]:
             numbers = range(len(read_catalogue(folder, split)))
             images = [folder / image_name(split, number) for number in numbers]
             masks = [folder / masks_name(split, number) for number in numbers]
-            _stack(folder / f"{split}_blends.npy", images, GALAXIES, np.zeros((SIZE, SIZE), np.float32), _sum)
+            _stack(folder / f"{split}_blends.npy", BLEND, images, IMAGE, lambda image: image[..., 0] + image[..., 1])
             target = folder / f"{split}_{method}.npy"
             if method == "single_images":
-                _stack(target, images, GALAXIES, np.zeros((SIZE, SIZE, 2), np.float32), _copy)
+                _stack(target, IMAGE, images, IMAGE, lambda image: image)
             else:
-                _stack(target, masks, PAIR_OF_MASKS, np.zeros((SIZE, SIZE, CHANNELS[method]), np.uint8), MASKS[method])
+                form = Form(np.dtype(np.uint8), (SIZE, SIZE, CHANNELS[method]))
+                _stack(target, form, masks, MASKS_PAIR, MASKS[method])
             single += images + masks
     return single
 
 
-def _stack(path: Path, files: list[Path], form: np.ndarray, row: np.ndarray, fill: Callable) -> None:
-    """Write an array of what `fill(content, out=row)` makes of each file; `form` is an array such as a file has."""
-    if path.exists():
-        return
-    with replacing(path) as temporary, open(temporary, "wb") as stack, _bar(path.name, len(files)) as bar:
-        header = {"descr": row.dtype.str, "fortran_order": False, "shape": (len(files), *row.shape)}
-        np.lib.format.write_array_header_1_0(stack, header)
-        for file in files:
-            fill(_load(file, form), out=row)
-            stack.write(row.data)
-            bar.update()
-        stack.flush()
-        os.fsync(stack.fileno())  # the single files may go next
-
-
-def _load(path: Path, form: np.ndarray) -> np.ndarray:
-    try:
-        array = np.load(path, allow_pickle=False)
-    except FileNotFoundError:
-        raise BuildError(f"{path}: not found; were the single files deleted? Produce the sample again") from None
-    except (ValueError, EOFError) as error:
-        raise BuildError(f"{path}: not a whole .npy file ({error}); produce the sample again") from error
-    if array.dtype != form.dtype or array.shape != form.shape:
-        raise BuildError(f"{path}: expected {form.dtype} {form.shape}, found {array.dtype} {array.shape}")
-    return array
-
-
-def _sum(galaxies: np.ndarray, out: np.ndarray) -> None:
-    np.add(galaxies[..., 0], galaxies[..., 1], out=out)
-
-
-def _copy(galaxies: np.ndarray, out: np.ndarray) -> None:
-    np.copyto(out, galaxies)
+def _stack(path: Path, form: Form, files: list[Path], file_form: Form, make: Callable[[np.ndarray], np.ndarray]) -> None:
+    if not path.exists():
+        with _bar(path.name, len(files)) as bar:
+            save_stack(path, len(files), form, (bar.update() or make(file_form.load(file)) for file in files))
 
 
 def read_catalogue(folder: Path, split: str) -> pd.DataFrame:

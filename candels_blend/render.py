@@ -13,7 +13,6 @@ noise, and coarse enough that float32 sums and differences of them are exact. So
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Collection
 
@@ -23,6 +22,8 @@ from candels_blend.archive import SIZE
 from candels_blend.stamps import Stamps
 from candels_blend.targets import CHANNELS, MASKS
 
+Pair = tuple[int, int, int, int]
+"""A pair as `candels_blend.draw.PAIR` has it: the two galaxies' rows in the stamps, dy and dx."""
 TINY = np.finfo(np.float32).tiny
 FLOATS = ("image", "galaxies")
 PIXELS = (*FLOATS, "masks", *MASKS)
@@ -40,9 +41,9 @@ def window(shift: int) -> tuple[slice, slice]:
     return slice(max(shift, 0), SIZE + min(shift, 0)), slice(max(-shift, 0), SIZE - max(shift, 0))
 
 
-def grid_offset(bound: float) -> float:
+def grid_offset(bound: np.ndarray) -> np.ndarray:
     """What float32 values up to `bound` are rounded by, if it is added and subtracted: 1.5 * 2**23 steps of the grid."""
-    return 1.5 * 2.0 ** (23 + math.ceil(math.log2(max(bound, 1e-30))) - 22)
+    return 1.5 * np.exp2(np.ceil(np.log2(np.maximum(bound, 1e-30))) + 1.0)
 
 
 class _Scratch(threading.local):
@@ -53,10 +54,7 @@ class _Scratch(threading.local):
 
 
 class Renderer:
-    """Draws blends into arrays that are given; may be used from many threads.
-
-    A pair is a tuple of the two galaxies' rows in the stamps and the shift: (g1, g2, dy, dx).
-    """
+    """Renders blends; may be used from many threads."""
 
     def __init__(self, stamps: Stamps, seed: int):
         self._stamps = stamps
@@ -73,16 +71,18 @@ class Renderer:
         targets = [name for name in names if name in MASKS]
         wanted = {*names, *(["image"] if "galaxies" in names else []), *(["masks"] if targets else [])}
         out = {name: np.empty((len(pairs), *shapes[name]), np.float32 if name in FLOATS else np.uint8) for name in wanted}
+        offsets = grid_offset(self._stamps.bound[pairs["g1"]] + self._stamps.bound[pairs["g2"]]).astype(np.float32)
         for k, (number, pair) in enumerate(zip(numbers.tolist(), pairs.tolist(), strict=True)):
             if "image" in wanted:
-                self.image(number, pair, out["image"][k], out["galaxies"][k] if "galaxies" in wanted else None)
+                galaxies = out["galaxies"][k] if "galaxies" in wanted else None
+                self._image(number, pair, offsets[k], out["image"][k], galaxies)
             if "masks" in wanted:
-                self.masks(pair, out["masks"][k])
+                self._masks(pair, out["masks"][k])
             for name in targets:
                 MASKS[name](out["masks"][k], out=out[name][k])
         return out
 
-    def masks(self, pair: tuple[int, int, int, int], masks: np.ndarray) -> None:
+    def _masks(self, pair: Pair, masks: np.ndarray) -> None:
         """The pixels (uint8 [2, 128, 128]) of the central source of each galaxy, the second's shifted."""
         g1, g2, dy, dx = pair
         (to_y, of_y), (to_x, of_x) = window(dy), window(dx)
@@ -90,13 +90,11 @@ class Renderer:
         masks[1] = 0
         masks[1, to_y, to_x] = self._stamps.central[g2, of_y, of_x]
 
-    def image(self, number: int, pair: tuple[int, int, int, int], image: np.ndarray, galaxies: np.ndarray | None = None) -> None:
-        """The image (float32 [128, 128]) of blend `number` and, if wanted, its two galaxies (float32 [2, 128, 128])."""
+    def _image(self, number: int, pair: Pair, offset: np.float32, image: np.ndarray, galaxies: np.ndarray | None) -> None:
+        """The image (float32 [128, 128]) of a blend and, if wanted, its two galaxies (float32 [2, 128, 128])."""
         stamps, generator = self._stamps, noise_generator(self._seed, number)
         g1, g2, dy, dx = pair
         (to_y, of_y), (to_x, of_x) = window(dy), window(dx)
-        offset = np.float32(grid_offset(stamps.bound[g1] + stamps.bound[g2]))
-
         variance, shifted = self._scratch.variance, self._scratch.shifted[to_y, to_x]
         _noise_variance(stamps.replaced[g1], stamps.variance[g1], variance)
         _noise_variance(stamps.replaced[g2, of_y, of_x], stamps.variance[g2], shifted)

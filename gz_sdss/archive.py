@@ -186,7 +186,8 @@ class ImageArchive:
         try:
             table = pd.read_csv(path, dtype={"objid": "int64", "tar": "str", "sha256": "str"})
             numbers = table["tar"].str.extract(f"^{TAR_NAME.pattern}$", expand=False).astype("int64")
-            return dict(zip(table["objid"].tolist(), zip(numbers.tolist(), table["sha256"].tolist(), strict=True), strict=True))
+            places = zip(numbers.tolist(), table["sha256"].tolist(), strict=True)
+            return dict(zip(table["objid"].tolist(), places, strict=True))
         except (OSError, EOFError, ValueError, KeyError) as error:
             raise BuildError(f"{path}: {error}; delete it, and it is made again from the archives beside it") from error
 

@@ -1,4 +1,4 @@
-"""The catalogue over TAP: Galaxy Zoo's votes joined with the photometry of SDSS, a page after the other, saved for reuse."""
+"""The catalogue over TAP: Galaxy Zoo's votes joined with the photometry of SDSS, page after page, saved for reuse."""
 
 from __future__ import annotations
 
@@ -157,8 +157,8 @@ def _pages(
         result = run_query(service, page_query(request, wanted, first), wanted)
         page = of_votable(result.resultstable, tap_url)
         keys = page["dr7objid"]
-        if keys.hasnans or not keys.is_monotonic_increasing or (first is not None and len(page) and keys.iloc[0] < first):
-            raise BuildError(f"{tap_url}: expected rows in the order of dr7objid from {first} on; the server gave another order")
+        if keys.hasnans or not keys.is_monotonic_increasing or (first is not None and (keys < first).any()):
+            raise BuildError(f"{tap_url}: expected rows ordered by dr7objid, from {first} on; the server gave others")
         is_enough = request.top is not None and rows + len(page) >= request.top
         if is_enough or (len(page) < wanted and not is_cut(result)):
             yield page.head(wanted), None
@@ -167,14 +167,14 @@ def _pages(
         following = int(keys.iloc[-1]) if len(page) else None
         page = page[keys < following] if len(page) else page
         if page.empty:
-            raise BuildError(f"{tap_url}: the server cuts results after {len(keys)} rows, too few to page through the catalogue")
+            raise BuildError(f"{tap_url}: the server cuts results after {len(keys)} rows, too few to go page by page")
         yield page, following
         rows += len(page)
         first = following
 
 
 def _saved_pages(request: CatalogRequest, folder: Path) -> list[str]:
-    """The names, in order, of the pages of this very request that an interrupted run saved; those of another one are deleted."""
+    """Names, in order, of the pages that an interrupted run saved of this very request; those of others are deleted."""
     note = folder / "request.json"
     described = json.dumps(asdict(request))
     if not (note.exists() and note.read_text() == described):

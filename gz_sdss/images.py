@@ -104,15 +104,16 @@ def encode_fits(pixels: np.ndarray) -> bytes:
 def lupton_rgb(pixels: np.ndarray) -> np.ndarray:
     """FITS pixels as a picture: uint8 `[height, width, 3]`, by the stretch of Lupton et al. (2004, PASP 116, 133).
 
-    Row 0 is the top of the picture, as it is in a JPEG of hips2fits. The stretch starts at the sky (the median) and is linear
-    up to ten times its noise.
+    Row 0 of the picture is its top, the last row of the FITS image. The stretch starts at the sky (the median) and is
+    about linear up to ten times its noise.
 
     Parameters
     ----------
     pixels : float `[height, width]` or `[planes, height, width]`
         One plane gives a grey picture; of three or more, the first three are red, green and blue.
     """
-    planes = np.stack([pixels] * 3) if pixels.ndim == 2 else pixels[:3] if len(pixels) >= 3 else np.stack([pixels[0]] * 3)
+    planes = pixels[None] if pixels.ndim == 2 else pixels
+    planes = planes[:3] if len(planes) >= 3 else np.repeat(planes[:1], 3, axis=0)
     planes = np.nan_to_num(planes[:, ::-1], nan=float(np.nanmedian(planes)), posinf=None, neginf=None)
     sky = np.median(planes, axis=(1, 2))
     noise = 1.4826 * np.median(np.abs(planes - sky[:, None, None]))

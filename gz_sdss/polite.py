@@ -1,4 +1,4 @@
-"""Requests for many small things from a public service: tried again, never too often, and believed only once checked."""
+"""Requests for many small things from a public service: tried again, never too often, believed only once checked."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ class PoliteClient:
         max_retries : int
             Tries after the first round over all addresses.
         delay : float
-            Seconds before the second round, doubled for each after that, 60 at most. A `Retry-After` takes its place, and
-            then all threads wait.
+            Seconds before the second round, doubled for each after that, 60 at most. A `Retry-After` takes its place,
+            and then all threads wait.
         max_bytes : int
             A longer body is refused.
 
@@ -68,8 +68,6 @@ class PoliteClient:
         """
         tries = 0
         for round_ in range(max_retries + 1):
-            if round_:
-                self._pause(wait if wait is not None else min(delay * 2 ** (round_ - 1), 60.0), wait is not None)
             wait = None
             for number in range(self._first, self._first + len(urls)):
                 url = urls[number % len(urls)]
@@ -88,13 +86,11 @@ class PoliteClient:
                 else:
                     self._first = number % len(urls)
                     return content
+            if wait is not None:
+                self.limit.hold(min(wait, LONGEST_WAIT))
+            elif round_ < max_retries:
+                time.sleep(min(delay * 2**round_, 60.0))
         raise FetchError(f"{reason}; tried {tries} times")
-
-    def _pause(self, seconds: float, everyone: bool) -> None:
-        if everyone:
-            self.limit.hold(min(seconds, LONGEST_WAIT))
-        else:
-            time.sleep(seconds)
 
     def _get_once(self, url: str, max_bytes: int) -> bytes:
         self.limit.wait()

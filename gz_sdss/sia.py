@@ -10,14 +10,12 @@ from functools import cached_property
 
 import numpy as np
 import pyvo
-from astropy.coordinates import SkyCoord
-from astropy.wcs import WCS
 from pyvo.dal import Record, SIA2Service, SIAService, TAPService
 from pyvo.registry import regtap
-from scipy.ndimage import map_coordinates
 
 from gz_sdss import images
-from gz_sdss.hips2fits import SIZE, field_of_view
+from gz_sdss.cutout import fits_cutout, jpeg_cutout
+from gz_sdss.hips2fits import field_of_view
 from gz_sdss.polite import PoliteClient
 from gz_sdss.vo import TIMEOUT, server_errors, vo_session
 from skyshards.errors import BuildError, FetchError
@@ -35,7 +33,9 @@ class Service:
     version: int
 
 
-def find_services(keywords: str, waveband: str, registry_url: str | None = None, timeout: float = TIMEOUT) -> list[Service]:
+def find_services(
+    keywords: str, waveband: str, registry_url: str | None = None, timeout: float = TIMEOUT
+) -> list[Service]:
     """Image services that the VO Registry knows, in the order of their identifiers.
 
     Parameters
@@ -56,7 +56,7 @@ def find_services(keywords: str, waveband: str, registry_url: str | None = None,
     """
     constraints = [pyvo.registry.Servicetype("sia", "sia2")]
     constraints += [pyvo.registry.Freetext(*keywords.split())] if keywords else []
-    constraints += [pyvo.registry.Waveband(*waveband.replace(",", " ").split())] if waveband else []
+    constraints += [_Waveband(*waveband.replace(",", " ").split())] if waveband else []
     url = registry_url or regtap.get_RegTAP_service_url()
     with server_errors(url, BuildError):
         registry = TAPService(url, session=vo_session(timeout))
@@ -64,14 +64,22 @@ def find_services(keywords: str, waveband: str, registry_url: str | None = None,
         query = regtap.get_RegTAP_query(*constraints, service=registry)
         resources = list(regtap.RegistryQuery(url, query, session=vo_session(timeout)).execute())
         services = [
-            Service(resource.res_title, interface.access_url, version)
+            Service(str(resource.res_title), str(interface.access_url), version)
             for resource in sorted(resources, key=lambda resource: resource.ivoid)
             for version, kind in ((1, "sia"), (2, "sia2"))
             for interface in resource.list_interfaces(kind)
         ]
     if not services:
-        raise BuildError(f"{url}: no image service for the keywords {keywords!r} and the waveband {waveband!r}; try fewer words")
+        raise BuildError(f"{url}: no image service for keywords {keywords!r}, waveband {waveband!r}; try fewer words")
     return services
+
+
+class _Waveband(pyvo.registry.Constraint):
+    """What `pyvo.registry.Waveband` asks for, which first fetches the list of all wavebands from the web."""
+
+    def __init__(self, *bands: str):
+        self._fillers = {f"band{number}": band.lower() for number, band in enumerate(bands)}
+        self._condition = " OR ".join(f"1 = ivo_hashlist_has(rr.resource.waveband, {{{name}}})" for name in self._fillers)
 
 
 @dataclass(frozen=True)
@@ -97,7 +105,8 @@ class ImageRecord:
     def coverage(self, ra: float, dec: float, size: float) -> tuple[float, float]:
         """Which part (0 to 1) of a square of so many degrees the image covers, and minus its distance (degrees).
 
-        Sides are taken to run north and east. The greatest of several images is the best.
+        Sides are taken to run north and east. The part is to a tenth, as services round sizes to whole pixels; so of the
+        images that cover about all of the square, the greatest of these pairs is that of the nearest.
         """
         east = (self.ra - ra + 180.0) % 360.0 - 180.0
         offsets = abs(east) * math.cos(math.radians(dec)), abs(self.dec - dec)
@@ -107,7 +116,7 @@ class ImageRecord:
             part *= min(max(overlap / size, 0.0), 1.0)
         if math.isnan(part):
             return 0.0, -math.inf
-        return round(part, 2), -math.hypot(*offsets)
+        return round(part, 1), -math.hypot(*offsets)
 
 
 class SIASource:
@@ -175,7 +184,7 @@ class SIASource:
             raise FetchError(f"{self._service.url}: no {' or '.join(self._formats)} image at ra={ra}, dec={dec}")
         if format == "jpg":
             content = self._client.get([best.url], images.open_jpeg, max_retries, delay)
-            return _jpeg_cutout(content, best, ra, dec, size)
+            return jpeg_cutout(content, (best.ra, best.dec), (best.width, best.height), ra, dec, size)
         content = self._client.get([best.url], images.open_fits, max_retries, delay)
         pixels = fits_cutout(content, ra, dec, size)
         if self._formats == ("fits",):
@@ -205,100 +214,33 @@ class SIASource:
 
     def _records_of(self, found) -> Iterator[ImageRecord]:
         for record in found:
-            url = record.getdataurl()
-            if url:
-                place = _place_1(record) if self._service.version == 1 else _place_2(record)
-                yield ImageRecord(url, record["access_format"] if self._service.version == 2 else record.format or "", *place)
+            image = _of_sia1(record) if self._service.version == 1 else _of_sia2(record)
+            if image.url:
+                yield image
 
 
-def _place_1(record: Record) -> tuple[float, float, float, float]:
-    """Centre and extent (degrees) of an SIA1 record."""
-    naxis, scale = (np.atleast_1d(np.ma.filled(_by_ucd(record, ucd), np.nan)) for ucd in ("VOX:Image_Naxis", "VOX:Image_Scale"))
-    extent = np.abs(np.resize(scale, 2) * np.resize(naxis, 2))
-    return (float(_by_ucd(record, "POS_EQ_RA_MAIN")), float(_by_ucd(record, "POS_EQ_DEC_MAIN")), *map(float, extent))
+def _of_sia1(record: Record) -> ImageRecord:
+    """A record of SIA1, whose columns are known by their UCDs."""
+    naxis, scale, ra, dec = (
+        np.resize(_floats(record.getbyucd(ucd)), 2)
+        for ucd in ("VOX:Image_Naxis", "VOX:Image_Scale", "POS_EQ_RA_MAIN", "POS_EQ_DEC_MAIN")
+    )
+    width, height = np.abs(naxis * scale).tolist()
+    return ImageRecord(record.getdataurl(), record.format or "", float(ra[0]), float(dec[0]), width, height)
 
 
-def _by_ucd(record: Record, ucd: str):
-    value = record.getbyucd(ucd)
-    return np.nan if value is None else np.ma.filled(np.ma.asarray(value, dtype=float), np.nan)
+def _of_sia2(record: Record) -> ImageRecord:
+    """A record of SIA2, whose columns are those of ObsCore; its extent is that of the square in the circle it names.
 
-
-def _place_2(record: Record) -> tuple[float, float, float, float]:
-    """Centre and extent (degrees) of an SIA2 record: of the square in the circle that it names."""
-    ra, dec, diameter = (float(np.ma.filled(np.ma.asarray(record[name], dtype=float), np.nan)) for name in ("s_ra", "s_dec", "s_fov"))
-    return ra, dec, diameter / math.sqrt(2.0), diameter / math.sqrt(2.0)
-
-
-def tangent_wcs(ra: float, dec: float, extent: tuple[float, float], shape: tuple[int, int]) -> WCS:
-    """The gnomonic projection of an image (`shape` is height, width in pixels) centred at a position, north up, east left.
-
-    All angles in degrees; `extent` is width, height.
+    Of its ways to the image, only the access URL needs nothing else from the web.
     """
-    wcs = WCS(naxis=2)
-    wcs.wcs.ctype = "RA---TAN", "DEC--TAN"
-    wcs.wcs.crval = ra, dec
-    wcs.wcs.crpix = (shape[1] + 1) / 2, (shape[0] + 1) / 2
-    wcs.wcs.cdelt = -extent[0] / shape[1], extent[1] / shape[0]
-    return wcs
+    ra, dec, diameter = (float(_floats(record[name])[0]) for name in ("s_ra", "s_dec", "s_fov"))
+    side = diameter / math.sqrt(2.0)
+    return ImageRecord(record.access_url, record.access_format or "", ra, dec, side, side)
 
 
-def resample(planes: np.ndarray, wcs: WCS, ra: float, dec: float, size: float) -> np.ndarray:
-    """The square of `size` degrees around a position, linearly interpolated onto 64 x 64 pixels.
-
-    Parameters
-    ----------
-    planes : float `[planes, height, width]`
-        Row 0 in the south, as in FITS.
-    wcs : astropy.wcs.WCS
-        Of the celestial axes.
-
-    Returns
-    -------
-    float32 `[planes, 64, 64]`
-        Row 0 in the south, column 0 in the east.
-
-    Raises
-    ------
-    FetchError
-        The image does not reach over all of it.
-    """
-    rows, columns = np.mgrid[:SIZE, :SIZE]
-    target = tangent_wcs(ra, dec, (size, size), (SIZE, SIZE))
-    places = SkyCoord(*target.pixel_to_world_values(columns, rows), unit="deg")
-    x, y = wcs.world_to_pixel(places)
-    height, width = planes.shape[1:]
-    inside = (x > -1) & (x < width) & (y > -1) & (y < height)
-    if not inside.all():
-        raise FetchError(f"the image reaches over {inside.mean():.0%} of the cutout at ra={ra}, dec={dec}, expected all of it")
-    return np.stack([map_coordinates(plane, (y, x), order=1, mode="nearest") for plane in planes]).astype(np.float32)
-
-
-def fits_cutout(content: bytes, ra: float, dec: float, size: float) -> np.ndarray:
-    """A square of `size` degrees from a FITS image: float32 `[64, 64]`, or `[planes, 64, 64]` of one with planes."""
-    pixels, header = images.open_fits(content)
-    wcs = WCS(header, naxis=2)
-    if not wcs.has_celestial:
-        raise FetchError("a FITS image that does not say where in the sky it is (no celestial WCS)")
-    cutout = resample(pixels if pixels.ndim == 3 else pixels[None], wcs, ra, dec, size)
-    if not np.nanmax(cutout, initial=-np.inf) > np.nanmin(cutout, initial=np.inf):
-        raise FetchError("a blank image: the position is outside the survey")
-    return cutout if pixels.ndim == 3 else cutout[0]
-
-
-def _jpeg_cutout(content: bytes, record: ImageRecord, ra: float, dec: float, size: float) -> bytes:
-    """The JPEG itself if it has the size asked for, in pixels and degrees; else the place cut out of it."""
-    pixels = images.open_jpeg(content)
-    images.check_not_blank(pixels)
-    as_asked = math.isnan(record.width) or abs(record.width - size) < 0.05 * size
-    if pixels.shape[:2] == (SIZE, SIZE) and as_asked:
-        return content
-    if math.isnan(record.width):
-        raise FetchError(
-            f"expected a JPEG of {SIZE} x {SIZE} pixels, found {pixels.shape[1]} x {pixels.shape[0]},"
-            " and the service does not say how much sky it shows"
-        )
-    wcs = tangent_wcs(record.ra, record.dec, (record.width, record.height), pixels.shape[:2])
-    planes = resample(np.moveaxis(pixels[::-1], -1, 0).astype(np.float32), wcs, ra, dec, size)
-    picture = np.moveaxis(planes, 0, -1)[::-1].round().astype(np.uint8)
-    images.check_not_blank(picture)
-    return images.encode_jpeg(np.ascontiguousarray(picture))
+def _floats(value) -> np.ndarray:
+    """Numbers of a record, NaN for those it lacks."""
+    if value is None:
+        return np.array([np.nan])
+    return np.ma.filled(np.atleast_1d(np.ma.asarray(value, dtype=float)), np.nan)

@@ -42,8 +42,8 @@ NEEDED = (*KEPT, *(f"modelMagErr_{band}" for band in BANDS))
 def safe_to_numeric(col: pd.Series) -> pd.Series:
     """A column as numbers if all of it can be numbers; the same column otherwise.
 
-    Integers with gaps become nullable Int64, so that no identifier passes through a float; other numbers become float64,
-    with NaN for what is missing. Times and truth values are left as they are, and so are integers beyond 64 bits.
+    Integers with gaps become nullable Int64, so that no identifier passes through a float; other numbers become
+    float64, with NaN for what is missing. Times, truth values and integers beyond 64 bits are left as they are.
 
     Parameters
     ----------
@@ -138,7 +138,7 @@ def _typed_column(name: str, col: pd.Series) -> pd.Series:
         if numbers.isna().all():
             return pd.Series(pd.NA, index=col.index, dtype="Int64")
         if not pd.api.types.is_integer_dtype(numbers):
-            raise ValueError(f"expected 64-bit integers, found {col.dtype}: identifiers that were floats have lost digits")
+            raise ValueError(f"expected 64-bit integers, found {col.dtype}; identifiers lose digits as floats")
         return numbers.astype("Int64")
     if not pd.api.types.is_numeric_dtype(numbers):
         odd = next(value for value in col if not _is_number(value))
@@ -155,7 +155,7 @@ def _is_number(value: object) -> bool:
 
 
 def of_votable(element: votable.tree.TableElement, origin: str) -> pd.DataFrame:
-    """The table of a VOTable, as `typed` gives it. NULL becomes missing, for integers too, without passing through float."""
+    """The table of a VOTable, as `typed` gives it; integers do not pass through float, not even where some are NULL."""
     positions = {field.name: position for position, field in enumerate(element.fields)}
 
     def column(name: str) -> pd.Series:

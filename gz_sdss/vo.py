@@ -26,11 +26,10 @@ class _TimeoutAdapter(HTTPAdapter):
     def __init__(self, timeout: float, retries: int):
         self._timeout = timeout
         # POST as well: to make the same query, or the same job, twice does no harm.
-        super().__init__(
-            max_retries=Retry(
-                retries, backoff_factor=0.5, status_forcelist=RETRY_STATUSES, allowed_methods=None, raise_on_status=False
-            )
+        retry = Retry(
+            retries, backoff_factor=0.5, status_forcelist=RETRY_STATUSES, allowed_methods=None, raise_on_status=False
         )
+        super().__init__(max_retries=retry)
 
     def send(self, request, *args, **kwargs):
         kwargs["timeout"] = kwargs.get("timeout") or self._timeout

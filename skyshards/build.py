@@ -3,33 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import sqlite3
 import time
-from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
-import filelock
 import pyarrow as pa
 import pyarrow.compute as pc
 from tqdm import tqdm
 
 from skyshards import card, catalog, pack, sky, sources
-from skyshards.atomic import TEMPORARY_PREFIX, is_disk_full, replacing
-from skyshards.catalog import Manifest, Shard
-from skyshards.errors import BuildError, SourceError, UsageError
+from skyshards.atomic import is_disk_full
+from skyshards.catalog import Manifest
+from skyshards.errors import SourceError, UsageError
 from skyshards.fetch import Fetcher
 from skyshards.readers import Readers, ReadSource
 from skyshards.recipe import Recipe, Source
 from skyshards.sources import SourceRecord
 from skyshards.spool import Spool
-
-WORKSPACE = ".build"
-"""Folder below the output folder with the lock, the spool and the downloads of a build under way."""
+from skyshards.workspace import hold, publish, what_is_there, without_lost_shards
 
 
 @dataclass(frozen=True)
@@ -98,9 +91,9 @@ def build(
     options = recipe.options() | {"max_rows_per_shard": max_rows_per_shard}
     columns = tuple(recipe.schema.specs.values())
     empty = Manifest(recipe.name, nside, options, simulated, recipe.splits, columns, ())
-    with _clear_errors(folder), _lock(folder), contextlib.closing(Spool(folder / WORKSPACE)) as spool:
-        table, manifest = _what_is_there(folder, empty)
-        table, manifest, lost = _without_lost_shards(folder, table, manifest)
+    with hold(folder) as workspace, contextlib.closing(Spool(workspace)) as spool:
+        table, manifest = what_is_there(folder, empty)
+        table, manifest, lost = without_lost_shards(folder, table, manifest)
         records = sources.read(folder) | {record.key: record for record in spool.records()}
         records = {key: record for key, record in records.items() if key not in lost}
         fetcher = Fetcher(connections)
@@ -115,15 +108,16 @@ def build(
                 _read_all(pending, records, fetcher, readers, spool, folder / recipe.downloads)
         new = {record.key: record for record in spool.records()}
         before = len(table)
-        if new or lost or not manifest.shards:
-            table, manifest = _pack_all(folder, spool, table, manifest)
+        if new or lost or not (folder / catalog.CATALOG).exists():
+            staged = workspace / "staged"
+            staged.mkdir()
+            table, manifest = _pack_all(staged, spool, table, manifest)
+            table = catalog.write(staged, manifest, table)
             records |= new
-            catalog.write(folder, manifest, table)
-            table = catalog.open_folder(folder)[0]
-            sources.write(folder, records.values(), table)
-            card.write(folder, recipe, manifest, table)
-            os.sync()  # all that the spool held is on the disk itself before the spool goes
-        spool.clear()
+            sources.write(staged, records.values(), table)
+            card.write(staged, recipe, manifest, table)
+            spool.close()
+            publish(workspace)
         _remove_leftovers(folder / recipe.downloads, recipe, listed)
     failed = sum(records[source.key].status == "failed" for source in listed)
     nbytes = sum(shard.nbytes for shard in manifest.shards)
@@ -137,91 +131,6 @@ def _is_done(record: SourceRecord | None) -> bool:
 def _bar(what: str, unit: str, total: int | None = None, **kwargs) -> tqdm:
     """A progress bar on standard error; none where that is not a terminal."""
     return tqdm(desc=what, unit=unit, total=total, disable=None, **kwargs)
-
-
-@contextlib.contextmanager
-def _lock(folder: Path) -> Iterator[None]:
-    """Hold a folder for this build alone; clean up what killed builds left, and the workspace in the end."""
-    workspace = folder / WORKSPACE
-    workspace.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(workspace / "lock")
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        raise BuildError(f"{folder}: another build is at work in this folder; wait for it, or choose another --output_dir") from None
-    try:
-        for leftover in folder.rglob(f"{TEMPORARY_PREFIX}*"):
-            leftover.unlink(missing_ok=True)
-        yield
-    finally:
-        if not any(path.name != "lock" for path in workspace.iterdir()):
-            (workspace / "lock").unlink(missing_ok=True)
-        lock.release()
-        with contextlib.suppress(OSError):  # not empty: the build is to go on
-            workspace.rmdir()
-
-
-@contextlib.contextmanager
-def _clear_errors(folder: Path) -> Iterator[None]:
-    """Say in one line what the disk did, and what is left."""
-    try:
-        yield
-    except (OSError, sqlite3.Error, pa.ArrowException) as error:
-        if is_disk_full(error):
-            raise BuildError(f"{folder}: the disk is full; free some space and run the same command again, nothing done is lost") from error
-        raise BuildError(f"{folder}: {error}") from error
-
-
-def _what_is_there(folder: Path, wanted: Manifest) -> tuple[pa.Table, Manifest]:
-    """The catalogue and manifest that the folder has, or empty ones; refuses a folder of something else."""
-    if (folder / catalog.CATALOG).exists():
-        table, found = catalog.open_folder(folder)
-    else:
-        table, found = catalog.schema(wanted.specs).empty_table(), wanted
-        path = folder / WORKSPACE / "manifest.json"
-        if path.exists():
-            found = Manifest.from_json(path.read_text())
-        elif (folder / "README.md").exists() or any(folder.glob("healpix=*")):
-            raise UsageError(f"{folder}: not empty, and not a built data set; choose another --output_dir")
-        else:
-            with replacing(path) as temporary:
-                temporary.write_text(wanted.to_json())
-    for what in ("name", "simulated", "nside", "options", "columns"):
-        before, now = getattr(found, what), getattr(wanted, what)
-        if before != now:
-            what = "data set" if what == "name" else what
-            raise UsageError(f"{folder}: built with {what} {_brief(before, now)}; choose another --output_dir")
-    return table, found
-
-
-def _brief(before: Any, now: Any) -> str:
-    """What differs between two values, without the parts that are equal."""
-    if isinstance(before, dict):
-        keys = [key for key in before | now if before.get(key) != now.get(key)]
-        return ", ".join(f"{key}={before.get(key)}, now {now.get(key)}" for key in keys)
-    if isinstance(before, tuple):
-        return "other than those of this version"
-    return f"{before}, now {now}"
-
-
-def _without_lost_shards(folder: Path, table: pa.Table, manifest: Manifest) -> tuple[pa.Table, Manifest, set[str]]:
-    """Leave out shards that are gone or of another size; the sources whose rows they held are to be read again."""
-    lost = {shard.path for shard in manifest.shards if not _is_whole(folder, shard)}
-    if not lost:
-        return table, manifest, set()
-    is_lost = pc.is_in(table["_shard"].cast(pa.string()), pa.array(sorted(lost)))
-    sources = set(table.filter(is_lost)["source"].to_pylist())
-    for path in lost:
-        (folder / path).unlink(missing_ok=True)
-    kept = tuple(shard for shard in manifest.shards if shard.path not in lost)
-    return table.filter(pc.invert(is_lost)), replace(manifest, shards=kept), sources
-
-
-def _is_whole(folder: Path, shard: Shard) -> bool:
-    try:
-        return (folder / shard.path).stat().st_size == shard.nbytes
-    except OSError:
-        return False
 
 
 def _read_all(pending, records, fetcher, readers, spool, downloads) -> None:
@@ -260,8 +169,9 @@ def _read_all(pending, records, fetcher, readers, spool, downloads) -> None:
             threads.shutdown(cancel_futures=True)
 
 
-def _pack_all(folder: Path, spool: Spool, table: pa.Table, manifest: Manifest) -> tuple[pa.Table, Manifest]:
-    """Move all that the spool holds into shards; gives the catalogue (in any order) and manifest that follow."""
+def _pack_all(staged: Path, spool: Spool, table: pa.Table, manifest: Manifest) -> tuple[pa.Table, Manifest]:
+    """Write the shards of all pixels that have new rows; gives the catalogue (in any order) and manifest that follow."""
+    folder = staged.parents[1]
     attributes = {"data_set": manifest.name} | ({"simulated": "true"} if manifest.simulated else {})
     pixels = spool.pixels()
     touched = {pack.pixel_folder(split, pixel, manifest.splits) for split, pixel in pixels}
@@ -271,7 +181,7 @@ def _pack_all(folder: Path, spool: Spool, table: pa.Table, manifest: Manifest) -
     with _bar("packing", " rows") as bar:
         for split, pixel in pixels:
             rows = spool.rows(split, pixel)
-            for shard, part in pack.pack_pixel(folder, split, pixel, rows, manifest, attributes):
+            for shard, part in pack.pack_pixel(folder, staged, split, pixel, rows, manifest, attributes):
                 shards.append(shard)
                 parts.append(part)
                 bar.update(shard.rows)

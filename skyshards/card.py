@@ -12,7 +12,6 @@ import pyarrow.compute as pc
 import yaml
 from huggingface_hub import DatasetCard
 
-from skyshards.atomic import replacing
 from skyshards.catalog import Manifest
 from skyshards.pack import pixel_folder
 from skyshards.recipe import Recipe
@@ -107,7 +106,5 @@ def write(folder: Path, recipe: Recipe, manifest: Manifest, table: pa.Table) -> 
         title, newline, rest = body.partition("\n")
         body = f"{title}{newline}\n{SIMULATED}\n{rest}"
     text = f"---\n{yaml.safe_dump(matter, sort_keys=False, allow_unicode=True)}---\n\n{body}\n\n{_this_copy(manifest)}"
-    with replacing(folder / "README.md") as path:
-        path.write_text(text, encoding="utf-8")
-    with replacing(folder / "CITATION.bib") as path:
-        path.write_bytes((recipe.folder / "CITATION.bib").read_bytes())
+    (folder / "README.md").write_text(text, encoding="utf-8")
+    (folder / "CITATION.bib").write_bytes((recipe.folder / "CITATION.bib").read_bytes())

@@ -21,7 +21,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from skyshards.atomic import replacing
 from skyshards.errors import FolderError
 from skyshards.columns import ColumnSpec
 
@@ -116,15 +115,15 @@ def _repeat(value: str, count: int) -> pa.DictionaryArray:
     return pa.DictionaryArray.from_arrays(np.zeros(count, np.int32), [value])
 
 
-def write(folder: Path, manifest: Manifest, table: pa.Table) -> None:
-    """Write `catalog.parquet`; the table's rows may come in any order of shards."""
+def write(folder: Path, manifest: Manifest, table: pa.Table) -> pa.Table:
+    """Write `catalog.parquet` from a table whose shards may come in any order; gives it in the final order."""
     rank = {shard.path: number for number, shard in enumerate(manifest.shards)}
     table = table.unify_dictionaries()
     ranks = pc.index_in(table["_shard"].cast(pa.string()), pa.array(list(rank), pa.string()))
     order = np.lexsort((table["_row"].to_numpy(), ranks.to_numpy()))
     table = table.take(pa.array(order)).replace_schema_metadata({_KEY: manifest.to_json()})
-    with replacing(folder / CATALOG) as path:
-        pq.write_table(table, path, compression="zstd", row_group_size=1 << 20)
+    pq.write_table(table, folder / CATALOG, compression="zstd", row_group_size=1 << 20)
+    return table
 
 
 def read(file: Any, folder: str) -> tuple[pa.Table, Manifest]:

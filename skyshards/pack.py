@@ -9,7 +9,6 @@ from pathlib import Path
 import pyarrow as pa
 
 from skyshards import catalog, hdf5
-from skyshards.atomic import replacing
 from skyshards.catalog import Manifest, Shard
 from skyshards.fetch import file_digest
 from skyshards.rows import EncodedRow
@@ -47,6 +46,7 @@ def merge(old: Iterable[EncodedRow], new: Iterable[EncodedRow]) -> list[EncodedR
 
 def pack_pixel(
     folder: Path,
+    staged: Path,
     split: str,
     pixel: int,
     new: Iterable[EncodedRow],
@@ -54,24 +54,19 @@ def pack_pixel(
     attributes: Mapping[str, str],
     max_bytes: int = MAX_SHARD_BYTES,
 ) -> Iterator[tuple[Shard, pa.Table]]:
-    """Write the shards of a pixel from the rows that it has already and the new ones.
+    """Write the shards of a pixel, in the folder `staged`, from the rows that it has in `folder` and the new ones.
 
     Yields each shard with its part of the catalogue. The same rows give the same bytes, however many steps it took.
     """
     specs, max_rows = manifest.specs, manifest.options["max_rows_per_shard"]
     name = pixel_folder(split, pixel, manifest.splits)
-    stale = {path.name: path for path in sorted((folder / name).glob("*.hdf5"))}
+    (staged / name).mkdir(parents=True)
     with contextlib.ExitStack() as stack:
-        old = [row for path in stale.values() for row in hdf5.read_rows(stack.enter_context(hdf5.open_safely(path)), specs)]
-        rows = merge(old, new)
+        files = [stack.enter_context(hdf5.open_safely(path)) for path in sorted((folder / name).glob("*.hdf5"))]
+        rows = merge([row for file in files for row in hdf5.read_rows(file, specs)], new)
         runs = divide([row.nbytes for row in rows], max_rows, max_bytes)
         for number, run in enumerate(runs, 1):
-            path = folder / name / f"{number:03d}-of-{len(runs):03d}.hdf5"
-            with replacing(path) as temporary:
-                ranges = hdf5.write(temporary, specs, rows[run], dict(attributes) | {"healpix": str(pixel), "split": split})
-                digest, nbytes = file_digest(temporary), temporary.stat().st_size
-            stale.pop(path.name, None)
-            shard = Shard(f"{name}/{path.name}", split, pixel, len(rows[run]), nbytes, digest)
+            path = staged / name / f"{number:03d}-of-{len(runs):03d}.hdf5"
+            ranges = hdf5.write(path, specs, rows[run], dict(attributes) | {"healpix": str(pixel), "split": split})
+            shard = Shard(f"{name}/{path.name}", split, pixel, len(rows[run]), path.stat().st_size, file_digest(path))
             yield shard, catalog.rows_table(specs, shard, rows[run], ranges)
-    for path in stale.values():
-        path.unlink()

@@ -15,7 +15,6 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow.csv import write_csv
 
-from skyshards.atomic import replacing
 from skyshards.errors import FolderError
 
 SOURCES, FAILURES = "sources.parquet", "failures.csv"
@@ -47,7 +46,7 @@ class SourceRecord:
 
 
 def write(folder: Path, records: Iterable[SourceRecord], catalog: pa.Table) -> None:
-    """Write both files; the catalogue tells where each source's rows lie."""
+    """Write both files, the second if any source failed; the catalogue tells where each source's rows lie."""
     values = [astuple(record) for record in sorted(records, key=lambda record: record.key)]
     columns = list(zip(*values, strict=True)) or [()] * len(_SCHEMA)
     table = pa.table([pa.array(column, kind) for column, kind in zip(columns, _SCHEMA.types, strict=True)], schema=_SCHEMA)
@@ -55,14 +54,10 @@ def write(folder: Path, records: Iterable[SourceRecord], catalog: pa.Table) -> N
     first = lies.group_by("key", use_threads=False).aggregate([("shard", "first"), ("row", "first"), ("row", "count")])
     first = first.rename_columns({"shard_first": "shard", "row_first": "row", "row_count": "rows"})
     table = table.join(first, "key").sort_by("key")
-    with replacing(folder / SOURCES) as path:
-        pq.write_table(table, path, compression="zstd")
+    pq.write_table(table, folder / SOURCES, compression="zstd")
     failed = table.filter(pc.field("status") == "failed").select(["key", "url", "tries", "error"])
     if len(failed):
-        with replacing(folder / FAILURES) as path:
-            write_csv(failed, path)
-    else:
-        (folder / FAILURES).unlink(missing_ok=True)
+        write_csv(failed, folder / FAILURES)
 
 
 def read(folder: Path) -> dict[str, SourceRecord]:

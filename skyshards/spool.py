@@ -85,14 +85,19 @@ class Spool:
         return sorted(rows, key=lambda row: row.order)
 
     def close(self) -> None:
-        if self._payloads is not None:
-            os.close(self._payloads)
-            self._journal.close()
-            self._payloads = None
+        """Let go of the files; a spool in which nothing was entered leaves none."""
+        if self._payloads is None:
+            return
+        empty = self._journal.execute("SELECT count(*) FROM sources").fetchone() == (0,)
+        os.close(self._payloads)
+        self._journal.close()
+        self._payloads = None
+        if empty:
+            delete(self._folder)
 
-    def clear(self) -> None:
-        """Close the spool and delete it, once everything in it lies in shards."""
-        self.close()
-        for path in self._folder.iterdir():
-            if path.name != "lock":
-                path.unlink()
+
+def delete(folder: Path) -> None:
+    """Delete a spool that is closed, once everything in it lies in shards."""
+    for pattern in ("journal.sqlite*", "payloads"):
+        for path in folder.glob(pattern):
+            path.unlink()

@@ -16,8 +16,8 @@ MAX_OPEN_FILES = 128
 class _File:
     """A file descriptor that is closed with its last user, so that a cache may drop it while a thread reads from it."""
 
-    def __init__(self, path: Path):
-        self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    def __init__(self, root: Path, name: str):
+        self.descriptor = os.open(root / name, os.O_RDONLY | os.O_CLOEXEC)
 
     def __del__(self):
         if hasattr(self, "descriptor"):
@@ -44,7 +44,7 @@ class LocalStore:
     def read(self, names: Sequence[str], starts: Sequence[int], sizes: Sequence[int]) -> list[bytes]:
         """Read byte ranges; one that a file is too short for comes back short. Raises `FolderError` for a missing file."""
         if self._process != os.getpid():
-            self._cached = functools.lru_cache(MAX_OPEN_FILES)(lambda name: _File(self.root / name))
+            self._cached = functools.lru_cache(MAX_OPEN_FILES)(functools.partial(_File, self.root))
             self._process = os.getpid()
         contents = []
         for name, start, size in zip(names, starts, sizes, strict=True):

@@ -1,4 +1,4 @@
-"""The database behind a TAP service: SQLite in memory, asked in ADQL as far as its SQL and ADQL agree, and a little more."""
+"""The database behind a TAP service: SQLite in memory, asked in what ADQL has in common with its SQL, and a bit more."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import numpy as np
 from skyshards.demo.tables import Column, Table
 
 TOP = re.compile(r"^(\s*SELECT\s+(?:ALL\s+|DISTINCT\s+)?)TOP\s+(\d+)\s", re.IGNORECASE)
+ALIAS = re.compile(r'\bAS\s+"?(\w+)', re.IGNORECASE)
 TIME_LIMIT = 20.0
 """Seconds after which a query is given up."""
 _READING = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
@@ -64,8 +65,8 @@ class Database:
     def query(self, adql: str, maxrec: int) -> Result:
         """The first `maxrec` rows of an answer.
 
-        Columns have their tables' spelling, and aliases that no table has come back in lower case; of two columns with
-        one name, the second gets an underscore. (A GAVO DaCHS server does both.)
+        Columns have their tables' spelling, and aliases come back in lower case; of two columns with one name, the
+        second gets an underscore. (A GAVO DaCHS server does both.)
 
         Raises
         ------
@@ -85,6 +86,8 @@ class Database:
             if cursor.description is None:
                 raise QueryError("Field query: Could not parse your query: Expected SELECT")
             names = [entry[0] for entry in cursor.description]
+        aliases = set(ALIAS.findall(adql))
+        names = [name.lower() if name in aliases else name for name in names]
         return Result(self._columns(names, rows), rows[:maxrec], len(rows) > maxrec)
 
     def _load(self) -> None:
@@ -108,9 +111,9 @@ class Database:
 
     def _columns(self, names: list[str], rows: list[tuple]) -> tuple[Column, ...]:
         known: dict[str, list[Column]] = {}
-        for table in self._tables:
-            for column in table.columns:
-                known.setdefault(column.name, []).append(column)
+        for column in (column for table in self._tables for column in table.columns):
+            for name in {column.name, column.name.lower()}:
+                known.setdefault(name, []).append(replace(column, name=name))
         columns: list[Column] = []
         for place, name in enumerate(names):
             values = [row[place] for row in rows if row[place] is not None]
@@ -138,6 +141,8 @@ def _add_functions(connection: sqlite3.Connection) -> None:
     connection.create_function("CIRCLE", -1, _circle, deterministic=True)
     connection.create_function("DISTANCE", 2, _distance, deterministic=True)
     connection.create_function("CONTAINS", 2, _contains, deterministic=True)
+    connection.create_function("ivo_hashlist_has", 2, _hash_list_has, deterministic=True)
+    connection.create_function("ivo_nocasematch", 2, _no_case_match, deterministic=True)
     connection.create_function("ivo_hasword", 2, _has_word, deterministic=True)
     connection.create_aggregate("ivo_string_agg", 2, _StringAgg)
 
@@ -164,6 +169,17 @@ def _contains(point: str, circle: str) -> int:
 def _has_word(text: str | None, word: str) -> int:
     """RegTAP's ivo_hasword: whether all the words are in the text, whatever their case."""
     return int(all(re.search(rf"\b{re.escape(part)}", text or "", re.IGNORECASE) for part in word.split()))
+
+
+def _hash_list_has(hash_list: str | None, item: str) -> int:
+    """RegTAP's ivo_hashlist_has: whether a list separated by # has an item."""
+    return int(item.lower() in (hash_list or "").lower().split("#"))
+
+
+def _no_case_match(text: str | None, pattern: str) -> int:
+    """RegTAP's ivo_nocasematch: LIKE, whatever the case."""
+    expression = re.escape(pattern).replace("%", ".*").replace("_", ".")
+    return int(re.fullmatch(expression, text or "", re.IGNORECASE) is not None)
 
 
 class _StringAgg:

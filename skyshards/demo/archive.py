@@ -7,12 +7,13 @@ from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
-from skyshards.demo import sas, stamps, zenodo
+from skyshards.demo import hips2fits, registry, sas, sia, stamps, zenodo
 from skyshards.demo.adql import Database
 from skyshards.demo.faults import Fault, Faults
 from skyshards.demo.files import Files
 from skyshards.demo.galaxies import simulate
 from skyshards.demo.server import Request, Response, Server, error_page
+from skyshards.demo.sky import Sky
 from skyshards.demo.tables import sdss_tables
 from skyshards.demo.tap import Tap
 
@@ -63,27 +64,44 @@ class DemoArchive:
             raise ValueError(f"a demo archive needs at least one galaxy; found galaxies={galaxies}")
         self.galaxies = simulate(galaxies, seed)
         self.seed, self.stamps, self.maxrec = seed, stamps, maxrec
-        self._faults = Faults(faults)
+        self._faults = list(faults)
 
     def __enter__(self) -> DemoArchive:
         self._folder = tempfile.TemporaryDirectory(prefix="skyshards-demo-")
         cache = Path(self._folder.name)
         candels = Files(cache / "candels", {CANDELS: partial(stamps.archive, self.stamps, self.seed)})
-        self._database = Database(partial(sdss_tables, self.galaxies))
-        self._tap = Tap(TAP_PREFIX, self._database, self.maxrec)
+        # A service that is always silent is one that a fault always strikes.
+        self._server = Server(
+            self._answer, Faults([*self._faults, Fault(f" {registry.SILENT}", "silence", times=None)])
+        )
+        self._databases = (
+            Database(partial(sdss_tables, self.galaxies)),
+            Database(partial(registry.registry_tables, self._server.url)),
+        )
+        self._taps = tuple(
+            Tap(prefix, database, self.maxrec)
+            for prefix, database in zip((TAP_PREFIX, registry.PREFIX), self._databases, strict=True)
+        )
+        sky = Sky(self.galaxies, self.seed)
+        images = sia.Sia(sky)
         self._services = {
-            TAP_PREFIX: self._tap,
+            TAP_PREFIX: self._taps[0],
+            registry.PREFIX: self._taps[1],
+            hips2fits.PREFIX: hips2fits.Hips2Fits(sky),
+            sia.PREFIX_2: images.version_2,
+            sia.PREFIX: images,
             sas.FOLDER: sas.Sas(self.galaxies, cache / "sas"),
             zenodo.PREFIX: zenodo.Zenodo({CANDELS_RECORD: ("Simulated CANDELS stamps", candels)}),
         }
-        self._server = Server(self._answer, self._faults)
         self._server.start()
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._tap.jobs.closing.set()
+        for tap in self._taps:
+            tap.jobs.closing.set()
         self._server.stop()
-        self._database.close()
+        for database in self._databases:
+            database.close()
         self._folder.cleanup()
 
     def _answer(self, request: Request) -> Response:
@@ -94,7 +112,7 @@ class DemoArchive:
 
     def add_fault(self, fault: Fault) -> None:
         """Misbehave so from now on."""
-        self._faults.add(fault)
+        self._server.faults.add(fault)
 
     @property
     def requests(self) -> list[Request]:
@@ -126,3 +144,19 @@ class DemoArchive:
     @property
     def tap_url(self) -> str:
         return self.url + TAP_PREFIX
+
+    @property
+    def hips2fits_url(self) -> str:
+        return self.url + hips2fits.PREFIX
+
+    @property
+    def sia_url(self) -> str:
+        return self.url + sia.PREFIX
+
+    @property
+    def sia2_url(self) -> str:
+        return self.url + sia.PREFIX_2
+
+    @property
+    def registry_url(self) -> str:
+        return self.url + registry.PREFIX

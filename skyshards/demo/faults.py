@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-KINDS = ("reset", "truncate", "bad_checksum", "slow")
+KINDS = ("silence", "reset", "truncate", "bad_checksum", "slow")
 
 
 @dataclass(frozen=True)
@@ -17,9 +17,10 @@ class Fault:
     Attributes
     ----------
     match : str
-        Regular expression that is searched for in the path and query of a request.
+        Regular expression that is searched for in a request's method, path and query: "GET /sia/frame/1/2.fits".
     kind : str
         An HTTP status such as "404", "429" or "503": that answer, with an error page.
+        "silence": no answer, until the peer gives up or the archive stops.
         "reset": the connection is reset before the answer.
         "truncate": headers of the whole answer, then half of its body, then the connection closes.
         "bad_checksum": the whole answer, with one byte changed.
@@ -57,11 +58,11 @@ class Faults:
         with self._lock:
             self._left.append((fault, [fault.times]))
 
-    def take(self, target: str) -> Fault | None:
+    def take(self, request_line: str) -> Fault | None:
         """The fault that strikes a request, if any; it then has one time less."""
         with self._lock:
             for fault, times in self._left:
-                if times[0] != 0 and re.search(fault.match, target):
+                if times[0] != 0 and re.search(fault.match, request_line):
                     if times[0] is not None:
                         times[0] -= 1
                     return fault

@@ -124,6 +124,8 @@ class Handler(BaseHTTPRequestHandler):
                 self._send(error_page(int(fault.kind)), fault)
             elif fault and fault.kind == "reset":
                 self._reset()
+            elif fault and fault.kind == "silence":
+                self._be_silent()
             else:
                 self._send(self._answer(request), fault)
 
@@ -189,6 +191,15 @@ class Handler(BaseHTTPRequestHandler):
             yield bytes(whole)
         else:
             yield from pieces
+
+    def _be_silent(self) -> None:
+        """Keep the connection and say nothing until the peer closes it or the server stops."""
+        self.close_connection = True
+        self.connection.settimeout(0.1)
+        while not self.server.closing.is_set():
+            with contextlib.suppress(TimeoutError):
+                if not self.connection.recv(1):
+                    return
 
     def _reset(self) -> None:
         """Close so that the peer sees a reset: with a lingering time of 0, the kernel sends RST and not FIN."""
@@ -256,7 +267,7 @@ class Server(ThreadingHTTPServer):
             self._active += 1
             self.peak = max(self.peak, self._active)
         try:
-            yield self.faults.take(request.target)
+            yield self.faults.take(f"{request.method} {request.target}")
         finally:
             with self._lock:
                 self._active -= 1

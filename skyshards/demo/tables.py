@@ -11,8 +11,8 @@ from astropy.coordinates import Angle
 from skyshards.demo.galaxies import Galaxy
 
 NAN = float("inf")
-"""What stands in the database for NaN: SQLite would make it NULL, while the real server's database ranks it, as this one does
-infinity, above every number. It is NaN again in what the service answers."""
+"""What stands in the database for NaN: SQLite would make it NULL, while the real server's database ranks it, as this one
+does infinity, above every number. It is NaN again in what the service answers."""
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ class Tap:
     def _run(self, parameters: Mapping[str, str]) -> Response | str:
         if parameters.get("REQUEST", "doQuery") != "doQuery":
             return f"Field request: {parameters['REQUEST']!r} is not doQuery"
-        if parameters.get("LANG", "ADQL").upper().partition("-")[0] not in ("ADQL", "PQL"):
+        if parameters.get("LANG", "ADQL").upper().partition("-")[0] != "ADQL":
             return f"Field lang: This service does not support the query language {parameters['LANG']}"
         if not parameters.get("QUERY"):
             return "Field query: Required parameter query missing"
@@ -68,28 +68,27 @@ class Tap:
         return f"Field responseformat: {form!r} is not among csv, votable"
 
     def _capabilities(self, base: str) -> str:
-        def capability(standard: str, path: str, extra: str = "", kind: str = "") -> str:
-            url = f'<accessURL use="full">{base}{path}</accessURL>'
-            interface = f'<interface xsi:type="vs:ParamHTTP" role="std" version="1.1">{url}</interface>'
-            return f'<capability standardID="{standard}"{kind}>{interface}{extra}</capability>'
-
+        # Besides the language, set operations are named: clients use UNION only where it is.
+        sets = "".join(f"<feature><form>{form}</form></feature>" for form in ("UNION", "EXCEPT", "INTERSECT"))
         language = (
-            "<language><name>ADQL</name>"
-            '<version ivo-id="ivo://ivoa.net/std/ADQL#v2.0">2.0</version><description>Much of it</description></language>'
+            '<language><name>ADQL</name><version ivo-id="ivo://ivoa.net/std/ADQL#v2.0">2.0</version>'
+            '<languageFeatures type="ivo://ivoa.net/std/TAPRegExt#features-adql-sets">'
+            f"{sets}</languageFeatures></language>"
         )
         forms = "".join(
             f"<outputFormat><mime>{mime}</mime><alias>{alias}</alias></outputFormat>"
             for mime, alias in ((votable.CONTENT_TYPE, "votable"), ("text/csv;header=present", "csv"))
         )
         limits = "".join(f'<{limit} unit="row">{self._maxrec}</{limit}>' for limit in ("default", "hard"))
-        tap = language + forms + f"<outputLimit>{limits}</outputLimit>"
-        body = (
-            capability("ivo://ivoa.net/std/TAP", "", tap, ' xsi:type="tr:TableAccess"')
-            + capability("ivo://ivoa.net/std/VOSI#capabilities", "/capabilities")
-            + capability("ivo://ivoa.net/std/VOSI#availability", "/availability")
-            + capability("ivo://ivoa.net/std/VOSI#tables", "/tables")
+        return vosi_capabilities(
+            {
+                "ivo://ivoa.net/std/TAP": base,
+                "ivo://ivoa.net/std/VOSI#capabilities": f"{base}/capabilities",
+                "ivo://ivoa.net/std/VOSI#availability": f"{base}/availability",
+                "ivo://ivoa.net/std/VOSI#tables": f"{base}/tables",
+            },
+            tap=f"{language}{forms}<outputLimit>{limits}</outputLimit>",
         )
-        return _document("cap:capabilities", "cap", "VOSICapabilities", body)
 
     def _tables(self, base: str) -> str:
         schemas: dict[str, str] = {}
@@ -107,12 +106,25 @@ class Tap:
         return _document("vtm:tableset", "vtm", "VOSITables", body)
 
 
+def vosi_capabilities(urls: Mapping[str, str], tap: str = "") -> str:
+    """Where each standard is served, by its identifier; `tap` is what else a TAP service says of itself."""
+    body = ""
+    for standard, url in urls.items():
+        is_tap = standard == "ivo://ivoa.net/std/TAP"
+        kind = ' xsi:type="tr:TableAccess"' if is_tap else ""
+        access = f'<accessURL use="{"full" if is_tap else "base"}">{escape(url)}</accessURL>'
+        interface = f'<interface xsi:type="vs:ParamHTTP" role="std" version="1.1">{access}</interface>'
+        body += f'<capability standardID="{standard}"{kind}>{interface}{tap if is_tap else ""}</capability>'
+    return _document("cap:capabilities", "cap", "VOSICapabilities", body)
+
+
 def _arraysize(datatype: str) -> str:
     return ' arraysize="*"' if datatype == "char" else ""
 
 
 def _document(root: str, space: str, name: str, body: str) -> str:
-    return f"<?xml version='1.0' encoding='utf-8'?>\n<{root} xmlns:{space}=\"http://www.ivoa.net/xml/{name}/v1.0\" {_VOSI}>{body}</{root}>"
+    spaces = f'xmlns:{space}="http://www.ivoa.net/xml/{name}/v1.0" {_VOSI}'
+    return f"<?xml version='1.0' encoding='utf-8'?>\n<{root} {spaces}>{body}</{root}>"
 
 
 def _availability(base: str) -> str:

@@ -118,16 +118,16 @@ class Jobs:
         return Response(parts[what].encode(), "text/xml") if what in parts else error_page(404)
 
     def _wait(self, job: Job, seconds: float) -> None:
-        """Hold the answer back until the job is done or the time is up; a negative time has no bound but the server's own."""
+        """Hold the answer back until the job is done or the time is up; a negative time is as long as it may be."""
         end = time.monotonic() + (LONGEST_WAIT if seconds < 0 else min(seconds, LONGEST_WAIT))
         while job.shown_phase not in (*DONE, "PENDING") and time.monotonic() < end and not self.closing.wait(0.02):
             pass
 
     def _list(self, url: str) -> Response:
-        refs = "".join(
-            f'<uws:jobref id="{number}" xlink:href={quoteattr(f"{url}/{number}")}><uws:phase>{job.shown_phase}</uws:phase></uws:jobref>'
-            for number, job in list(self._jobs.items())
-        )
+        refs = ""
+        for number, job in list(self._jobs.items()):
+            phase = f"<uws:phase>{job.shown_phase}</uws:phase>"
+            refs += f'<uws:jobref id="{number}" xlink:href={quoteattr(f"{url}/{number}")}>{phase}</uws:jobref>'
         return Response(_root("jobs", refs).encode(), "text/xml")
 
     def _xml(self, job: Job, url: str) -> str:
@@ -141,7 +141,8 @@ class Jobs:
             f"<uws:creationTime>{_stamp(job.created)}</uws:creationTime>"
             f"<uws:executionDuration>3600</uws:executionDuration>"
             f"<uws:destruction>{_stamp(job.created + timedelta(days=2))}</uws:destruction>"
-            f"<uws:parameters>{_parameters(job)}</uws:parameters><uws:results>{_results(job, url)}</uws:results>{summary}",
+            f"<uws:parameters>{_parameters(job)}</uws:parameters>"
+            f"<uws:results>{_results(job, url)}</uws:results>{summary}",
         )
 
 

@@ -45,6 +45,13 @@ def astropy_rows(folder):
     return {(row["object_id"], row["source"]): row for row in rows}
 
 
+@pytest.fixture(scope="module")
+def built_from_real_format(shared_data, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("built") / "gz3d"
+    assert build(GZ3DRecipe(local_data_path=shared_data / "gz3d"), folder).failed == 0
+    return folder
+
+
 class TestDemoFiles(Contract):
     @pytest.fixture
     def folder(self, built_gz3d):
@@ -60,11 +67,9 @@ class TestDemoFiles(Contract):
 
 
 class TestRealFormatFiles(Contract):
-    @pytest.fixture(scope="class")
-    def folder(self, shared_data, tmp_path_factory):
-        folder = tmp_path_factory.mktemp("built") / "gz3d"
-        assert build(GZ3DRecipe(local_data_path=shared_data / "gz3d"), folder).failed == 0
-        return folder
+    @pytest.fixture
+    def folder(self, built_from_real_format):
+        return built_from_real_format
 
     @pytest.fixture
     def recipe(self):

@@ -1,0 +1,90 @@
+"""Pictures of galaxies and blends, in an asinh stretch that shows both the noise and the centres."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from astropy.visualization import AsinhStretch, ImageNormalize, MinMaxInterval
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+
+from candels_blend.archive import Archive
+from candels_blend.stamps import central_mask, split_pixels
+
+SOFTENING = 0.02
+"""Share of the brightest pixel's value at which the stretch turns from linear to logarithmic."""
+REGIONS = ListedColormap(["#1b1b2f", "#f4f1de", "#3d85c6", "#e07a5f"])
+"""Colours of background, overlap, galaxy 1 alone, galaxy 2 alone."""
+
+
+def show_image(axes: Axes, image: np.ndarray, title: str) -> None:
+    """An image of counts, north up as in the stamps."""
+    norm = ImageNormalize(image, interval=MinMaxInterval(), stretch=AsinhStretch(SOFTENING))
+    axes.imshow(image, origin="lower", norm=norm, cmap="gray")
+    _finish(axes, title)
+
+
+def show_regions(axes: Axes, masks: np.ndarray, title: str) -> None:
+    """Two masks (uint8 [2, height, width]) in one picture: overlap, and each galaxy alone."""
+    first, second = masks.astype(np.int64)
+    axes.imshow(np.array([[0, 3], [2, 1]])[first, second], origin="lower", cmap=REGIONS, vmin=0, vmax=3, interpolation="nearest")
+    _finish(axes, title)
+
+
+def _finish(axes: Axes, title: str) -> None:
+    axes.set_title(title, fontsize=10)
+    axes.set_axis_off()
+
+
+def plot_galaxy(archive: Archive, row: int) -> Figure:
+    """A galaxy of the archive: its stamp, its segmentation map, and what of it goes into a blend.
+
+    Parameters
+    ----------
+    archive : Archive
+        As `candels_blend.archive.read_archive` gives it.
+    row : int
+        The galaxy's row of the catalogue.
+
+    Returns
+    -------
+    Figure
+    """
+    image, segmentation, galaxy = archive.images[row], archive.segmentation[row], archive.catalogue.iloc[row]
+    numbers = np.searchsorted(np.unique(segmentation), segmentation)
+    neighbours = split_pixels(segmentation)[1]
+    figure = Figure(figsize=(12, 3.4), layout="constrained")
+    axes = figure.subplots(1, 4)
+    show_image(axes[0], image, f"{galaxy['ID']}: {galaxy['galtype']}, {galaxy['mag']:.2f} mag")
+    axes[1].imshow(numbers, origin="lower", cmap="tab20c", interpolation="nearest")
+    _finish(axes[1], "sources in the segmentation map")
+    show_image(axes[2], np.where(neighbours, np.nan, image), "neighbours taken out")
+    axes[3].imshow(central_mask(segmentation), origin="lower", cmap="gray", interpolation="nearest")
+    _finish(axes[3], "mask")
+    return figure
+
+
+def plot_blend(blend: Mapping[str, Any]) -> Figure:
+    """A blend: its image, its two galaxies if it has them, and its masks.
+
+    Parameters
+    ----------
+    blend : mapping
+        A row of `Blends`, or of a data set that was built.
+
+    Returns
+    -------
+    Figure
+    """
+    mag, galtype = blend["mag"], blend["galtype"]
+    galaxies = blend.get("galaxies", ())
+    figure = Figure(figsize=(3.0 * (2 + len(galaxies)), 3.4), layout="constrained")
+    axes = figure.subplots(1, 2 + len(galaxies))
+    show_image(axes[0], blend["image"], f"{blend['object_id']}: {float(blend['distance']):.1f} pixels apart")
+    for number, galaxy in enumerate(galaxies):
+        show_image(axes[1 + number], galaxy, f"galaxy {number + 1}: {galtype[number]}, {mag[number]:.2f} mag")
+    show_regions(axes[-1], blend["masks"], "masks (overlap white)")
+    return figure

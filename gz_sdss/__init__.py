@@ -1,0 +1,21 @@
+"""Galaxy Zoo on SDSS: galaxies that volunteers were sure about, spiral or elliptical, each with a colour cutout."""
+
+from gz_sdss.archive import save_images_to_TAR
+from gz_sdss.gz_sdss import GZSDSS, LABELS, SCHEMA, GZSDSSFits
+from gz_sdss.hips2fits import Hips2Fits_access, download_with_retries
+from gz_sdss.tables import safe_to_numeric
+from skyshards.builder import register
+
+register("gz_sdss", GZSDSS)
+register("gz_sdss_fits", GZSDSSFits)
+
+__all__ = [
+    "GZSDSS",
+    "LABELS",
+    "SCHEMA",
+    "GZSDSSFits",
+    "Hips2Fits_access",
+    "download_with_retries",
+    "safe_to_numeric",
+    "save_images_to_TAR",
+]

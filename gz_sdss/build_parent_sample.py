@@ -1,0 +1,290 @@
+"""Build Galaxy Zoo on SDSS: votes over TAP, cutouts over Hips2Fits or SIA, to HEALPix-partitioned HDF5 shards."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+if __name__ == "__main__":  # run as a script, whose folder is first on the path: gz_sdss.py there hides the package
+    import sys
+
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+    from skyshards.cli import build
+
+    build(["gz_sdss", *sys.argv[1:]])
+
+import click
+import numpy as np
+import pandas as pd
+
+from gz_sdss import images
+from gz_sdss.archive import ImageArchive
+from gz_sdss.catalog import TAP_URL, CatalogRequest, get_catalog
+from gz_sdss.cuts import Cuts, one_row_a_galaxy, shuffled
+from gz_sdss.gz_sdss import FITS_SCHEMA, FLOATS, LABELS, SCHEMA
+from gz_sdss.hips2fits import (
+    HIPS,
+    HIPS2FITS_URL,
+    HIPS2FITS_URLS,
+    RATE,
+    SIZE,
+    Hips2Fits_access,
+    download_with_retries,
+    field_of_view,
+)
+from gz_sdss.polite import PoliteClient
+from gz_sdss.sia import Service, SIASource, find_services
+from gz_sdss.tables import KEPT, read_table, write_csv
+from skyshards.cli import build_command, option
+from skyshards.errors import BuildError, SourceError, UsageError
+from skyshards.fetch import Fetcher
+from skyshards.recipe import Recipe, Source
+from skyshards.schema import Schema
+
+FILTERED = "ZooSpecPhotoDR19_filtered.csv.gz"
+TINY_ROWS = 50
+"""Rows that `--tiny` asks the server for: a few more than it takes, as some may pass the server's cuts and not ours."""
+
+
+@dataclass(frozen=True)
+class GZSDSSRecipe(Recipe):
+    """A source is the cutout of one galaxy of the catalogue, and gives one row.
+
+    Close it when the build is over: that seals the last TAR archive.
+
+    Parameters
+    ----------
+    output_dir : Path
+        Where the tables and the folder `Images` are kept: the folder that is built.
+    request : CatalogRequest
+        What to ask the TAP service for.
+    cuts : Cuts
+        Which of its rows are kept.
+    tap_url : str
+    refresh_catalog : bool
+        Fetch the catalogue though it is there.
+    catalog : Path, optional
+        A table that takes the place of all that.
+    hips2fits_urls : tuple of str
+        The service and its mirrors.
+    sia : Service, optional
+        Take the images from there instead.
+    format : str
+        "jpg", or with `sia` also "fits".
+    rate : float
+        Requests for images a second, over all threads; 0 for no limit.
+    """
+
+    output_dir: Path
+    request: CatalogRequest = CatalogRequest()
+    cuts: Cuts = field(default_factory=Cuts)
+    tap_url: str = TAP_URL
+    refresh_catalog: bool = False
+    catalog: Path | None = None
+    hips2fits_urls: tuple[str, ...] = HIPS2FITS_URLS
+    sia: Service | None = None
+    format: str = "jpg"
+    rate: float = RATE
+
+    name = "gz_sdss"
+    downloads = "Images"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The options alone: the archive and the client stay in the process that downloads."""
+        return {option.name: getattr(self, option.name) for option in fields(self)}
+
+    @property
+    def schema(self) -> Schema:
+        return FITS_SCHEMA if self.format == "fits" else SCHEMA
+
+    def options(self) -> dict[str, Any]:
+        origin = {"image_source": "hips2fits", "hips": HIPS}
+        if self.sia is not None:
+            origin = {"image_source": "sia", "sia_service": self.sia.title or self.sia.url}
+        return asdict(self.cuts) | origin | {"format": self.format}
+
+    @cached_property
+    def images(self) -> ImageArchive:
+        """The images that are on disk."""
+        return ImageArchive(self.output_dir / self.downloads, f".{self.format}")
+
+    @cached_property
+    def _client(self) -> PoliteClient:
+        return PoliteClient(self.rate)
+
+    @cached_property
+    def _sia_source(self) -> SIASource:
+        return SIASource(self.sia, self.format, self._client)
+
+    def filtered(self) -> pd.DataFrame:
+        """The galaxies that pass the cuts, in the order of dr7objid; written to `ZooSpecPhotoDR19_filtered.csv.gz`.
+
+        Raises
+        ------
+        BuildError
+            The catalogue cannot be had, or none of it passes.
+        """
+        if self.catalog is not None:
+            whole, origin = read_table(self.catalog), str(self.catalog)
+        else:
+            whole, origin = get_catalog(self.request, self.output_dir, self.tap_url, self.refresh_catalog), self.tap_url
+        kept = one_row_a_galaxy(whole.loc[self.cuts.mask(whole), list(KEPT)]).sort_values("dr7objid", ignore_index=True)
+        if kept.empty:
+            raise BuildError(f"{origin}: none of {len(whole):,} galaxies passes the cuts; loosen them")
+        write_csv(kept, self.output_dir / FILTERED)
+        return kept
+
+    def sources(self, fetcher: Fetcher) -> Iterator[Source]:
+        """The galaxies in an order that is always the same, so that the first N are always the same sample."""
+        galaxies = shuffled(self.filtered())
+        galaxies["specobjid"] = galaxies["specobjid"].fillna(0).astype("int64")
+        _ = self.images, self._client  # made here, before there are several threads
+        for galaxy in galaxies.to_records(index=False):
+            url = None
+            with contextlib.suppress(SourceError):  # `fetch` will meet it again, where it is recorded
+                url = self._url(galaxy)
+            yield Source(f"{galaxy['objid']}.{self.format}", url, info=galaxy)
+
+    def _url(self, galaxy: np.record) -> str:
+        ra, dec, radius = (float(galaxy[name]) for name in ("ra", "dec", "petroR90_r"))
+        if self.sia is None:
+            return Hips2Fits_access(ra, dec, radius, hips2fits_url=self.hips2fits_urls[0])
+        separator = "&" if "?" in self.sia.url else "?"
+        size = field_of_view(radius)
+        if self.sia.version == 2:
+            return f"{self.sia.url.rstrip('?&')}{separator}POS=CIRCLE {ra} {dec} {size / 2}"
+        return f"{self.sia.url.rstrip('?&')}{separator}POS={ra},{dec}&SIZE={size}"
+
+    def fetch(self, source: Source, fetcher: Fetcher, folder: Path) -> bytes:
+        """The image: from the TAR archives if it is there, or else downloaded, and added to them."""
+        objid = int(source.info["objid"])
+        content = self.images.get(objid)
+        if content is None:
+            place = (float(source.info[name]) for name in ("ra", "dec", "petroR90_r"))
+            if self.sia is None:
+                content = download_with_retries(*place, hips2fits_urls=self.hips2fits_urls, client=self._client)
+            else:
+                content = self._sia_source.fetch(*place)
+            self.images.add(objid, content)
+        return content
+
+    def read(self, source: Source, fetched: bytes) -> Iterator[dict[str, Any]]:
+        galaxy = source.info
+        if self.format == "jpg":
+            images.check_jpeg(fetched, SIZE, SIZE)
+            image = fetched
+        else:
+            image = images.open_fits(fetched)[0]
+        yield {
+            "object_id": str(galaxy["dr7objid"]),
+            "objid": galaxy["objid"],
+            "specobjid": galaxy["specobjid"],
+            "ra": galaxy["ra"],
+            "dec": galaxy["dec"],
+            "image": image,
+            "scale": field_of_view(galaxy["petroR90_r"]) / SIZE,
+            "label": LABELS.index("spiral" if galaxy["p_cs_debiased"] >= galaxy["p_el_debiased"] else "elliptical"),
+            **{name: galaxy[name] for name in FLOATS},
+        }
+
+    def close(self) -> None:
+        """Seal the last TAR archive."""
+        if "images" in vars(self):
+            self.images.close()
+
+
+CUT_HELP = {
+    "min_mag": "modelMag_u..z above this.",
+    "max_magerr_u": "modelMagErr_u below this.",
+    "max_magerr_g": "modelMagErr_g below this.",
+    "max_magerr_r": "modelMagErr_r below this.",
+    "max_magerr_i": "modelMagErr_i below this.",
+    "max_magerr_z": "modelMagErr_z below this.",
+    "min_vote": "p_cs_debiased or p_el_debiased at least this.",
+    "min_pixels": "2 petroR90_r / 0.4 above this.",
+    "max_pixels": "3 petroR90_r / 0.4 below this.",
+}
+
+
+def cut_options(command):
+    """An option for each of the quality cuts."""
+    for cut in reversed(fields(Cuts)):
+        add = option(f"--{cut.name}", type=float, default=cut.default, metavar="X", help=CUT_HELP[cut.name])
+        command = add(command)
+    return command
+
+
+@build_command("gz_sdss")
+@option("--tap_url", default=TAP_URL, metavar="URL", help="The TAP service with the catalogue.")
+@option("--adql", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="File with a query of your own.")
+@option("--top", type=click.IntRange(1), metavar="N", help="Ask the TAP service for N rows only.")
+@option("--refresh_catalog", is_flag=True, help="Fetch the catalogue though it is in the output folder.")
+@option(
+    "--catalog",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Take the catalogue from a file: CSV, Parquet or VOTable.",
+)
+@cut_options
+@option(
+    "--image_source", type=click.Choice(["hips2fits", "sia"]), default="hips2fits", help="Where the cutouts come from."
+)
+@option("--hips2fits_url", metavar="URL", help=f"The hips2fits service. [default: {HIPS2FITS_URL}, and its mirror]")
+@option("--sia_url", metavar="URL", help="With --image_source sia: the service.")
+@option("--sia_version", type=click.IntRange(1, 2), default=1, help="The version of SIA that it speaks.")
+@option("--sia_keywords", metavar="WORDS", help="Find a service in the VO Registry, by words of its description.")
+@option("--sia_waveband", metavar="BAND", help="The same, by its waveband: optical, infrared, ...")
+@option(
+    "--format", type=click.Choice(["jpg", "fits"]), default="jpg", help="With --image_source sia: leave FITS as it is."
+)
+@option("--rate", type=click.FloatRange(0), default=RATE, metavar="R", help="Image requests a second; 0: no limit.")
+def main(
+    tap_url, adql, top, refresh_catalog, catalog, image_source, hips2fits_url, sia_url, sia_version, sia_keywords,
+    sia_waveband, format, rate, *, demo, limit, output_dir, **cuts,
+) -> GZSDSSRecipe:  # fmt: skip
+    """Galaxy Zoo on SDSS: galaxies with a clear vote, spiral or elliptical, each with a 64 x 64 colour cutout."""
+    if format == "fits" and image_source != "sia":
+        raise UsageError("--format fits goes with --image_source sia: the colour survey of hips2fits is JPEG alone")
+    cuts = Cuts(**cuts)
+    request = CatalogRequest(adql.read_text() if adql else None, top=top)
+    if click.get_current_context().params["tiny"] and adql is None and top is None:
+        request = CatalogRequest(where=cuts.adql("z", "p"), top=TINY_ROWS)
+    sia = None
+    if demo is None:
+        sia = _sia_service(image_source, sia_url, sia_version, sia_keywords, sia_waveband)
+    else:
+        tap_url, hips2fits_url, rate = demo.tap_url, demo.hips2fits_url, 0.0
+        if image_source == "sia":
+            sia = Service("demo archive", demo.sia_url if sia_version == 1 else demo.sia2_url, sia_version)
+    recipe = GZSDSSRecipe(
+        output_dir=output_dir,
+        request=request,
+        cuts=cuts,
+        tap_url=tap_url,
+        refresh_catalog=refresh_catalog,
+        catalog=catalog,
+        hips2fits_urls=(hips2fits_url,) if hips2fits_url else HIPS2FITS_URLS,
+        sia=sia,
+        format=format,
+        rate=rate,
+    )
+    click.get_current_context().call_on_close(recipe.close)
+    return recipe
+
+
+def _sia_service(
+    image_source: str, url: str | None, version: int, keywords: str | None, waveband: str | None
+) -> Service | None:
+    """The image service that the options name; None for hips2fits."""
+    if image_source == "hips2fits":
+        return None
+    if url:
+        return Service("", url, version)
+    if not (keywords or waveband):
+        raise UsageError("--image_source sia needs --sia_url, or --sia_keywords or --sia_waveband to find a service")
+    service = find_services(keywords or "", waveband or "")[0]
+    click.echo(f"Images from: {service.title} ({service.url})", err=True)
+    return service

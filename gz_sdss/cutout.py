@@ -1,0 +1,110 @@
+"""The square around a galaxy, cut out of a larger image of any pixel size, FITS or JPEG."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from astropy.coordinates import SkyCoord
+from astropy.wcs import WCS
+from scipy.ndimage import map_coordinates
+
+from gz_sdss import images
+from gz_sdss.hips2fits import SIZE
+from skyshards.errors import FetchError
+
+
+def tangent_wcs(ra: float, dec: float, extent: tuple[float, float], shape: tuple[int, int]) -> WCS:
+    """The gnomonic projection of an image centred at a position, with row 0 in the south and column 0 in the east.
+
+    Parameters
+    ----------
+    ra, dec : float
+        Degrees.
+    extent : (float, float)
+        Width and height, degrees.
+    shape : (int, int)
+        Height and width, pixels.
+    """
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype = "RA---TAN", "DEC--TAN"
+    wcs.wcs.crval = ra, dec
+    wcs.wcs.crpix = (shape[1] + 1) / 2, (shape[0] + 1) / 2
+    wcs.wcs.cdelt = -extent[0] / shape[1], extent[1] / shape[0]
+    return wcs
+
+
+def resample(planes: np.ndarray, wcs: WCS, ra: float, dec: float, size: float) -> np.ndarray:
+    """The square of `size` degrees around a position, linearly interpolated onto 64 x 64 pixels.
+
+    Parameters
+    ----------
+    planes : float `[planes, height, width]`
+        Row 0 in the south, as in FITS.
+    wcs : astropy.wcs.WCS
+        Of the celestial axes.
+
+    Returns
+    -------
+    float32 `[planes, 64, 64]`
+        Row 0 in the south, column 0 in the east.
+
+    Raises
+    ------
+    FetchError
+        The image does not reach over all of it.
+    """
+    rows, columns = np.mgrid[:SIZE, :SIZE]
+    target = tangent_wcs(ra, dec, (size, size), (SIZE, SIZE))
+    places = SkyCoord(*target.pixel_to_world_values(columns, rows), unit="deg")
+    x, y = wcs.world_to_pixel(places)
+    height, width = planes.shape[1:]
+    inside = (x > -1) & (x < width) & (y > -1) & (y < height)
+    if not inside.all():
+        raise FetchError(f"expected an image of all the cutout at ra={ra}, dec={dec}; it has {inside.mean():.0%} of it")
+    return np.stack([map_coordinates(plane, (y, x), order=1, mode="nearest") for plane in planes]).astype(np.float32)
+
+
+def fits_cutout(content: bytes, ra: float, dec: float, size: float) -> np.ndarray:
+    """A square of `size` degrees from a FITS image: float32 `[64, 64]`, or `[planes, 64, 64]` of one with planes."""
+    pixels, header = images.open_fits(content)
+    wcs = WCS(header, naxis=2)
+    if not wcs.has_celestial:
+        raise FetchError("a FITS image that does not say where in the sky it is (no celestial WCS)")
+    cutout = resample(pixels if pixels.ndim == 3 else pixels[None], wcs, ra, dec, size)
+    if not np.nanmax(cutout, initial=-np.inf) > np.nanmin(cutout, initial=np.inf):
+        raise FetchError("a blank image: the position is outside the survey")
+    return cutout if pixels.ndim == 3 else cutout[0]
+
+
+def jpeg_cutout(
+    content: bytes, centre: tuple[float, float], extent: tuple[float, float], ra: float, dec: float, size: float
+) -> bytes:
+    """A square of `size` degrees from a JPEG: the JPEG itself if it is just that, or else the place cut out of it.
+
+    Parameters
+    ----------
+    centre, extent : (float, float)
+        Right ascension and declination of the JPEG's centre, and its width and height, all in degrees; north is up.
+        NaN where that is not known: then only a JPEG of 64 x 64 pixels will do.
+
+    Raises
+    ------
+    FetchError
+        It is blank, does not reach over all of the square, or has another size and nobody knows what it shows.
+    """
+    pixels = images.open_jpeg(content)
+    images.check_not_blank(pixels)
+    is_known = all(map(math.isfinite, (*centre, *extent)))
+    if pixels.shape[:2] == (SIZE, SIZE) and not (is_known and abs(extent[0] - size) > 0.05 * size):
+        return content
+    if not is_known:
+        raise FetchError(
+            f"expected a JPEG of {SIZE} x {SIZE} pixels, found {pixels.shape[1]} x {pixels.shape[0]},"
+            " and the service does not say how much sky it shows"
+        )
+    planes = np.moveaxis(pixels[::-1], -1, 0).astype(np.float32)
+    picture = np.moveaxis(resample(planes, tangent_wcs(*centre, extent, pixels.shape[:2]), ra, dec, size), 0, -1)[::-1]
+    picture = np.ascontiguousarray(picture.round().astype(np.uint8))
+    images.check_not_blank(picture)
+    return images.encode_jpeg(picture)

@@ -1,0 +1,71 @@
+"""Galaxy Zoo labels with SDSS cutouts: what a row holds, and the `datasets` builders that give it.
+
+`import gz_sdss` makes `load_dataset("gz_sdss", data_dir=...)` work, and `"gz_sdss_fits"` for a folder built with
+`--format fits`.
+"""
+
+from __future__ import annotations
+
+from datasets import Array2D, ClassLabel, Image, Value
+
+from gz_sdss.cuts import BANDS
+from gz_sdss.hips2fits import SIZE
+from skyshards.builder import ShardBuilder
+from skyshards.schema import Column, Schema
+
+LABELS = ("elliptical", "spiral")
+
+FLOATS = {
+    "p_el_debiased": ("debiased fraction of votes for elliptical", ""),
+    "p_cs_debiased": ("debiased fraction of votes for spiral: clockwise, anticlockwise or edge-on", ""),
+    "elliptical": ("1 if p_el_debiased > 0.8, else 0", ""),
+    "spiral": ("1 if p_cs_debiased > 0.8, else 0", ""),
+    "petroR50_r": ("radius of 50% of the Petrosian flux in r", "arcsec"),
+    "petroR90_r": ("radius of 90% of the Petrosian flux in r", "arcsec"),
+    **{f"modelMag_{band}": (f"the better of de Vaucouleurs and exponential fit in {band}", "mag") for band in BANDS},
+    **{f"extinction_{band}": (f"Galactic extinction in {band}, not yet subtracted", "mag") for band in BANDS},
+}
+"""The columns of float32, with description and unit."""
+
+
+def _schema(image: Column) -> Schema:
+    return Schema(
+        columns={
+            "object_id": Column(Value("string"), "SDSS DR7 objID (ZooSpec's dr7objid)"),
+            "objid": Column(Value("int64"), "SDSS DR8 objID; names the image in the TAR archives"),
+            "specobjid": Column(Value("int64"), "SDSS DR8 specObjID; 0 where there is none"),
+            "ra": Column(Value("float64"), "right ascension (ICRS) of the cutout's centre", "deg"),
+            "dec": Column(Value("float64"), "declination (ICRS) of the cutout's centre", "deg"),
+            "healpix": Column(Value("int64"), "HEALPix pixel of the position (NESTED)"),
+            "image": image,
+            "scale": Column(Value("float64"), "angular extent of a pixel: 2.5 petroR90_r / 64", "deg"),
+            "label": Column(ClassLabel(names=list(LABELS)), "the class with the larger debiased fraction of votes"),
+            **{name: Column(Value("float32"), description, unit) for name, (description, unit) in FLOATS.items()},
+            "source": Column(Value("string"), "name of the image in the TAR archives"),
+        },
+        configs={"images": ("object_id", "image", "label")},
+    )
+
+
+SCHEMA = _schema(
+    Column(Image(), "colour cutout of 64 x 64 pixels, north up, east left: the JPEG's bytes as downloaded")
+)
+FITS_SCHEMA = _schema(
+    Column(
+        Array2D((SIZE, SIZE), "float32"),
+        "cutout in the units of the survey, row 0 in the south, column 0 in the east",
+        deflate=False,
+    )
+)
+
+
+class GZSDSS(ShardBuilder):
+    """Galaxy Zoo labels with colour cutouts of SDSS."""
+
+    schema = SCHEMA
+
+
+class GZSDSSFits(ShardBuilder):
+    """Galaxy Zoo labels with cutouts of any survey, in its own units."""
+
+    schema = FITS_SCHEMA

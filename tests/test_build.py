@@ -1,0 +1,327 @@
+"""The pipeline: what a build leaves behind, whatever happens to it."""
+
+import contextlib
+import errno
+import hashlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+import skyshards
+from skyshards import catalog, pack, spool, verify, workspace
+from skyshards.build import build
+from skyshards.errors import BuildError, FolderError, UsageError
+from skyshards.workspace import WORKSPACE
+from tests.contract import Contract, assert_same
+from tests.toy import Toy, row
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+def shard_bytes(folder):
+    """Digest of every shard by its path."""
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*.hdf5"))
+    }
+
+
+def assert_whole(folder):
+    """The folder is a good data set and holds nothing that a build should have cleaned up."""
+    assert list(verify.problems(folder)) == []
+    assert not (folder / WORKSPACE).exists()
+    assert not list(folder.rglob(".*"))
+
+
+@pytest.fixture(scope="module")
+def toy_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("toy") / "toy"
+    build(Toy(20, rows_each=2), folder, workers=2)
+    return folder
+
+
+class TestToy(Contract):
+    """The contract, but for what needs a registered builder."""
+
+    test_registered_load_equals_table = None
+    test_configs_read_fewer_columns = None
+
+    @pytest.fixture
+    def folder(self, toy_folder):
+        return toy_folder
+
+    @pytest.fixture
+    def recipe(self):
+        return Toy(20, rows_each=2)
+
+    @pytest.fixture
+    def expected(self, recipe):
+        rows = {}
+        for source in recipe.sources(None):
+            for values in recipe.read(source, None):
+                values.pop("picture")  # in the table it is decoded
+                rows[values["object_id"], source.key] = values
+        return rows
+
+
+@pytest.mark.parametrize("change", ["workers", "order", "in steps", "executor"])
+def test_same_sources_give_same_bytes(toy_folder, tmp_path, change):
+    folder = tmp_path / "toy"
+    if change == "workers":
+        build(Toy(20, rows_each=2), folder, workers=3)
+    elif change == "order":
+        build(Toy(20, rows_each=2, backwards=True), folder, workers=1)
+    elif change == "executor":
+        with ThreadPoolExecutor(2) as executor:
+            build(Toy(20, rows_each=2), folder, executor=executor)
+    else:
+        for limit in (3, 4, 11, None):
+            build(Toy(20, rows_each=2), folder, limit=limit, workers=1)
+            assert_whole(folder)
+    assert shard_bytes(folder) == shard_bytes(toy_folder)
+    assert_whole(folder)
+
+
+def test_a_second_run_has_nothing_to_do(tmp_path):
+    first = build(Toy(5), tmp_path / "toy", workers=1)
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "toy").rglob("*")}
+    second = build(Toy(5), tmp_path / "toy", workers=1)
+    assert (first.rows, first.added, second.rows, second.added) == (5, 5, 5, 0)
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "toy").rglob("*")} == before
+
+
+def test_failed_sources_are_recorded_and_tried_again(tmp_path):
+    folder = tmp_path / "toy"
+    summary = build(Toy(6, broken=(2, 4)), folder, workers=2)
+    assert (summary.rows, summary.failed) == (4, 2)
+    assert "broken on purpose" in (folder / "failures.csv").read_text()
+    build(Toy(6, broken=(2, 4)), folder, workers=2)
+    sources = {source["key"]: source for source in pq.read_table(folder / "sources.parquet").to_pylist()}
+    assert {key: source["tries"] for key, source in sources.items()} == {
+        "s00000": 1, "s00001": 1, "s00002": 2, "s00003": 1, "s00004": 2, "s00005": 1,
+    }  # fmt: skip
+    assert sources["s00002"]["error"] == "broken on purpose" and sources["s00002"]["shard"] is None
+    summary = build(Toy(6), folder, workers=2)
+    assert (summary.rows, summary.added, summary.failed) == (6, 2, 0)
+    assert not (folder / "failures.csv").exists()
+    assert_whole(folder)
+
+
+def test_all_sources_may_fail(tmp_path):
+    folder = tmp_path / "toy"
+    summary = build(Toy(2, broken=(0, 1)), folder, workers=1)
+    assert (summary.rows, summary.failed) == (0, 2)
+    assert len(skyshards.open(folder)) == 0
+    assert build(Toy(2), folder, workers=1).rows == 2
+
+
+def test_a_source_that_kills_its_process_fails_alone(tmp_path):
+    folder = tmp_path / "toy"
+    summary = build(Toy(12, deadly=5), folder, workers=2)
+    assert (summary.rows, summary.failed) == (11, 1)
+    assert "the process that read it died" in (folder / "failures.csv").read_text()
+    assert_whole(folder)
+
+
+@pytest.mark.parametrize(
+    "options", [{"nside": 32}, {"max_rows_per_shard": 1}, {"simulated": True}], ids=lambda options: next(iter(options))
+)
+def test_other_options_are_refused(toy_folder, options):
+    before = shard_bytes(toy_folder)
+    with pytest.raises(UsageError, match=f"built with.* {next(iter(options))}.* now .*choose another --output_dir"):
+        build(Toy(20, rows_each=2), toy_folder, **options)
+    assert shard_bytes(toy_folder) == before
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path):
+    (tmp_path / "README.md").write_text("my thesis")
+    with pytest.raises(UsageError, match="not empty"):
+        build(Toy(2), tmp_path)
+    assert (tmp_path / "README.md").read_text() == "my thesis"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["README.md"]
+
+
+def test_impossible_nside_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="power of two"):
+        build(Toy(2), tmp_path / "toy", nside=12)
+
+
+def test_one_file_an_object(tmp_path):
+    folder = tmp_path / "toy"
+    build(Toy(8), folder, max_rows_per_shard=1, workers=1)
+    assert len(shard_bytes(folder)) == 8
+    assert_whole(folder)
+
+
+def test_lost_and_shortened_shards_are_made_again(tmp_path, toy_folder):
+    folder = tmp_path / "toy"
+    build(Toy(20, rows_each=2), folder, workers=1)
+    first, second, *_ = sorted(folder.rglob("*.hdf5"))
+    first.unlink()
+    second.write_bytes(second.read_bytes()[:-10])
+    summary = build(Toy(20, rows_each=2), folder, workers=1)
+    assert summary.added > 0
+    assert shard_bytes(folder) == shard_bytes(toy_folder)
+    assert_whole(folder)
+
+
+def test_two_builds_in_one_folder(tmp_path):
+    folder = tmp_path / "toy"
+    with ThreadPoolExecutor(1) as thread:
+        running = thread.submit(build, Toy(8, pause=0.3), folder, workers=1)
+        while not (folder / WORKSPACE / "lock").exists():
+            time.sleep(0.01)
+        with pytest.raises(BuildError, match="another build is at work"):
+            build(Toy(8, pause=0.3), folder)
+        assert running.result(timeout=60).rows == 8
+    assert_whole(folder)
+
+
+def full(*_, **__):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("where", ["spool", "shard", "catalog"])
+def test_a_full_disk_loses_nothing(tmp_path, toy_folder, monkeypatch, where):
+    folder = tmp_path / "toy"
+    recipe = Toy(20, rows_each=2)
+    build(recipe, folder, limit=5, workers=1)
+    before = list(skyshards.open(folder))
+    with monkeypatch.context() as patch:
+        target = {"spool": (spool.os, "pwrite"), "shard": (pack.hdf5, "write"), "catalog": (catalog.pq, "write_table")}[where]
+        patch.setattr(*target, full)
+        with pytest.raises(BuildError, match="the disk is full; free some space and run the same command again"):
+            build(recipe, folder, workers=1)
+    for values, wanted in zip(skyshards.open(folder), before, strict=True):
+        assert_same(values, wanted)
+    build(recipe, folder, workers=1)
+    assert shard_bytes(folder) == shard_bytes(toy_folder)
+    assert_whole(folder)
+
+
+def test_a_really_full_file_system(tmp_path):
+    """The same, on a tiny file system where this process may mount one."""
+    mount = tmp_path / "tiny"
+    mount.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=192k", "tmpfs", str(mount)], capture_output=True).returncode:
+        pytest.skip("no right to mount a small file system")
+    try:
+        with pytest.raises(BuildError, match="the disk is full"):
+            build(Toy(400), mount / "toy", workers=1)
+        subprocess.run(["mount", "-o", "remount,size=64m", str(mount)], check=True)
+        assert build(Toy(400), mount / "toy", workers=1).rows == 400
+        assert_whole(mount / "toy")
+    finally:
+        subprocess.run(["umount", str(mount)], check=True)
+
+
+@pytest.mark.parametrize("moved", [0, 1, 4, 9, 10_000])
+def test_killed_while_files_move_to_their_places(tmp_path, toy_folder, monkeypatch, moved):
+    """The data set is then of two minds; the next build, with nothing to fetch, makes it whole."""
+    folder, recipe = tmp_path / "toy", Toy(20, rows_each=2)
+    build(recipe, folder, limit=12, workers=1)
+    real, count = os.replace, 0
+
+    def replace_some(source, target):
+        nonlocal count
+        count += 1
+        if count > moved:
+            raise KeyboardInterrupt
+        real(source, target)
+
+    with monkeypatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
+        patch.setattr(workspace.os, "replace", replace_some)
+        build(recipe, folder, workers=1)
+    monkeypatch.setattr(Toy, "read", None)  # nothing is read again
+    build(recipe, folder, workers=1)
+    assert shard_bytes(folder) == shard_bytes(toy_folder)
+    assert_whole(folder)
+
+
+PROGRAM = """
+import sys
+from tests.toy import Toy
+from skyshards.build import build
+if __name__ == "__main__":
+    build(Toy(60, pause=0.02), sys.argv[1], workers=2)
+"""
+
+
+def start(folder):
+    command = [sys.executable, "-c", PROGRAM, str(folder)]
+    return subprocess.Popen(command, cwd=REPOSITORY, start_new_session=True, stderr=subprocess.PIPE)
+
+
+def children(process):
+    """Processes of the session that `process` leads."""
+    listing = subprocess.run(["ps", "-o", "pid=", "-s", str(process.pid)], capture_output=True, text=True).stdout
+    return [int(pid) for pid in listing.split()]
+
+
+def test_kill_9_at_random_moments(tmp_path):
+    whole = tmp_path / "whole"
+    build(Toy(60), whole, workers=2)
+    folder, kills = tmp_path / "killed", 0
+    moments = random.Random(4)
+    while kills < 10:
+        process = start(folder)
+        time.sleep(moments.uniform(0.9, 2.5))
+        finished = process.poll() is not None
+        process.send_signal(signal.SIGKILL)
+        _, errors = process.communicate()
+        deadline = time.monotonic() + 20
+        while children(process) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert not children(process), "its worker processes outlived it"
+        if finished:
+            assert process.returncode == 0, errors
+            assert shard_bytes(folder) == shard_bytes(whole)
+            folder = tmp_path / f"killed-{kills}"  # it was done before it could be killed: begin anew
+        kills += 1
+    process = start(folder)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert shard_bytes(folder) == shard_bytes(whole)
+    assert_whole(folder)
+
+
+def test_ctrl_c_goes_on_later(tmp_path):
+    folder = tmp_path / "toy"
+    process = start(folder)
+    time.sleep(1.8)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert b"spawn_main" not in errors, "worker processes printed tracebacks"
+    assert build(Toy(60), folder, workers=2).rows == 60
+    assert_whole(folder)
+
+
+def test_a_damaged_catalogue_is_named(tmp_path):
+    folder = tmp_path / "toy"
+    build(Toy(3), folder, workers=1)
+    (folder / "catalog.parquet").write_bytes(b"PAR1 and nothing more")
+    with pytest.raises(FolderError, match=r"catalog.parquet cannot be read .*build the data set again"):
+        skyshards.open(folder)
+
+
+def test_dask_reads_the_sources(tmp_path, toy_folder):
+    distributed = pytest.importorskip("distributed", reason="the extra `dask` is not installed")
+    cluster = distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, host="127.0.0.1")
+    with cluster, distributed.Client(cluster) as client:
+        build(Toy(20, rows_each=2), tmp_path / "toy", executor=client.get_executor())
+    assert shard_bytes(tmp_path / "toy") == shard_bytes(toy_folder)
+
+
+def test_rows_are_those_of_the_recipe(toy_folder):
+    """One value followed by hand from the recipe to the shard, beside all that the contract compares."""
+    table = skyshards.open(toy_folder, decode=False)
+    index = table.catalog["object_id"].to_pylist().index("galaxy-007-é")
+    assert table[index]["picture"] == row(7)["picture"]
