@@ -53,8 +53,8 @@ class Archive:
 def read_archive(folder: Path | str) -> Archive:
     """Open the three files of an unpacked archive.
 
-    A stamp is left out, and named in `left_out`, if it holds a NaN, an infinity or a value beyond `HUGE`, if its centre is
-    background, or if the catalogue has no position or radius for it.
+    A stamp is left out, and named in `left_out`, if it holds a NaN, an infinity or a value beyond `HUGE`, if its
+    centre is background, or if the catalogue has no position or radius for it.
 
     Raises
     ------
@@ -64,7 +64,9 @@ def read_archive(folder: Path | str) -> Archive:
     folder = Path(folder)
     missing = [name for name in FILES if not (folder / name).is_file()]
     if missing:
-        raise BuildError(f"{folder}: {', '.join(missing)} not found; fetch the archive with `candels-blender download -o {folder}`")
+        raise BuildError(
+            f"{folder}: {', '.join(missing)} not found; fetch the archive with `candels-blender download -o {folder}`"
+        )
     images = _open(folder / IMAGES, np.floating, "floating-point")
     segmentation = _open(folder / SEGMENTATION, np.integer, "integer")
     catalogue = _read_catalogue(folder / CATALOGUE)

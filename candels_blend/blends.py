@@ -33,9 +33,10 @@ log = logging.getLogger(__name__)
 class Blends:
     """Blends of galaxies, rendered when they are asked for.
 
-    `blends[i]` is a row, a dict of NumPy values; `blends[[3, 1, 4]]`, `blends[array]` and `blends[a:b]` are batches. Blend i is a
-    function of the options and i alone, and equal to that of a data set built with the same options. Like
-    `skyshards.open`, it can be read by threads, forked and pickled, and so goes into a `DataLoader` or a Grain pipeline.
+    `blends[i]` is a row, a dict of NumPy values; `blends[[3, 1, 4]]`, `blends[array]` and `blends[a:b]` are batches.
+    Blend i is a function of the options and i alone, and equal to that of a data set built with the same options.
+    Like `skyshards.open`, it can be read by threads, forked and pickled, and so goes into a `DataLoader` or a Grain
+    pipeline.
 
     Parameters
     ----------
@@ -48,17 +49,17 @@ class Blends:
     method : str
         The target: one of `candels_blend.targets.METHODS`.
     n_blends : int, optional
-        Blends of both splits in the sample that these are to be part of: the pairs of a test split are drawn after all train
-        ones. Gives `length`, too. Without it, a test split is that of the smallest sample with `length` test blends, or,
-        endless, one that no train blends go before.
+        Blends of both splits in the sample that these are to be part of: the pairs of a test split are drawn after
+        all train ones. Gives `length`, too. Without it, a test split is that of the smallest sample with `length`
+        test blends, or, endless, one that no train blends go before.
     zeropoint : float
         Magnitude of the flux 1.
     device : str or torch.device, optional
-        Where to render with PyTorch, such as "cuda": columns of pixels are then tensors there. The masks and pairs are the
-        same as without, the noise is another of the same statistics.
+        Where to render with PyTorch, such as "cuda": columns of pixels are then tensors there. The masks and pairs
+        are the same as without, the noise is another of the same statistics.
     **sample
-        The other options of `candels_blend.draw.Sample`: mag_low, mag_high, mag_diff, rad_diff, test_ratio, excluded_types,
-        use_clean_galaxies.
+        The other options of `candels_blend.draw.Sample`: mag_low, mag_high, mag_diff, rad_diff, test_ratio,
+        excluded_types, use_clean_galaxies.
 
     Raises
     ------
@@ -100,7 +101,9 @@ class Blends:
         elif train_blends is None:
             first, stream = ENDLESS_TEST, draw.pairs("test")
         else:
-            skipped = islice(draw.pairs("train"), train_blends)  # drawn, since the test pairs depend on them, and dropped
+            skipped = islice(
+                draw.pairs("train"), train_blends
+            )  # drawn, since the test pairs depend on them, and dropped
             first, stream = train_blends, chain((pair for pair in skipped if False), draw.pairs("test"))
         self._pairs = Pairs(stream)
         self._blender = Blender(archive, renderer, seed, split, first, zeropoint)
@@ -117,7 +120,8 @@ class Blends:
         return (self[i] for i in (count() if self._length is None else range(self._length)))
 
     def __getitem__(self, key: Any) -> dict[str, Any]:
-        """Render a row (integer) or a batch (slice, list, array of integers, mask); negative integers count from the end.
+        """Render a row (integer) or a batch (slice, list, array of integers, mask); negative integers count from the
+        end.
 
         Raises
         ------
@@ -184,7 +188,7 @@ def _options(seed: int, sample: dict[str, Any]) -> Sample:
 
 
 def _place(sample: Sample, split: str, length: int | None, n_blends: int | None) -> tuple[int | None, int | None]:
-    """Number of blends (None: endless), and how many train blends go before a test split (None: that is not asked for)."""
+    """Number of blends (None: endless), and of train blends before a test split (None: as if there were none)."""
     if min(length or 0, n_blends or 0) < 0:
         raise UsageError(f"expected length and n_blends of at least 0, found {length} and {n_blends}")
     if n_blends is None and (split == "train" or length is None):
@@ -192,9 +196,9 @@ def _place(sample: Sample, split: str, length: int | None, n_blends: int | None)
     if n_blends is None:
         if not sample.test_ratio:
             raise UsageError("a test_ratio of 0 leaves no test split")
-        n_blends = length
+        n_blends = max(0, int(length / sample.test_ratio) - 1)
         while sample.split_blends(n_blends)["test"] < length:
-            n_blends += max(1, int((length - sample.split_blends(n_blends)["test"]) / sample.test_ratio) - 1)
+            n_blends += 1
     counts = sample.split_blends(n_blends)
     if (length or 0) > counts[split]:
         raise UsageError(f"length: {n_blends} blends have {counts[split]} {split} ones, found {length}")

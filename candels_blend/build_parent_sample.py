@@ -100,7 +100,14 @@ class CandelsBlendRecipe(Recipe):
 
 
 @build_command("candels_blend")
-@option("-n", "--n_blends", type=click.IntRange(1), default=20_000, metavar="N", help="Number of blends, train and test together.")
+@option(
+    "-n",
+    "--n_blends",
+    type=click.IntRange(1),
+    default=20_000,
+    metavar="N",
+    help="Number of blends, train and test together.",
+)
 @sample_options
 @option("--method", type=click.Choice(METHODS), default="gg_masks", help="Target that is stored beside the two masks.")
 @option("--zeropoint", type=float, default=ZEROPOINT, metavar="MAG", help="Magnitude of the flux 1.")
@@ -108,11 +115,13 @@ class CandelsBlendRecipe(Recipe):
     "-d",
     "--datapath",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Folder of the archive's three files; they are fetched into it if they are not there. [default: a cache folder]",
+    help="Folder of the archive's files, fetched into it if they are not there. [default: a cache folder]",
 )
 @option("--zenodo_url", default=ZENODO_URL, metavar="URL", help="Where the archive's record is.")
 @option("--delete", is_flag=True, help="Remove the archive's .tar.gz file once it is unpacked.")
-def main(n_blends, method, zeropoint, datapath, zenodo_url, delete, *, demo, limit, output_dir, **sample) -> CandelsBlendRecipe:
+def main(
+    n_blends, method, zeropoint, datapath, zenodo_url, delete, *, demo, limit, output_dir, **sample
+) -> CandelsBlendRecipe:
     """Blended pairs of HST CANDELS galaxies: images, masks and fluxes.
 
     With --limit (or --tiny), the sample has only so many blends.
@@ -125,7 +134,9 @@ def main(n_blends, method, zeropoint, datapath, zenodo_url, delete, *, demo, lim
         zenodo_url = demo.zenodo_url
     if datapath is None:
         datapath = Path(pooch.os_cache("skyshards")) / "candels_blend"
-    return CandelsBlendRecipe(datapath, min(n_blends, limit or n_blends), Sample(**sample), method, zeropoint, zenodo_url, delete)
+    return CandelsBlendRecipe(
+        datapath, min(n_blends, limit or n_blends), Sample(**sample), method, zeropoint, zenodo_url, delete
+    )
 
 
 if __name__ == "__main__":

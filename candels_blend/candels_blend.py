@@ -19,13 +19,19 @@ def _pair(value: datasets.Value) -> datasets.Sequence:
 
 
 COLUMNS = {
-    "image": Column(datasets.Array2D((SIZE, SIZE), "float32"), "the two galaxies and their noise, blended", deflate=False),
-    "masks": Column(datasets.Array3D((2, SIZE, SIZE), "uint8"), "1 in the pixels of the central galaxy; of the shifted galaxy"),
+    "image": Column(
+        datasets.Array2D((SIZE, SIZE), "float32"), "the two galaxies and their noise, blended", deflate=False
+    ),
+    "masks": Column(
+        datasets.Array3D((2, SIZE, SIZE), "uint8"), "1 in the pixels of the central galaxy; of the shifted galaxy"
+    ),
     "flux": Column(_pair(NUMBER), "flux of each galaxy: 10 ** (-0.4 (mag - zeropoint))", "by the zero point"),
     "mag": Column(_pair(NUMBER), "magnitude of each galaxy, HST F160W", "mag"),
     "radius": Column(_pair(NUMBER), "radius of each galaxy", "pix"),
     "z": Column(_pair(NUMBER), "redshift of each galaxy"),
-    "galtype": Column(_pair(TEXT), "type of each galaxy: disk, sph (spheroid), sphd (disk and spheroid), irr (irregular)"),
+    "galtype": Column(
+        _pair(TEXT), "type of each galaxy: disk, sph (spheroid), sphd (disk and spheroid), irr (irregular)"
+    ),
     "galaxy_id": Column(_pair(datasets.Value("int64")), "ID of each galaxy in the archive's catalogue"),
     "shift": Column(_pair(datasets.Value("int16")), "shift of the second galaxy as (dy, dx): rows, columns", "pix"),
     "distance": Column(NUMBER, "length of the shift", "pix"),
@@ -36,7 +42,9 @@ COLUMNS = {
     "source": Column(TEXT, "the block of blends that the row was rendered in"),
 }
 
-GALAXIES = Column(datasets.Array3D((2, SIZE, SIZE), "float32"), "the two galaxies, which sum to the image", deflate=False)
+GALAXIES = Column(
+    datasets.Array3D((2, SIZE, SIZE), "float32"), "the two galaxies, which sum to the image", deflate=False
+)
 TARGETS = {
     "ogg_masks": "overlap, central galaxy, shifted galaxy; channels last",
     "bogg_masks": "background, overlap, central galaxy alone, shifted galaxy alone; channels last",
@@ -61,8 +69,10 @@ SCHEMA = schema_of("gg_masks")
 
 @dataclass
 class BlendConfig(ShardConfig):
-    """Options of `load_dataset("candels_blend", ...)`: those of `ShardConfig`, and the `method` that the folder was built with,
-    which gives its target beside the columns that all have."""
+    """Options of `load_dataset("candels_blend", ...)`: those of `ShardConfig`, and the `method` of the folder's build.
+
+    The method's target comes beside the columns that every folder has.
+    """
 
     method: str = "gg_masks"
 

@@ -60,10 +60,19 @@ def download_archive(output_dir: Path, delete: bool, zenodo_url: str) -> None:
 
 
 @main.command()
-@option("-n", "--n_blends", type=click.IntRange(0), default=100, metavar="N", help="Number of blends, train and test together.")
+@option(
+    "-n",
+    "--n_blends",
+    type=click.IntRange(0),
+    default=100,
+    metavar="N",
+    help="Number of blends, train and test together.",
+)
 @sample_options
 @option("-d", "--datapath", type=FOLDER, default=Path("data"), help="Folder of the unpacked archive.")
-@option("--workers", type=click.IntRange(1), metavar="N", help="Processes. [default: usable cores, one for a few blends]")
+@option(
+    "--workers", type=click.IntRange(1), metavar="N", help="Processes. [default: usable cores, one for a few blends]"
+)
 @_messages
 def produce(n_blends: int, datapath: Path, workers: int | None, **options) -> None:
     """Write single blends with their masks, and their catalogues.
@@ -86,7 +95,10 @@ def produce(n_blends: int, datapath: Path, workers: int | None, **options) -> No
             log.warning(complaint)
         ids = archive.catalogue["ID"].tolist()
         pairs = draw_sample(
-            archive, sample, n_blends, lambda g1, g2: log.info("rejected: no shift for galaxies %d and %d", ids[g1], ids[g2])
+            archive,
+            sample,
+            n_blends,
+            lambda g1, g2: log.info("rejected: no shift for galaxies %d and %d", ids[g1], ids[g2]),
         )
         for split in SPLITS:
             files.write_catalogue(unfinished / files.catalogue_name(split), archive, pairs[split])

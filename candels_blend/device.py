@@ -1,4 +1,4 @@
-"""Blends rendered by PyTorch, on a GPU or any other device: the formulas of `candels_blend.render`, a batch at a time."""
+"""Blends rendered by PyTorch, on a GPU or any other device: the formulas of `candels_blend.render`, by the batch."""
 
 from __future__ import annotations
 
@@ -29,13 +29,18 @@ def philox(counter: tuple[torch.Tensor, ...], key: tuple[int, int]) -> tuple[tor
     k0, k1 = key
     for _ in range(10):
         first, second = c0 * 0xD2511F53, c2 * 0xCD9E8D57  # modulo 2**64, which leaves all bits that are used
-        c0, c1, c2, c3 = ((second >> 32) & WORD) ^ c1 ^ k0, second & WORD, ((first >> 32) & WORD) ^ c3 ^ k1, first & WORD
+        c0, c1, c2, c3 = (
+            ((second >> 32) & WORD) ^ c1 ^ k0,
+            second & WORD,
+            ((first >> 32) & WORD) ^ c3 ^ k1,
+            first & WORD,
+        )
         k0, k1 = (k0 + 0x9E3779B9) & WORD, (k1 + 0xBB67AE85) & WORD
     return c0, c1, c2, c3
 
 
 def deviates(seed: int, numbers: torch.Tensor, field: int) -> torch.Tensor:
-    """Normal deviates (float32 [n, 128, 128]) that are a function of the seed, a blend's number (int64 [n]) and the field."""
+    """Normal deviates (float32 [n, 128, 128]): a function of the seed, the blends' numbers (int64 [n]), the field."""
     number, block = numbers[:, None], torch.arange(PIXELS // 4, device=numbers.device)[None, :]
     words = philox((block, torch.full_like(block, field), number & WORD, number >> 32), (seed, 0))
     uniform = [(word.to(torch.float32) + 0.5) * 2.0**-32 for word in words]
@@ -104,8 +109,8 @@ def render(
 class DeviceRenderer:
     """Renders batches on a device, in the place of `candels_blend.render.Renderer`.
 
-    The stamps stay there (80 kB a galaxy). On a GPU, the rendering is compiled where Triton is installed: what would be a
-    hundred passes over memory becomes a few.
+    The stamps stay there (80 kB a galaxy). On a GPU, the rendering is compiled where Triton is installed: what would
+    be a hundred passes over memory becomes a few.
 
     Raises
     ------
@@ -119,14 +124,16 @@ class DeviceRenderer:
             torch.empty(1, device=device)
         except (RuntimeError, AssertionError) as error:
             raise UsageError(
-                f"device {str(device)!r}: PyTorch {torch.__version__} has no such device here ({str(error).splitlines()[0]}); "
+                f"PyTorch {torch.__version__} has no device {str(device)!r} here ({str(error).splitlines()[0]}); "
                 "leave out `device` to render with NumPy"
             ) from error
         self._device = device
         self._seed = seed
         self._bound = stamps.bound
         flags = stamps.central * np.uint8(CENTRAL) + stamps.replaced * np.uint8(REPLACED)
-        self._stamps = [torch.from_numpy(array).to(device).reshape(-1) for array in (stamps.images, flags, stamps.variance)]
+        self._stamps = [
+            torch.from_numpy(array).to(device).reshape(-1) for array in (stamps.images, flags, stamps.variance)
+        ]
         compiled = device.type == "cuda" and importlib.util.find_spec("triton") is not None
         self._render = torch.compile(render) if compiled else render
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import shutil
 import tarfile
+import tempfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 import filelock
 import pooch
@@ -14,7 +17,7 @@ import requests
 from tqdm import tqdm
 
 from candels_blend.archive import FILES
-from skyshards.atomic import is_disk_full, replacing
+from skyshards.atomic import TEMPORARY_PREFIX, is_disk_full
 from skyshards.errors import BuildError, FetchError
 from skyshards.fetch import Fetcher
 
@@ -96,10 +99,16 @@ def _resuming(fetcher: Fetcher, part: Path) -> Callable:
     def downloader(url: str, output_file: str, _: pooch.Pooch | None) -> None:
         for attempt in range(ATTEMPTS):
             start = part.stat().st_size if part.exists() else 0
-            headers = {"Range": f"bytes={start}-", "Accept-Encoding": "identity"} if start else {"Accept-Encoding": "identity"}
+            headers = (
+                {"Range": f"bytes={start}-", "Accept-Encoding": "identity"}
+                if start
+                else {"Accept-Encoding": "identity"}
+            )
             try:
                 with fetcher.session.get(url, headers=headers, stream=True, timeout=fetcher.timeout) as response:
-                    if response.status_code == 416:  # nothing is left to ask for; the checksum tells whether that is right
+                    if (
+                        response.status_code == 416
+                    ):  # nothing is left to ask for; the checksum tells whether that is right
                         break
                     if response.status_code not in (200, 206):
                         raise FetchError(f"{url}: HTTP status {response.status_code} {response.reason}, expected 200")
@@ -107,9 +116,13 @@ def _resuming(fetcher: Fetcher, part: Path) -> Callable:
                         break
             except requests.RequestException as error:
                 if attempt == ATTEMPTS - 1:
-                    raise FetchError(f"{url}: {error}; run the same command again, it goes on where this one stopped") from error
+                    raise FetchError(
+                        f"{url}: {error}; run the same command again, it goes on where this one stopped"
+                    ) from error
         else:
-            raise FetchError(f"{url}: broke off {ATTEMPTS} times; run the same command again, it goes on where this one stopped")
+            raise FetchError(
+                f"{url}: broke off {ATTEMPTS} times; run the same command again, it goes on where this one stopped"
+            )
         part.replace(output_file)
 
     return downloader
@@ -119,7 +132,10 @@ def _append(response: requests.Response, part: Path, start: int) -> bool:
     """Write a body to `part` from byte `start` on; gives whether all that was announced has come."""
     length = response.headers.get("Content-Length")
     stop = start + int(length) if length else None
-    with open(part, "ab") as file, tqdm(desc=ARCHIVE, total=stop, initial=start, unit="B", unit_scale=True, disable=None) as bar:
+    with (
+        open(part, "ab") as file,
+        tqdm(desc=ARCHIVE, total=stop, initial=start, unit="B", unit_scale=True, disable=None) as bar,
+    ):
         file.truncate(start)
         for block in response.iter_content(BLOCK):
             file.write(block)
@@ -133,35 +149,39 @@ def unpack(archive: Path, folder: Path) -> None:
     Raises
     ------
     BuildError
-        Naming the member that is a link or a device, lies outside the archive's folder, comes twice, or brings the whole
-        beyond `MAX_UNPACKED` bytes; or what the archive lacks; or where it breaks off.
+        Naming the member that is a link or a device, lies outside the archive's folder, comes twice, or brings the
+        whole beyond `MAX_UNPACKED` bytes; or what the archive lacks; or where it breaks off. No file appears then.
     """
-    found: set[str] = set()
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX, dir=folder) as temporary:
+        try:
+            with gzip.open(archive) as content:
+                _extract(archive, content, Path(temporary))
+                content.seek(MAX_UNPACKED)  # to the end, where the checksum is
+        except tarfile.FilterError as error:
+            raise BuildError(f"{archive}: {error}; refused") from error
+        except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise BuildError(f"{archive}: not a whole .tar.gz file ({error}); delete it and fetch it again") from error
+        if missing := [name for name in FILES if not Path(temporary, name).exists()]:
+            raise BuildError(f"{archive}: expected {', '.join(FILES)}, found no {', '.join(missing)}")
+        for name in FILES:
+            Path(temporary, name).replace(folder / name)
+
+
+def _extract(archive: Path, content: IO[bytes], folder: Path) -> None:
     total = 0
-    try:
-        with tarfile.open(archive, "r:gz") as tar:
-            for member in tar:
-                total += member.size
-                if total > MAX_UNPACKED:
-                    raise BuildError(f"{archive}: unpacks to more than {MAX_UNPACKED} bytes (at {member.name!r}); refused")
-                if not (member.isreg() or member.isdir()):
-                    raise BuildError(f"{archive}: {member.name!r} is neither a file nor a folder; refused")
-                tarfile.data_filter(member, str(folder))
-                name = Path(member.name).name
-                if member.isdir() or name not in FILES:
-                    continue
-                if name in found:
-                    raise BuildError(f"{archive}: two files named {name}; refused")
-                found.add(name)
-                with replacing(folder / name) as temporary, open(temporary, "wb") as file:
-                    shutil.copyfileobj(tar.extractfile(member), file, BLOCK)
-    except tarfile.FilterError as error:
-        raise BuildError(f"{archive}: {error}; refused") from error
-    except (tarfile.TarError, EOFError, zlib.error) as error:
-        raise BuildError(f"{archive}: not a whole .tar.gz file ({error}); delete it and fetch it again") from error
-    except OSError as error:
-        if error.errno is not None:  # the disk's; gzip's own have no number
-            raise
-        raise BuildError(f"{archive}: not a whole .tar.gz file ({error}); delete it and fetch it again") from error
-    if missing := [name for name in FILES if name not in found]:
-        raise BuildError(f"{archive}: expected {', '.join(FILES)}, found no {', '.join(missing)}")
+    with tarfile.open(fileobj=content, mode="r:") as tar:
+        for member in tar:
+            total += member.size
+            name = Path(member.name).name
+            if total > MAX_UNPACKED:
+                raise BuildError(f"{archive}: unpacks to more than {MAX_UNPACKED} bytes (at {member.name!r}); refused")
+            if not (member.isreg() or member.isdir()):
+                raise BuildError(f"{archive}: {member.name!r} is neither a file nor a folder; refused")
+            tarfile.data_filter(member, str(folder))
+            if member.isdir() or name not in FILES:
+                continue
+            if (folder / name).exists():
+                raise BuildError(f"{archive}: two files named {name}; refused")
+            with open(folder / name, "wb") as file:
+                shutil.copyfileobj(tar.extractfile(member), file, BLOCK)

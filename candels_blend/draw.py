@@ -69,7 +69,9 @@ class Sample:
         if not 0 <= self.test_ratio <= 1:
             raise UsageError(f"test_ratio: expected 0 to 1, found {self.test_ratio}")
         if unknown := set(self.excluded_types) - set(GALAXY_TYPES):
-            raise UsageError(f"excluded_types: expected some of {', '.join(GALAXY_TYPES)}, found {', '.join(sorted(unknown))}")
+            raise UsageError(
+                f"excluded_types: expected some of {', '.join(GALAXY_TYPES)}, found {', '.join(sorted(unknown))}"
+            )
 
     def split_blends(self, n_blends: int) -> dict[str, int]:
         """How many of so many blends are train and test ones."""
@@ -140,19 +142,23 @@ class Draw:
                 in_a_row = 0
                 yield rows[first], rows[second], *shift
         raise BuildError(
-            f"no shift found for {MAX_REJECTED} pairs of {split} galaxies in a row (rad_diff {sample.rad_diff}); raise rad_diff"
+            f"no shift found for {MAX_REJECTED} pairs of {split} galaxies in a row; "
+            f"raise rad_diff (it is {sample.rad_diff})"
         )
 
 
 def split_galaxies(archive: Archive, sample: Sample, state: np.random.RandomState) -> dict[str, np.ndarray]:
-    """Rows of the archive's train and test galaxies: shuffled at the start and again after each cut, as the original does."""
+    """Rows of the archive's train and test galaxies, shuffled at the start and again after each cut."""
     catalogue, rows = archive.catalogue, archive.rows
     cuts = [("use_clean_galaxies", lambda: clean_rows(archive))] if sample.use_clean_galaxies else []
     cuts += [
         (f"mag_low {sample.mag_low}", lambda: (catalogue["mag"] > sample.mag_low).to_numpy()),
         (f"mag_high {sample.mag_high}", lambda: (catalogue["mag"] < sample.mag_high).to_numpy()),
     ]
-    cuts += [(f"excluded type {name}", lambda name=name: (catalogue["galtype"] != name).to_numpy()) for name in sample.excluded_types]
+    cuts += [
+        (f"excluded type {name}", lambda name=name: (catalogue["galtype"] != name).to_numpy())
+        for name in sample.excluded_types
+    ]
     order = state.permutation(len(rows))
     for what, cut in cuts:
         before, rows = len(rows), rows[cut()[rows]]
@@ -228,11 +234,15 @@ class Pairs:
         return self._drawn[numbers]
 
 
-def draw_sample(archive: Archive, sample: Sample, n_blends: int, rejected: Rejected = lambda g1, g2: None) -> dict[str, np.ndarray]:
+def draw_sample(
+    archive: Archive, sample: Sample, n_blends: int, rejected: Rejected = lambda g1, g2: None
+) -> dict[str, np.ndarray]:
     """All pairs (arrays of `PAIR`) of a sample of so many blends, by split."""
     draw = Draw(archive, sample, rejected)
     counts = sample.split_blends(n_blends)
     return {
-        split: np.fromiter(islice(draw.pairs(split), counts[split]), PAIR, counts[split]) if counts[split] else np.empty(0, PAIR)
+        split: np.fromiter(islice(draw.pairs(split), counts[split]), PAIR, counts[split])
+        if counts[split]
+        else np.empty(0, PAIR)
         for split in SPLITS
     }

@@ -30,7 +30,9 @@ from skyshards.readers import _start_worker
 IMAGE = Form(np.dtype(np.float32), (SIZE, SIZE, 2))
 MASKS_PAIR = Form(np.dtype(np.uint8), (2, SIZE, SIZE))
 BLEND = Form(np.dtype(np.float32), (SIZE, SIZE))
-HEADER = ("id", "distance", "shift_x", "shift_y") + tuple(f"g{n}_{name}" for n in (1, 2) for name in ("id", "mag", "rad", "z", "type"))
+HEADER = ("id", "distance", "shift_x", "shift_y") + tuple(
+    f"g{n}_{name}" for n in (1, 2) for name in ("id", "mag", "rad", "z", "type")
+)
 """Columns of a catalogue. As its users have it, `shift_x` holds the shift along y, and `shift_y` that along x."""
 
 
@@ -62,7 +64,10 @@ def new_folder(folder: Path) -> Iterator[Path]:
     if folder.exists():
         raise UsageError(f"{folder} is there already; move or delete it, or choose another seed or number of blends")
     unfinished, lock = folder.with_name(f"{folder.name}.partial"), folder.with_name(f"{folder.name}.lock")
-    with _clear_errors(folder), _held(lock, f"{folder}: another run is writing it; wait for it, or work in another folder"):
+    with (
+        _clear_errors(folder),
+        _held(lock, f"{folder}: another run is writing it; wait for it, or work in another folder"),
+    ):
         shutil.rmtree(unfinished, ignore_errors=True)  # what a killed run left
         unfinished.mkdir(parents=True)
         try:
@@ -98,7 +103,7 @@ def _clear_errors(folder: Path) -> Iterator[None]:
 
 
 def write_catalogue(path: Path, archive: Archive, pairs: np.ndarray) -> None:
-    """The catalogue of a split's pairs (array of `candels_blend.draw.PAIR`), byte for byte as candels-blender has it."""
+    """The catalogue of pairs (array of `candels_blend.draw.PAIR`), byte for byte as candels-blender has it."""
     galaxies = archive.catalogue
     names = [galaxies[name].tolist() for name in ("ID", "mag", "radius", "z", "galtype")]
     texts = [
@@ -129,8 +134,10 @@ class SingleFiles:
     seed: int
 
     def write_block(self, split: str, first: int, start: int, pairs: np.ndarray) -> int:
-        """Two files for each of a block of pairs. `start` is the first one's number in its split, and `first + start` that in
-        the whole sample. Gives the number of blends."""
+        """Two files for each of a block of pairs; gives how many pairs.
+
+        The first one's number is `start` in its split, and `first + start` in the whole sample.
+        """
         numbers = np.arange(start, start + len(pairs))
         renderer = Renderer(load(self.datapath)[1], self.seed)
         columns = renderer.batch(numbers + first, pairs, ("galaxies", "masks"))
@@ -164,7 +171,7 @@ class SingleFiles:
 
 
 def concatenate(folder: Path, method: str) -> list[Path]:
-    """Stack the single files of a sample: `{split}_blends.npy` and `{split}_{method}.npy`; stacks that are there are kept.
+    """Stack the single files of a sample as `{split}_blends.npy` and `{split}_{method}.npy`, unless these are there.
 
     Returns
     -------
@@ -193,7 +200,9 @@ def concatenate(folder: Path, method: str) -> list[Path]:
     return single
 
 
-def _stack(path: Path, form: Form, files: list[Path], file_form: Form, make: Callable[[np.ndarray], np.ndarray]) -> None:
+def _stack(
+    path: Path, form: Form, files: list[Path], file_form: Form, make: Callable[[np.ndarray], np.ndarray]
+) -> None:
     if not path.exists():
         with _bar(path.name, len(files)) as bar:
             save_stack(path, len(files), form, (bar.update() or make(file_form.load(file)) for file in files))

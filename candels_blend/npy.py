@@ -44,7 +44,7 @@ class Form:
             content = path.read_bytes()
             if content.startswith(self.header):
                 return np.frombuffer(content, self.dtype, offset=len(self.header)).reshape(self.shape)
-            array = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
+            array = np.ascontiguousarray(np.lib.format.read_array(io.BytesIO(content), allow_pickle=False))
         except FileNotFoundError:
             raise BuildError(f"{path}: not found; were the single files deleted? Produce the sample again") from None
         except (ValueError, EOFError) as error:

@@ -11,15 +11,24 @@ from skyshards.cli import option
 
 DEFAULT = Sample()
 CLEAN = (
-    "Leave out galaxies whose stamp is not clean: another source (pixels of the segmentation map that are neither 0 nor the "
-    "value at the centre) has a pixel in the first or last row or column, or among the eight around a pixel of the central source."
+    "Leave out galaxies whose stamp is not clean: another source (pixels of the segmentation map that are neither 0 "
+    "nor the value at the centre) has a pixel in the first or last row or column, or among the eight around a pixel of "
+    "the central source."
 )
 
-
 _OPTIONS = (
-    option("--mag_low", type=float, default=DEFAULT.mag_low, help="Galaxies of this magnitude and brighter are left out."),
-    option("--mag_high", type=float, default=DEFAULT.mag_high, help="Galaxies of this magnitude and fainter are left out."),
-    option("--mag_diff", type=float, default=DEFAULT.mag_diff, help="The two magnitudes of a blend differ by less than this."),
+    option(
+        "--mag_low", type=float, default=DEFAULT.mag_low, help="Galaxies of this magnitude and brighter are left out."
+    ),
+    option(
+        "--mag_high", type=float, default=DEFAULT.mag_high, help="Galaxies of this magnitude and fainter are left out."
+    ),
+    option(
+        "--mag_diff",
+        type=float,
+        default=DEFAULT.mag_diff,
+        help="The two magnitudes of a blend differ by less than this.",
+    ),
     option(
         "--rad_diff",
         type=float,
@@ -43,7 +52,9 @@ _OPTIONS = (
         multiple=True,
         help="A type of galaxy to leave out; may be repeated.",
     ),
-    option("-s", "--seed", type=click.IntRange(0, 2**32 - 1), default=DEFAULT.seed, help="Seed of pairs, shifts and noise."),
+    option(
+        "-s", "--seed", type=click.IntRange(0, 2**32 - 1), default=DEFAULT.seed, help="Seed of pairs, shifts and noise."
+    ),
     option("-c", "--use_clean_galaxies", is_flag=True, show_default=False, help=CLEAN),
 )
 

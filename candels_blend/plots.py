@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from astropy.visualization import AsinhStretch, ImageNormalize, MinMaxInterval
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
@@ -16,27 +17,32 @@ from candels_blend.stamps import central_mask, split_pixels
 
 SOFTENING = 0.02
 """Share of the brightest pixel's value at which the stretch turns from linear to logarithmic."""
+COUNTS = colormaps["gray"].with_extremes(bad="#3d5a80")
+"""Grey for counts, blue for pixels without any."""
 REGIONS = ListedColormap(["#1b1b2f", "#f4f1de", "#3d85c6", "#e07a5f"])
 """Colours of background, overlap, galaxy 1 alone, galaxy 2 alone."""
 
 
 def show_image(axes: Axes, image: np.ndarray, title: str) -> None:
-    """An image of counts, north up as in the stamps."""
+    """An image of counts, its row 0 at the bottom."""
     norm = ImageNormalize(image, interval=MinMaxInterval(), stretch=AsinhStretch(SOFTENING))
-    axes.imshow(image, origin="lower", norm=norm, cmap="gray")
+    axes.imshow(image, origin="lower", norm=norm, cmap=COUNTS)
     _finish(axes, title)
 
 
 def show_regions(axes: Axes, masks: np.ndarray, title: str) -> None:
     """Two masks (uint8 [2, height, width]) in one picture: overlap, and each galaxy alone."""
     first, second = masks.astype(np.int64)
-    axes.imshow(np.array([[0, 3], [2, 1]])[first, second], origin="lower", cmap=REGIONS, vmin=0, vmax=3, interpolation="nearest")
+    axes.imshow(
+        np.array([[0, 3], [2, 1]])[first, second], origin="lower", cmap=REGIONS, vmin=0, vmax=3, interpolation="nearest"
+    )
     _finish(axes, title)
 
 
 def _finish(axes: Axes, title: str) -> None:
     axes.set_title(title, fontsize=10)
-    axes.set_axis_off()
+    axes.set_xticks([])
+    axes.set_yticks([])
 
 
 def plot_galaxy(archive: Archive, row: int) -> Figure:
@@ -54,12 +60,14 @@ def plot_galaxy(archive: Archive, row: int) -> Figure:
     Figure
     """
     image, segmentation, galaxy = archive.images[row], archive.segmentation[row], archive.catalogue.iloc[row]
-    numbers = np.searchsorted(np.unique(segmentation), segmentation)
+    sources, numbers = np.unique(segmentation, return_inverse=True)
+    numbers = np.ma.masked_where(segmentation == 0, numbers.reshape(segmentation.shape))
     neighbours = split_pixels(segmentation)[1]
     figure = Figure(figsize=(12, 3.4), layout="constrained")
     axes = figure.subplots(1, 4)
     show_image(axes[0], image, f"{galaxy['ID']}: {galaxy['galtype']}, {galaxy['mag']:.2f} mag")
-    axes[1].imshow(numbers, origin="lower", cmap="tab20c", interpolation="nearest")
+    axes[1].set_facecolor("black")
+    axes[1].imshow(numbers, origin="lower", cmap="Set2", interpolation="nearest", vmin=1, vmax=max(8, len(sources)))
     _finish(axes[1], "sources in the segmentation map")
     show_image(axes[2], np.where(neighbours, np.nan, image), "neighbours taken out")
     axes[3].imshow(central_mask(segmentation), origin="lower", cmap="gray", interpolation="nearest")

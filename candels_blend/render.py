@@ -1,14 +1,16 @@
 """Pixels of a blend, from two stamps, a shift and the noise of its number.
 
-candels-blender replaces the neighbours of a galaxy by Gaussian noise and then adds noise of the same deviation s to the whole
-stamp. A pixel's noise is thus Gaussian of variance v = s**2, or 2 s**2 where a neighbour was, and that of the blend is Gaussian
-of variance v1 + v2 (v2 shifted with its stamp, zeros coming in). So one deviate z a pixel gives the blend its noise,
-e = sqrt(v1 + v2) z. Where the two galaxies are wanted by themselves, a second deviate z' splits it: given their sum e, the first
-one's noise is Gaussian of mean e v1 / (v1 + v2) and variance v1 v2 / (v1 + v2), and the second has the rest. Both have the
-distribution that candels-blender's have, and the blend is the same whether or not it is split.
+candels-blender replaces the neighbours of a galaxy by Gaussian noise and then adds noise of the same deviation s to
+the whole stamp. A pixel's noise is thus Gaussian of variance v = s**2, or 2 s**2 where a neighbour was, and that of
+the blend is Gaussian of variance v1 + v2 (v2 shifted with its stamp, zeros coming in). So one deviate z a pixel gives
+the blend its noise, e = sqrt(v1 + v2) z. Where the two galaxies are wanted by themselves, a second deviate z' splits
+it: given their sum e, the first one's noise is Gaussian of mean e v1 / (v1 + v2) and variance v1 v2 / (v1 + v2), and
+the second has the rest. Both have the distribution that candels-blender's have, and the blend is the same whether or
+not it is split.
 
-All pixels of a blend are whole multiples of one power of two, some 2**-22 of the brightest pixel: fine enough to be lost in the
-noise, and coarse enough that float32 sums and differences of them are exact. So the galaxies sum to the image, to the last bit.
+All pixels of a blend are whole multiples of one power of two, some 2**-22 of the brightest pixel: fine enough to be
+lost in the noise, and coarse enough that float32 sums and differences of them are exact. So the galaxies sum to the
+image, to the last bit.
 """
 
 from __future__ import annotations
@@ -42,7 +44,7 @@ def window(shift: int) -> tuple[slice, slice]:
 
 
 def grid_offset(bound: np.ndarray) -> np.ndarray:
-    """What float32 values up to `bound` are rounded by, if it is added and subtracted: 1.5 * 2**23 steps of the grid."""
+    """What float32 values up to `bound` are rounded by when it is added and subtracted: 1.5 * 2**23 grid steps."""
     return 1.5 * np.exp2(np.ceil(np.log2(np.maximum(bound, 1e-30))) + 1.0)
 
 
@@ -70,7 +72,9 @@ class Renderer:
         shapes |= {name: (SIZE, SIZE, channels) for name, channels in CHANNELS.items()}
         targets = [name for name in names if name in MASKS]
         wanted = {*names, *(["image"] if "galaxies" in names else []), *(["masks"] if targets else [])}
-        out = {name: np.empty((len(pairs), *shapes[name]), np.float32 if name in FLOATS else np.uint8) for name in wanted}
+        out = {
+            name: np.empty((len(pairs), *shapes[name]), np.float32 if name in FLOATS else np.uint8) for name in wanted
+        }
         offsets = grid_offset(self._stamps.bound[pairs["g1"]] + self._stamps.bound[pairs["g2"]]).astype(np.float32)
         for k, (number, pair) in enumerate(zip(numbers.tolist(), pairs.tolist(), strict=True)):
             if "image" in wanted:
@@ -90,7 +94,9 @@ class Renderer:
         masks[1] = 0
         masks[1, to_y, to_x] = self._stamps.central[g2, of_y, of_x]
 
-    def _image(self, number: int, pair: Pair, offset: np.float32, image: np.ndarray, galaxies: np.ndarray | None) -> None:
+    def _image(
+        self, number: int, pair: Pair, offset: np.float32, image: np.ndarray, galaxies: np.ndarray | None
+    ) -> None:
         """The image (float32 [128, 128]) of a blend and, if wanted, its two galaxies (float32 [2, 128, 128])."""
         stamps, generator = self._stamps, noise_generator(self._seed, number)
         g1, g2, dy, dx = pair

@@ -47,9 +47,9 @@ def split_pixels(segmentation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def is_clean(segmentation: np.ndarray) -> np.ndarray:
     """Whether no other source touches the central one or the edge of the stamp (bool [...]).
 
-    Another source is any pixel whose value is neither 0 nor that at the centre. It touches the central one where one of its
-    pixels is among the eight around a pixel of that; it touches the edge where it has a pixel in the first or last row or
-    column.
+    Another source is any pixel whose value is neither 0 nor that at the centre. It touches the central one where one
+    of its pixels is among the eight around a pixel of that; it touches the edge where it has a pixel in the first or
+    last row or column.
     """
     central = central_mask(segmentation)
     other = (segmentation != 0) & ~central

@@ -29,7 +29,7 @@ def ogg_masks(masks: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
 
 
 def bogg_masks(masks: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-    """Background, overlap, galaxy 1 alone, galaxy 2 alone: uint8 [..., height, width, 4], one of the four in each pixel."""
+    """Background, overlap, galaxy 1 alone, galaxy 2 alone (one in each pixel): uint8 [..., height, width, 4]."""
     first, second = _each(masks)
     overlap = first & second
     return np.stack([1 - (first | second), overlap, first - overlap, second - overlap], axis=-1, out=out)

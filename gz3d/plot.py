@@ -112,7 +112,7 @@ def plot_gallery(
         masks = show_masks(row, right, vmax)
         left.set_title(str(row.get("object_id", "")), fontsize=9, loc="left", pad=3)
         votes = [f"{name} {votes}" for name, votes in _votes(row).items() if votes]
-        right.set_title(", ".join(votes), fontsize=9, loc="left", pad=3)
+        right.set_title(f"votes: {', '.join(votes)}", fontsize=9, loc="left", pad=3)
         _scale_bar(left)
     _colour_bars(masks, foot.subplots(1, len(masks), gridspec_kw={"wspace": 0.1}), orientation="horizontal")
     foot.supxlabel(MARKED, fontsize=9)
@@ -150,7 +150,7 @@ def masks_by_class(row: Mapping[str, Any]) -> dict[str, np.ndarray]:
     masks = np.asarray(_column(segmentation, "array"))
     if masks.ndim != 3:
         raise ValueError(f"expected the masks of one row, of shape (4, H, W), found {masks.shape}: plot row by row")
-    named = dict(zip(map(str, segmentation["class"]), masks, strict=True))
+    named = dict(zip(map(str, _column(segmentation, "class")), masks, strict=True))
     return {name: named[name] for name in ("spiral", "bar", "star", "center") if name in named}
 
 
@@ -181,16 +181,16 @@ def _fading(name: str) -> LinearSegmentedColormap:
 
 
 def _votes(row: Mapping[str, Any]) -> dict[str, str]:
-    """Galaxy Zoo 2's vote fractions by class, in words; none for a class that was not voted on (-1)."""
+    """Galaxy Zoo 2's vote fractions by class: a dash where nobody voted (-0.5), nothing where nobody was asked (-1)."""
 
     def words(fraction: float) -> str:
         if fraction <= -1:
             return ""
-        return "no votes" if fraction < 0 else f"{fraction:.0%}"  # -0.5: nobody classified the galaxy
+        return "–" if fraction < 0 else f"{fraction:.0%}"
 
-    segmentation = row["segmentation"]
-    names, fractions = map(str, segmentation["class"]), map(float, segmentation["vote_fraction"])
-    return {name: words(fraction) for name, fraction in zip(names, fractions, strict=True)}
+    segmentation = _column(row, "segmentation")
+    fractions = zip(_column(segmentation, "class"), _column(segmentation, "vote_fraction"), strict=True)
+    return {str(name): words(float(fraction)) for name, fraction in fractions}
 
 
 def _title(row: Mapping[str, Any]) -> str:
@@ -207,7 +207,7 @@ def _label_axes(ax: Axes) -> None:
 
 
 def _legend(ax: Axes, votes: Mapping[str, str], **where: Any) -> None:
-    labels = {name: f"{name} ({votes[name]})" if votes[name] else name for name in COLOURS if name in votes}
+    labels = {name: f"{name} (votes: {votes[name]})" if votes[name] else name for name in COLOURS if name in votes}
     handles = [Patch(color=COLOURS[name], label=label) for name, label in labels.items()]
     ax.legend(handles=handles, frameon=False, fontsize=9, handlelength=1, columnspacing=1.2, handletextpad=0.5, **where)
 
@@ -219,7 +219,7 @@ def _colour_bars(masks: Mapping[str, AxesImage], axes: Iterable[Axes], orientati
         bar.solids.set(edgecolor="face", linewidth=0)
         bar.set_ticks([0, masks[name].norm.vmax])
         bar.ax.tick_params(labelsize=8, length=2, pad=1.5)
-        bar.ax.set_title(name, fontsize=9, pad=4)
+        bar.ax.set_title(name, fontsize=9, pad=7 if orientation == "vertical" else 4)
 
 
 def _compass(ax: Axes) -> None:

@@ -252,13 +252,16 @@ def main(
     request = CatalogRequest(adql.read_text() if adql else None, top=top)
     if click.get_current_context().params["tiny"] and adql is None and top is None:
         request = CatalogRequest(where=cuts.adql("z", "p"), top=TINY_ROWS)
+    registry_url = None
+    if demo is not None:
+        if tap_url != TAP_URL or hips2fits_url or sia_url:
+            raise UsageError("--demo stands for all services: leave out --tap_url, --hips2fits_url and --sia_url")
+        tap_url, hips2fits_url, registry_url, rate = demo.tap_url, demo.hips2fits_url, demo.registry_url, 0.0
+        if not (sia_keywords or sia_waveband):
+            sia_url = demo.sia_url if sia_version == 1 else demo.sia2_url
     sia = None
-    if demo is None:
-        sia = _sia_service(image_source, sia_url, sia_version, sia_keywords, sia_waveband)
-    else:
-        tap_url, hips2fits_url, rate = demo.tap_url, demo.hips2fits_url, 0.0
-        if image_source == "sia":
-            sia = Service("demo archive", demo.sia_url if sia_version == 1 else demo.sia2_url, sia_version)
+    if image_source == "sia":
+        sia = _sia_service(sia_url, sia_version, sia_keywords, sia_waveband, registry_url)
     recipe = GZSDSSRecipe(
         output_dir=output_dir,
         request=request,
@@ -276,15 +279,13 @@ def main(
 
 
 def _sia_service(
-    image_source: str, url: str | None, version: int, keywords: str | None, waveband: str | None
-) -> Service | None:
-    """The image service that the options name; None for hips2fits."""
-    if image_source == "hips2fits":
-        return None
+    url: str | None, version: int, keywords: str | None, waveband: str | None, registry_url: str | None
+) -> Service:
+    """The image service that the options name, or the first that the Registry finds."""
     if url:
         return Service("", url, version)
     if not (keywords or waveband):
         raise UsageError("--image_source sia needs --sia_url, or --sia_keywords or --sia_waveband to find a service")
-    service = find_services(keywords or "", waveband or "")[0]
+    service = find_services(keywords or "", waveband or "", registry_url)[0]
     click.echo(f"Images from: {service.title} ({service.url})", err=True)
     return service

@@ -14,6 +14,8 @@ from skyshards.errors import FetchError
 BLANK_RANGE = 3
 """A picture none of whose channels spans more grey levels than this is blank. The noise of the sky alone spans more."""
 JPEG_QUALITY = 95
+BORDER = 4
+"""Width of the border of a cutout that is taken for sky, pixels."""
 
 
 class BrokenImage(FetchError):
@@ -104,18 +106,20 @@ def encode_fits(pixels: np.ndarray) -> bytes:
 def lupton_rgb(pixels: np.ndarray) -> np.ndarray:
     """FITS pixels as a picture: uint8 `[height, width, 3]`, by the stretch of Lupton et al. (2004, PASP 116, 133).
 
-    Row 0 of the picture is its top, the last row of the FITS image. The stretch starts at the sky (the median) and is
-    about linear up to ten times its noise.
+    Row 0 of the picture is its top, the last row of the FITS image. Black is the median of the border; the stretch is
+    ten times the noise there, or a fortieth of the brightest part's height above it, whichever is more.
 
     Parameters
     ----------
     pixels : float `[height, width]` or `[planes, height, width]`
-        One plane gives a grey picture; of three or more, the first three are red, green and blue.
+        One plane gives a grey picture. Of several, in the order of wavelength, the last is red, the first is blue.
     """
     planes = pixels[None] if pixels.ndim == 2 else pixels
-    planes = planes[:3] if len(planes) >= 3 else np.repeat(planes[:1], 3, axis=0)
-    planes = np.nan_to_num(planes[:, ::-1], nan=float(np.nanmedian(planes)), posinf=None, neginf=None)
-    sky = np.median(planes, axis=(1, 2))
-    noise = 1.4826 * np.median(np.abs(planes - sky[:, None, None]))
-    stretch = 10.0 * float(noise) or float(np.ptp(planes)) or 1.0
-    return make_lupton_rgb(*planes, minimum=sky, stretch=stretch, Q=8)
+    planes = planes[[-1, len(planes) // 2, 0]]
+    planes = np.nan_to_num(planes[:, ::-1].astype(float), nan=float(np.nanmedian(planes)))
+    border = np.ones(planes.shape[1:], bool)
+    border[BORDER:-BORDER, BORDER:-BORDER] = False
+    sky = np.median(planes[:, border], axis=1)
+    noise = 1.4826 * float(np.median(np.abs(planes[:, border] - sky[:, None])))
+    height = float(np.percentile(planes - sky[:, None, None], 99.8))
+    return make_lupton_rgb(*planes, minimum=sky, stretch=max(10.0 * noise, height / 40.0) or 1.0, Q=8)

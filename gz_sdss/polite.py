@@ -77,7 +77,7 @@ class PoliteClient:
                     check(content)
                 except _Refused as error:
                     wait, reason = error.retry_after, f"{url}: {error}"
-                    if wait is not None:  # not down, but busy: its mirror is no way around that
+                    if error.is_busy:  # not down: its mirror is no way around that
                         break
                 except BrokenImage as error:
                     reason = f"{url}: {error}"
@@ -103,16 +103,17 @@ class PoliteClient:
             return content
         message = f"HTTP status {response.status_code}{explanation(content)}"
         if response.status_code in RETRY_STATUSES:
-            raise _Refused(message, _retry_after(response.raw))
+            retry_after = _retry_after(response.raw)
+            raise _Refused(message, retry_after, is_busy=response.status_code == 429 or retry_after is not None)
         raise FetchError(message)
 
 
 class _Refused(FetchError):
     """No answer this time; there may be one later."""
 
-    def __init__(self, message: str, retry_after: float | None = None):
+    def __init__(self, message: str, retry_after: float | None = None, is_busy: bool = False):
         super().__init__(message)
-        self.retry_after = retry_after
+        self.retry_after, self.is_busy = retry_after, is_busy
 
 
 def _read(response: requests.Response, max_bytes: int) -> bytes:

@@ -79,7 +79,8 @@ class _Waveband(pyvo.registry.Constraint):
 
     def __init__(self, *bands: str):
         self._fillers = {f"band{number}": band.lower() for number, band in enumerate(bands)}
-        self._condition = " OR ".join(f"1 = ivo_hashlist_has(rr.resource.waveband, {{{name}}})" for name in self._fillers)
+        conditions = [f"1 = ivo_hashlist_has(rr.resource.waveband, {{{name}}})" for name in self._fillers]
+        self._condition = " OR ".join(conditions)
 
 
 @dataclass(frozen=True)
@@ -105,17 +106,17 @@ class ImageRecord:
     def coverage(self, ra: float, dec: float, size: float) -> tuple[float, float]:
         """Which part (0 to 1) of a square of so many degrees the image covers, and minus its distance (degrees).
 
-        Sides are taken to run north and east. The part is to a tenth, as services round sizes to whole pixels; so of the
-        images that cover about all of the square, the greatest of these pairs is that of the nearest.
+        Sides are taken to run north and east. The part is to a tenth, as services round sizes to whole pixels; so the
+        greatest of these pairs is that of the nearest of the images that cover about all of the square.
         """
+        if not all(map(math.isfinite, (self.ra, self.dec, self.width, self.height))):
+            return 0.0, -math.inf
         east = (self.ra - ra + 180.0) % 360.0 - 180.0
         offsets = abs(east) * math.cos(math.radians(dec)), abs(self.dec - dec)
         part = 1.0
         for extent, offset in zip((self.width, self.height), offsets, strict=True):
             overlap = min(size / 2, offset + extent / 2) - max(-size / 2, offset - extent / 2)
             part *= min(max(overlap / size, 0.0), 1.0)
-        if math.isnan(part):
-            return 0.0, -math.inf
         return round(part, 1), -math.hypot(*offsets)
 
 
@@ -157,7 +158,8 @@ class SIASource:
     def fetch(self, ra: float, dec: float, petroR90_r: float, max_retries: int = 5, delay: float = 2.0) -> bytes:
         """One galaxy's cutout, of 64 x 64 pixels: a JPEG, or a FITS file with float32 `[64, 64]`, row 0 in the south.
 
-        The image that covers the position best is resampled, unless it is a JPEG of that size already.
+        The image that covers the position best is resampled, unless it is a JPEG of that size already. Of a FITS image
+        with planes, `[64, 64]` is their mean.
 
         Parameters
         ----------

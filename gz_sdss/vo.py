@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import warnings
 from collections.abc import Iterator
 
@@ -36,11 +37,24 @@ class _TimeoutAdapter(HTTPAdapter):
         return super().send(request, *args, **kwargs)
 
 
+class _Body(io.BytesIO):
+    """A body that has arrived, read in the way of one that is arriving."""
+
+    def read(self, size: int = -1, decode_content: bool | None = None) -> bytes:
+        return super().read(size)
+
+
+def _take_whole(response: requests.Response, **_) -> None:
+    """Read the whole body at once: pyvo leaves off when the XML ends, and the connection open."""
+    response.raw = _Body(response.content)
+
+
 def vo_session(timeout: float = TIMEOUT, retries: int = 3) -> requests.Session:
     """A session to give to pyvo's services: every request has a time-out (s), and is tried again after a 429 or 503."""
     session = Fetcher().session
     for scheme in ("http://", "https://"):
         session.mount(scheme, _TimeoutAdapter(timeout, retries))
+    session.hooks["response"].append(_take_whole)
     return session
 
 

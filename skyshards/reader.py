@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -16,7 +17,7 @@ from skyshards.machine import usable_cores
 from skyshards.columns import ColumnSpec
 from skyshards.store import LocalStore, RemoteStore
 
-TASKS_PER_THREAD = 4
+TASKS_PER_THREAD = 8
 """Into how many tasks a thread's part of a batch is cut, so that an idle thread finds some left."""
 
 
@@ -56,8 +57,11 @@ class Reader:
     def __reduce__(self):
         return Reader, (self.store, self.threads, self.decode_images)
 
-    def read(self, requests: Sequence[Request]) -> None:
-        """Fill the requests' `out`. Raises `ShardCorrupted`, naming shard, row and column, or `FolderError`."""
+    def start(self, requests: Sequence[Request]) -> Callable[[], None]:
+        """Begin to fill the requests' `out`; the function that is returned waits until that is done.
+
+        It raises `ShardCorrupted`, naming shard, row and column, or `FolderError`.
+        """
         threads = self.threads or (1 if _in_data_loader_worker() else usable_cores())
         values = sum(len(request.out) for request in requests)
         length = max(1, -(-values // (threads * TASKS_PER_THREAD)))
@@ -65,19 +69,22 @@ class Reader:
             (request, slice(start, start + length)) for request in requests for start in range(0, len(request.out), length)
         ]
         if threads == 1 or len(tasks) == 1:
-            for task in tasks:
-                self._read_part(task)
-            return
-        if self._process != os.getpid():
-            self._pool = ThreadPoolExecutor(threads, thread_name_prefix="skyshards")
-            self._process = os.getpid()
-        for _ in self._pool.map(self._read_part, tasks):
-            pass
+            parts: Iterator[None] = map(self._read_part, tasks)
+        else:
+            if self._process != os.getpid():
+                self._pool = ThreadPoolExecutor(threads, thread_name_prefix="skyshards")
+                self._process = os.getpid()
+            parts = self._pool.map(self._read_part, tasks)
+        return lambda: deque(parts, maxlen=0) and None
 
     def _read_part(self, task: tuple[Request, slice]) -> None:
         request, part = task
         shards, sizes = request.shards[part], request.sizes[part]
-        contents = self.store.read(shards, request.starts[part], sizes)
+        try:
+            contents = self.store.read(shards, request.starts[part], sizes)
+        except ShardCorrupted as error:
+            rows = ", ".join(map(str, request.rows[part]))
+            raise ShardCorrupted(f"{error} (while reading column {request.spec.path!r}, rows {rows})") from error
         for number, (content, size) in enumerate(zip(contents, sizes, strict=True)):
             position = part.start + number
             try:

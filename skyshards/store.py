@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import functools
+import io
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from skyshards.errors import FolderError
+import pyarrow as pa
+
+from skyshards import catalog
+from skyshards.catalog import CATALOG, Manifest
+from skyshards.errors import FolderError, ShardCorrupted
 
 MAX_OPEN_FILES = 128
 
@@ -16,8 +21,14 @@ MAX_OPEN_FILES = 128
 class _File:
     """A file descriptor that is closed with its last user, so that a cache may drop it while a thread reads from it."""
 
-    def __init__(self, root: Path, name: str):
-        self.descriptor = os.open(root / name, os.O_RDONLY | os.O_CLOEXEC)
+    def __init__(self, path: Path, expected_bytes: int):
+        self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        found = os.fstat(self.descriptor).st_size
+        if found != expected_bytes:
+            raise ShardCorrupted(
+                f"{path}: {found} bytes long, expected {expected_bytes}; it is damaged, or was built again since the data set"
+                " was opened"
+            )
 
     def __del__(self):
         if hasattr(self, "descriptor"):
@@ -25,10 +36,14 @@ class _File:
 
 
 class LocalStore:
-    """A folder on disk. Open files belong to the process that opened them: a fork or a pickle starts without."""
+    """A folder on disk. Open files belong to the process that opened them: a fork or a pickle starts without.
+
+    `sizes` has the bytes of each file that `read` is asked for; one of another size is refused.
+    """
 
     def __init__(self, root: Path):
         self.root = root
+        self.sizes: Mapping[str, int] = {}
         self._process: int | None = None
 
     def __reduce__(self):
@@ -37,27 +52,35 @@ class LocalStore:
     def __str__(self) -> str:
         return str(self.root)
 
-    def open(self, name: str) -> Path:
-        """What pyarrow can read a whole file from."""
-        return self.root / name
+    def read_catalog(self) -> tuple[pa.Table, Manifest]:
+        return catalog.open_folder(self.root)
 
     def read(self, names: Sequence[str], starts: Sequence[int], sizes: Sequence[int]) -> list[bytes]:
-        """Read byte ranges; one that a file is too short for comes back short. Raises `FolderError` for a missing file."""
+        """Read byte ranges; one that a file is too short for comes back short.
+
+        Raises `FolderError` for a file that is missing, `ShardCorrupted` for one of another size than expected.
+        """
         if self._process != os.getpid():
-            self._cached = functools.lru_cache(MAX_OPEN_FILES)(functools.partial(_File, self.root))
+            self._file = functools.lru_cache(MAX_OPEN_FILES)(functools.partial(_open, self.root, self.sizes))
             self._process = os.getpid()
         contents = []
         for name, start, size in zip(names, starts, sizes, strict=True):
             try:
-                file = self._cached(name)  # held until it is read: another thread may push it out of the cache
+                file = self._file(name)  # held until it is read: another thread may push it out of the cache
                 contents.append(os.pread(file.descriptor, size, start))
             except OSError as error:
                 raise FolderError(f"{self.root / name}: cannot be read ({error}); build the data set again") from error
         return contents
 
 
+def _open(root: Path, sizes: Mapping[str, int], name: str) -> _File:
+    return _File(root / name, sizes[name])
+
+
 class RemoteStore:
     """A folder behind any file system of fsspec: https://, hf://, s3:// and so on."""
+
+    sizes: Mapping[str, int] = {}
 
     def __init__(self, url: str, options: dict[str, Any]):
         self.url = url.rstrip("/")
@@ -77,17 +100,15 @@ class RemoteStore:
             self._filesystem = fsspec.core.url_to_fs(self.url, **self._options)
         return self._filesystem
 
-    def open(self, name: str) -> Any:
-        """What pyarrow can read a whole file from."""
-        import io
-
+    def read_catalog(self) -> tuple[pa.Table, Manifest]:
         filesystem, root = self._connect()
         try:
-            return io.BytesIO(filesystem.cat_file(f"{root}/{name}"))
+            content = filesystem.cat_file(f"{root}/{CATALOG}")
         except FileNotFoundError as error:
-            raise FolderError(f"{self.url}: not a built data set, there is no {name} in it") from error
+            raise FolderError(f"{self.url}: not a built data set, there is no {CATALOG} in it") from error
         except Exception as error:  # each file system has its own
-            raise FolderError(f"{self.url}/{name}: cannot be read ({type(error).__name__}: {error})") from error
+            raise FolderError(f"{self.url}/{CATALOG}: cannot be read ({type(error).__name__}: {error})") from error
+        return catalog.read(io.BytesIO(content), self.url)
 
     def read(self, names: Sequence[str], starts: Sequence[int], sizes: Sequence[int]) -> list[bytes]:
         """Read byte ranges, many requests in flight at once. Raises `FolderError` if one fails."""

@@ -12,9 +12,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from skyshards import catalog, sky
-from skyshards.catalog import Manifest
+from skyshards import sky
 from skyshards.errors import FolderError
+from skyshards.memory import Recycler
 from skyshards.reader import Reader, Request
 from skyshards.columns import ColumnSpec, nest, select
 from skyshards.store import LocalStore, RemoteStore
@@ -64,12 +64,12 @@ class _Data:
     """What all selections of one opened folder share: the catalogue, and the reader of its shards. Pickled by location."""
 
     def __init__(self, store: LocalStore | RemoteStore, threads: int | None, decode: bool):
-        if isinstance(store, LocalStore):
-            rows, self.manifest = catalog.open_folder(store.root)
-        else:
-            rows, self.manifest = catalog.read(store.open(catalog.CATALOG), str(store))
+        rows, self.manifest = store.read_catalog()
         self.rows: pa.Table = rows.combine_chunks()
         self.reader = Reader(store, threads, decode)
+        self._memory = Recycler()
+        self._shards = self.rows["_shard"].chunk(0).dictionary.to_pylist() if len(rows) else []
+        store.sizes = {shard.path: shard.nbytes for shard in self.manifest.shards}
         self._arrays: dict[str, np.ndarray] = {}
 
     def __reduce__(self):
@@ -98,14 +98,13 @@ class _Data:
 
     def heavy(self, spec: ColumnSpec, rows: np.ndarray) -> Request:
         """The request for values of a heavy column."""
-        shards = self.rows["_shard"].chunk(0).dictionary.to_pylist() if len(rows) else []
         return Request(
             spec,
-            [shards[code] for code in self.array("_shard")[rows].tolist()],
+            [self._shards[code] for code in self.array("_shard")[rows].tolist()],
             self.array("_row")[rows].tolist(),
             self.array(f"_start:{spec.path}")[rows].tolist(),
             self.array(f"_size:{spec.path}")[rows].tolist(),
-            [None] * len(rows) if spec.kind == "bytes" else np.empty((len(rows), *spec.shape), spec.dtype),
+            [None] * len(rows) if spec.kind == "bytes" else self._memory.empty((len(rows), *spec.shape), spec.dtype),
         )
 
 
@@ -186,16 +185,11 @@ class Table:
     def _read(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         specs = self._data.manifest.specs
         requests = {path: self._data.heavy(specs[path], rows) for path in self._columns if specs[path].heavy}
-        self._data.reader.read(list(requests.values()))
-        values = {}
-        for path in self._columns:
-            if path not in requests:
-                values[path] = self._data.light(specs[path], rows)
-            elif specs[path].kind == "bytes":
-                values[path] = _stack(requests[path].out)
-            else:
-                values[path] = requests[path].out
-        return values
+        finish = self._data.reader.start(list(requests.values()))
+        light = {path: self._data.light(specs[path], rows) for path in self._columns if path not in requests}
+        finish()
+        heavy = {path: _stack(request.out) for path, request in requests.items()}
+        return {path: light[path] if path in light else heavy[path] for path in self._columns}
 
     @property
     def catalog(self) -> pa.Table:
@@ -244,10 +238,12 @@ class Table:
         return Table(self._data, self._columns, rows[keep[rows]])
 
 
-def _stack(images: list) -> np.ndarray:
+def _stack(values: np.ndarray | list) -> np.ndarray:
     """Images of one size as an array [rows, H, W, C]; bytes, or images of several sizes, as an array of objects."""
-    if images and all(isinstance(image, np.ndarray) and image.shape == images[0].shape for image in images):
-        return np.stack(images)
-    stacked = np.empty(len(images), object)
-    stacked[:] = images
+    if isinstance(values, np.ndarray):
+        return values
+    if values and all(isinstance(image, np.ndarray) and image.shape == values[0].shape for image in values):
+        return np.stack(values)
+    stacked = np.empty(len(values), object)
+    stacked[:] = values
     return stacked

@@ -1,4 +1,4 @@
-"""The database behind a TAP service: SQLite in memory, asked in what ADQL has in common with its SQL, and a bit more."""
+"""The database behind a TAP service: SQLite in memory, asked in what ADQL has in common with its SQL, and a bit."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
-from skyshards.demo import hips2fits, registry, sas, sia, stamps, zenodo
+from skyshards.demo import decals, hips2fits, registry, sas, sia, stamps, zenodo
 from skyshards.demo.adql import Database
 from skyshards.demo.faults import Fault, Faults
 from skyshards.demo.files import Files
@@ -69,6 +69,7 @@ class DemoArchive:
     def __enter__(self) -> DemoArchive:
         self._folder = tempfile.TemporaryDirectory(prefix="skyshards-demo-")
         cache = Path(self._folder.name)
+        release = decals.release(self.galaxies, cache / "decals")
         candels = Files(cache / "candels", {CANDELS: partial(stamps.archive, self.stamps, self.seed)})
         # A service that is always silent is one that a fault always strikes.
         self._server = Server(
@@ -91,7 +92,12 @@ class DemoArchive:
             sia.PREFIX_2: images.version_2,
             sia.PREFIX: images,
             sas.FOLDER: sas.Sas(self.galaxies, cache / "sas"),
-            zenodo.PREFIX: zenodo.Zenodo({CANDELS_RECORD: ("Simulated CANDELS stamps", candels)}),
+            zenodo.PREFIX: zenodo.Zenodo(
+                {
+                    CANDELS_RECORD: ("Simulated CANDELS stamps", candels),
+                    decals.RECORD: ("Simulated Galaxy Zoo DECaLS", release),
+                }
+            ),
         }
         self._server.start()
         return self
@@ -160,3 +166,7 @@ class DemoArchive:
     @property
     def registry_url(self) -> str:
         return self.url + registry.PREFIX
+
+    @property
+    def decals_url(self) -> str:
+        return f"{self.zenodo_url}/api/records/{decals.RECORD}"

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+
+from skyshards.demo.server import Response
 
 
 class Files:
@@ -45,3 +47,18 @@ class Files:
         """Hexadecimal digest of a file's bytes."""
         with self.path(name).open("rb") as file:
             return hashlib.file_digest(file, algorithm).hexdigest()
+
+
+def autoindex(folder: str, names: Iterable[str]) -> Response:
+    """A folder's page, as nginx's autoindex makes it: long names are cut in the text, never in the link.
+
+    Sizes are left out ("-", what nginx shows for folders): they would need every file to be made.
+    """
+    lines = ['<a href="../">../</a>']
+    for name in sorted(names):
+        text = name if len(name) <= 50 else f"{name[:47]}..&gt;"
+        blank = " " * max(0, 51 - len(name))
+        lines.append(f'<a href="{name}">{text}</a>{blank}08-Dec-2021 21:46{"-":>20}')
+    title = f"Index of {folder}"
+    head = f"<html>\r\n<head><title>{title}</title></head>\r\n<body>\r\n<h1>{title}</h1><hr><pre>"
+    return Response((head + "\r\n".join(lines) + "\r\n</pre><hr></body>\r\n</html>\r\n").encode(), "text/html")

@@ -10,7 +10,6 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from astropy.coordinates import Angle
 
 BANDS = ("g", "r", "i")
 PSF_FWHM = 1.3
@@ -98,12 +97,19 @@ class Galaxy:
         return np.random.default_rng((self.seed, self.index, purpose))
 
 
+def sexagesimal(value: float, per_second: int) -> tuple[int, int, float]:
+    """Hours or degrees (not negative) as whole ones, minutes and seconds, cut to a part in `per_second` of a second."""
+    # The smallest part of a part is added, so that 12.34 seconds stay what they are in binary.
+    minutes, parts = divmod(math.floor(value * 3600 * per_second + 1e-6), 60 * per_second)
+    return *divmod(minutes, 60), parts / per_second
+
+
 def iauname(ra: float, dec: float) -> str:
     """JHHMMSS.ss+DDMMSS.s of a position in degrees; digits beyond are cut."""
-    hours = math.floor(Angle(ra, "deg").hour * 360000) / 360000
-    degrees = math.copysign(math.floor(abs(dec) * 36000) / 36000, dec)
-    right = Angle(hours, "hourangle").to_string(sep="", precision=2, pad=True)
-    return "J" + right + Angle(degrees, "deg").to_string(sep="", precision=1, pad=True, alwayssign=True)
+    hours, minutes, seconds = sexagesimal(ra / 15, 100)
+    degrees, arcmin, arcsec = sexagesimal(abs(dec), 10)
+    sign = "-" if dec < 0 else "+"
+    return f"J{hours:02d}{minutes:02d}{seconds:05.2f}{sign}{degrees:02d}{arcmin:02d}{arcsec:04.1f}"
 
 
 def simulate(count: int, seed: int) -> list[Galaxy]:
@@ -229,7 +235,7 @@ def surface_brightness(galaxy: Galaxy, x: np.ndarray, y: np.ndarray) -> np.ndarr
     if galaxy.ring:
         # A resonance ring where the bar would end, or in its place.
         place, width = 0.52 * galaxy.petroR90_r, 0.07 * galaxy.petroR90_r
-        young = young + 0.018 * flux / (place * width) * np.exp(-0.5 * ((radius - place) / width) ** 2)
+        young = young + 0.024 * flux / (place * width) * np.exp(-0.5 * ((radius - place) / width) ** 2)
     parts = ((old, (0.66, 0.33)), (young, (0.36, 0.16)), (bulge, (0.82, 0.40)))
     return sum(_tint(*colour)[:, None, None] * part for part, colour in parts)
 

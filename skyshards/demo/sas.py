@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from skyshards.demo.files import Files
+from skyshards.demo.files import Files, autoindex
 from skyshards.demo.fits_bytes import image_hdu, table_hdu
 from skyshards.demo.galaxies import Galaxy
 from skyshards.demo.gz3d_fits import Subject, gz3d_file
@@ -47,7 +47,7 @@ class Sas:
     def __call__(self, request: Request) -> Response:
         name = request.path.removeprefix(FOLDER)
         if name == "":
-            return Response(self.listing().encode(), "text/html")
+            return autoindex(FOLDER, [*self.files, SHA1SUM])
         if name == SHA1SUM:
             # A digest needs its file to be rendered, so that lines are sent as they come; their length is known.
             length = sum(40 + 2 + len(name) + 1 for name in self.files)
@@ -61,20 +61,6 @@ class Sas:
     def _sha1sum(self) -> Iterator[bytes]:
         for name in self.files:
             yield f"{self.files.digest(name, 'sha1')}  {name}\n".encode()
-
-    def listing(self) -> str:
-        """The folder's page, as nginx's autoindex makes it: long names are cut in the text, never in the link.
-
-        Sizes are left out ("-", what nginx shows for folders): they would need every file to be rendered.
-        """
-        lines = ['<a href="../">../</a>']
-        for name in sorted([*self.files, SHA1SUM]):
-            text = name if len(name) <= 50 else f"{name[:47]}..&gt;"
-            blank = " " * max(0, 51 - len(name))
-            lines.append(f'<a href="{name}">{text}</a>{blank}08-Dec-2021 21:46{"-":>20}')
-        title = f"Index of {FOLDER}"
-        head = f"<html>\r\n<head><title>{title}</title></head>\r\n<body>\r\n<h1>{title}</h1><hr><pre>"
-        return head + "\r\n".join(lines) + "\r\n</pre><hr></body>\r\n</html>\r\n"
 
     def _metadata(self) -> bytes:
         """The table of all files: `file_name` without the prefix and `.gz` that the files have on the server."""

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from astropy.coordinates import Angle
 
-from skyshards.demo.galaxies import Galaxy
+from skyshards.demo.galaxies import Galaxy, sexagesimal
 
 NAN = float("inf")
-"""What stands in the database for NaN: SQLite would make it NULL, while the real server's database ranks it, as this one
-does infinity, above every number. It is NaN again in what the service answers."""
+"""What stands in the database for NaN: SQLite would make it NULL, while the real server's database ranks it, as this
+one does infinity, above every number. It is NaN again in what the service answers."""
 
 
 @dataclass(frozen=True)
@@ -102,8 +101,8 @@ def zoospec_row(galaxy: Galaxy) -> dict[str, object]:
         galaxy.dr7objid,
         _single(galaxy.ra),
         _single(galaxy.dec),
-        Angle(galaxy.ra, "deg").to_string("hour", sep=":", precision=2, pad=True),
-        Angle(galaxy.dec, "deg").to_string("deg", sep=":", precision=1, pad=True, alwayssign=True),
+        "{:02d}:{:02d}:{:05.2f}".format(*sexagesimal(galaxy.ra / 15, 100)),
+        ("-" if galaxy.dec < 0 else "+") + "{:02d}:{:02d}:{:04.1f}".format(*sexagesimal(abs(galaxy.dec), 10)),
         int(rng.integers(20, 80)),
         p_el,
         p_cw,

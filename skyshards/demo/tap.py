@@ -96,7 +96,8 @@ class Tap:
             columns = "".join(
                 f"<column><name>{column.name}</name><description>{escape(column.description)}</description>"
                 f"<unit>{column.unit}</unit>"
-                f'<dataType xsi:type="vs:VOTableType"{_arraysize(column.datatype)}>{column.datatype}</dataType></column>'
+                f'<dataType xsi:type="vs:VOTableType"{_arraysize(column.datatype)}>{column.datatype}</dataType>'
+                "</column>"
                 for column in table.columns
             )
             description = f"<description>{escape(table.description)}</description>"

@@ -1,0 +1,8 @@
+"""Galaxy Zoo DECaLS: images of ring and other galaxies, volunteers' votes, and learnt representations."""
+
+from gz_decals.gz_decals import SCHEMA, GZDecals
+from skyshards.builder import register
+
+register("gz_decals", GZDecals)
+
+__all__ = ["GZDecals", "SCHEMA"]

@@ -1,0 +1,259 @@
+"""Build Galaxy Zoo DECaLS: from the release's catalogues and image archives to HEALPix-partitioned HDF5 shards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+if (
+    __name__ == "__main__"
+):  # run as a script, whose own folder is first on the path: gz_decals.py hides the package there
+    import sys
+
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+    from skyshards.cli import build
+
+    build(["gz_decals", *sys.argv[1:]])
+
+import click
+import numpy as np
+
+from gz_decals import catalogs
+from gz_decals.catalogs import Catalog, Layout
+from gz_decals.chunks import Chunk
+from gz_decals.gz_decals import schema
+from gz_decals.images import ImageStore, Index, Place, chunk_places, folder_places
+from gz_decals.names import position
+from gz_decals.pixels import checked, resampled
+from gz_decals.release import CATALOGS, RECORD_URL, fetch_catalog, image_chunks
+from skyshards.cli import build_command, option
+from skyshards.errors import BuildError, UsageError
+from skyshards.fetch import Fetcher
+from skyshards.recipe import Recipe, Source
+from skyshards.representations import Joined, RepresentationFile, open_representations
+from skyshards.schema import Schema
+
+MAX_SMOOTH, MAX_EDGE_ON = 0.75, 0.25
+"""The cut behind the advanced ring catalogue (Walmsley et al. 2022, Practical Galaxy Morphology Tools)."""
+
+
+@dataclass(frozen=True)
+class Galaxy:
+    """A row of the catalogue, and the galaxy's representation: looked up when asked for, and pickled as what it says.
+
+    So a list of 300,000 sources stays small, and only what a worker needs is sent to it.
+    """
+
+    catalog: Catalog
+    joined: Joined | None
+    number: int
+
+    def look_up(self) -> dict[str, Any]:
+        row = self.catalog.row(self.number)
+        return row if self.joined is None else row | {"representation": self.joined[self.number]}
+
+    def __reduce__(self):
+        return LookedUp, (self.look_up(),)
+
+
+@dataclass(frozen=True)
+class LookedUp:
+    """A `Galaxy` after its journey to a worker."""
+
+    row: dict[str, Any]
+
+    def look_up(self) -> dict[str, Any]:
+        return self.row
+
+
+@dataclass(frozen=True)
+class GZDecalsRecipe(Recipe):
+    """A source is an image, a file or a member of a zip archive, of a galaxy in the catalogue, and gives one row.
+
+    Parameters
+    ----------
+    layout : Layout
+        The catalogue: its file, and what its columns are.
+    workspace : Path
+        Where there is room for downloads and temporary files.
+    archive_url : str
+        The Zenodo record with the zip archives.
+    local_data_path : Path, optional
+        A folder with images, or with the zip archives; nothing is fetched then.
+    size : int, optional
+        Resample the images to this many pixels on a side.
+    max_smooth, max_edge_on : float, optional
+        Keep galaxies only whose fractions are less than these.
+    representations : RepresentationFile, optional
+        Vectors to join by the galaxies' names.
+    keep_archives : bool
+        Leave the downloads on disk.
+    limit : int, optional
+        How many sources will be built of those listed: decides whether fetching whole archives pays.
+    """
+
+    layout: Layout
+    workspace: Path
+    archive_url: str = RECORD_URL
+    local_data_path: Path | None = None
+    size: int | None = None
+    max_smooth: float | None = None
+    max_edge_on: float | None = None
+    representations: RepresentationFile | None = None
+    keep_archives: bool = False
+    limit: int | None = None
+    images: ImageStore = field(default_factory=ImageStore, compare=False)
+
+    name = "gz_decals"
+
+    @property
+    def schema(self) -> Schema:
+        return schema(self.layout.values, self.representations.length if self.representations else None)
+
+    def options(self) -> dict[str, Any]:
+        return {
+            "catalog": self.layout.path.name,
+            "size": self.size,
+            "max_smooth": self.max_smooth,
+            "max_edge_on": self.max_edge_on,
+            "representations": self.representations.path.name if self.representations else None,
+        }
+
+    def sources(self, fetcher: Fetcher) -> Iterator[Source]:
+        catalog = catalogs.read(self.layout, self.max_smooth, self.max_edge_on)
+        index = Index(self._places(fetcher))
+        found: list[tuple[Place, int]] = []
+        for number, wanted in enumerate(catalog.images):
+            if place := index.find(wanted):
+                found.append((place, number))
+        if not found:
+            wanted = f"{len(catalog):,} galaxies of {self.layout.path.name}"
+            raise BuildError(f"none of the {wanted} is among the {len(index):,} images found")
+        if all(place.chunk is not None for place, _ in found):
+            found.sort(key=lambda pair: (pair[0].chunk.name, pair[0].member.header_offset))
+        joined = None
+        if self.representations is not None:
+            joined = Joined(self.representations, catalog.names, self.workspace)
+        self._say(catalog, found, joined)
+        self.images.take([place for place, _ in found], self.limit)
+        for place, number in found:
+            yield Source(place.key, url=place.url, path=place.path, info=Galaxy(catalog, joined, number))
+
+    def _places(self, fetcher: Fetcher) -> Iterator[Place]:
+        if self.local_data_path is None:
+            folder = self.workspace / self.downloads
+            yield from chunk_places(image_chunks(self.archive_url, fetcher, folder, self.keep_archives), fetcher)
+            return
+        yield from folder_places(self.local_data_path)
+        yield from chunk_places([Chunk(None, path) for path in sorted(self.local_data_path.glob("*.zip"))], fetcher)
+
+    def _say(self, catalog: Catalog, found: list, joined: Joined | None) -> None:
+        """What the build leaves out, or leaves empty, and why."""
+        counts = {f"galaxies of {self.layout.path.name} are outside the cut": catalog.outside}
+        counts["galaxies have no image here"] = len(catalog) - len(found)
+        if joined is not None:
+            counts[f"galaxies are not in {self.representations.path.name}; their representation is NaN"] = (
+                joined.missing
+            )
+        for words, count in counts.items():
+            if count:
+                click.echo(f"{count:,} {words}", err=True)
+
+    def fetch(self, source: Source, fetcher: Fetcher, folder: Path) -> Any:
+        return source.path if source.path is not None else self.images.read(source.key)
+
+    def read(self, source: Source, fetched: bytes | Path) -> Iterator[dict[str, Any]]:
+        content = fetched.read_bytes() if isinstance(fetched, Path) else fetched
+        known = source.info.look_up()
+        growth = 1.0
+        if self.size is None:
+            checked(content)
+        else:
+            content, growth = resampled(content, self.size)
+        ra, dec = position(known["iauname"], known["ra"], known["dec"])
+        row = {
+            "object_id": known["iauname"],
+            "iauname": known["iauname"],
+            "ra": ra,
+            "dec": dec,
+            "image": content,
+            "image_file": source.key,
+            "scale": np.float32(known["scale"] * growth),
+            **known["values"],
+        }
+        yield row | ({"representation": known["representation"]} if self.representations else {})
+
+    def discard(self, source: Source, fetched: Any, failed: bool) -> None:
+        self.images.release(source.key)
+
+    def close(self) -> None:
+        """Delete the downloads that nothing waits for."""
+        self.images.close()
+        if not self.keep_archives and self.layout.path.parent == self.workspace / self.downloads:
+            self.layout.path.unlink(missing_ok=True)
+
+
+@build_command("gz_decals")
+@option(
+    "--catalog", type=click.Choice(tuple(CATALOGS)), default="basic", help="Which galaxies, and what is said of them."
+)
+@option(
+    "--catalog_file",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="A copy of that catalogue on disk; it is not fetched then.",
+)
+@option(
+    "--local_data_path",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Folder that has the images, or the zip archives of them; none are fetched.",
+)
+@option("--keep_archives", is_flag=True, help="Keep what is downloaded, in the folder `downloads` of the output.")
+@option("--size", type=click.IntRange(8, 4096), metavar="N", help="Resample the images to N x N pixels (PNG).")
+@option(
+    "--max_smooth",
+    type=click.FloatRange(0),
+    metavar="F",
+    help=f"Keep galaxies with a smooth fraction less than F. [default: {MAX_SMOOTH} with --catalog advanced, else all]",
+)
+@option(
+    "--max_edge_on",
+    type=click.FloatRange(0),
+    metavar="F",
+    help=f"Keep galaxies with an edge-on fraction less than F. [default: {MAX_EDGE_ON} with --catalog advanced, else all]",
+)
+@option(
+    "--representations",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Parquet file of representations to join: cnn_features_decals.parquet, or one that `skyshards embed` wrote.",
+)
+@option("--archive_url", default=RECORD_URL, metavar="URL", help="The Zenodo record with catalogues and images.")
+def main(
+    catalog, catalog_file, local_data_path, keep_archives, size, max_smooth, max_edge_on, representations, archive_url,
+    *, demo, limit, output_dir,
+) -> GZDecalsRecipe:  # fmt: skip
+    """Galaxy Zoo DECaLS: images of ring and other galaxies, volunteers' votes, and learnt representations."""
+    if demo is not None:
+        if local_data_path is not None or catalog_file is not None:
+            raise UsageError("--demo and --local_data_path or --catalog_file name two sources: give one of them")
+        archive_url = demo.decals_url
+    if catalog == "advanced":
+        max_smooth = MAX_SMOOTH if max_smooth is None else max_smooth
+        max_edge_on = MAX_EDGE_ON if max_edge_on is None else max_edge_on
+    if catalog_file is None:
+        catalog_file = fetch_catalog(catalog, archive_url, Fetcher(), output_dir / GZDecalsRecipe.downloads)
+    recipe = GZDecalsRecipe(
+        catalogs.layout(catalog_file),
+        output_dir,
+        archive_url,
+        local_data_path,
+        size,
+        max_smooth,
+        max_edge_on,
+        open_representations(representations) if representations else None,
+        keep_archives,
+        limit,
+    )
+    click.get_current_context().call_on_close(recipe.close)
+    return recipe

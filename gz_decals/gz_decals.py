@@ -1,0 +1,119 @@
+"""Galaxy Zoo DECaLS: what a row holds, and the `datasets` builder that gives it.
+
+`import gz_decals` makes `load_dataset("gz_decals", data_dir=...)` work. The columns depend on the catalogue that a data
+set was built from; the builder takes them from the built folder.
+"""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+from datasets import Image, Sequence, Value
+
+from skyshards import catalog
+from skyshards.builder import ShardBuilder
+from skyshards.columns import ColumnSpec
+from skyshards.schema import Column, Schema
+
+NATIVE_SCALE = 0.262
+"""arcsec a pixel of the Legacy Surveys' own coadds (Dey et al. 2019). The release's images are resampled from those, each
+to its galaxy's size."""
+
+BASIC = (
+    ("ring", "int64"),
+    ("smooth-or-featured_featured-or-disk_fraction", "float32"),
+    ("disk-edge-on_no_fraction", "float32"),
+    ("has-spiral-arms_no_fraction", "float32"),
+)
+"""What the basic ring catalogue says of a galaxy."""
+
+REPRESENTATION = 1280
+"""Length of the representations published for GZ DECaLS (EfficientNetB0, before its last layer)."""
+
+_KNOWN = {
+    "ring": ("1 if a volunteer tagged it as a ring on the Galaxy Zoo forum, 0 if none did", ""),
+    "redshift": ("heliocentric redshift (NASA-Sloan Atlas)", ""),
+    "petro_theta": ("Petrosian radius in r (NASA-Sloan Atlas)", "arcsec"),
+    "petro_th50": ("radius of half the Petrosian flux in r (NASA-Sloan Atlas)", "arcsec"),
+    "petro_th90": ("radius of 90 % of the Petrosian flux in r (NASA-Sloan Atlas)", "arcsec"),
+    "elpetro_absmag_r": ("absolute magnitude in r from elliptical Petrosian fluxes (NASA-Sloan Atlas)", "mag"),
+    "sersic_nmgy_r": ("Sersic flux in r (NASA-Sloan Atlas)", "nanomaggy"),
+    "mag_r": ("22.5 - 2.5 log10(sersic_nmgy_r)", "mag"),
+    "wrong_size_statistic": ("mean distance of all bright pixels from the centre", "pixel"),
+    "wrong_size_warning": ("true if wrong_size_statistic is over 161: the image shows too wide a field", ""),
+}
+
+
+def published_column(name: str, dtype: str) -> Column:
+    """A column of a published table under its own name, `{question}_{answer}` and the like."""
+    if name in _KNOWN:
+        return Column(Value(dtype), *_KNOWN[name])
+    question, _, answer = name.partition("_")
+    if answer in ("total", "total-votes"):
+        words = f"number of answers to the question {question!r}"
+    elif answer == "proportion_volunteers_asked":
+        words = f"estimated share of volunteers who would be asked the question {question!r}"
+    elif answer.endswith("_fraction"):
+        words = f"share of the answers to {question!r} that are {answer.removesuffix('_fraction')!r}"
+    elif answer.endswith("_debiased"):
+        words = f"the share of {answer.removesuffix('_debiased')!r} to {question!r}, as it would be at a lower redshift"
+    elif answer and dtype == "int64":
+        words = f"number of answers {answer!r} to the question {question!r}"
+    else:
+        words = "as published"
+    return Column(Value(dtype), words)
+
+
+@functools.lru_cache(16)
+def schema(values: tuple[tuple[str, str], ...], representation: int | None) -> Schema:
+    """The schema with these published columns (name, dtype), and representations of this length if not None."""
+    columns = {
+        "object_id": Column(Value("string"), "the galaxy's name in the catalogue"),
+        "iauname": Column(Value("string"), "name from the position, such as J000411.19+020924.0"),
+        "ra": Column(
+            Value("float64"), "right ascension (ICRS), the catalogue's, or the name's where it has none", "deg"
+        ),
+        "dec": Column(Value("float64"), "declination (ICRS), the catalogue's, or the name's where it has none", "deg"),
+        "healpix": Column(Value("int64"), "HEALPix pixel of the position (NESTED)"),
+        "image": Column(Image(), "grz colour image, the file's own bytes unless it was resampled; RGB"),
+        "image_file": Column(Value("string"), "path of the file that the image is, below its folder or in its archive"),
+        "scale": Column(Value("float32"), "angular extent of a pixel of the stored image; NaN where unknown", "arcsec"),
+        **{name: published_column(name, dtype) for name, dtype in values},
+    }
+    configs = {"images": ("object_id", "ra", "dec", "healpix", "image", "scale")}
+    if representation is not None:
+        vector = Sequence(Value("float32"), length=representation)
+        words = "what a neural network makes of the image, before its last layer; NaN for galaxies that have none"
+        columns["representation"] = Column(vector, words, deflate=False)  # such numbers hardly compress
+        names = (name for name, _ in values)
+        configs["representations"] = ("object_id", "ra", "dec", "healpix", "representation", *names)
+    columns["source"] = Column(Value("string"), "file or archive's member that the image was read from")
+    return Schema(columns, configs)
+
+
+SCHEMA = schema(BASIC, None)
+"""The schema with the basic ring catalogue, and no representations."""
+
+
+def built_schema(folder: Path) -> Schema:
+    """The schema of a built data set. Raises `FolderError` if it is none."""
+    specs = catalog.open_folder(folder)[1].specs
+    fixed = set(SCHEMA.specs) - {name for name, _ in BASIC} | {"representation"}
+    values = tuple((name, spec.dtype) for name, spec in specs.items() if name not in fixed)
+    return schema(values, _length(specs.get("representation")))
+
+
+def _length(spec: ColumnSpec | None) -> int | None:
+    return None if spec is None else spec.shape[0]
+
+
+class GZDecals(ShardBuilder):
+    """Galaxy Zoo DECaLS: images, votes and representations."""
+
+    schema = schema(BASIC, REPRESENTATION)
+
+    def _info(self):
+        if self.config.data_dir is not None:
+            self.schema = built_schema(Path(self.config.data_dir).expanduser())
+        return super()._info()

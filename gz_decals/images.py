@@ -1,0 +1,146 @@
+"""Where the images are: a folder of files, or zip archives on disk or at a URL; found by name, fetched one by one."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from zipfile import ZipInfo
+
+from gz_decals.catalogs import IMAGE_SUFFIXES
+from gz_decals.chunks import Chunk
+from skyshards.errors import SourceError
+from skyshards.fetch import Fetcher
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where one image is: a file, or a member of an archive. `key` names it in the data set."""
+
+    key: str
+    name: str
+    path: Path | None = None
+    chunk: Chunk | None = None
+    member: ZipInfo | None = None
+
+    @property
+    def url(self) -> str | None:
+        return f"{self.chunk.url}#{self.name}" if self.chunk is not None and self.chunk.url else None
+
+    @property
+    def nbytes(self) -> int:
+        return self.member.compress_size if self.member is not None else 0
+
+
+def stem(name: str) -> str:
+    """A file's name without folder and without .png or .jpg: names of galaxies have points of their own."""
+    base = PurePosixPath(name).name
+    suffix = next((suffix for suffix in IMAGE_SUFFIXES if base.lower().endswith(suffix)), "")
+    return base[: len(base) - len(suffix)]
+
+
+def folder_places(folder: Path) -> Iterator[Place]:
+    """All images in the folders below a folder, sorted; links that lead elsewhere are followed only to files."""
+    for root, folders, files in os.walk(folder):
+        folders.sort()
+        for file in sorted(files):
+            if file.lower().endswith(IMAGE_SUFFIXES):
+                path = Path(root, file)
+                name = path.relative_to(folder).as_posix()
+                yield Place(name, name, path=path)
+
+
+def chunk_places(chunks: Iterable[Chunk], fetcher: Fetcher) -> Iterator[Place]:
+    """All images in zip archives, in the order in which they lie there."""
+    for chunk in chunks:
+        for member in sorted(chunk.members(fetcher), key=lambda member: member.header_offset):
+            yield Place(f"{chunk.name}/{member.filename}", member.filename, chunk=chunk, member=member)
+
+
+class Index:
+    """Finds a galaxy's image among many, by its path if that matches, else by its stem: .jpg may turn out to be .png."""
+
+    def __init__(self, places: Iterable[Place]):
+        self._by_stem: dict[str, list[Place]] = {}
+        for place in places:
+            self._by_stem.setdefault(stem(place.name), []).append(place)
+
+    def __len__(self) -> int:
+        return sum(map(len, self._by_stem.values()))
+
+    def find(self, wanted: str) -> Place | None:
+        """The image that a catalogue calls `wanted`, or None.
+
+        Several of one stem: the one whose path ends as `wanted` does, else the first in the order of their names.
+        """
+        found = self._by_stem.get(stem(wanted), [])
+        exact = [place for place in found if _ends_as(place.name, wanted) or _ends_as(wanted, place.name)]
+        rank = {suffix: number for number, suffix in enumerate(IMAGE_SUFFIXES)}
+        return min(exact or found, key=lambda place: (rank[Path(place.name).suffix.lower()], place.key), default=None)
+
+
+def _ends_as(path: str, end: str) -> bool:
+    return f"/{path}".endswith(f"/{end}")
+
+
+class ImageStore:
+    """Reads the images of a build out of zip archives, for many threads, and deletes an archive when it is done with.
+
+    An archive is done with once another was fetched and all that was read from it has been released. Pickled, it is
+    empty: only the process that fetches has a use for it.
+    """
+
+    def __init__(self) -> None:
+        self._places: dict[str, Place] = {}
+        self._in_use: dict[int, set[str]] = {}
+        self._chunks: list[Chunk] = []
+        self._newest = 0
+        self._lock = threading.Lock()
+
+    def __reduce__(self):
+        return ImageStore, ()
+
+    def take(self, places: Sequence[Place], limit: int | None) -> None:
+        """Be ready to read these images, in this order, or the first `limit` of them."""
+        self._places = {place.key: place for place in places if place.chunk is not None}
+        self._chunks = list({id(place.chunk): place.chunk for place in self._places.values()}.values())
+        self._in_use = {id(chunk): set() for chunk in self._chunks}
+        soon = list(self._places.values())[:limit]
+        for chunk in self._chunks:
+            chunk.settle(sum(place.nbytes for place in soon if place.chunk is chunk))
+
+    def read(self, key: str) -> bytes:
+        """An image's bytes; raises `SourceError` if it is refused or damaged, `FetchError` if it cannot be had."""
+        place = self._places.get(key)
+        if place is None:
+            raise SourceError(f"{key}: no such image; build again")
+        with self._lock:
+            self._in_use[id(place.chunk)].add(key)
+        try:
+            content = place.chunk.read(place.member)
+        except BaseException:
+            self.release(key)
+            raise
+        with self._lock:  # only now: while this archive was fetched, all that was to be read from others has been
+            self._newest = max(self._newest, self._chunks.index(place.chunk))
+        return content
+
+    def release(self, key: str) -> None:
+        """The image's row is on disk, or will not be."""
+        place = self._places.get(key)
+        if place is None:
+            return
+        with self._lock:
+            in_use = self._in_use[id(place.chunk)]
+            in_use.discard(key)
+            done = not in_use and not place.chunk.by_range and self._chunks.index(place.chunk) < self._newest
+        if done:
+            place.chunk.remove()
+
+    def close(self) -> None:
+        """Delete the archives that nothing waits for; after an interruption, the one that was being read stays."""
+        for chunk in self._chunks:
+            if not self._in_use[id(chunk)]:
+                chunk.remove()

@@ -1,0 +1,67 @@
+"""The published files: the Zenodo record of GZ DECaLS, and the ring catalogues that came with Zoobot's examples."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gz_decals.chunks import Chunk, fetch_file
+from skyshards.errors import BuildError, FetchError
+from skyshards.fetch import Fetcher
+
+RECORD_URL = "https://zenodo.org/api/records/4573248"
+"""GZ DECaLS, version 0.0.2 of 10.5281/zenodo.4196266."""
+RINGS_URL = "https://raw.githubusercontent.com/mwalmsley/zoobot/0b18b37fabc014315bda627d6ef1488dd9bd696e/data/"
+
+RING_CATALOGS = {"basic": "example_ring_catalog_basic.csv", "advanced": "example_ring_catalog_advanced.parquet"}
+RELEASE_CATALOGS = {
+    "volunteers": "gz_decals_volunteers_5.parquet",
+    "volunteers_1_and_2": "gz_decals_volunteers_1_and_2.parquet",
+    "auto": "gz_decals_auto_posteriors.parquet",
+}
+CATALOGS = RING_CATALOGS | RELEASE_CATALOGS
+"""File names by what the command line calls them."""
+
+
+def record_files(record_url: str, fetcher: Fetcher) -> dict[str, tuple[str, str | None]]:
+    """URL and checksum ("md5:…") of each file of a Zenodo record, by name.
+
+    Raises
+    ------
+    BuildError
+        If the record cannot be read.
+    """
+    try:
+        record = fetcher.get(record_url).json()
+        return {file["key"]: (file["links"]["self"], file.get("checksum")) for file in record["files"]}
+    except FetchError as error:
+        raise BuildError(
+            f"the list of files is out of reach: {error}; try again later, or give --archive_url"
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise BuildError(f"{record_url}: expected the JSON of a Zenodo record, found none ({error!r})") from error
+
+
+def fetch_catalog(catalog: str, record_url: str, fetcher: Fetcher, folder: Path) -> Path:
+    """Fetch a published catalogue into a folder, unless it is there. Raises `BuildError` if it cannot be had.
+
+    The ring catalogues are taken from the record if that has them, else from where they were published.
+    """
+    name = CATALOGS[catalog]
+    files = record_files(record_url, fetcher)
+    if name not in files and catalog in RELEASE_CATALOGS:
+        raise BuildError(f"{record_url}: has no file {name}; there are {', '.join(sorted(files))}")
+    url, checksum = files.get(name, (RINGS_URL + name, None))
+    try:
+        return fetch_file(url, folder / name, checksum)
+    except FetchError as error:
+        raise BuildError(f"{error}; try again later, or give the catalogue as --catalog_file") from error
+
+
+def image_chunks(record_url: str, fetcher: Fetcher, folder: Path, keep: bool) -> list[Chunk]:
+    """The zip archives of images of a record, to be fetched into a folder. Raises `BuildError` if it has none."""
+    files = record_files(record_url, fetcher)
+    names = sorted(name for name in files if name.endswith(".zip"))
+    chunks = [Chunk(files[name][0], folder / name, files[name][1], keep) for name in names]
+    if not chunks:
+        raise BuildError(f"{record_url}: has no .zip archive of images; is it the record of GZ DECaLS (--archive_url)?")
+    return chunks

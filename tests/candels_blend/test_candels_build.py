@@ -1,0 +1,139 @@
+"""candels_blend against the contract, and the shards against `Blends`."""
+
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from datasets import load_dataset
+
+import skyshards
+from candels_blend import Blends
+from candels_blend.build_parent_sample import CandelsBlendRecipe
+from candels_blend.draw import Sample
+from skyshards.build import build
+from skyshards.errors import BuildError
+from tests.contract import Contract, assert_same
+
+SAMPLE = Sample(seed=11, mag_high=23.5, excluded_types=("irr",))
+N_BLENDS = 90
+ROOT = Path(__file__).parents[2]
+
+
+def built(folder, datapath, method, **options):
+    recipe = CandelsBlendRecipe(datapath, N_BLENDS, SAMPLE, method)
+    assert build(recipe, folder, **options).failed == 0
+    return recipe
+
+
+def on_the_fly(datapath, split, method):
+    return Blends(
+        datapath, seed=11, split=split, n_blends=N_BLENDS, method=method, mag_high=23.5, excluded_types=("irr",)
+    )
+
+
+@pytest.fixture(scope="module")
+def by_method(datapath, tmp_path_factory):
+    """A built folder and its recipe, by method; each is built when it is first asked for."""
+    made = {}
+
+    def get(method):
+        if method not in made:
+            folder = tmp_path_factory.mktemp("built") / "candels_blend"
+            made[method] = folder, built(folder, datapath, method, workers=2)
+        return made[method]
+
+    return get
+
+
+class TestTrain(Contract):
+    @pytest.fixture
+    def folder(self, by_method):
+        return by_method("gg_masks")[0]
+
+    @pytest.fixture
+    def recipe(self, by_method):
+        return by_method("gg_masks")[1]
+
+    @pytest.fixture
+    def expected(self, datapath):
+        rows = on_the_fly(datapath, self.split, "gg_masks")
+        return {(str(row["object_id"]), str(row["source"])): row for row in rows}
+
+
+class TestTest(TestTrain):
+    split = "test"
+
+
+@pytest.mark.parametrize("method", ["ogg_masks", "bogg_masks", "single_images"])
+def test_target_is_stored_and_read_by_all_three_readers(by_method, datapath, method, tmp_path):
+    folder, recipe = by_method(method)
+    expected = {str(row["object_id"]): row for row in on_the_fly(datapath, "test", method)}
+    assert "galaxies" in recipe.schema.specs if method == "single_images" else method in recipe.schema.specs
+    options = {"split": "test", "cache_dir": str(tmp_path)}
+    for rows in (
+        skyshards.open(folder, "test"),
+        load_dataset(str(folder), **options).with_format("numpy"),
+        load_dataset("candels_blend", data_dir=str(folder), method=method, **options).with_format("numpy"),
+    ):
+        assert len(rows) == len(expected) == 18
+        for row in rows:
+            assert set(row) == set(recipe.schema.specs)
+            assert_same(row, expected[str(row["object_id"])])
+
+
+def test_galaxies_sum_to_the_image(by_method):
+    rows = skyshards.open(by_method("single_images")[0])[:]
+    assert (rows["galaxies"].sum(axis=1) == rows["image"]).all()
+
+
+def test_no_galaxy_serves_in_both_splits(by_method):
+    train, test = (skyshards.open(by_method("gg_masks")[0], split)[:] for split in ("train", "test"))
+    assert (len(train["z"]), len(test["z"])) == (72, 18)
+    assert not set(train["galaxy_id"].ravel()) & set(test["galaxy_id"].ravel())
+
+
+def digests(folder):
+    return {
+        path.relative_to(folder): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.rglob("*")
+        if path.suffix in (".hdf5", ".parquet")
+    }
+
+
+def test_any_number_of_workers_gives_the_same_bytes(by_method, datapath, tmp_path):
+    built(tmp_path / "one", datapath, "gg_masks", workers=1)
+    assert digests(tmp_path / "one") == digests(by_method("gg_masks")[0])
+
+
+def test_other_options_are_refused_in_the_same_folder(by_method, datapath):
+    folder, _ = by_method("gg_masks")
+    with pytest.raises(Exception, match="seed"):
+        build(CandelsBlendRecipe(datapath, N_BLENDS, Sample(seed=12), "gg_masks"), folder)
+
+
+def test_no_pair_within_mag_diff_ends_the_build(datapath, tmp_path):
+    recipe = CandelsBlendRecipe(datapath, 10, Sample(mag_diff=0))
+    with pytest.raises(BuildError, match="no two of the 32 train galaxies"):
+        build(recipe, tmp_path / "out")
+    assert not list((tmp_path / "out").rglob("*.hdf5"))
+
+
+@pytest.mark.parametrize(
+    "program", [("build_parent_sample.py", "candels_blend"), ("candels_blend/build_parent_sample.py",)]
+)
+def test_tiny_demo_from_the_command_line(program, tmp_path):
+    script, *rest = program
+    options = ["--tiny", "--demo", "--workers", "1", "--zeropoint", "25", "--method", "ogg_masks", "-o", str(tmp_path / "out")]
+    command = [sys.executable, str(ROOT / script), *rest, *options]
+    outcome = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=tmp_path)
+    assert outcome.returncode == 0, outcome.stderr
+    assert "5 rows" in outcome.stdout and "simulated" in outcome.stdout
+    train, test = (skyshards.open(tmp_path / "out", split) for split in ("train", "test"))
+    assert (len(train), len(test)) == (4, 1)
+    row = train[0]
+    np.testing.assert_allclose(row["flux"], 10 ** (-0.4 * (row["mag"] - 25)), rtol=1e-5)
+    assert row["ogg_masks"].shape == (128, 128, 3)
+    assert "Simulated data" in (tmp_path / "out" / "README.md").read_text()

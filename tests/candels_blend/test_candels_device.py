@@ -1,0 +1,128 @@
+"""The PyTorch renderer: the very code that runs on a GPU, on whatever device there is."""
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from candels_blend import Blends  # noqa: E402
+from candels_blend.device import DeviceRenderer, deviates, philox, render  # noqa: E402
+from candels_blend.draw import Sample, draw_sample  # noqa: E402
+from candels_blend.render import PIXELS, Renderer  # noqa: E402
+from skyshards.errors import UsageError  # noqa: E402
+
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU"))]
+
+
+@pytest.fixture(scope="module")
+def pairs(archive):
+    return draw_sample(archive, Sample(test_ratio=0.1), 150)["train"]
+
+
+@pytest.fixture(params=DEVICES)
+def device(request):
+    return request.param
+
+
+# Known answers of Random123's philox4x32-10 (Salmon et al. 2011): counter, key, words.
+PHILOX = [
+    ((0, 0, 0, 0), (0, 0), (0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8)),
+    ((0xFFFFFFFF,) * 4, (0xFFFFFFFF,) * 2, (0x408F276D, 0x41C83B0E, 0xA20BC7C6, 0x6D5451FD)),
+    (
+        (0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344),
+        (0xA4093822, 0x299F31D0),
+        (0xD16CFE09, 0x94FDCCEB, 0x5001E420, 0x24126EA1),
+    ),
+]
+
+
+@pytest.mark.parametrize(("counter", "key", "words"), PHILOX)
+def test_philox_gives_the_known_answers(device, counter, key, words):
+    found = philox(tuple(torch.tensor([word], device=device) for word in counter), key)
+    assert tuple(int(word) for word in found) == words
+
+
+def test_deviates_are_normal_and_independent(device):
+    z = torch.cat([deviates(seed, torch.arange(60, device=device), 0) for seed in (1, 2)]).double().cpu().numpy()
+    bound = 5 / np.sqrt(z.size)
+    for moment, expected, variance in ((1, 0, 1), (2, 1, 2), (3, 0, 15), (4, 3, 96)):
+        assert abs((z**moment).mean() - expected) < bound * np.sqrt(variance)
+    assert 4 < np.abs(z).max() < 7
+    others = deviates(1, torch.arange(60, device=device), 1).double().cpu().numpy()
+    for one, other in ((z[:, 1:], z[:, :-1]), (z[..., 1:], z[..., :-1]), (z[1:], z[:-1]), (z[:60], z[60:]), (z[:60], others)):
+        assert abs((one * other).mean()) < 5 / np.sqrt(one.size)
+    quarters = z.reshape(120, 4, -1)  # the four words of a counter
+    for a in range(4):
+        for b in range(a):
+            assert abs((quarters[:, a] * quarters[:, b]).mean()) < 10 / np.sqrt(z.size)
+
+
+def test_numbers_beyond_32_bits_have_noise_of_their_own(device):
+    z = deviates(1, torch.tensor([3, 3 + (1 << 32), 3 + (1 << 40)], device=device), 0)
+    assert not torch.equal(z[0], z[1]) and not torch.equal(z[1], z[2]) and not torch.equal(z[0], z[2])
+
+
+def test_masks_are_those_of_numpy(stamps, pairs, device):
+    names = [name for name in PIXELS if name not in ("image", "galaxies")]
+    numbers = np.arange(len(pairs))
+    found = DeviceRenderer(stamps, 3, device).batch(numbers, pairs, names)
+    expected = Renderer(stamps, 3).batch(numbers, pairs, names)
+    for name in names:
+        assert found[name].dtype == torch.uint8 and (found[name].cpu().numpy() == expected[name]).all()
+
+
+def test_noise_has_the_variance_that_numpy_gives(stamps, pairs, device):
+    """Differences of two seeds' images on the device, over those of NumPy's: one deviation in all."""
+    numbers, names = np.arange(len(pairs)), ("image", "galaxies")
+    on_device = [DeviceRenderer(stamps, seed, device).batch(numbers, pairs, names) for seed in (3, 4)]
+    on_numpy = [Renderer(stamps, seed).batch(numbers, pairs, names) for seed in (3, 4)]
+    for name in names:
+        found = (on_device[0][name] - on_device[1][name]).cpu().numpy().astype(float)
+        expected = (on_numpy[0][name] - on_numpy[1][name]).astype(float)
+        assert ((found == 0) == (expected == 0)).mean() > 0.999  # zeros come in at the same pixels
+        ratio = found.reshape(len(pairs), -1).std(axis=1) / expected.reshape(len(pairs), -1).std(axis=1)
+        assert abs(ratio - 1).max() < 0.06 and abs(ratio.mean() - 1) < 0.005
+        mean = (on_device[0][name].cpu().numpy() - on_numpy[0][name]).mean(axis=0)
+        assert abs(mean).max() < 6 * expected.std() / np.sqrt(len(pairs))
+
+
+def test_galaxies_sum_to_the_image(stamps, pairs, device):
+    batch = DeviceRenderer(stamps, 3, device).batch(np.arange(len(pairs)), pairs, ("image", "galaxies"))
+    assert torch.equal(batch["galaxies"].sum(dim=1), batch["image"])
+
+
+def test_a_blend_is_the_same_in_any_batch(stamps, pairs, device):
+    renderer = DeviceRenderer(stamps, 3, device)
+    batch = renderer.batch(np.arange(100), pairs[:100], ("image",))["image"]
+    for number in (0, 41, 99):
+        alone = renderer.batch(np.array([number]), pairs[[number]], ("image",))["image"][0]
+        assert torch.equal(alone, batch[number])
+
+
+def test_rendering_is_one_graph(stamps, pairs):
+    """What `torch.compile` is given on a GPU can be captured whole, and computes the same."""
+    renderer = DeviceRenderer(stamps, 3, "cpu")
+    expected = renderer.batch(np.arange(20), pairs[:20], PIXELS)
+    renderer._render = torch.compile(render, backend="aot_eager", fullgraph=True)
+    for name, values in renderer.batch(np.arange(20), pairs[:20], PIXELS).items():
+        assert torch.equal(values, expected[name])
+
+
+def test_blends_on_a_device(datapath, device):
+    plain = Blends(datapath, seed=2, length=50)
+    blends = Blends(datapath, seed=2, length=50, device=device)
+    found, expected = blends[[3, 30]], plain[[3, 30]]
+    assert list(found) == list(expected)
+    for name, values in expected.items():
+        if name in PIXELS:
+            assert found[name].device.type == device and tuple(found[name].shape) == values.shape
+        if name != "image":
+            assert np.array_equal(np.asarray(found[name].cpu() if name in PIXELS else found[name]), values)
+    assert blends[3]["image"].shape == (128, 128)
+    assert len(blends.columns(["flux"])[:5]["flux"]) == 5
+
+
+@pytest.mark.parametrize("absent", ["cuda:99", "toaster"] + ([] if torch.cuda.is_available() else ["cuda"]))
+def test_device_that_is_not_there(datapath, absent):
+    with pytest.raises(UsageError, match=f"has no device '{absent}' here .*; leave out `device` to render with NumPy"):
+        Blends(datapath, device=absent)

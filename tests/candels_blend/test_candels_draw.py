@@ -1,0 +1,184 @@
+"""The pairs and shifts are candels-blender's own, and the split is what it says."""
+
+import io
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from candels_blend.archive import read_archive
+from candels_blend.download import unpack
+from candels_blend.draw import GALAXY_TYPES, SPLITS, Draw, Pairs, Sample, _integers_below, draw_sample
+from candels_blend.files import write_catalogue
+from skyshards.errors import BuildError, UsageError
+
+
+def naive_draw(catalogue, sample, n_blends):
+    """What candels-blender does, spelt out with the calls to RandomState that it makes; also the rejected pairs."""
+    state = np.random.RandomState(sample.seed)
+    catalogue = catalogue.copy()
+    catalogue["row"] = np.arange(len(catalogue))
+    order = state.permutation(len(catalogue))
+    cuts = [lambda c: c.mag > sample.mag_low, lambda c: c.mag < sample.mag_high]
+    cuts += [lambda c, name=name: c.galtype != name for name in sorted(sample.excluded_types)]
+    for cut in cuts:
+        catalogue = catalogue[cut(catalogue)].reset_index(drop=True)
+        order = state.permutation(len(catalogue))
+    n_test_galaxies = int(len(catalogue) * sample.test_ratio)
+    n_test = int(sample.test_ratio * n_blends)
+    mag, radius, row = catalogue.mag.to_numpy(), catalogue.radius.to_numpy(), catalogue.row.to_numpy()
+    pairs, rejected = {"train": [], "test": []}, []
+    for split, indices, count in (
+        ("train", order[n_test_galaxies:], n_blends - n_test),
+        ("test", order[:n_test_galaxies], n_test),
+    ):
+        while len(pairs[split]) < count:
+            a, b = state.choice(indices), state.choice(indices)
+            while not np.abs(mag[a] - mag[b]) < sample.mag_diff:
+                b = state.choice(indices)
+            rad_min, rad_max = max(radius[a], radius[b]), min(min(radius[a], radius[b]) * sample.rad_diff, 64)
+            if rad_min >= rad_max:
+                rad_min = 0.8 * rad_max
+            shift, tries = [0, 0], 25
+            while tries and not rad_min <= np.hypot(*shift) <= rad_max:
+                shift, tries = state.randint(-rad_max, rad_max, size=2).tolist(), tries - 1
+            if rad_min <= np.hypot(*shift) <= rad_max:
+                pairs[split].append((row[a], row[b], *shift))
+            else:
+                rejected.append((row[a], row[b]))
+    return pairs, rejected
+
+
+@pytest.fixture(scope="module")
+def shared_archive(shared_data, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("shared")
+    unpack(shared_data / "candels" / "candels-blender-data.tar.gz", folder)
+    return read_archive(folder)
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_catalogue_is_that_of_candels_blender_byte_for_byte(shared_archive, shared_data, tmp_path, split):
+    pairs = draw_sample(shared_archive, Sample(seed=42, mag_high=23.5, excluded_types=("irr",)), 400)
+    write_catalogue(tmp_path / "catalogue.csv", shared_archive, pairs[split])
+    expected = shared_data / "candels" / "expected_s42" / f"{split}_catalogue.csv"
+    assert (tmp_path / "catalogue.csv").read_bytes() == expected.read_bytes()
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    mag_diff=st.floats(0.3, 8),
+    rad_diff=st.floats(0.7, 6),
+    test_ratio=st.floats(0.1, 0.6),
+    mag_high=st.floats(22.5, 30),
+    excluded_types=st.lists(st.sampled_from(["irr", "sphd"]), unique=True),
+)
+def test_pairs_are_those_of_the_naive_draw(archive, **options):
+    sample = Sample(**options | {"excluded_types": tuple(options["excluded_types"])})
+    rejected = []
+    try:
+        pairs = draw_sample(archive, sample, 40, lambda *rows: rejected.append(rows))
+    except BuildError:  # the split has no two galaxies that go together, where the naive draw blends one with itself
+        return
+    expected, expected_rejected = naive_draw(archive.catalogue, sample, 40)
+    assert {split: pairs[split].tolist() for split in SPLITS} == {
+        split: [tuple(map(int, pair)) for pair in expected[split]] for split in SPLITS
+    }
+    assert rejected == expected_rejected
+
+
+@settings(max_examples=50, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), bounds=st.lists(st.integers(1, 5000), min_size=1, max_size=300))
+def test_integers_are_those_of_randint(seed, bounds):
+    below, state = _integers_below(np.random.RandomState(seed)), np.random.RandomState(seed)
+    assert [below(n) for n in bounds] == [state.randint(n) for n in bounds]
+
+
+def test_pairs_keep_to_the_bounds(archive):
+    sample = Sample(seed=3, mag_diff=1.5, rad_diff=3, mag_high=23.2, excluded_types=("irr", "sph"))
+    pairs = draw_sample(archive, sample, 500)
+    both = np.concatenate([pairs[split] for split in SPLITS])
+    catalogue = archive.catalogue
+    mag = catalogue.mag.to_numpy()
+    for galaxy in ("g1", "g2"):
+        assert (mag[both[galaxy]] < 23.2).all()
+        assert not catalogue.galtype.iloc[both[galaxy]].isin(["irr", "sph"]).any()
+    assert (np.abs(mag[both["g1"]] - mag[both["g2"]]) < 1.5).all()
+    assert (np.hypot(both["dy"], both["dx"]) <= 64).all()
+    assert (both["dy"] != 0).any() and (both["dx"] != 0).any()
+
+
+def test_no_galaxy_serves_in_both_splits(archive):
+    pairs = draw_sample(archive, Sample(), 2000)
+    used = {split: set(pairs[split]["g1"]) | set(pairs[split]["g2"]) for split in SPLITS}
+    assert used["train"] and used["test"] and not used["train"] & used["test"]
+    galaxies = Draw(archive, Sample()).galaxies
+    assert sorted([*galaxies["train"], *galaxies["test"]]) == archive.rows.tolist()
+
+
+def test_counts_of_the_splits(archive):
+    pairs = draw_sample(archive, Sample(test_ratio=0.3), 101)
+    assert (len(pairs["train"]), len(pairs["test"])) == (71, 30)
+
+
+def test_a_longer_sample_starts_with_the_same_train_pairs(archive):
+    short, long = (draw_sample(archive, Sample(seed=9), n)["train"] for n in (50, 500))
+    assert (long[: len(short)] == short).all()
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.lists(st.integers(0, 3000), max_size=5), max_size=6))
+def test_pairs_are_the_same_in_whatever_order_they_are_asked_for(archive, requests):
+    expected = draw_sample(archive, Sample(test_ratio=0.1), 3400)["train"]
+    pairs = Pairs(Draw(archive, Sample(test_ratio=0.1)).pairs("train"))
+    for numbers in requests:
+        numbers = np.array(numbers, np.int64)
+        assert (pairs[numbers] == expected[numbers]).all()
+
+
+def test_cut_that_leaves_too_few_galaxies_is_named(archive):
+    with pytest.raises(BuildError, match=r"mag_high 10.* leaves 0 of 40 galaxies, expected at least two"):
+        Draw(archive, Sample(mag_high=10))
+    with pytest.raises(BuildError, match="excluded type sph"):
+        Draw(archive, Sample(excluded_types=GALAXY_TYPES))
+
+
+@pytest.mark.parametrize("mag_diff", [0.0, -1.0, 1e-9])
+def test_no_pair_within_mag_diff_is_an_error(archive, mag_diff):
+    with pytest.raises(BuildError, match="no two of the 32 train galaxies differ by less than"):
+        draw_sample(archive, Sample(mag_diff=mag_diff), 10)
+
+
+def test_split_of_one_galaxy_is_an_error_if_blends_of_it_are_wanted(archive):
+    sample = Sample(test_ratio=0.03)
+    with pytest.raises(BuildError, match="no two of the 1 test galaxies"):
+        draw_sample(archive, sample, 100)
+    assert len(draw_sample(archive, sample, 10)["train"]) == 10
+
+
+@pytest.mark.parametrize("rad_diff", [0.0, 0.01, -3.0])
+def test_no_shift_for_any_pair_is_an_error(archive, rad_diff):
+    with pytest.raises(BuildError, match="no shift found for 10000 pairs of train galaxies"):
+        draw_sample(archive, Sample(rad_diff=rad_diff), 10)
+
+
+@pytest.mark.parametrize("options", [{"seed": -1}, {"seed": 2**32}, {"test_ratio": 1.5}, {"excluded_types": ("round",)}])
+def test_options_out_of_bounds(options):
+    with pytest.raises(UsageError, match=next(iter(options))):
+        Sample(**options)
+
+
+def test_clean_galaxies_are_cut_first(archive, stamps):
+    from candels_blend.stamps import clean_rows
+
+    clean = clean_rows(archive)
+    assert 2 < clean.sum() < len(clean)
+    galaxies = Draw(archive, Sample(use_clean_galaxies=True)).galaxies
+    assert sorted([*galaxies["train"], *galaxies["test"]]) == np.flatnonzero(clean).tolist()
+
+
+def test_catalogue_has_the_lines_that_csv_writers_end_with(archive, tmp_path):
+    write_catalogue(tmp_path / "c.csv", archive, draw_sample(archive, Sample(), 5)["train"])
+    lines = io.BytesIO((tmp_path / "c.csv").read_bytes()).readlines()
+    assert len(lines) == 5 and all(line.endswith(b"\r\n") for line in lines)

@@ -1,0 +1,40 @@
+"""The Python of GZ3D's data card does what the card says, run from its first block to its last."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import skyshards
+
+CARD = Path(__file__).parents[2] / "gz3d" / "README.md"
+
+
+def with_a_cone_that_holds_rows(folder):
+    """The card's text, its cone put round the galaxy of the (made-up) sky that has the most votes for a bar or arms."""
+    table = skyshards.open(folder).columns(["ra", "dec", "segmentation.vote_fraction"])[:]
+    best = table["segmentation"]["vote_fraction"].max(axis=1).argmax()
+    text, count = re.subn(
+        r"cone=\([^)]*\)", f"cone=({table['ra'][best]}, {table['dec'][best]}, 5.0)", CARD.read_text(encoding="utf-8")
+    )
+    assert count == 1
+    return text
+
+
+def test_python_of_the_card_runs(built_gz3d, tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib", reason="the extra `notebooks` is not installed").use("Agg")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "gz3d").symlink_to(built_gz3d)
+    monkeypatch.chdir(tmp_path)
+    names, rows = {}, []
+    for block in re.findall(r"```python\n(.*?)```", with_a_cone_that_holds_rows(built_gz3d), re.DOTALL):
+        exec(compile(block, CARD.name, "exec"), names)
+        rows.append(next(iter(names["rows"])))
+    stock, registered, *_ = rows
+    assert stock["segmentation"]["array"].shape == (4, 525, 525)
+    assert set(registered) == {"image", "segmentation"}
+    assert max(registered["segmentation"]["vote_fraction"]) >= 0.5
+    assert names["batch"]["segmentation"]["array"].shape == (3, 4, 525, 525)
+    np.testing.assert_array_equal(names["batch"]["image"][1], names["table"][1]["image"])
+    names["plot_segmentation"].__globals__["plt"].close("all")

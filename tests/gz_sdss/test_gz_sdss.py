@@ -1,0 +1,342 @@
+"""Galaxy Zoo on SDSS against the contract, and what only this data set promises."""
+
+import contextlib
+import hashlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
+from datasets import ClassLabel, Image, load_dataset
+from huggingface_hub import DatasetCard
+
+import skyshards
+from gz_sdss import images
+from gz_sdss.archive import DONE, ImageArchive
+from gz_sdss.build_parent_sample import FILTERED, GZSDSSRecipe, main
+from gz_sdss.catalog import CATALOG
+from gz_sdss.cuts import Cuts
+from gz_sdss.gz_sdss import FLOATS, LABELS
+from gz_sdss.sia import Service
+from gz_sdss.tables import KEPT
+from skyshards.build import build
+from skyshards.demo import DemoArchive
+from skyshards.demo.faults import Fault
+from skyshards.errors import UsageError
+from skyshards.fetch import Fetcher
+from tests.contract import Contract
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def recipe_for(archive, folder, **options):
+    urls = {"tap_url": archive.tap_url, "hips2fits_urls": (archive.hips2fits_url,)}
+    return GZSDSSRecipe(folder, rate=0.0, **urls | options)
+
+
+def build_with(recipe, **options):
+    with contextlib.closing(recipe):
+        return build(recipe, recipe.output_dir, workers=1, **options)
+
+
+@pytest.fixture(scope="module")
+def archive():
+    with DemoArchive(galaxies=40) as archive:
+        yield archive
+        assert archive.errors == []
+
+
+@pytest.fixture(scope="module")
+def built(archive, tmp_path_factory):
+    recipe = recipe_for(archive, tmp_path_factory.mktemp("built") / "gz_sdss")
+    assert build_with(recipe).failed == 0
+    return recipe
+
+
+@pytest.fixture(scope="module")
+def built_fits(archive, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("built") / "gz_sdss"
+    recipe = recipe_for(archive, folder, sia=Service("demo", archive.sia2_url, 2), format="fits")
+    assert build_with(recipe, limit=6).failed == 0
+    return recipe
+
+
+def expected_rows(archive, recipe, image):
+    """What the archive's own galaxies say, for all whose images are there."""
+    rows = {}
+    for galaxy in archive.galaxies:
+        content = recipe.images.get(galaxy.objid)
+        if content is not None:
+            key = f"{galaxy.objid}.{recipe.format}"
+            rows[str(galaxy.dr7objid), key] = {
+                "objid": np.int64(galaxy.objid),
+                "specobjid": np.int64(galaxy.specobjid),
+                "ra": np.float64(galaxy.ra),
+                "dec": np.float64(galaxy.dec),
+                "label": np.int64(LABELS.index("spiral" if galaxy.spiral else "elliptical")),
+                "petroR90_r": np.float32(galaxy.petroR90_r),
+                "p_cs_debiased": np.float32(galaxy.p_cs_debiased),
+                "scale": np.float64(2.5 * np.float32(galaxy.petroR90_r) / 3600 / 64),
+                "image": image(content),
+            }
+    return rows
+
+
+class TestPictures(Contract):
+    @pytest.fixture
+    def folder(self, built):
+        return built.output_dir
+
+    @pytest.fixture
+    def recipe(self, built):
+        return built
+
+    @pytest.fixture
+    def expected(self, archive, built):
+        return expected_rows(archive, built, images.open_jpeg)
+
+    def test_table_holds_what_was_read(self, table, expected):
+        """As in the contract, but pictures may differ by the decoder's rounding."""
+        assert len(table) == len(expected) > 10
+        for row in table:
+            wanted = expected[str(row["object_id"]), str(row["source"])]
+            assert row["image"].shape == (64, 64, 3) and row["image"].dtype == np.uint8
+            assert np.abs(row["image"].astype(int) - wanted.pop("image")).max() <= 2
+            assert {name: row[name] for name in wanted} == wanted
+
+    def test_the_jpeg_s_own_bytes_are_in_the_shard(self, folder, built):
+        for row in skyshards.open(folder, decode=False):
+            assert row["image"] == built.images.get(int(row["objid"]))
+
+    def test_card_s_line_makes_pictures_of_the_bytes(self, folder):
+        text = DatasetCard.load(folder / "README.md").text
+        line = next(line for line in text.splitlines() if line.startswith("ds = ds.map"))
+        ds = load_dataset(str(folder), split="train", streaming=True)
+        scope = {"ds": ds, "Image": Image}
+        exec(line, scope)
+        for row, wanted in zip(scope["ds"], skyshards.open(folder), strict=True):
+            assert row["image"].size == (64, 64) and row["image"].mode == "RGB"
+            assert np.abs(np.asarray(row["image"]).astype(int) - wanted["image"]).max() <= 2
+
+    def test_bytes_on_request(self, folder):
+        ds = load_dataset("gz_sdss", data_dir=str(folder), split="train", streaming=True, decode=False)
+        assert next(iter(ds))["image"]["bytes"][:2] == b"\xff\xd8"
+
+    def test_features(self, recipe):
+        features = recipe.schema.features
+        assert isinstance(features["image"], Image)
+        assert isinstance(features["label"], ClassLabel) and features["label"].names == ["elliptical", "spiral"]
+        assert {name: features[name].dtype for name in ("objid", "specobjid")} == {"objid": "int64", "specobjid": "int64"}
+        assert all(features[name].dtype == "float32" for name in FLOATS)
+
+    def test_webdataset_loads_the_archives(self, folder, table):
+        rows = load_dataset("webdataset", data_files=f"{folder}/Images/TAR-*.tar", split="train", streaming=True)
+        assert {f"{row['__key__']}.jpg" for row in rows} == set(table.catalog["source"].to_pylist())
+
+
+class TestFits(Contract):
+    @pytest.fixture
+    def folder(self, built_fits):
+        return built_fits.output_dir
+
+    @pytest.fixture
+    def recipe(self, built_fits):
+        """Loaded under the name of the builder for FITS."""
+        recipe = replace(built_fits)
+        object.__setattr__(recipe, "name", "gz_sdss_fits")
+        return recipe
+
+    @pytest.fixture
+    def expected(self, archive, built_fits):
+        return expected_rows(archive, built_fits, lambda content: images.open_fits(content)[0])
+
+
+def test_files_beside_the_shards(built, archive):
+    folder = built.output_dir
+    whole, kept = pd.read_csv(folder / CATALOG), pd.read_csv(folder / FILTERED)
+    assert len(whole) == len(archive.galaxies)
+    assert list(kept) == list(KEPT)
+    assert kept["dr7objid"].tolist() == sorted(whole.loc[Cuts().mask(whole), "dr7objid"])
+    done = pd.read_csv(folder / "Images" / DONE, dtype={"objid": str})
+    assert sorted(done["objid"].astype("int64")) == sorted(kept["objid"])
+    sources = {source["key"]: source for source in pq.read_table(folder / "sources.parquet").to_pylist()}
+    for objid, sha256 in zip(done["objid"], done["sha256"], strict=True):
+        assert sources[f"{objid}.jpg"]["sha256"] == sha256
+        assert "hips2fits" in sources[f"{objid}.jpg"]["url"]
+
+
+def test_limit_draws_the_sample_of_pandas(built, archive, tmp_path):
+    kept = pd.read_csv(built.output_dir / FILTERED)
+    shutil.copytree(built.output_dir / "Images", tmp_path / "Images")
+    build_with(recipe_for(archive, tmp_path), limit=4)
+    ids = skyshards.open(tmp_path).catalog["object_id"].to_pylist()
+    assert sorted(map(int, ids)) == sorted(kept.sample(4, random_state=42)["dr7objid"])
+
+
+def test_images_on_disk_are_not_fetched_again(built, archive, tmp_path):
+    shutil.copytree(built.output_dir / "Images", tmp_path / "Images")
+    with DemoArchive(galaxies=40) as other:
+        recipe = recipe_for(other, tmp_path)
+        build_with(recipe)
+        assert not [request for request in other.requests if "hips2fits" in request.path]
+    for path in built.output_dir.glob("healpix=*/*.hdf5"):
+        assert path.read_bytes() == (tmp_path / path.relative_to(built.output_dir)).read_bytes()
+
+
+@pytest.mark.parametrize("faults", [[Fault("hips2fits", "503", 5), Fault("hips2fits", "truncate", 3)]])
+def test_faults_leave_no_trace(built, tmp_path, faults, monkeypatch):
+    monkeypatch.setattr("gz_sdss.polite.time.sleep", lambda seconds: None)
+    with DemoArchive(galaxies=40, faults=faults) as archive:
+        assert build_with(recipe_for(archive, tmp_path)).failed == 0
+    for path in built.output_dir.glob("healpix=*/*.hdf5"):
+        found, wanted = (hashlib.sha256(p.read_bytes()).hexdigest() for p in (tmp_path / path.relative_to(built.output_dir), path))
+        assert found == wanted
+
+
+def test_a_cutout_that_cannot_be_had_is_a_recorded_failure(tmp_path):
+    with DemoArchive(galaxies=40, faults=[Fault("hips2fits", "404", 2)]) as archive:
+        summary = build_with(recipe_for(archive, tmp_path))
+        assert summary.failed == 2 and summary.rows > 10
+        errors = pd.read_csv(tmp_path / "failures.csv")["error"]
+        assert errors.str.contains("HTTP status 404").all()
+        again = build_with(recipe_for(archive, tmp_path))
+        assert again.failed == 0 and again.rows == summary.rows + 2
+
+
+def test_a_place_outside_the_survey_is_a_recorded_failure(built, archive, tmp_path):
+    table = pd.read_csv(built.output_dir / CATALOG, dtype={"specobjid": "Int64"})
+    table = table[Cuts().mask(table)].head(3).copy()
+    table.loc[table.index[0], ["ra", "dec"]] = 10.0, -89.0
+    table.to_csv(tmp_path / "own.csv", index=False)
+    summary = build_with(recipe_for(archive, tmp_path / "out", catalog=tmp_path / "own.csv"))
+    assert (summary.rows, summary.failed) == (2, 1)
+    assert pd.read_csv(tmp_path / "out" / "failures.csv")["error"].str.contains("outside the survey").all()
+
+
+def test_own_table_with_sexagesimal_positions(built, archive, tmp_path):
+    from astropy.coordinates import SkyCoord
+
+    table = pd.read_csv(built.output_dir / CATALOG, dtype={"specobjid": "Int64"})
+    table = table[Cuts().mask(table)].head(3)
+    places = SkyCoord(table["ra"], table["dec"], unit="deg")
+    text = table.assign(
+        ra=places.ra.to_string("hour", sep=":", precision=2), dec=places.dec.to_string("deg", sep=":", precision=1)
+    )
+    text.to_csv(tmp_path / "own.csv", index=False)
+    build_with(recipe_for(archive, tmp_path / "out", catalog=tmp_path / "own.csv"))
+    found = skyshards.open(tmp_path / "out").catalog.to_pandas().set_index("object_id")
+    for _, galaxy in table.iterrows():
+        row = found.loc[str(int(galaxy["dr7objid"]))]
+        assert abs(row["ra"] - galaxy["ra"]) < 0.2 / 3600 and abs(row["dec"] - galaxy["dec"]) < 0.2 / 3600
+
+
+def test_killed_builds_lose_nothing_that_arrived(tmp_path, built):
+    """Each image is asked for once, however often the build is killed; those in flight at that moment, once more."""
+    with DemoArchive(galaxies=40, faults=[Fault("hips2fits", "slow", None, delay=0.3)]) as archive:
+        program = f"""
+import contextlib, pathlib, sys
+from gz_sdss.build_parent_sample import GZSDSSRecipe
+from skyshards.build import build
+recipe = GZSDSSRecipe(pathlib.Path(sys.argv[1]), tap_url={archive.tap_url!r}, rate=0.0,
+                      hips2fits_urls=({archive.hips2fits_url!r},))
+with contextlib.closing(recipe):
+    build(recipe, recipe.output_dir, workers=1, connections=2)
+"""
+        command = [sys.executable, "-c", program, str(tmp_path)]
+        arrived = lambda: sum("hips2fits" in request.path for request in archive.requests)  # noqa: E731
+        for _ in range(2):
+            before = arrived()
+            process = subprocess.Popen(command, cwd=REPOSITORY)
+            while arrived() < before + 6:
+                assert process.poll() is None
+                time.sleep(0.01)
+            os.kill(process.pid, signal.SIGKILL)
+            process.wait()
+        assert subprocess.run(command, cwd=REPOSITORY, timeout=300).returncode == 0
+        rows = len(skyshards.open(tmp_path))
+        assert arrived() <= rows + 2 * 2
+    assert rows == len(skyshards.open(built.output_dir))
+    for path in built.output_dir.glob("healpix=*/*.hdf5"):
+        assert path.read_bytes() == (tmp_path / path.relative_to(built.output_dir)).read_bytes()
+
+
+def test_other_cuts_are_refused_in_the_same_folder(built, archive):
+    with pytest.raises(UsageError, match="min_vote=0.9, now 0.8"):
+        build_with(recipe_for(archive, built.output_dir, cuts=Cuts(min_vote=0.8)))
+
+
+def test_the_larger_vote_names_the_label(archive, tmp_path):
+    recipe = recipe_for(archive, tmp_path, cuts=Cuts(min_vote=0.4))
+    build_with(recipe)
+    found = skyshards.open(tmp_path).catalog.to_pandas()
+    assert ((found["label"] == 1) == (found["p_cs_debiased"] >= found["p_el_debiased"])).all()
+    assert found["label"].nunique() == 2
+
+
+def test_sources_take_little_memory(built):
+    """70,000 of them are listed at once."""
+    import pickle
+
+    with contextlib.closing(replace(built)) as recipe:
+        sources = list(recipe.sources(Fetcher()))
+    assert len(pickle.dumps(sources)) < 2000 * len(sources)
+
+
+def run(*arguments):
+    return CliRunner().invoke(main, [str(argument) for argument in arguments], catch_exceptions=False)
+
+
+@pytest.mark.parametrize(
+    "options", [(), ("--image_source", "sia"), ("--image-source", "sia", "--sia_version", 2, "--format", "fits")]
+)
+def test_tiny_demo_builds_five(tmp_path, options):
+    outcome = run("--tiny", "--demo", "-o", tmp_path, *options)
+    assert outcome.exit_code == 0, outcome.output
+    assert len(skyshards.open(tmp_path)) == 5
+    assert len(ImageArchive(tmp_path / "Images", ".fits" if "fits" in options else ".jpg")) == 5
+    assert list((tmp_path / "Images").glob("*.part")) == []
+
+
+def test_demo_with_a_service_from_the_registry(tmp_path):
+    outcome = run("--tiny", "--demo", "-o", tmp_path, "--image_source", "sia", "--sia_keywords", "SDSS", "--sia_waveband", "optical")
+    assert outcome.exit_code == 0, outcome.output
+    assert "Images from: Simulated SDSS images" in outcome.output
+
+
+def test_adql_from_a_file(tmp_path):
+    from gz_sdss.catalog import QUERY
+
+    (tmp_path / "query.adql").write_text(QUERY + " WHERE p.dec > 20")
+    outcome = run("--demo", "-o", tmp_path / "out", "--adql", tmp_path / "query.adql", "--limit", 3)
+    assert outcome.exit_code == 0, outcome.output
+    assert (np.asarray(skyshards.open(tmp_path / "out").catalog["dec"]) > 20).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--format", "fits"], "--format fits goes with --image_source sia"),
+        (["--image_source", "sia"], "needs --sia_url, or --sia_keywords"),
+        (["--demo", "--tap_url", "http://127.0.0.1:9/"], "--demo stands for all services"),
+    ],
+)
+def test_options_that_do_not_go_together(tmp_path, options, message):
+    outcome = run("-o", tmp_path, *options)
+    assert outcome.exit_code == 2
+    assert message in re.sub(r"\s+", " ", outcome.output)
+
+
+def test_every_cut_is_an_option():
+    text = run("--help").output
+    for name, default in vars(Cuts()).items():
+        assert f"--{name}" in text and f"{default}" in text

@@ -1,0 +1,212 @@
+"""Cutouts over Simple Image Access, and services found in the Registry."""
+
+import io
+import math
+import re
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gz_sdss import images
+from gz_sdss.cutout import fits_cutout, jpeg_cutout, resample, tangent_wcs
+from gz_sdss.hips2fits import field_of_view
+from gz_sdss.polite import PoliteClient
+from gz_sdss.sia import ImageRecord, Service, SIASource, find_services
+from skyshards.demo import DemoArchive
+from skyshards.demo.faults import Fault
+from skyshards.demo.server import Response
+from skyshards.errors import BuildError, FetchError
+from tests.gz_sdss.conftest import picture
+
+VERSIONS = (1, 2)
+
+
+def source(demo, version=1, format="jpg", **options):
+    url = demo.sia_url if version == 1 else demo.sia2_url
+    return SIASource(Service("demo", url, version), format, PoliteClient(), **options)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("format", ["jpg", "fits"])
+def test_records_are_of_the_format_asked_for(demo, version, format):
+    galaxy = demo.galaxies[0]
+    records = source(demo, version).records(galaxy.ra, galaxy.dec, 0.005, format)
+    assert records and all(record.url.endswith(format) for record in records)
+    assert all(0 < record.width < 0.1 for record in records)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_cutouts_are_pictures_of_the_galaxy(demo, version):
+    galaxy = demo.galaxies[0]
+    content = source(demo, version).fetch(galaxy.ra, galaxy.dec, galaxy.petroR90_r)
+    images.check_jpeg(content, 64, 64)
+    brightness = images.open_jpeg(content).sum(axis=-1, dtype=float)
+    assert brightness[24:40, 24:40].mean() > 2 * np.median(brightness[:8])
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_fits_stay_fits(demo, version):
+    galaxy = demo.galaxies[0]
+    content = source(demo, version, "fits").fetch(galaxy.ra, galaxy.dec, galaxy.petroR90_r)
+    pixels, _ = images.open_fits(content)
+    assert pixels.dtype == np.float32 and pixels.shape == (64, 64)
+    row, column = np.unravel_index(pixels.argmax(), pixels.shape)
+    assert abs(row - 31.5) < 8 and abs(column - 31.5) < 8
+
+
+def test_a_frame_and_a_cutout_show_the_same(demo):
+    """Two images of different size and centre, resampled to one place, are one picture."""
+    galaxy = demo.galaxies[1]
+    size = field_of_view(galaxy.petroR90_r)
+    records = source(demo).records(galaxy.ra, galaxy.dec, size, "fits")
+    client = PoliteClient()
+    both = [
+        fits_cutout(client.get([record.url], images.open_fits), galaxy.ra, galaxy.dec, size)
+        for record in (max(records, key=lambda r: r.width), min(records, key=lambda r: r.width))
+    ]
+    frame, cutout = both[0], both[1][1] if both[1].ndim == 3 else both[1]
+    assert np.corrcoef(frame.ravel(), cutout.ravel())[0, 1] > 0.98
+
+
+def test_fits_become_pictures_where_there_is_no_jpeg(serve, shared_data):
+    """The recorded SIA1 answers list FITS alone; the image is made here."""
+    wcs = tangent_wcs(288.95078924817, 15.0322239971381, (0.02, 0.02), (50, 50))
+    y, x = np.mgrid[:50, :50]
+    galaxy = np.exp(-np.hypot(x - 24.5, y - 24.5) / 6) * 100 + np.random.default_rng(0).normal(size=(50, 50))
+    buffer = io.BytesIO()
+    fits.PrimaryHDU(galaxy.astype(np.float32), wcs.to_header()).writeto(buffer)
+    listing = (shared_data / "vo/pyvo/dal/tests/data/sia/dataset.xml").read_bytes()
+
+    def answer(request):
+        if request.path == "/image.fits":
+            return Response(buffer.getvalue(), "image/fits")
+        return Response(listing.replace(b"http://example.com/querydata", server.url.encode()), "text/xml")
+
+    server = serve(answer)
+    found = SIASource(Service("", f"{server.url}/sia?", 1), "jpg", PoliteClient())
+    content = found.fetch(288.95078924817, 15.0322239971381, 10.0)
+    pixels = images.open_jpeg(content).astype(int)
+    assert pixels.shape == (64, 64, 3)
+    assert np.abs(pixels[..., 0] - pixels[..., 2]).max() < 12  # one band gives grey
+    assert pixels[28:36, 28:36].mean() > pixels[:8, :8].mean() + 80
+    asked = [request.query["FORMAT"][0] for request in server.requests if "FORMAT" in request.query]
+    assert asked == ["image/jpeg", "image/fits"]
+
+
+def test_recorded_services(replay):
+    server = replay({"/ok": "dachs/sia1_ok.vot", "/none": "dachs/sia1_empty.vot", "/bad": "dachs/sia1_error.vot"})
+
+    def records(name):
+        service = Service("", f"{server.url}/{name}?", 1)
+        return SIASource(service, "fits", PoliteClient()).records(10.0, 10.0, 0.1, "fits")
+
+    (record,) = records("ok")
+    assert record.url == "http://localhost:8080/getproduct/zoo/data/im.fits"
+    assert (record.ra, record.dec) == (10.0, 10.0)
+    assert record.width == pytest.approx(64 * 1e-4, rel=0.01)
+    assert records("none") == []
+    with pytest.raises(FetchError, match="Field POS: bad is not a RA,DEC pair"):
+        records("bad")
+
+
+def test_no_image_is_an_error(replay):
+    server = replay({"/none": "dachs/sia1_empty.vot"})
+    with pytest.raises(FetchError, match="no jpg or fits image at ra=200.0"):
+        SIASource(Service("", f"{server.url}/none?", 1), "jpg", PoliteClient()).fetch(200.0, -40.0, 5.0)
+
+
+@pytest.mark.parametrize(("match", "kind"), [("sia/cutout", "503"), ("sia/cutout", "truncate"), ("POS", "503")])
+def test_passing_faults_are_got_over(match, kind):
+    fault = Fault(match, kind)
+    with DemoArchive(galaxies=1, faults=[fault]) as archive:
+        galaxy = archive.galaxies[0]
+        content = source(archive).fetch(galaxy.ra, galaxy.dec, galaxy.petroR90_r, delay=0.01)
+    images.check_jpeg(content, 64, 64)
+
+
+def test_every_request_has_a_time_out():
+    with (
+        DemoArchive(galaxies=1, faults=[Fault("sia", "silence", None)]) as archive,
+        pytest.raises(FetchError, match="[Tt]imed? ?out"),
+    ):
+        source(archive, timeout=0.2).fetch(10.0, 10.0, 5.0)
+
+
+def square(ra, dec, width):
+    return ImageRecord("u", "image/fits", ra, dec, width, width)
+
+
+@given(st.floats(0, 360), st.floats(-80, 80), st.floats(0.001, 0.1))
+def test_coverage(ra, dec, size):
+    east = size / math.cos(math.radians(dec))
+    assert square(ra, dec, size).coverage(ra, dec, size)[0] == 1.0
+    assert square((ra + east / 2) % 360, dec, size).coverage(ra, dec, size)[0] == 0.5
+    assert square(ra, dec + size / 2, size).coverage(ra, dec, size)[0] == 0.5
+    assert square(ra, dec, size / 2).coverage(ra, dec, size)[0] == pytest.approx(0.25, abs=0.06)
+    assert square((ra + 2 * east) % 360, dec, size).coverage(ra, dec, size)[0] == 0.0
+    assert square(math.nan, dec, size).coverage(ra, dec, size) == (0.0, -math.inf)
+
+
+def test_of_images_that_cover_it_the_nearest_is_the_best():
+    whole, nearest, partial = square(10.001, 0, 0.1), square(10.0, 0, 0.05), square(10.02, 0, 0.03)
+    assert max((whole, partial, nearest), key=lambda record: record.coverage(10.0, 0.0, 0.02)) is nearest
+
+
+@given(st.floats(0, 360, exclude_max=True), st.floats(-85, 85), st.integers(65, 200), st.floats(1.0, 3.0))
+def test_resampling_keeps_positions(ra, dec, pixels, zoom):
+    """A ramp along the columns is linear in the distance to the east, whatever the image's pixels."""
+    size = 0.005
+    planes = np.broadcast_to(np.arange(pixels, dtype=np.float32), (1, pixels, pixels))
+    wcs = tangent_wcs(ra, dec, (size * zoom, size * zoom), (pixels, pixels))
+    cutout = resample(planes, wcs, ra, dec, size)[0]
+    expected = (pixels - 1) / 2 + (np.arange(64) - 31.5) * pixels / (64 * zoom)
+    inner = slice(2, -2)  # beyond the centre of its last pixel, an image goes on with that pixel's value
+    np.testing.assert_allclose(cutout[:, inner], np.broadcast_to(expected, (64, 64))[:, inner], atol=0.02)
+
+
+def test_an_image_that_shows_a_part_is_refused():
+    wcs = tangent_wcs(10.0, 0.0, (0.01, 0.01), (100, 100))
+    with pytest.raises(FetchError, match="expected an image of all the cutout"):
+        resample(np.ones((1, 100, 100)), wcs, 10.004, 0.0, 0.005)
+
+
+def test_a_fits_image_without_a_place_is_refused():
+    with pytest.raises(FetchError, match="no celestial WCS"):
+        fits_cutout(images.encode_fits(np.ones((80, 80))), 10.0, 0.0, 0.005)
+
+
+@pytest.mark.parametrize("content", [b"", b"SIMPLE", picture(), images.encode_fits(np.ones((80, 80)))[:3000]])
+def test_a_broken_fits_file_is_refused(content):
+    with pytest.raises(images.BrokenImage):
+        images.open_fits(content)
+
+
+def test_a_jpeg_of_the_size_asked_for_keeps_its_bytes():
+    place = (10.0, 0.0, 0.005)
+    assert jpeg_cutout(picture(), (10.0, 0.0), (0.005, 0.005), *place) == picture()
+    assert jpeg_cutout(picture(), (math.nan,) * 2, (math.nan,) * 2, *place) == picture()
+    cut = jpeg_cutout(picture(128, 128), (10.0, 0.0), (0.01, 0.01), *place)
+    difference = images.open_jpeg(cut).astype(int) - images.open_jpeg(picture(128, 128))[32:96, 32:96]
+    assert np.abs(difference).mean() < 4
+    with pytest.raises(FetchError, match="does not say how much sky"):
+        jpeg_cutout(picture(128, 128), (math.nan,) * 2, (math.nan,) * 2, *place)
+
+
+@pytest.mark.parametrize(("keywords", "waveband"), [("SDSS", "optical"), ("simulated images", ""), ("", "Optical")])
+def test_services_are_found_in_the_registry(demo, keywords, waveband):
+    services = find_services(keywords, waveband, demo.registry_url)
+    assert {1, 2} <= {service.version for service in services}
+    assert demo.sia2_url in [service.url for service in services]
+
+
+def test_no_service_is_an_error(demo):
+    with pytest.raises(BuildError, match="keywords 'quark stars', waveband 'radio'"):
+        find_services("quark stars", "radio", demo.registry_url)
+
+
+def test_a_registry_out_of_reach_is_named():
+    with pytest.raises(BuildError, match=re.escape("http://127.0.0.1:9/tap")):
+        find_services("SDSS", "", "http://127.0.0.1:9/tap", timeout=1)

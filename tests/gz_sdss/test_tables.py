@@ -1,0 +1,116 @@
+"""Tables: numbers out of text, 64-bit identifiers that stay exact, positions in either notation."""
+
+import gzip
+
+import numpy as np
+import pandas as pd
+import pytest
+from astropy.table import Table
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gz_sdss import safe_to_numeric
+from gz_sdss.tables import IDENTIFIERS, NEEDED, read_table, write_csv
+from skyshards.errors import BuildError
+
+BEYOND_FLOAT = 587727178986356823
+
+
+@pytest.fixture
+def table():
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({name: rng.uniform(0, 20, 30) for name in NEEDED})
+    for number, name in enumerate(IDENTIFIERS):
+        table[name] = pd.array(BEYOND_FLOAT + 2 * np.arange(30) + number, dtype="Int64")
+    table.loc[3, "specobjid"] = pd.NA
+    table.loc[4, "modelMag_u"] = np.nan
+    return table
+
+
+@given(st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1), st.booleans())
+def test_integers_in_text_stay_exact(numbers, gap):
+    text = [str(number) for number in numbers] + [None] * gap
+    found = safe_to_numeric(pd.Series(text, dtype=object))
+    assert pd.api.types.is_integer_dtype(found)
+    assert found[: len(numbers)].tolist() == numbers
+    assert found.isna().sum() == gap
+
+
+@given(st.lists(st.floats(allow_nan=False), min_size=1))
+def test_floats_in_text_become_the_same_floats(numbers):
+    found = safe_to_numeric(pd.Series([repr(number) for number in numbers] + ["0.5"], dtype=object))
+    assert found.dtype == np.float64
+    assert found[:-1].tolist() == numbers
+
+
+@pytest.mark.parametrize(
+    "values",
+    [["1", "two"], [True, False], ["99999999999999999999"], pd.to_datetime(["2020-01-01"]), ["10:00:00"], [[1], [2]]],
+)
+def test_what_is_not_all_numbers_is_left_as_it_is(values):
+    col = pd.Series(values)
+    assert safe_to_numeric(col) is col
+
+
+def test_csv_keeps_every_value(table, tmp_path):
+    write_csv(table, tmp_path / "t.csv.gz")
+    pd.testing.assert_frame_equal(read_table(tmp_path / "t.csv.gz"), table)
+    text = gzip.decompress((tmp_path / "t.csv.gz").read_bytes()).decode()
+    assert str(BEYOND_FLOAT) in text
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".vot"])
+def test_reads_what_others_write(table, tmp_path, suffix):
+    path = tmp_path / f"t{suffix}"
+    whole = table.fillna({"specobjid": 0}).astype({name: "int64" for name in IDENTIFIERS})
+    upper = whole.rename(columns=str.upper)
+    if suffix == ".csv":
+        upper.to_csv(path, index=False)
+    elif suffix == ".parquet":
+        upper.to_parquet(path)
+    else:
+        Table.from_pandas(upper).write(path, format="votable")
+    pd.testing.assert_frame_equal(read_table(path), whole.astype({name: "Int64" for name in IDENTIFIERS}))
+
+
+def test_sexagesimal_positions(table, tmp_path):
+    text = table.astype({"ra": object, "dec": object})
+    text["ra"], text["dec"] = "10:30:00.0", "-01:30:36.0"
+    write_csv(text, tmp_path / "t.csv.gz")
+    found = read_table(tmp_path / "t.csv.gz")
+    np.testing.assert_allclose(found["ra"], 157.5)
+    np.testing.assert_allclose(found["dec"], -1.51)
+
+
+def test_refuses_identifiers_that_were_floats(table, tmp_path):
+    table.assign(objid=table["objid"].astype(float)).to_csv(tmp_path / "t.csv", index=False)
+    with pytest.raises(BuildError, match="column objid: expected 64-bit integers"):
+        read_table(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"drop": "petroR90_r"}, "lacks the columns petroR90_r"),
+        ({"twice": "objid"}, "expected one column objid, found OBJID, objID"),
+        ({"text": "modelMag_g"}, "column modelMag_g: expected numbers, found 'bright'"),
+    ],
+)
+def test_says_which_column_is_wrong(table, tmp_path, change, message):
+    if "drop" in change:
+        table = table.drop(columns=change["drop"])
+    elif "twice" in change:
+        table = table.rename(columns={"objid": "OBJID"}).assign(objID=1)
+    else:
+        table = table.assign(**{change["text"]: "bright"})
+    table.to_csv(tmp_path / "t.csv", index=False)
+    with pytest.raises(BuildError, match=message):
+        read_table(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize("name", ["t.csv.gz", "t.parquet", "t.vot", "t.csv"])
+@pytest.mark.parametrize("content", [b"", b"\x1f\x8b\x08\x00broken", b"\x00\xff" * 50])
+def test_a_broken_file_is_named(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(BuildError, match=name):
+        read_table(tmp_path / name)

@@ -1,0 +1,125 @@
+"""The registered builder: options, workers, and resuming, through `load_dataset` alone."""
+
+import shutil
+
+import numpy as np
+import pytest
+from datasets import load_dataset
+
+import gz3d  # noqa: F401  (registers the builder)
+import skyshards
+from skyshards.arrow import as_numpy
+from skyshards.columns import flatten
+from skyshards.errors import FolderError
+from tests.contract import assert_same
+
+
+@pytest.fixture
+def table(built_gz3d):
+    return skyshards.open(built_gz3d)
+
+
+def load(folder, *config, **options):
+    return load_dataset("gz3d", *config, data_dir=str(folder), split="train", streaming=True, **options)
+
+
+def ids(data_set):
+    return sorted((row["object_id"], row["source"]) for row in data_set)
+
+
+def test_columns_are_cut_before_reading(built_gz3d, table, tmp_path):
+    """With the masks destroyed in every shard, the other columns can be read."""
+    copy = tmp_path / "gz3d"
+    shutil.copytree(built_gz3d, copy)
+    raw = table._data.rows
+    for shard, start in zip(raw["_shard"].to_pylist(), raw["_start:segmentation.array"].to_pylist(), strict=True):
+        with open(copy / shard, "r+b") as file:
+            file.seek(start)
+            file.write(b"\0" * 20)
+    data_set = load(copy, columns=["image", "segmentation.vote_fraction", "object_id"])
+    assert set(flatten(data_set.features)) == {"image", "segmentation.vote_fraction", "object_id"}
+    assert [row["object_id"] for row in data_set] == table.catalog["object_id"].to_pylist()
+    with pytest.raises(skyshards.errors.ShardCorrupted):
+        next(iter(load(copy)))
+
+
+def test_cone_opens_only_shards_that_overlap(built_gz3d, table, tmp_path):
+    """With all other shards gone, the cone can be read."""
+    copy = tmp_path / "gz3d"
+    shutil.copytree(built_gz3d, copy)
+    row = table[0]
+    inside = table.cone(float(row["ra"]), float(row["dec"]), 5.0)
+    needed = set(inside.catalog["_shard"].to_pylist())
+    others = [path for path in copy.rglob("*.hdf5") if path.relative_to(copy).as_posix() not in needed]
+    assert others
+    for path in others:
+        path.unlink()
+    data_set = load(copy, cone=(float(row["ra"]), float(row["dec"]), 5.0))
+    assert ids(data_set) == sorted(zip(*[inside.catalog[name].to_pylist() for name in ("object_id", "source")], strict=True))
+
+
+def test_vote_fraction_cut(built_gz3d, table):
+    fractions = table.columns(["segmentation.vote_fraction"])[:]["segmentation"]["vote_fraction"]
+    kept = table.select(fractions[:, 2:].max(axis=1) >= 0.5).catalog["source"].to_pylist()
+    assert 0 < len(kept) < len(table)
+    data_set = load(built_gz3d, columns=["source"], vote_fraction_cut=0.5)
+    assert [row["source"] for row in data_set] == kept
+
+
+def test_num_proc(built_gz3d, table, tmp_path):
+    data_set = load_dataset(
+        "gz3d", data_dir=str(built_gz3d), split="train", num_proc=2, cache_dir=str(tmp_path), columns=["object_id", "source"]
+    )
+    assert ids(data_set) == ids(load(built_gz3d, columns=["object_id", "source"]))
+    assert len(data_set) == len(table)
+
+
+@pytest.mark.parametrize("context", ["fork", "spawn"])
+def test_data_loader_with_two_workers(built_gz3d, table, context):
+    loading = pytest.importorskip("torch.utils.data", reason="the extra `torch` is not installed")
+    data_set = load(built_gz3d, columns=["subject_id", "segmentation.array"]).with_format("torch")
+    loader = loading.DataLoader(data_set, batch_size=2, num_workers=2, multiprocessing_context=context)
+    found = {}
+    for batch in loader:
+        for subject, masks in zip(batch["subject_id"], batch["segmentation"]["array"], strict=True):
+            assert int(subject) not in found
+            found[int(subject)] = masks.numpy()
+    assert len(found) == len(table)
+    for row in table:
+        assert (found[int(row["subject_id"])] == row["segmentation"]["array"]).all()
+
+
+def test_arrow_batches_become_numpy(built_gz3d, table):
+    start = 0
+    for batch in load(built_gz3d).with_format("arrow").iter(batch_size=3):
+        assert_same(as_numpy(batch), table[start : start + len(batch)])
+        start += len(batch)
+    assert start == len(table)
+
+
+@pytest.mark.parametrize("after", [0, 1, 4, 9])
+def test_resume_in_mid_shard(built_gz3d, table, after):
+    data_set = load(built_gz3d, columns=["source"])
+    rows = iter(data_set)
+    seen = [next(rows)["source"] for _ in range(after)]
+    state = data_set.state_dict()
+    resumed = load(built_gz3d, columns=["source"])
+    resumed.load_state_dict(state)
+    assert seen + [row["source"] for row in resumed] == table.catalog["source"].to_pylist()
+
+
+def test_a_built_folder_is_needed(tmp_path):
+    (tmp_path / "something.txt").write_text("nothing to see")
+    with pytest.raises(FolderError, match="not a built data set"):
+        load(tmp_path)
+
+
+def test_unknown_columns_are_named(built_gz3d):
+    with pytest.raises(KeyError, match="no column 'masks'; there are object_id, ra"):
+        load(built_gz3d, columns=["masks"])
+
+
+def test_configs(built_gz3d):
+    assert "segmentation" not in load(built_gz3d, "images").features and "image" in load(built_gz3d, "images").features
+    row = next(iter(load(built_gz3d, "catalog").with_format("numpy")))
+    assert all(np.ndim(value) == 0 for value in row.values())

@@ -1,0 +1,84 @@
+"""Every notebook runs from top to bottom, and is kept with what it printed and showed."""
+
+import asyncio
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+NOTEBOOKS = sorted(path.name for path in (ROOT / "notebooks").glob("*.ipynb"))
+CELL_SECONDS, NOTEBOOK_SECONDS = 300, 600
+
+notebooks = pytest.mark.parametrize("name", NOTEBOOKS)
+
+
+# Folders of a machine (but not of a URL), and addresses of local servers.
+OF_THIS_MACHINE = re.compile(
+    r"(?<![\w.])(?:/(?:home|root|tmp|Users|var|opt|mnt|srv|usr|private)/|[A-Z]:\\|127\.0\.0\.1:\d)\S*"
+)
+
+
+def outputs(cells):
+    return [output for cell in cells if cell["cell_type"] == "code" for output in cell["outputs"]]
+
+
+def pictures(cells):
+    kinds = [kind for output in outputs(cells) for kind in output.get("data", {})]
+    return sum(kind.startswith("image/") for kind in kinds)
+
+
+def kept(name):
+    return json.loads((ROOT / "notebooks" / name).read_text(encoding="utf-8"))["cells"]
+
+
+@pytest.fixture
+def workplace(tmp_path, monkeypatch):
+    """A copy of the notebooks' folder, with nothing of this user's about it and no way to the Hub."""
+    for module in ("nbclient", "ipykernel", "matplotlib"):
+        pytest.importorskip(module, reason="the extra `notebooks` is not installed")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "huggingface"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path / "runtime"))
+    monkeypatch.setenv("JUPYTER_PREFER_ENV_PATH", "1")  # the kernel of this Python, not one of the user's
+    monkeypatch.delenv("MPLBACKEND", raising=False)
+    return Path(shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks", ignore=shutil.ignore_patterns(".*")))
+
+
+@notebooks
+def test_notebook_runs(name, workplace):
+    import nbformat
+    from nbclient import NotebookClient
+
+    notebook = nbformat.read(workplace / name, as_version=4)
+    nbformat.validate(notebook)
+    client = NotebookClient(
+        notebook,
+        kernel_name="python3",
+        timeout=CELL_SECONDS,
+        resources={"metadata": {"path": str(workplace)}},
+    )
+    asyncio.run(asyncio.wait_for(client.async_execute(), NOTEBOOK_SECONDS))  # raises the first error of a cell
+    assert pictures(notebook.cells) == pictures(kept(name))
+
+
+@notebooks
+def test_notebook_is_kept_with_its_outputs(name):
+    cells = [cell for cell in kept(name) if cell["cell_type"] == "code"]
+    counts = [cell["execution_count"] for cell in cells]
+    assert counts == list(range(1, len(cells) + 1)), "run all cells from the top, then save the notebook"
+    assert outputs(cells) and not any(output["output_type"] == "error" for output in outputs(cells))
+
+
+@notebooks
+def test_notebook_tells_nothing_of_the_machine_it_ran_on(name):
+    cells = kept(name)
+    for output in outputs(cells):
+        for kind in [kind for kind in output.get("data", {}) if kind.startswith("image/")]:
+            del output["data"][kind]
+    found = OF_THIS_MACHINE.search(json.dumps(cells, ensure_ascii=False))
+    assert found is None, f"{name} has {found.group()}"

@@ -1,0 +1,249 @@
+"""`skyshards.open`: a table is indexed like an array, holds what the shards hold, and says so when it cannot."""
+
+import multiprocessing
+import pickle
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pyarrow.compute as pc
+import pytest
+from astropy.coordinates import SkyCoord
+from astropy.units import deg
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import skyshards
+from skyshards import catalog
+from skyshards.build import build
+from skyshards.columns import flatten
+from skyshards.errors import FolderError, ShardCorrupted
+from skyshards.memory import Recycler
+from tests.contract import assert_same
+from tests.toy import Toy
+
+ROWS = 46
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("table") / "toy"
+    build(Toy(ROWS), folder, workers=2)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def table(folder):
+    return skyshards.open(folder, threads=2)
+
+
+@pytest.fixture(scope="module")
+def everything(table):
+    """All rows, read one by one, as flat columns: what batches are compared with."""
+    rows = [flatten(row) for row in table]
+    return {path: np.array([row[path] for row in rows]) for path in rows[0]}
+
+
+def assert_rows(batch, everything, positions):
+    assert_same(flatten(batch), {path: values[positions] for path, values in everything.items()})
+
+
+integers = st.integers(-ROWS, ROWS - 1)
+slices = st.builds(slice, *[st.none() | st.integers(-60, 60)] * 2, st.none() | st.integers(-5, 5).filter(bool))
+
+
+@settings(max_examples=60, deadline=None)
+@given(key=st.lists(integers, max_size=9) | slices | st.lists(st.booleans(), min_size=ROWS, max_size=ROWS).map(np.array))
+def test_batches_are_those_of_numpy(table, everything, key):
+    positions = np.array(key, np.int64) if isinstance(key, list) else key
+    batch = table[key]
+    if not len(batch["ra"]):
+        assert batch.pop("picture").shape == (0,)  # of no images, the size is not known
+        everything = {path: values for path, values in everything.items() if path != "picture"}
+    assert_rows(batch, everything, positions)
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.int32, np.uint16, np.int64])
+def test_index_arrays_of_any_integer_dtype(table, everything, dtype):
+    assert_rows(table[np.array([3, 1, 3], dtype)], everything, [3, 1, 3])
+
+
+@pytest.mark.parametrize("key", [ROWS, -ROWS - 1, [0, ROWS], [-ROWS - 1], np.ones(ROWS + 1, bool)], ids=repr)
+def test_out_of_range(table, key):
+    with pytest.raises(IndexError, match=str(ROWS)):
+        table[key]
+
+
+@pytest.mark.parametrize("key", [1.5, "ra", [1.0], [[1, 2]], None], ids=repr)
+def test_what_is_no_index(table, key):
+    with pytest.raises(TypeError, match="indexed by integers"):
+        table[key]
+
+
+def test_rows_are_in_stock_order(table):
+    order = list(zip(table.catalog["_shard"].to_pylist(), table.catalog["_row"].to_pylist(), strict=True))
+    assert order == sorted(order) and len(order) == ROWS
+
+
+def test_one_row_has_no_batch_dimension(table):
+    row = table[np.int64(4)]
+    assert row["votes"]["mask"].shape == (16, 18) and row["picture"].shape == (6, 7, 3)
+    assert row["ra"].dtype == np.float64 and row["flux"].dtype == np.float32 and isinstance(row["object_id"], str)
+
+
+def test_columns_reads_only_these(table, everything, monkeypatch):
+    narrow = table.columns(["votes", "ra"])
+    assert narrow.column_names == ("ra", "votes.names", "votes.fraction", "votes.mask")
+    read = []
+    store = type(table._data.reader.store)
+    real = store.read
+    monkeypatch.setattr(store, "read", lambda self, names, *where: read.extend(names) or real(self, names, *where))
+    assert_rows(narrow[[5, 2]], {path: everything[path] for path in narrow.column_names}, [5, 2])
+    assert len(read) == 2  # the masks, and nothing else that lies in a shard
+    table.columns(["ra", "label"])[:]
+    assert len(read) == 2
+    with pytest.raises(KeyError, match="no column 'vote'; there are object_id"):
+        table.columns(["vote"])
+
+
+def test_selections_combine(table, everything):
+    few = table.where(pc.field("count") > 0)
+    wanted = np.flatnonzero(everything["count"] > 0)
+    assert_rows(few[:], everything, wanted)
+    assert_rows(few.select([2, 0])[:], everything, wanted[[2, 0]])
+    assert_rows(few.select(np.arange(len(few)) % 2 == 0)[:], everything, wanted[::2])
+    assert_rows(few.where(pc.field("barred"))[:], everything, wanted[everything["barred"][wanted]])
+    assert few.catalog["object_id"].to_pylist() == everything["object_id"][wanted].tolist()
+    assert len(table.where(pc.field("count") > 10_000)) == 0
+    assert table.where(pc.field("count") > 10_000)[:]["votes"]["mask"].shape == (0, 16, 18)
+
+
+@settings(max_examples=30, deadline=None)
+@given(ra=st.floats(-10, 370), dec=st.floats(-90, 90), radius=st.floats(0, 180))
+def test_cone_is_that_of_astropy(table, everything, ra, dec, radius):
+    separation = SkyCoord(everything["ra"] * deg, everything["dec"] * deg).separation(SkyCoord(ra * deg, dec * deg)).deg
+    clear = np.abs(separation - radius) > 1e-9
+    inside = np.isin(everything["object_id"], table.cone(ra, dec, radius).catalog["object_id"].to_pylist())
+    assert (inside == (separation <= radius))[clear].all()
+
+
+def test_threads_do_not_matter(folder, everything):
+    for threads in (1, 3):
+        assert_rows(skyshards.open(folder, threads=threads)[::-1], everything, slice(None, None, -1))
+
+
+def test_many_threads_share_a_table(table, everything):
+    def read(seed):
+        positions = np.random.default_rng(seed).integers(0, ROWS, 8)
+        assert_rows(table[positions], everything, positions)
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(read, range(60)))
+
+
+def test_pickle_is_small_and_equal(table, everything):
+    few = table.columns(["noise"]).select([4, 2])
+    assert len(pickle.dumps(table)) < 1000
+    assert_rows(pickle.loads(pickle.dumps(few))[:], {"noise": everything["noise"]}, [4, 2])
+
+
+def _read_in_child(table, queue):
+    queue.put(flatten(table[[7, 3]]))
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_usable_in_a_child_process(table, everything, method):
+    table[:4]  # opens files and starts threads, none of which a child can use
+    context = multiprocessing.get_context(method)
+    queue = context.Queue()
+    child = context.Process(target=_read_in_child, args=(table, queue))
+    child.start()
+    assert_rows(queue.get(timeout=60), everything, [7, 3])
+    child.join(60)
+    assert child.exitcode == 0
+
+
+def test_files_are_left_as_encoded_if_asked(folder):
+    picture = skyshards.open(folder, decode=False)[3]["picture"]
+    assert isinstance(picture, bytes) and picture.startswith(b"\x89PNG")
+
+
+def test_split_must_exist(folder):
+    assert len(skyshards.open(folder, "train")) == ROWS
+    with pytest.raises(FolderError, match="no split 'test'; there are train"):
+        skyshards.open(folder, "test")
+
+
+def test_what_is_no_data_set(tmp_path):
+    with pytest.raises(FolderError, match=r"not a built data set, there is no catalog\.parquet in it"):
+        skyshards.open(tmp_path)
+
+
+def test_repr_says_what_there_is(table):
+    assert "46 rows" in repr(table) and "votes.mask: uint8 [16, 18]" in repr(table) and "ra: float64 (deg)" in repr(table)
+
+
+@pytest.fixture
+def damaged(folder, tmp_path):
+    """A copy of the data set, a place in it, and how to spoil the bytes there."""
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    rows, _ = catalog.open_folder(copy)
+    shard = rows["_shard"][5].as_py()
+    start = rows["_start:votes.mask"][5].as_py()
+
+    def spoil(content=None, keep=None):
+        path = copy / shard
+        data = bytearray(path.read_bytes())
+        if content is not None:
+            data[start : start + len(content)] = content
+        path.write_bytes(data[:keep] if keep else data)
+
+    return copy, shard, rows["_row"][5].as_py(), start, spoil
+
+
+def test_bytes_that_do_not_inflate(damaged):
+    copy, shard, row, _, spoil = damaged
+    spoil(b"\x00garbage!")
+    table = skyshards.open(copy)
+    with pytest.raises(ShardCorrupted, match=f"{shard}: row {row} of column 'votes.mask' is damaged"):
+        table[[1, 5]]
+    assert_same(table[4], skyshards.open(copy)[4])  # the others can be read
+
+
+def test_file_that_was_cut_short(damaged):
+    copy, shard, row, start, spoil = damaged
+    spoil(keep=start + 3)
+    with pytest.raises(ShardCorrupted, match=rf"{shard}: {start + 3} bytes long, expected .*column 'votes.mask', rows {row}"):
+        skyshards.open(copy).columns(["votes.mask"])[5]
+
+
+def test_file_that_is_missing(damaged):
+    copy, shard, *_ = damaged
+    (copy / shard).unlink()
+    with pytest.raises(FolderError, match=f"{shard}: cannot be read .*build the data set again"):
+        skyshards.open(copy)[5]
+
+
+def test_recycled_memory_is_never_in_use(table):
+    """Whatever view of a batch is kept, a later batch does not write over it."""
+    recycler = Recycler(max_bytes=10 << 20)
+    first = recycler.empty((1 << 20, 2), "uint8")
+    first[:] = 1
+    kept = first[5:7].T.view(np.int8)
+    del first
+    second = recycler.empty((1 << 20, 2), "uint8")
+    second[:] = 2
+    assert (kept == 1).all()
+    address = second.ctypes.data
+    del second
+    assert recycler.empty((1 << 19, 4), "uint8").ctypes.data == address, "memory that nobody uses is used again"
+    del kept
+    assert recycler.empty((3, 3), "float32").shape == (3, 3)
+
+
+def test_recycler_keeps_no_more_than_it_may():
+    recycler = Recycler(max_bytes=3 << 20)
+    batches = [recycler.empty((2 << 20,), "uint8") for _ in range(4)]
+    del batches
+    assert sum(memory.nbytes for memory in recycler._free) <= 3 << 20
