@@ -1,7 +1,8 @@
 """Galaxy Zoo on SDSS: galaxies that volunteers were sure about, spiral or elliptical, each with a colour cutout."""
 
 from gz_sdss.archive import save_images_to_TAR
-from gz_sdss.gz_sdss import GZSDSS, LABELS, SCHEMA, GZSDSSFits
+from gz_sdss.gz_sdss import GZSDSS, LABELS, SCHEMA
+from gz_sdss.gz_sdss_fits import GZSDSSFits
 from gz_sdss.hips2fits import Hips2Fits_access, download_with_retries
 from gz_sdss.tables import safe_to_numeric
 from skyshards.builder import register

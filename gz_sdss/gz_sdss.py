@@ -1,7 +1,6 @@
-"""Galaxy Zoo labels with SDSS cutouts: what a row holds, and the `datasets` builders that give it.
+"""Galaxy Zoo labels with SDSS cutouts: what a row holds, and the `datasets` builder that gives it.
 
-`import gz_sdss` makes `load_dataset("gz_sdss", data_dir=...)` work, and `"gz_sdss_fits"` for a folder built with
-`--format fits`.
+`import gz_sdss` makes `load_dataset("gz_sdss", data_dir=...)` work.
 """
 
 from __future__ import annotations
@@ -63,9 +62,3 @@ class GZSDSS(ShardBuilder):
     """Galaxy Zoo labels with colour cutouts of SDSS."""
 
     schema = SCHEMA
-
-
-class GZSDSSFits(ShardBuilder):
-    """Galaxy Zoo labels with cutouts of any survey, in its own units."""
-
-    schema = FITS_SCHEMA

@@ -17,9 +17,6 @@ from skyshards.machine import usable_cores
 from skyshards.columns import ColumnSpec
 from skyshards.store import LocalStore, RemoteStore
 
-TASKS_PER_THREAD = 8
-"""Into how many tasks a thread's part of a batch is cut, so that an idle thread finds some left."""
-
 
 @dataclass(frozen=True)
 class Request:
@@ -64,7 +61,7 @@ class Reader:
         """
         threads = self.threads or (1 if _in_data_loader_worker() else usable_cores())
         values = sum(len(request.out) for request in requests)
-        length = max(1, -(-values // (threads * TASKS_PER_THREAD)))
+        length = max(1, -(-values // (threads * self.store.parts_per_thread)))
         tasks = [
             (request, slice(start, start + length)) for request in requests for start in range(0, len(request.out), length)
         ]

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pyarrow as pa
 
 from skyshards import catalog
@@ -40,6 +41,9 @@ class LocalStore:
 
     `sizes` has the bytes of each file that `read` is asked for; one of another size is refused.
     """
+
+    parts_per_thread = 8
+    """Into how many calls of `read` a thread's part of a batch is cut, so that an idle thread finds some left."""
 
     def __init__(self, root: Path):
         self.root = root
@@ -78,14 +82,15 @@ def _open(root: Path, sizes: Mapping[str, int], name: str) -> _File:
 
 
 class RemoteStore:
-    """A folder behind any file system of fsspec: https://, hf://, s3:// and so on."""
+    """A folder behind any file system of fsspec: https://, hf://, s3:// and so on. Each process has its own connections."""
 
-    sizes: Mapping[str, int] = {}
+    parts_per_thread = 1  # all requests of a part are in flight at once
 
     def __init__(self, url: str, options: dict[str, Any]):
         self.url = url.rstrip("/")
+        self.sizes: Mapping[str, int] = {}
         self._options = options
-        self._filesystem = None
+        self._process: int | None = None
 
     def __reduce__(self):
         return RemoteStore, (self.url, self._options)
@@ -94,11 +99,13 @@ class RemoteStore:
         return self.url
 
     def _connect(self) -> tuple[Any, str]:
-        import fsspec
-
-        if self._filesystem is None:
-            self._filesystem = fsspec.core.url_to_fs(self.url, **self._options)
-        return self._filesystem
+        if self._process != os.getpid():
+            try:
+                self._connected = fsspec.core.url_to_fs(self.url, **self._options)
+            except (ImportError, ValueError) as error:
+                raise FolderError(f"{self.url}: {error} (`pip install 'skyshards[remote]'` has what https and s3 need)") from error
+            self._process = os.getpid()
+        return self._connected
 
     def read_catalog(self) -> tuple[pa.Table, Manifest]:
         filesystem, root = self._connect()
@@ -113,8 +120,9 @@ class RemoteStore:
     def read(self, names: Sequence[str], starts: Sequence[int], sizes: Sequence[int]) -> list[bytes]:
         """Read byte ranges, many requests in flight at once. Raises `FolderError` if one fails."""
         filesystem, root = self._connect()
+        paths = [f"{root}/{name}" for name in names]
         ends = [start + size for start, size in zip(starts, sizes, strict=True)]
-        contents = filesystem.cat_ranges([f"{root}/{name}" for name in names], list(starts), ends, on_error="return")
+        contents = filesystem.cat_ranges(paths, list(starts), ends, on_error="return")
         for name, content in zip(names, contents, strict=True):
             if isinstance(content, Exception):
                 raise FolderError(f"{self.url}/{name}: cannot be read ({type(content).__name__}: {content})") from content

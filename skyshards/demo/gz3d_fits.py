@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 from dataclasses import dataclass
 
+import deflate
 import numpy as np
 from astropy.io import fits
 from PIL import Image, ImageDraw
@@ -169,4 +169,4 @@ def gz3d_file(subject: Subject) -> bytes:
         _raw(rng, spiral_paths=drawings.spirals),
         _raw(rng, bar_paths=drawings.bars),
     )
-    return gzip.compress(b"".join(hdus), compresslevel=1, mtime=0)
+    return bytes(deflate.gzip_compress(b"".join(hdus), 6))

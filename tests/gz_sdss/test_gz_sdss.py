@@ -1,7 +1,6 @@
 """Galaxy Zoo on SDSS against the contract, and what only this data set promises."""
 
 import contextlib
-import hashlib
 import os
 import re
 import shutil
@@ -136,7 +135,7 @@ class TestPictures(Contract):
         features = recipe.schema.features
         assert isinstance(features["image"], Image)
         assert isinstance(features["label"], ClassLabel) and features["label"].names == ["elliptical", "spiral"]
-        assert {name: features[name].dtype for name in ("objid", "specobjid")} == {"objid": "int64", "specobjid": "int64"}
+        assert features["objid"].dtype == features["specobjid"].dtype == "int64"
         assert all(features[name].dtype == "float32" for name in FLOATS)
 
     def test_webdataset_loads_the_archives(self, folder, table):
@@ -199,8 +198,7 @@ def test_faults_leave_no_trace(built, tmp_path, faults, monkeypatch):
     with DemoArchive(galaxies=40, faults=faults) as archive:
         assert build_with(recipe_for(archive, tmp_path)).failed == 0
     for path in built.output_dir.glob("healpix=*/*.hdf5"):
-        found, wanted = (hashlib.sha256(p.read_bytes()).hexdigest() for p in (tmp_path / path.relative_to(built.output_dir), path))
-        assert found == wanted
+        assert path.read_bytes() == (tmp_path / path.relative_to(built.output_dir)).read_bytes()
 
 
 def test_a_cutout_that_cannot_be_had_is_a_recorded_failure(tmp_path):
@@ -242,7 +240,7 @@ def test_own_table_with_sexagesimal_positions(built, archive, tmp_path):
 
 def test_killed_builds_lose_nothing_that_arrived(tmp_path, built):
     """Each image is asked for once, however often the build is killed; those in flight at that moment, once more."""
-    with DemoArchive(galaxies=40, faults=[Fault("hips2fits", "slow", None, delay=0.3)]) as archive:
+    with DemoArchive(galaxies=40, faults=[Fault("hips2fits", "slow", None, delay=0.1)]) as archive:
         program = f"""
 import contextlib, pathlib, sys
 from gz_sdss.build_parent_sample import GZSDSSRecipe
@@ -308,7 +306,8 @@ def test_tiny_demo_builds_five(tmp_path, options):
 
 
 def test_demo_with_a_service_from_the_registry(tmp_path):
-    outcome = run("--tiny", "--demo", "-o", tmp_path, "--image_source", "sia", "--sia_keywords", "SDSS", "--sia_waveband", "optical")
+    registry = ("--image_source", "sia", "--sia_keywords", "SDSS", "--sia_waveband", "optical")
+    outcome = run("--tiny", "--demo", "-o", tmp_path, *registry)
     assert outcome.exit_code == 0, outcome.output
     assert "Images from: Simulated SDSS images" in outcome.output
 
