@@ -1,4 +1,4 @@
-"""The `datasets` builder for a folder that was built with `--format fits`: `load_dataset("gz_sdss_fits", data_dir=...)`.
+"""The `datasets` builder for a folder built with `--format fits`: `load_dataset("gz_sdss_fits", data_dir=...)`.
 
 In a module of its own, as `datasets` takes the first builder that it finds in one.
 """

@@ -2,12 +2,17 @@
 
 import hashlib
 import re
+import signal
 import socket
+import subprocess
+import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import requests
 
+import skyshards.demo.sas
 from skyshards.demo import DemoArchive, Fault
 
 SHA1SUM = "manga_morphology_galaxyzoo3d_v4_0_0.sha1sum"
@@ -35,6 +40,33 @@ def test_nothing_is_left_when_the_block_ends():
     assert threading.enumerate() == before
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection((address[0], int(address[1])), timeout=5)
+
+
+def test_nothing_is_rendered_before_it_is_asked_for_and_then_only_once(monkeypatch):
+    rendered = []
+    render = skyshards.demo.sas.gz3d_file
+    monkeypatch.setattr(skyshards.demo.sas, "gz3d_file", lambda subject: rendered.append(subject) or render(subject))
+    with DemoArchive(galaxies=3) as archive:
+        page = requests.get(archive.sas_url).text
+        assert rendered == []
+        name = re.search('href="([^"]+fits.gz)"', page)[1]
+        with ThreadPoolExecutor(8) as threads:
+            bodies = list(threads.map(lambda _: requests.get(archive.sas_url + name).content, range(8)))
+        assert len(rendered) == 1
+        assert len(set(bodies)) == 1
+
+
+def test_it_can_be_served_from_the_command_line():
+    command = [sys.executable, "-m", "skyshards.demo", "--galaxies", "2"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            lines = [process.stdout.readline().split() for _ in range(8)]
+            urls = dict(lines)
+            assert requests.get(urls["sas_url"]).status_code == 200
+            assert urls.keys() >= {"tap_url", "hips2fits_url", "sia_url", "zenodo_url", "decals_url"}
+        finally:
+            process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
 
 
 def test_only_loopback_is_served(archive):

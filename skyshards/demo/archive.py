@@ -45,8 +45,18 @@ class DemoArchive:
         Address without a path.
     sas_url : str
         Folder of GZ3D files, as the SDSS Science Archive Server lists it.
+    tap_url : str
+        TAP service with BestDR9.ZooSpec and BestDR7.PhotoObj.
+    hips2fits_url : str
+        Cutouts by position and size.
+    sia_url, sia2_url : str
+        Simple Image Access, versions 1 and 2.
+    registry_url : str
+        TAP service with the VO Registry's tables, which lists the archive's own services and one that never answers.
     zenodo_url : str
-        What stands for https://zenodo.org: `zenodo_url + "/api/records/2604740"` is a record.
+        What stands for https://zenodo.org: `zenodo_url + "/api/records/2604740"` is the record of the CANDELS stamps.
+    decals_url : str
+        JSON of the Zenodo record of Galaxy Zoo DECaLS.
     galaxies : list of Galaxy
         The truth behind all of it.
 
@@ -122,8 +132,8 @@ class DemoArchive:
 
     @property
     def requests(self) -> list[Request]:
-        """Every request so far, in the order of arrival."""
-        return self._server.requests
+        """The requests so far (the latest 100,000), in the order of arrival."""
+        return list(self._server.requests)
 
     @property
     def peak_connections(self) -> int:

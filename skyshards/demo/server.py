@@ -9,6 +9,7 @@ import socket
 import struct
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -20,6 +21,8 @@ from skyshards.demo.faults import Fault, Faults
 MAX_BODY = 16 << 20
 """The longest request body that is taken, bytes."""
 PIECE = 1 << 16
+LOG_LENGTH = 100_000
+"""Requests that are remembered: an archive that runs for days must not fill the memory."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +114,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         length = int(self.headers.get("Content-Length") or 0)
-        if length > MAX_BODY:
+        if not 0 <= length <= MAX_BODY:
             self.close_connection = True
             return self._send(error_page(413), None)
         form = parse_qs(self.rfile.read(length).decode("utf-8", "replace"), keep_blank_values=True)
@@ -217,8 +220,8 @@ class Server(ThreadingHTTPServer):
 
     Attributes
     ----------
-    requests : list of Request
-        Every request so far, in the order of arrival.
+    requests : deque of Request
+        The latest requests, in the order of arrival.
     peak : int
         The most requests that were answered at one time.
     errors : list of Exception
@@ -232,7 +235,7 @@ class Server(ThreadingHTTPServer):
     def __init__(self, service: Service, faults: Faults) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.service, self.faults = service, faults
-        self.requests: list[Request] = []
+        self.requests: deque[Request] = deque(maxlen=LOG_LENGTH)
         self.errors: list[Exception] = []
         self.peak = 0
         self.closing = threading.Event()

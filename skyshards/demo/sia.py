@@ -149,7 +149,7 @@ class Sia:
         if what not in ("", "query"):
             return error_page(404)
         try:
-            shape, *numbers = (request.get("POS") or "").split()
+            shape, *numbers = (request.get("POS") or "").split() or [""]
             if shape.upper() != "CIRCLE":
                 raise ValueError(f"Field POS: this service knows CIRCLE only, found {shape}")
             ra, dec, radius = _numbers(" ".join(numbers), "POS", 3)
@@ -167,7 +167,8 @@ class Sia:
             else:
                 ra, dec, width, height = name.split(",")
                 field = Field(float(ra), float(dec), int(width), int(height), SCALE)
-            if not (form in MIME and max(field.width, field.height) <= _pixels(LARGEST)):
+            inside = abs(field.dec) <= 90 and 0 < min(field.width, field.height)
+            if not (form in MIME and inside and max(field.width, field.height) <= _pixels(LARGEST)):
                 return error_page(404)
         except (ValueError, TypeError):
             return error_page(404)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -65,7 +66,7 @@ class Jobs:
             return error_page(404)
         home = _see_other(f"{url}/{number}")
         if request.method == "DELETE" or request.get("ACTION") == "DELETE":
-            del self._jobs[number]
+            self._jobs.pop(number, None)
             return _see_other(url)
         if request.method == "POST":
             self._change(job, request, what)
@@ -96,7 +97,9 @@ class Jobs:
 
     def _show(self, job: Job, request: Request, url: str, what: str) -> Response:
         if what == "" and (wait := request.get("WAIT")) is not None:
-            self._wait(job, float(wait))
+            if not re.fullmatch(r"-?\d{1,6}", wait):
+                return error_page(400)
+            self._wait(job, int(wait))
         texts = {
             "phase": job.shown_phase,
             "quote": "",
@@ -117,7 +120,7 @@ class Jobs:
         }
         return Response(parts[what].encode(), "text/xml") if what in parts else error_page(404)
 
-    def _wait(self, job: Job, seconds: float) -> None:
+    def _wait(self, job: Job, seconds: int) -> None:
         """Hold the answer back until the job is done or the time is up; a negative time is as long as it may be."""
         end = time.monotonic() + (LONGEST_WAIT if seconds < 0 else min(seconds, LONGEST_WAIT))
         while job.shown_phase not in (*DONE, "PENDING") and time.monotonic() < end and not self.closing.wait(0.02):

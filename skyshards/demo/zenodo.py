@@ -32,8 +32,7 @@ class Zenodo:
             files = self.records[int(found[1])][1]
             if found[2] in files:
                 name = found[2]
-                disposition = {"Content-Disposition": f'attachment; filename="{name}"'}
-                headers = disposition | {"Content-MD5": files.digest(name, "md5")}
+                headers = {"Content-Disposition": f'attachment; filename="{name}"'}
                 kind = mimetypes.guess_type(name, strict=False)[0] or "application/octet-stream"
                 return Response(files.path(name), kind, headers=headers)
         if (found := RECORD.fullmatch(path)) and int(found[1]) in self.records:

@@ -16,7 +16,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
-from datasets import ClassLabel, Image, load_dataset
+from datasets import ClassLabel, Features, Image, load_dataset
 from huggingface_hub import DatasetCard
 
 import skyshards
@@ -26,6 +26,7 @@ from gz_sdss.build_parent_sample import FILTERED, GZSDSSRecipe, main
 from gz_sdss.catalog import CATALOG
 from gz_sdss.cuts import Cuts
 from gz_sdss.gz_sdss import FLOATS, LABELS
+from gz_sdss.hips2fits import field_of_view
 from gz_sdss.sia import Service
 from gz_sdss.tables import KEPT
 from skyshards.build import build
@@ -85,7 +86,7 @@ def expected_rows(archive, recipe, image):
                 "label": np.int64(LABELS.index("spiral" if galaxy.spiral else "elliptical")),
                 "petroR90_r": np.float32(galaxy.petroR90_r),
                 "p_cs_debiased": np.float32(galaxy.p_cs_debiased),
-                "scale": np.float64(2.5 * np.float32(galaxy.petroR90_r) / 3600 / 64),
+                "scale": np.float64(field_of_view(float(np.float32(galaxy.petroR90_r))) / 64),
                 "image": image(content),
             }
     return rows
@@ -121,8 +122,9 @@ class TestPictures(Contract):
         text = DatasetCard.load(folder / "README.md").text
         line = next(line for line in text.splitlines() if line.startswith("ds = ds.map"))
         ds = load_dataset(str(folder), split="train", streaming=True)
-        scope = {"ds": ds, "Image": Image}
+        scope = {"ds": ds, "Features": Features, "Image": Image}
         exec(line, scope)
+        assert scope["ds"].features["image"] == Image()
         for row, wanted in zip(scope["ds"], skyshards.open(folder), strict=True):
             assert row["image"].size == (64, 64) and row["image"].mode == "RGB"
             assert np.abs(np.asarray(row["image"]).astype(int) - wanted["image"]).max() <= 2
