@@ -34,7 +34,7 @@ SCHEMA = Schema(
                 "share of the volunteers who saw a spiral, a bar; -0.5 where there are no classifications, -1 for center, star",
             ),
             "array": Column(
-                Array3D((4, SIZE, SIZE), "uint8"), "number of polygons that the volunteers drew over each pixel, mask by mask"
+                Array3D((4, SIZE, SIZE), "uint8"), "spiral, bar: polygons that volunteers drew over each pixel; center, star: points marked in the cluster there"
             ),
         },
         "total_classifications": Column(Value("int16"), "Galaxy Zoo 2 classifications that the votes are out of"),

@@ -6,7 +6,6 @@ import io
 
 import numpy as np
 from astropy.io import fits
-from astropy.visualization import make_lupton_rgb
 from PIL import Image, UnidentifiedImageError
 
 from skyshards.errors import FetchError
@@ -114,6 +113,8 @@ def lupton_rgb(pixels: np.ndarray) -> np.ndarray:
     pixels : float `[height, width]` or `[planes, height, width]`
         One plane gives a grey picture. Of several, in the order of wavelength, the last is red, the first is blue.
     """
+    from astropy.visualization import make_lupton_rgb  # imports matplotlib, which nothing else here needs
+
     planes = pixels[None] if pixels.ndim == 2 else pixels
     planes = planes[[-1, len(planes) // 2, 0]]
     planes = np.nan_to_num(planes[:, ::-1].astype(float), nan=float(np.nanmedian(planes)))

@@ -75,11 +75,11 @@ class ShardBuilder(datasets.ArrowBasedBuilder):
         if self.config.data_dir is None:
             raise ValueError(f'give the built folder: load_dataset("{self.dataset_name}", data_dir="data/{self.dataset_name}", ...)')
         table = self.select(open_table(Path(self.config.data_dir).expanduser(), decode=False))
-        generators = []
-        for split, shards in _rows_by_shard(table).items():
-            narrowed = table.columns(self._columns())
-            generators.append(datasets.SplitGenerator(split, {"table": narrowed, "shards": shards}))
-        return generators
+        narrowed = table.columns(self._columns())
+        return [
+            datasets.SplitGenerator(split, {"table": narrowed, "shards": shards})
+            for split, shards in _rows_by_shard(table).items()
+        ]
 
     def _generate_tables(self, table: Table, shards: list[np.ndarray]) -> Iterator[tuple[Any, pa.Table]]:
         length = max(1, SLAB_BYTES // max(table.row_nbytes, 1))
@@ -90,15 +90,19 @@ class ShardBuilder(datasets.ArrowBasedBuilder):
 
 
 def _rows_by_shard(table: Table) -> dict[str, list[np.ndarray]]:
-    """By split, the positions in the table of each shard's rows: what `datasets` deals out to its workers."""
-    catalog = table.catalog
-    codes = catalog["_shard"].combine_chunks().indices.to_numpy()
-    starts = np.flatnonzero(np.diff(codes, prepend=-1))
-    splits = catalog["_split"].take(pa.array(starts)).to_pylist()
-    shards: dict[str, list[np.ndarray]] = {}
-    for split, rows in zip(splits, np.split(np.arange(len(codes)), starts[1:]), strict=True):
-        shards.setdefault(split, []).append(rows)
-    return shards
+    """By split, the positions in the table of each shard's rows: what `datasets` deals out to its workers.
+
+    A split of which no row is left has one empty shard, since `datasets` wants at least one.
+    """
+    shards: dict[str, list[np.ndarray]] = {split: [] for split in table.splits}
+    if len(table):
+        catalog = table.catalog
+        codes = catalog["_shard"].combine_chunks().indices.to_numpy()
+        starts = np.flatnonzero(np.diff(codes, prepend=-1))
+        splits = catalog["_split"].take(pa.array(starts)).to_pylist()
+        for split, rows in zip(splits, np.split(np.arange(len(codes)), starts[1:]), strict=True):
+            shards[split].append(rows)
+    return {split: parts or [np.arange(0)] for split, parts in shards.items()}
 
 
 def register(name: str, builder: type[ShardBuilder]) -> None:

@@ -56,7 +56,15 @@ def front_matter(schema: Schema, manifest: Manifest, table: pa.Table) -> dict[st
         splits = [{"name": split, "num_bytes": round(rows * row_bytes), "num_examples": rows} for split, rows in counts.items()]
         features = stock_features(schema, config)._to_yaml_list()
         infos.append({"config_name": config, "features": features, "splits": splits})
-    return {"configs": configs, "dataset_info": infos}
+    return {"size_categories": [_size_category(sum(counts.values()))], "configs": configs, "dataset_info": infos}
+
+
+def _size_category(rows: int) -> str:
+    """The Hub's word for how many rows there are."""
+    for bound, name in ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M")):
+        if rows < bound:
+            return name
+    return "1M<n<10M"
 
 
 def _mean_bytes(spec: ColumnSpec, table: pa.Table) -> float:

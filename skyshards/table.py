@@ -199,6 +199,11 @@ class Table:
         return rows if self._index is None else rows.take(pa.array(self._index))
 
     @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits of the data set, whether or not rows of them are among these."""
+        return self._data.manifest.splits
+
+    @property
     def column_names(self) -> tuple[str, ...]:
         """The leaf columns that are read, by dotted name."""
         return self._columns

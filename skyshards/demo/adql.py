@@ -1,4 +1,4 @@
-"""The database behind a TAP service: SQLite in memory, asked in what ADQL has in common with its SQL, and a bit."""
+"""The database behind a TAP service: SQLite in memory, asked in what ADQL and its SQL have in common, and a bit more."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ class Database:
             values = [row[place] for row in rows if row[place] is not None]
             found = known.get(name, [])
             column = found[0] if found else Column(name.lower(), _datatype(values))
-            if len({each.datatype for each in found}) > 1:
+            if {each.datatype for each in found} == {"float", "double"}:
                 # ZooSpec's ra and dec are float32, PhotoObj's float64: which ones these are, their values tell.
                 single = all(value == float(np.float32(value)) for value in values)
                 column = next(each for each in found if (each.datatype == "float") == single)

@@ -7,6 +7,7 @@ import http
 import re
 import socket
 import struct
+import sys
 import threading
 import time
 from collections import deque
@@ -287,4 +288,7 @@ class Server(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def handle_error(self, request, client_address) -> None:
-        """A peer that goes away is no news."""
+        """Note what goes wrong while an answer is sent; a peer that goes away is no news."""
+        error = sys.exception()
+        if not isinstance(error, (ConnectionError, TimeoutError)):
+            self.errors.append(error)

@@ -167,7 +167,7 @@ class Sia:
             else:
                 ra, dec, width, height = name.split(",")
                 field = Field(float(ra), float(dec), int(width), int(height), SCALE)
-            inside = abs(field.dec) <= 90 and 0 < min(field.width, field.height)
+            inside = abs(field.dec) <= 90 and min(field.width, field.height) > 0
             if not (form in MIME and inside and max(field.width, field.height) <= _pixels(LARGEST)):
                 return error_page(404)
         except (ValueError, TypeError):

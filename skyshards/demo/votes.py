@@ -83,9 +83,9 @@ def chances(galaxy: Galaxy) -> dict[str, dict[str, float]]:
 
 def fractions(galaxy: Galaxy, tree: Tree) -> dict[str, float]:
     """The chance of each `{question}_{answer}` of a tree; those of a question add up to 1."""
-    result = {}
+    result, likely = {}, chances(galaxy)
     for question, (_, answers) in tree.items():
-        weights = np.array([chances(galaxy)[question][answer] for answer in answers])
+        weights = np.array([likely[question][answer] for answer in answers])
         result |= {
             f"{question}_{answer}": value for answer, value in zip(answers, weights / weights.sum(), strict=True)
         }

@@ -1,0 +1,142 @@
+"""Which rows of two data sets are the same objects: nearest on the sky, or of one name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from skyshards.errors import UsageError
+from skyshards.table import Table
+
+IDS = ("object_id", "iauname", "id_str")
+"""What may identify the rows of a table that is not a built data set; their numbers do, where it has none of these."""
+
+
+def crossmatch(a: Any, b: Any, radius_arcsec: float = 1.0, *, on: tuple[str, str] | None = None) -> pa.Table:
+    """Pairs of rows of two tables that are the same object.
+
+    By position, every row of `a` is paired with the row of `b` that is nearest to it, if that is within the radius, the
+    edge included; so a row of `b` may be in several pairs. Of rows of `b` that are equally near, one is taken. Borders of
+    pixels, the poles and right ascension 0 play no part. By name, all rows with equal names are paired.
+
+    Parameters
+    ----------
+    a, b : Table, pyarrow.Table, astropy.table.Table or mapping of arrays
+        With columns `ra` and `dec` in degrees, or the columns of `on`. Rows without a position (NaN, null) match nothing.
+    radius_arcsec : float
+    on : (str, str), optional
+        Match by equal values of these columns of `a` and of `b` instead: `("iauname", "iauname")`.
+
+    Returns
+    -------
+    pyarrow.Table
+        A row per pair, in the order of `a`: `id_a`, `id_b` (their object_id, iauname or id_str, else the row number),
+        `row_a`, `row_b` (int64), and `separation` (float64, arcsec; NaN where one of the two tables has no positions).
+
+    Raises
+    ------
+    UsageError
+        If a column that is needed is not there, or the radius is none.
+    """
+    a, b = _columns(a, on and on[0]), _columns(b, on and on[1])
+    if on is not None:
+        rows_a, rows_b = _equal(_column(a, on[0], "a"), _column(b, on[1], "b"))
+        known = all({"ra", "dec"} <= set(columns) for columns in (a, b))
+        apart = _separation(_vectors(a, "a")[rows_a], _vectors(b, "b")[rows_b]) if known else np.full(len(rows_a), np.nan)
+    else:
+        if not 0 <= radius_arcsec <= 648_000:
+            raise UsageError(f"radius_arcsec: expected 0 to 648000 (180 degrees), found {radius_arcsec}")
+        rows_a, rows_b, apart = _nearest(_vectors(a, "a"), _vectors(b, "b"), radius_arcsec)
+    return pa.table(
+        {
+            "id_a": _ids(a).take(pa.array(rows_a)),
+            "id_b": _ids(b).take(pa.array(rows_b)),
+            "row_a": rows_a,
+            "row_b": rows_b,
+            "separation": pa.array(apart, pa.float64()),
+        }
+    )
+
+
+def _columns(table: Any, name: str | None) -> Mapping[str, pa.ChunkedArray]:
+    """The columns that matter, in Arrow's form."""
+    if isinstance(table, Table):
+        table = table.catalog
+    names = table.column_names if isinstance(table, pa.Table) else table.keys()
+    wanted = [column for column in names if column in (*IDS, "ra", "dec", name)]
+    columns = {}
+    for column in wanted:
+        values = table[column]
+        if not isinstance(values, (pa.Array, pa.ChunkedArray)):
+            values = np.ma.asanyarray(getattr(values, "value", values))
+            mask = np.ma.getmaskarray(values) if np.ma.isMaskedArray(values) else None
+            values = np.asarray(values)
+            # Arrow takes only native byte order, and columns from FITS files are big-endian.
+            values = values.astype(values.dtype.newbyteorder("="))
+            values = pa.array(values.tolist() if values.dtype.kind in "SU" else values, mask=mask)
+            values = values.cast(pa.string()) if pa.types.is_binary(values.type) else values
+        columns[column] = values if isinstance(values, pa.ChunkedArray) else pa.chunked_array([values])
+    if not columns:
+        raise UsageError(f"expected columns ra and dec, or {name!r}, found {', '.join(map(str, names))}")
+    return columns
+
+
+def _column(columns: Mapping[str, pa.ChunkedArray], name: str, which: str) -> pa.ChunkedArray:
+    if name not in columns:
+        raise UsageError(f"table {which}: has no column {name!r}")
+    return columns[name]
+
+
+def _ids(columns: Mapping[str, pa.ChunkedArray]) -> pa.ChunkedArray:
+    name = next((name for name in IDS if name in columns), None)
+    if name is not None:
+        return columns[name]
+    length = len(next(iter(columns.values())))
+    return pa.chunked_array([pa.array(np.arange(length))])
+
+
+def _vectors(columns: Mapping[str, pa.ChunkedArray], which: str) -> np.ndarray:
+    """Unit vectors, float64 [rows, 3]; NaN where there is no position."""
+    ra, dec = (
+        np.radians(_column(columns, name, which).cast(pa.float64()).to_numpy(zero_copy_only=False)) for name in ("ra", "dec")
+    )
+    return np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=-1)
+
+
+def _separation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Angles between unit vectors, in arcsec: from the chord, which is exact for the smallest and good for the largest."""
+    chord = np.linalg.norm(first - second, axis=-1)
+    return np.degrees(2.0 * np.arcsin(np.clip(chord / 2.0, 0.0, 1.0))) * 3600.0
+
+
+def _nearest(first: np.ndarray, second: np.ndarray, radius: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    from scipy.spatial import cKDTree  # slow to import, and needed only here
+
+    placed = np.flatnonzero(np.isfinite(second).all(axis=1))
+    asked = np.flatnonzero(np.isfinite(first).all(axis=1))
+    if not len(placed) or not len(asked):
+        return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0)
+    # A unit vector is good to 1e-16, and so is a chord: the edge is widened by that.
+    bound = 2.0 * np.sin(np.radians(radius / 3600.0) / 2.0) + 5e-16
+    tree = cKDTree(second[placed], balanced_tree=False, compact_nodes=False)
+    _, nearest = tree.query(first[asked], distance_upper_bound=np.nextafter(bound, 3.0), workers=-1)
+    near = nearest < len(placed)
+    rows_a, rows_b = asked[near], placed[nearest[near]]
+    return rows_a, rows_b, _separation(first[rows_a], second[rows_b])
+
+
+def _equal(first: pa.ChunkedArray, second: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
+    """All pairs of rows with equal values, in the order of the first, then of the second; nulls equal nothing."""
+    try:
+        second = second.cast(first.type)
+    except pa.ArrowInvalid:  # numbers on one side, text on the other
+        first, second = first.cast(pa.string()), second.cast(pa.string())
+    left = pa.table({"value": first, "row_a": np.arange(len(first))})
+    right = pa.table({"value": second, "row_b": np.arange(len(second))})
+    left, right = (side.filter(pc.is_valid(side["value"])) for side in (left, right))
+    pairs = left.join(right, "value", join_type="inner").sort_by([("row_a", "ascending"), ("row_b", "ascending")])
+    return pairs["row_a"].to_numpy(), pairs["row_b"].to_numpy()

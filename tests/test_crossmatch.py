@@ -1,0 +1,141 @@
+"""Crossmatching: equal to astropy's, right at the poles, at right ascension 0 and for odd input."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from astropy import units
+from astropy.coordinates import SkyCoord
+from astropy.table import Table as AstropyTable
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import skyshards
+from skyshards.crossmatch import crossmatch
+from skyshards.errors import UsageError
+
+ARCSEC = 1 / 3600
+
+
+def sphere(count, seed):
+    """Positions all over the sky."""
+    random = np.random.default_rng(seed)
+    return random.uniform(0, 360, count), np.degrees(np.arcsin(random.uniform(-1, 1, count)))
+
+
+def moved(ra, dec, arcsec, seed):
+    """Positions moved by a distance in any direction, and shuffled."""
+    random = np.random.default_rng(seed)
+    angle = random.uniform(0, 360, len(ra)) * units.deg
+    where = SkyCoord(ra, dec, unit="deg").directional_offset_by(angle, arcsec * units.arcsec)
+    order = random.permutation(len(ra))
+    return where.ra.deg[order], where.dec.deg[order]
+
+
+def arrow(ra, dec, **columns):
+    return pa.table({"ra": np.asarray(ra, float), "dec": np.asarray(dec, float), **columns})
+
+
+def astropy_pairs(a, b, radius):
+    first, second = (SkyCoord(ra, dec, unit="deg") for ra, dec in (a, b))
+    nearest, apart, _ = first.match_to_catalog_sky(second)
+    near = apart.arcsec <= radius
+    return np.flatnonzero(near), nearest[near], apart.arcsec[near]
+
+
+@pytest.mark.parametrize("radius", [0.5, 1.0, 3.0])
+def test_equals_astropy(radius):
+    a = sphere(3000, 1)
+    b = moved(*a, np.random.default_rng(2).uniform(0, 2, 3000), 3)
+    found = crossmatch(arrow(*a), arrow(*b), radius)
+    rows_a, rows_b, apart = astropy_pairs(a, b, radius)
+    assert 0 < len(found)
+    np.testing.assert_array_equal(found["row_a"], rows_a)
+    np.testing.assert_array_equal(found["row_b"], rows_b)
+    np.testing.assert_allclose(found["separation"], apart, atol=1e-7)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.tuples(st.floats(0, 360), st.floats(-90, 90)), min_size=2, max_size=30), st.floats(0.1, 7200))
+def test_equals_all_pairs(places, radius):
+    ra, dec = np.array(places).T
+    a, b = SkyCoord(ra[::2], dec[::2], unit="deg"), SkyCoord(ra[1::2], dec[1::2], unit="deg")
+    apart = a[:, None].separation(b[None, :]).arcsec
+    nearest = apart.min(axis=1)
+    found = crossmatch(arrow(ra[::2], dec[::2]), arrow(ra[1::2], dec[1::2]), radius)
+    sure_in, sure_out = np.flatnonzero(nearest < radius - 1e-5), np.flatnonzero(nearest > radius + 1e-5)
+    rows = found["row_a"].to_numpy()
+    assert set(sure_in) <= set(rows) and not set(sure_out) & set(rows)
+    np.testing.assert_allclose(found["separation"], nearest[rows], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        ((359.9999, 10.0), (0.0001, 10.0)),  # right ascension 0
+        ((0.0, 89.9999), (180.0, 89.9999)),  # across the pole
+        ((77.0, -90.0), (200.0, -90.0)),  # at the pole, where right ascension means nothing
+        ((45.0, 0.0), (45.0001, 0.0001)),  # a corner of four pixels of nside 1
+    ],
+)
+def test_finds_neighbours_across_borders(a, b):
+    found = crossmatch(arrow([a[0]], [a[1]]), arrow([b[0]], [b[1]]), 1.0)
+    assert found["row_b"].to_pylist() == [0]
+
+
+def test_edge_is_included():
+    found = crossmatch(arrow([10.0], [0.0]), arrow([10.0], [1.0]), 3600.0)
+    assert found["separation"].to_numpy() == pytest.approx(3600.0, abs=1e-9)
+    assert len(crossmatch(arrow([10.0], [0.0]), arrow([10.0], [1.0]), 3599.999)) == 0
+    assert crossmatch(arrow([10.0], [20.0]), arrow([10.0], [20.0]), 0.0)["separation"].to_pylist() == [0.0]
+
+
+def test_takes_tables_of_all_kinds(built_gz3d):
+    table = skyshards.open(built_gz3d)
+    catalog = table.catalog
+    ra, dec = catalog["ra"].to_numpy(), catalog["dec"].to_numpy()
+    big_endian = AstropyTable({"ra": ra.astype(">f8"), "dec": dec.astype(">f8"), "iauname": np.array(catalog["iauname"])})
+    for other in (table, catalog, big_endian, {"ra": ra, "dec": dec}):
+        found = crossmatch(table, other, 0.1)
+        # Two plates may hold the same galaxy: then the nearest is at 0 all the same.
+        assert len(found) == len(table) and found["separation"].to_numpy().max() < 1e-6
+        assert found["id_a"].to_pylist() == catalog["object_id"].to_pylist()
+    assert found["id_b"].to_pylist() == found["row_b"].to_pylist()  # without a name, the number
+
+
+def test_selection_counts_its_own_rows(built_gz3d):
+    table = skyshards.open(built_gz3d)
+    few = table.select([3, 1])
+    found = crossmatch(few, few, 0.1)
+    assert found["row_a"].to_pylist() == [0, 1]
+    assert found["id_a"].to_pylist() == few.catalog["object_id"].to_pylist()
+
+
+def test_rows_without_position_match_nothing():
+    a = pa.table({"ra": pa.array([1.0, None, 3.0]), "dec": pa.array([1.0, 2.0, float("nan")])})
+    assert crossmatch(a, a)["row_a"].to_pylist() == [0]
+    nothing = arrow([], [])
+    assert len(crossmatch(nothing, a)) == len(crossmatch(a, nothing)) == len(crossmatch(nothing, nothing)) == 0
+
+
+def test_by_name_gives_all_pairs():
+    a = arrow([0, 0, 0], [0, 0, 0], iauname=["x", "y", None])
+    b = arrow([0, 0, 0, 0], [1, 0, 2, 3], name=["y", "x", "y", None])
+    found = crossmatch(a, b, on=("iauname", "name"))
+    assert list(zip(found["row_a"].to_pylist(), found["row_b"].to_pylist(), strict=True)) == [(0, 1), (1, 0), (1, 2)]
+    np.testing.assert_allclose(found["separation"], [0, 3600, 7200], atol=1e-6)
+
+
+def test_by_name_needs_no_position_and_minds_no_type():
+    a = pa.table({"id_str": ["588018090547020096", "x"]})
+    b = pa.table({"dr7objid": [1, 588018090547020096]})
+    found = crossmatch(a, b, on=("id_str", "dr7objid"))
+    assert found["row_b"].to_pylist() == [1] and np.isnan(found["separation"].to_numpy()).all()
+
+
+def test_says_what_is_missing():
+    with pytest.raises(UsageError, match="no column 'dec'"):
+        crossmatch(pa.table({"ra": [1.0]}), arrow([1], [1]))
+    with pytest.raises(UsageError, match="no column 'name'"):
+        crossmatch(arrow([1], [1]), arrow([1], [1]), on=("name", "ra"))
+    with pytest.raises(UsageError, match="radius"):
+        crossmatch(arrow([1], [1]), arrow([1], [1]), -1.0)
