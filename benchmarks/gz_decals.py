@@ -67,7 +67,7 @@ def make(folder: Path, images: int) -> None:
 
 
 def pack(folder: Path, output: Path) -> dict[str, float]:
-    """Build from the zip archive in a fresh process; images a second and the peak memory of it and of its largest child."""
+    """Build from the zip archive in a fresh process: images a second, peak memory of it and of its largest child."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
         return process.submit(_pack, folder, output).result()
 
@@ -118,7 +118,7 @@ def files(folder: Path) -> float:
 
 
 def webdataset(folder: Path) -> float:
-    """Batches of a webdataset through its shuffle buffer, by two processes of a DataLoader, each with half of the images."""
+    """Batches of a webdataset through its shuffle buffer, by two processes, each with half of the images."""
     import webdataset as wds
     from torch.utils.data import DataLoader
 

@@ -95,7 +95,8 @@ class CandelsBlendRecipe(Recipe):
         blender = Blender(archive, Renderer(stamps, seed), seed, source.split, first, self.zeropoint)
         names = [name for name in self.schema.specs if name not in ("healpix", "source")]  # the build fills these in
         columns = blender.columns(np.arange(start, start + len(pairs)), pairs, names)
-        for values in zip(*columns.values(), strict=True):
+        texts = {name: column.tolist() for name, column in columns.items() if column.dtype.kind == "U"}
+        for values in zip(*(columns | texts).values(), strict=True):
             yield dict(zip(names, values, strict=True))
 
 

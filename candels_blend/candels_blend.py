@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import datasets
 
@@ -51,6 +52,7 @@ TARGETS = {
 }
 
 
+@cache
 def schema_of(method: str) -> Schema:
     """The columns of a data set built with `--method`: beside `masks`, the target that is made from them."""
     columns = dict(COLUMNS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from pathlib import Path
 from typing import Any
@@ -32,12 +33,10 @@ def read_gz3d(path: Path) -> dict[str, Any]:
     if name is None:
         raise SourceError(f"file name {path.name!r}: expected [gz3d_]<MaNGA ID>_<IFU>_<subject>.fits.gz")
     hdus = _open(path.read_bytes())
-    if len(hdus) < 6:
-        raise SourceError(f"expected at least 6 HDUs (image, 4 masks, metadata), found {len(hdus)}")
-    image = hdus[0].data
+    image = _data(hdus, 0)
     if image is None or image.shape != (SIZE, SIZE, 3) or image.dtype != np.uint8:
         raise SourceError(f"HDU 0: expected a uint8 image of shape {(SIZE, SIZE, 3)}, found {_form(image)}")
-    meta = _one_row(hdus[5])
+    meta = _one_row(hdus)
     votes = {"spiral": int(meta["GZ_spiral_votes"]), "bar": int(meta["GZ_bar_votes"])}
     total = int(meta["GZ_total_classifications"])
     return {
@@ -49,7 +48,7 @@ def read_gz3d(path: Path) -> dict[str, Any]:
         "segmentation": {
             "class": list(CLASSES),
             "vote_fraction": np.array([vote_fraction(votes.get(name), total) for name in CLASSES], np.float32),
-            "array": _masks(hdus[1:5]),
+            "array": _masks(hdus),
         },
         "total_classifications": total,
         "gz_bar_votes": votes["bar"],
@@ -83,17 +82,33 @@ def _open(content: bytes) -> fits.HDUList:
     if data[:9] != b"SIMPLE  =":
         raise SourceError(f"not a FITS file: it begins with {bytes(data[:20])!r}")
     try:
-        hdus = fits.HDUList.fromstring(bytes(data))
-        len(hdus)  # reads all headers
+        hdus = fits.open(io.BytesIO(data), memmap=False, lazy_load_hdus=True)  # the HDUs from 6 on are never parsed
+        found = 6 if _has_hdu(hdus, 5) else len(hdus)
     except Exception as error:  # astropy raises many kinds
         raise SourceError(f"not a readable FITS file: {error}") from error
+    if found < 6:
+        raise SourceError(f"expected at least 6 HDUs (image, 4 masks, metadata), found {found}")
     return hdus
 
 
-def _masks(hdus: list[fits.ImageHDU]) -> np.ndarray:
+def _has_hdu(hdus: fits.HDUList, number: int) -> bool:
+    try:
+        return hdus[number] is not None
+    except IndexError:
+        return False
+
+
+def _data(hdus: fits.HDUList, number: int) -> Any:
+    try:
+        return hdus[number].data
+    except Exception as error:  # cut short within the HDU, for one
+        raise SourceError(f"HDU {number}: its data cannot be read ({error})") from error
+
+
+def _masks(hdus: fits.HDUList) -> np.ndarray:
     masks = np.empty((4, SIZE, SIZE), np.uint8)
-    for number, (hdu, mask) in enumerate(zip(hdus, masks, strict=True), 1):
-        counts = hdu.data
+    for number, mask in enumerate(masks, 1):
+        counts = _data(hdus, number)
         if counts is None or counts.shape != (SIZE, SIZE):
             raise SourceError(f"HDU {number}: expected a mask of shape {(SIZE, SIZE)}, found {_form(counts)}")
         with np.errstate(invalid="ignore"):
@@ -104,14 +119,15 @@ def _masks(hdus: list[fits.ImageHDU]) -> np.ndarray:
     return masks
 
 
-def _one_row(hdu: Any) -> fits.FITS_record:
-    if not isinstance(hdu, fits.BinTableHDU) or len(hdu.data) != 1:
+def _one_row(hdus: fits.HDUList) -> fits.FITS_record:
+    hdu, table = hdus[5], _data(hdus, 5)
+    if not isinstance(hdu, fits.BinTableHDU) or len(table) != 1:
         raise SourceError("HDU 5: expected a table of one row (the metadata)")
     needed = {"ra", "dec", "MANGAID", "IAUNAME", "IFUDESIGNSIZE", "MANGA_TILEID", "nsa_id", "GZ_total_classifications",
               "GZ_bar_votes", "GZ_spiral_votes", "sample"}  # fmt: skip
     if missing := {name.lower() for name in needed} - {name.lower() for name in hdu.columns.names}:
         raise SourceError(f"HDU 5: no column {', '.join(sorted(missing))}; found {', '.join(hdu.columns.names)}")
-    return hdu.data[0]
+    return table[0]
 
 
 def _text(value: Any) -> str:

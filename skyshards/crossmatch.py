@@ -19,9 +19,9 @@ IDS = ("object_id", "iauname", "id_str")
 def crossmatch(a: Any, b: Any, radius_arcsec: float = 1.0, *, on: tuple[str, str] | None = None) -> pa.Table:
     """Pairs of rows of two tables that are the same object.
 
-    By position, every row of `a` is paired with the row of `b` that is nearest to it, if that is within the radius, the
-    edge included; so a row of `b` may be in several pairs. Of rows of `b` that are equally near, one is taken. Borders of
-    pixels, the poles and right ascension 0 play no part. By name, all rows with equal names are paired.
+    By position, every row of `a` is paired with the row of `b` that is nearest to it, if that is within the radius,
+    the edge included; so a row of `b` may be in several pairs. Of rows of `b` that are equally near, one is taken.
+    Borders of pixels, the poles and right ascension 0 play no part. By name, all rows with equal names are paired.
 
     Parameters
     ----------
@@ -46,7 +46,9 @@ def crossmatch(a: Any, b: Any, radius_arcsec: float = 1.0, *, on: tuple[str, str
     if on is not None:
         rows_a, rows_b = _equal(_column(a, on[0], "a"), _column(b, on[1], "b"))
         known = all({"ra", "dec"} <= set(columns) for columns in (a, b))
-        apart = _separation(_vectors(a, "a")[rows_a], _vectors(b, "b")[rows_b]) if known else np.full(len(rows_a), np.nan)
+        apart = (
+            _separation(_vectors(a, "a")[rows_a], _vectors(b, "b")[rows_b]) if known else np.full(len(rows_a), np.nan)
+        )
     else:
         if not 0 <= radius_arcsec <= 648_000:
             raise UsageError(f"radius_arcsec: expected 0 to 648000 (180 degrees), found {radius_arcsec}")
@@ -102,13 +104,14 @@ def _ids(columns: Mapping[str, pa.ChunkedArray]) -> pa.ChunkedArray:
 def _vectors(columns: Mapping[str, pa.ChunkedArray], which: str) -> np.ndarray:
     """Unit vectors, float64 [rows, 3]; NaN where there is no position."""
     ra, dec = (
-        np.radians(_column(columns, name, which).cast(pa.float64()).to_numpy(zero_copy_only=False)) for name in ("ra", "dec")
+        np.radians(_column(columns, name, which).cast(pa.float64()).to_numpy(zero_copy_only=False))
+        for name in ("ra", "dec")
     )
     return np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=-1)
 
 
 def _separation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Angles between unit vectors, in arcsec: from the chord, which is exact for the smallest and good for the largest."""
+    """Angles between unit vectors, in arcsec: from the chord, exact for the smallest and good for the largest."""
     chord = np.linalg.norm(first - second, axis=-1)
     return np.degrees(2.0 * np.arcsin(np.clip(chord / 2.0, 0.0, 1.0))) * 3600.0
 

@@ -1,4 +1,4 @@
-"""The database behind a TAP service: SQLite in memory, asked in what ADQL and its SQL have in common, and a bit more."""
+"""The database behind a TAP service: SQLite in memory, asked in what its SQL and ADQL have in common and a bit more."""
 
 from __future__ import annotations
 

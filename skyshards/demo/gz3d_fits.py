@@ -105,8 +105,9 @@ def _clusters(clusters: list[Cluster], galaxy: Galaxy) -> bytes:
         # The files' convention takes the drawing tool's coordinates for FITS ones (from 1).
         east, north = (SIZE / 2 - cluster.mean) * SCALE / 3600
         ra, dec = _tangent_to_sky(galaxy, east, north)
-        per_pixel = SCALE / 3600, SCALE / 3600 / np.cos(np.radians(dec))
-        variances = var_x * per_pixel[1] ** 2, var_y * per_pixel[0] ** 2, var_xy * per_pixel[0] * per_pixel[1]
+        dec_pixel = SCALE / 3600
+        ra_pixel = dec_pixel / np.cos(np.radians(dec))
+        variances = var_x * ra_pixel**2, var_y * dec_pixel**2, var_xy * ra_pixel * dec_pixel
         rows.append((*cluster.mean, var_x, var_y, var_xy, ra, dec, *variances, len(cluster.points)))
     forms = [">f8"] * 10 + [">i8" if rows else ">f8"]
     return table_hdu(np.array(rows, list(zip(CLUSTER_COLUMNS, forms, strict=True))))
@@ -117,10 +118,9 @@ def _tangent_to_sky(galaxy: Galaxy, east: float, north: float) -> tuple[float, f
     east, north = np.radians([east, north])
     ra0, dec0 = np.radians([np.float32(galaxy.ra), np.float32(galaxy.dec)], dtype=float)
     down = np.cos(dec0) - north * np.sin(dec0)
-    ra = ra0 + np.arctan2(east, down)
-    return float(np.degrees(ra)) % 360, float(
-        np.degrees(np.arctan2(np.sin(dec0) + north * np.cos(dec0), np.hypot(east, down)))
-    )
+    ra = np.degrees(ra0 + np.arctan2(east, down)) % 360
+    dec = np.degrees(np.arctan2(np.sin(dec0) + north * np.cos(dec0), np.hypot(east, down)))
+    return float(ra), float(dec)
 
 
 def _raw(rng: np.random.Generator, **drawn: list) -> bytes:

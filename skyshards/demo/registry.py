@@ -15,35 +15,12 @@ def _text(*names: str) -> tuple[Column, ...]:
 
 def registry_tables(url: str) -> list[Table]:
     """The Registry's tables for an archive at `url`."""
+    images, votes = "Images of simulated galaxies", "Galaxy Zoo votes and photometry"
     services = (
-        # Short name, title, description, subjects, wavebands, standard, path.
-        (
-            "demo SIA",
-            "Simulated SDSS images (SIA1)",
-            "Images of simulated galaxies",
-            "galaxies",
-            "optical",
-            "sia",
-            "/sia",
-        ),
-        (
-            "demo SIA2",
-            "Simulated SDSS images (SIA2)",
-            "Images of simulated galaxies",
-            "galaxies",
-            "optical",
-            "sia2",
-            "/sia2",
-        ),
-        (
-            "demo TAP",
-            "Simulated SDSS catalogue",
-            "Galaxy Zoo votes and photometry",
-            "catalogs",
-            "optical",
-            "tap",
-            "/ssa",
-        ),
+        # Short name, title, description, subject, wavebands, standard, path.
+        ("demo SIA", "Simulated SDSS images (SIA1)", images, "galaxies", "optical", "sia", "/sia"),
+        ("demo SIA2", "Simulated SDSS images (SIA2)", images, "galaxies", "optical", "sia2", "/sia2"),
+        ("demo TAP", "Simulated SDSS catalogue", votes, "catalogs", "optical", "tap", "/ssa"),
         ("silent", "A silent archive of galaxies", "It does not answer", "galaxies", "optical#radio", "sia", SILENT),
     )
     standards = {
@@ -52,7 +29,7 @@ def registry_tables(url: str) -> list[Table]:
         "tap": "ivo://ivoa.net/std/tap",
     }
     resource, capability, interface, subject = [], [], [], []
-    for number, (short, title, description, subjects, wavebands, standard, path) in enumerate(services):
+    for number, (short, title, description, about, wavebands, standard, path) in enumerate(services):
         ivoid = f"ivo://skyshards.demo/{number}"
         created = "2020-01-01T00:00:00", "2024-01-01T00:00:00"
         described = "vs:catalogservice", short, title, "research", description, f"{url}{path}/info", "The demo archive"
@@ -60,7 +37,7 @@ def registry_tables(url: str) -> list[Table]:
         capability.append((ivoid, 1, "vs:catalogservice", title, standards[standard]))
         access = f"{url}{path}?" if standard == "sia" else f"{url}{path}"
         interface.append((ivoid, 1, 1, "vs:paramhttp", "std", "1.1", "full", access, None))
-        subject.append((ivoid, subjects))
+        subject.append((ivoid, about))
     return [
         Table("rr", "resource", "Resources", _RESOURCE, resource),
         Table("rr", "capability", "Their capabilities", _CAPABILITY, capability),

@@ -100,7 +100,7 @@ def draw(galaxy: Galaxy, subject: int) -> Drawings:
         clusters.append(Cluster(points))
         for drawer, point in zip(np.flatnonzero(clicked), points.tolist(), strict=True):
             stars[drawer].append(point)
-    # A few see arms or a bar where there is none, and draw one around the core.
+    # The weaker the arms, the more volunteers miss them; a few see a bar where there is none.
     seen = 0.25 + 0.72 * galaxy.contrast if galaxy.spiral else 0.0
     spirals = [
         [_arm(galaxy, arm, rng) for arm in range(galaxy.arms) if rng.random() < 0.93] if rng.random() < seen else []

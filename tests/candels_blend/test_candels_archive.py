@@ -115,7 +115,9 @@ def test_unusable_stamps_are_left_out_counted_and_named(folder):
     assert set(archive.rows) == set(range(40)) - {3, 7, 8, 11, 12, 13}
     assert list(archive.left_out.values()) == [[ids[3], ids[7], ids[8]], [ids[11]], [ids[12], ids[13]]]
     complaints = list(archive.complaints())
-    assert complaints[0] == f"3 of 40 stamps left out (pixels that are NaN or infinite): ID {ids[3]}, {ids[7]}, {ids[8]}"
+    assert (
+        complaints[0] == f"3 of 40 stamps left out (pixels that are NaN or infinite): ID {ids[3]}, {ids[7]}, {ids[8]}"
+    )
     assert np.isfinite(prepare(archive).images).all()
 
 

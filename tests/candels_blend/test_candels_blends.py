@@ -69,7 +69,14 @@ def test_kinds_of_index(blends):
 
 @pytest.mark.parametrize(
     ("key", "error"),
-    [(300, IndexError), (-301, IndexError), ([0, 300], IndexError), ([0.5], TypeError), ("image", TypeError), ([[1]], TypeError)],
+    [
+        (300, IndexError),
+        (-301, IndexError),
+        ([0, 300], IndexError),
+        ([0.5], TypeError),
+        ("image", TypeError),
+        ([[1]], TypeError),
+    ],
 )
 def test_bad_index(blends, key, error):
     with pytest.raises(error):
@@ -119,7 +126,10 @@ def test_test_split_shares_neither_galaxies_nor_noise(datapath):
 @pytest.mark.parametrize("length", [1, 7, 40])
 def test_test_split_of_a_length_is_that_of_the_smallest_sample(datapath, archive, length):
     n_blends = next(n for n in range(1000) if Sample(5).split_blends(n)["test"] == length)
-    found, expected = Blends(datapath, seed=5, split="test", length=length), draw_sample(archive, Sample(5), n_blends)["test"]
+    found, expected = (
+        Blends(datapath, seed=5, split="test", length=length),
+        draw_sample(archive, Sample(5), n_blends)["test"],
+    )
     assert len(found) == length
     assert [tuple(shift) for shift in found[:]["shift"]] == [(dy, dx) for _, _, dy, dx in expected.tolist()]
     assert_same(found[0], Blends(datapath, seed=5, split="test", n_blends=n_blends)[0])

@@ -126,7 +126,18 @@ def test_no_pair_within_mag_diff_ends_the_build(datapath, tmp_path):
 )
 def test_tiny_demo_from_the_command_line(program, tmp_path):
     script, *rest = program
-    options = ["--tiny", "--demo", "--workers", "1", "--zeropoint", "25", "--method", "ogg_masks", "-o", str(tmp_path / "out")]
+    options = [
+        "--tiny",
+        "--demo",
+        "--workers",
+        "1",
+        "--zeropoint",
+        "25",
+        "--method",
+        "ogg_masks",
+        "-o",
+        str(tmp_path / "out"),
+    ]
     command = [sys.executable, str(ROOT / script), *rest, *options]
     outcome = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=tmp_path)
     assert outcome.returncode == 0, outcome.stderr

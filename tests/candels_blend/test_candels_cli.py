@@ -1,7 +1,6 @@
-"""`candels-blender` in three steps: its files, their agreement with the shards, and what happens when a step goes wrong."""
+"""`candels-blender` in three steps: its files, that they agree with the shards, and what happens if a step fails."""
 
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -72,7 +71,9 @@ def test_log_has_the_configuration_and_each_rejected_pair(here, datapath):
     from candels_blend.draw import Sample, draw_sample
 
     rejected, archive = [], read_archive(datapath)
-    draw_sample(archive, Sample(7, rad_diff=1.2, excluded_types=("irr", "sph")), 60, lambda *rows: rejected.append(rows))
+    draw_sample(
+        archive, Sample(7, rad_diff=1.2, excluded_types=("irr", "sph")), 60, lambda *rows: rejected.append(rows)
+    )
     lines = [line for line in log.splitlines() if "rejected" in line]
     assert len(lines) == len(rejected) > 0
     assert lines[0].endswith("galaxies {} and {}".format(*archive.catalogue["ID"].iloc[list(rejected[0])]))
@@ -120,7 +121,9 @@ def test_stack_of_blends_is_what_the_shards_hold(produced, datapath):
 
 def test_delete_removes_the_single_files_alone(produced):
     run("concatenate", "-d", produced, "-m", "ogg_masks", "--delete")
-    names = {f"{split}_{what}" for split in ("train", "test") for what in ("blends.npy", "ogg_masks.npy", "catalogue.csv")}
+    names = {
+        f"{split}_{what}" for split in ("train", "test") for what in ("blends.npy", "ogg_masks.npy", "catalogue.csv")
+    }
     assert {path.name for path in produced.iterdir()} == names | {"candels-blender.log"}
     run("concatenate", "-d", produced, "-m", "ogg_masks", "--delete")
     assert "not found; were the single files deleted?" in run("concatenate", "-d", produced, "-m", "gg_masks", expect=1)
@@ -197,13 +200,31 @@ def test_nothing_is_left_of_a_sample_that_cannot_be_drawn(here, datapath, option
 @pytest.mark.parametrize("workers", [1, 2])
 def test_full_disk_leaves_nothing_half_written(here, datapath, workers):
     """Files may not grow beyond 100 kB: writing fails in the system call itself, in the processes, too."""
-    limit = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, {resource.RLIM_INFINITY}))"
-    program = f"{limit}; import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); from candels_blend.cli import main; main()"
-    command = [sys.executable, "-c", program, "produce", "-n", "25", "-d", str(datapath), "--workers", str(workers)]
+    program = """
+import resource, signal
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+if __name__ == "__main__":
+    from candels_blend.cli import main
+
+    main()
+"""
+    (here / "limited.py").write_text(program)
+    command = [
+        sys.executable,
+        str(here / "limited.py"),
+        "produce",
+        "-n",
+        "25",
+        "-d",
+        str(datapath),
+        "--workers",
+        str(workers),
+    ]
     outcome = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment())
     assert outcome.returncode == 1 and "Error: output-s_42-n_25: " in outcome.stderr, outcome.stderr
     assert "Traceback" not in outcome.stderr
-    assert not list(here.iterdir())
+    assert [path.name for path in here.iterdir()] == ["limited.py"]
 
 
 def test_full_disk_is_named_and_no_stack_is_left(produced, monkeypatch):
@@ -223,7 +244,20 @@ def environment():
 
 def test_killed_run_leaves_no_sample_and_the_next_one_starts_afresh(here, datapath):
     program = "from candels_blend.cli import main; main()"
-    command = [sys.executable, "-c", program, "produce", "-n", "100000", "-s", "7", "-d", str(datapath), "--workers", "1"]
+    command = [
+        sys.executable,
+        "-c",
+        program,
+        "produce",
+        "-n",
+        "100000",
+        "-s",
+        "7",
+        "-d",
+        str(datapath),
+        "--workers",
+        "1",
+    ]
     process = subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         unfinished = here / "output-s_7-n_100000.partial"
@@ -231,7 +265,10 @@ def test_killed_run_leaves_no_sample_and_the_next_one_starts_afresh(here, datapa
         while not list(unfinished.glob("train_blend_00000*")) and time.monotonic() < deadline:
             time.sleep(0.02)
         assert list(unfinished.glob("train_blend_00000*"))
-        with pytest.raises(BuildError, match="another run is writing it"), files.new_folder(here / "output-s_7-n_100000"):
+        with (
+            pytest.raises(BuildError, match="another run is writing it"),
+            files.new_folder(here / "output-s_7-n_100000"),
+        ):
             pass
     finally:
         process.send_signal(signal.SIGKILL)

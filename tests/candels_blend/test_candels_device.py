@@ -11,7 +11,10 @@ from candels_blend.draw import Sample, draw_sample  # noqa: E402
 from candels_blend.render import PIXELS, Renderer  # noqa: E402
 from skyshards.errors import UsageError  # noqa: E402
 
-DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU"))]
+DEVICES = [
+    "cpu",
+    pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")),
+]
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +52,13 @@ def test_deviates_are_normal_and_independent(device):
         assert abs((z**moment).mean() - expected) < bound * np.sqrt(variance)
     assert 4 < np.abs(z).max() < 7
     others = deviates(1, torch.arange(40, device=device), 1).double().cpu().numpy()
-    for one, other in ((z[:, 1:], z[:, :-1]), (z[..., 1:], z[..., :-1]), (z[1:], z[:-1]), (z[:40], z[40:]), (z[:40], others)):
+    for one, other in (
+        (z[:, 1:], z[:, :-1]),
+        (z[..., 1:], z[..., :-1]),
+        (z[1:], z[:-1]),
+        (z[:40], z[40:]),
+        (z[:40], others),
+    ):
         assert abs((one * other).mean()) < 5 / np.sqrt(one.size)
     quarters = z.reshape(80, 4, -1)  # the four words of a counter
     for a in range(4):

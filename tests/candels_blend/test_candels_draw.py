@@ -163,7 +163,9 @@ def test_no_shift_for_any_pair_is_an_error(archive, rad_diff):
         draw_sample(archive, Sample(rad_diff=rad_diff), 10)
 
 
-@pytest.mark.parametrize("options", [{"seed": -1}, {"seed": 2**32}, {"test_ratio": 1.5}, {"excluded_types": ("round",)}])
+@pytest.mark.parametrize(
+    "options", [{"seed": -1}, {"seed": 2**32}, {"test_ratio": 1.5}, {"excluded_types": ("round",)}]
+)
 def test_options_out_of_bounds(options):
     with pytest.raises(UsageError, match=next(iter(options))):
         Sample(**options)

@@ -46,7 +46,7 @@ def test_masks_are_shifted_with_zeros_coming_in(archive, pairs, batch):
 
 
 def test_noise_has_the_variance_of_the_recipe(archive, pairs, batch):
-    """Standardised by the recipe's mean and variance, all pixels together are normal: mean 0, variance 1, kurtosis 3."""
+    """Standardised by the recipe, all pixels together are normal: mean 0, variance 1, kurtosis 3."""
     scores = {"galaxy 1": [], "galaxy 2": [], "image": []}
     for (g1, g2, dy, dx), image, galaxies in zip(pairs.tolist(), batch["image"], batch["galaxies"], strict=True):
         mean1, variance1, _ = moments(archive, g1)
@@ -70,7 +70,10 @@ def test_noise_of_the_two_galaxies_is_independent(archive, pairs, batch):
         mean1, variance1, _ = moments(archive, g1)
         mean2, variance2 = (shifted(array, dy, dx) for array in moments(archive, g2)[:2])
         inside = variance2 > 0
-        noise1, noise2 = (galaxies[0] - mean1) / np.sqrt(variance1), (galaxies[1] - mean2)[inside] / np.sqrt(variance2[inside])
+        noise1, noise2 = (
+            (galaxies[0] - mean1) / np.sqrt(variance1),
+            (galaxies[1] - mean2)[inside] / np.sqrt(variance2[inside]),
+        )
         products.append((noise1[inside] * noise2).ravel())
     products = np.concatenate(products)
     assert abs(products.mean()) < 5 / np.sqrt(len(products))
@@ -110,7 +113,10 @@ def test_a_blend_is_the_same_in_any_order(stamps, pairs, batch):
 
 def test_seed_and_number_change_the_noise_alone(stamps, pairs, batch):
     numbers = np.arange(len(pairs))
-    for other in (Renderer(stamps, 6).batch(numbers, pairs, NAMES), Renderer(stamps, 5).batch(numbers + 1, pairs, NAMES)):
+    for other in (
+        Renderer(stamps, 6).batch(numbers, pairs, NAMES),
+        Renderer(stamps, 5).batch(numbers + 1, pairs, NAMES),
+    ):
         assert (other["masks"] == batch["masks"]).all()
         assert (other["image"] != batch["image"]).mean() > 0.999
 

@@ -1,0 +1,208 @@
+"""How fast blends are made: on the fly, as files, as shards, and on a GPU; and in how much memory.
+
+    python benchmarks/candels_blend.py [--datapath data] [--n_blends 20000] [--workers 2]
+
+Without `--datapath`, the galaxies are simulated. candels-blender (its package `blender`) is timed, too, where it is
+installed. What is built goes to a temporary folder (`--folder` says where). Prints Markdown tables.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+if __name__ == "__main__":  # a script's own folder is first on the path: this file hides the package there
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import numpy as np
+
+from candels_blend import Blends
+from candels_blend.archive import read_archive
+from candels_blend.download import unpack
+from candels_blend.render import noise_generator
+from skyshards.demo import stamps
+
+PIXELS = 128 * 128
+GALAXIES = 2001
+"""As many as the real archive has."""
+SETS = {
+    "image": ("ogg_masks", ("image",)),
+    "image, masks": ("ogg_masks", ("image", "masks")),
+    "image, ogg_masks": ("ogg_masks", ("image", "ogg_masks")),
+    "all columns": ("ogg_masks", None),
+    "image, masks, galaxies": ("single_images", ("image", "masks", "galaxies")),
+}
+
+
+def simulate(folder: Path) -> Path:
+    """An archive of simulated galaxies: 60 of them, again and again."""
+    (folder / "archive.tar.gz").write_bytes(stamps.archive(60, 0))
+    unpack(folder / "archive.tar.gz", folder / "some")
+    some, times = read_archive(folder / "some"), -(-GALAXIES // 60)
+    data = folder / "data"
+    data.mkdir()
+    np.save(data / "candels_img.npy", np.concatenate([some.images] * times)[:GALAXIES])
+    np.save(data / "candels_seg.npy", np.concatenate([some.segmentation] * times)[:GALAXIES])
+    catalogue = some.catalogue.iloc[np.arange(GALAXIES) % 60].reset_index(drop=True)
+    catalogue["ID"] = np.arange(GALAXIES)
+    catalogue.to_csv(data / "candels_cat.csv", index=False)
+    return data
+
+
+def rate(make: Callable[[int, int], object], batch: int, seconds: float = 3.0) -> float:
+    """Blends a second of a function of a batch's first and last number; the best of three times."""
+    make(0, batch)
+    best = 0.0
+    for _ in range(3):
+        done, start = 0, time.perf_counter()
+        while time.perf_counter() < start + seconds:
+            make(done, done + batch)
+            done += batch
+        best = max(best, done / (time.perf_counter() - start))
+    return best
+
+
+def deviates(fields: int) -> Callable[[int, int], None]:
+    out = np.empty(fields * PIXELS, np.float32)
+
+    def make(start: int, stop: int) -> None:
+        for number in range(start, stop):
+            noise_generator(42, number).standard_normal(dtype=np.float32, out=out)
+
+    return make
+
+
+def on_the_fly(datapath: Path) -> None:
+    limits = {fields: rate(deviates(fields), 64) for fields in (1, 2)}
+    print("\n## On the fly: one core, batches of 64\n")
+    print(f"The deviates alone: {limits[1]:,.0f} blends/s with one a pixel, {limits[2]:,.0f} with two.\n")
+    print("| columns | blends/s | share of the deviates' own limit |\n|---|---|---|")
+    for name, (method, columns) in SETS.items():
+        blends = Blends(datapath, method=method)
+        blends = blends.columns(columns or blends.column_names)
+        found = rate(lambda start, stop, blends=blends: blends[start:stop], 64)
+        print(f"| {name} | {found:,.0f} | {found / limits[2 if 'galaxies' in name else 1]:.0%} |")
+
+
+def timed(*command: str | Path, folder: Path) -> tuple[float, int]:
+    """Seconds that a command takes, and the peak memory of its largest process in bytes."""
+    program = (
+        "import resource, subprocess, sys; status = subprocess.call(sys.argv[1:], stdout=subprocess.DEVNULL); "
+        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss); sys.exit(status)"
+    )
+    environment = os.environ | {"PYTHONPATH": sys.path[0]}
+    start = time.perf_counter()
+    outcome = subprocess.run(
+        [sys.executable, "-c", program, sys.executable, *map(str, command)],
+        cwd=folder, env=environment, check=True, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    return time.perf_counter() - start, int(outcome.stdout) * 1024
+
+
+def on_disk(datapath: Path, folder: Path, n_blends: int, workers: int) -> None:
+    cli = ("-c", "from candels_blend.cli import main; main()")
+    sample = f"output-s_42-n_{n_blends}"
+    steps = {
+        "produce": (*cli, "produce", "-n", n_blends, "-d", datapath, "--workers", workers),
+        "concatenate": (*cli, "concatenate", "-d", sample, "-m", "ogg_masks", "--delete"),
+        "shards (image, masks)": (
+            Path(sys.path[0]) / "build_parent_sample.py", "candels_blend", "-n", n_blends, "-d", datapath,
+            "--workers", workers, "-o", folder / "shards",
+        ),
+    }  # fmt: skip
+    print(f"\n## On disk: {n_blends:,} blends, {workers} processes, starting them included\n")
+    print("| step | seconds | blends/s | peak memory of a process, MiB |\n|---|---|---|---|")
+    seconds = {}
+    for name, command in steps.items():
+        seconds[name], peak = timed(*command, folder=folder)
+        print(f"| {name} | {seconds[name]:.1f} | {n_blends / seconds[name]:,.0f} | {peak / 2**20:,.0f} |")
+    both = seconds["produce"] + seconds["concatenate"]
+    print(f"| produce, then concatenate | {both:.1f} | {n_blends / both:,.0f} | |")
+
+
+def candels_blender(datapath: Path, folder: Path) -> None:
+    """The original, if it is installed: single files, and stacks of them."""
+    try:
+        from blender import Blender
+    except ImportError:
+        print("\ncandels-blender is not installed: not timed.")
+        return
+    paths = [str(datapath / name) for name in ("candels_img.npy", "candels_seg.npy", "candels_cat.csv")]
+    original, count, start = Blender(*paths, seed=42), 1000, time.perf_counter()
+    for number in range(count):
+        while (blend := original.next_blend()) is None:
+            pass
+        np.save(folder / f"peer_{number}.npy", blend.img)
+        np.save(folder / f"peer_seg_{number}.npy", blend.segmap)
+    single = time.perf_counter() - start
+    images = np.stack([np.load(folder / f"peer_{number}.npy").sum(axis=-1) for number in range(count)])
+    masks = np.stack([np.load(folder / f"peer_seg_{number}.npy") for number in range(count)])
+    np.save(folder / "peer_images.npy", images)
+    np.save(folder / "peer_masks.npy", masks)
+    stacks = time.perf_counter() - start
+    print(f"\ncandels-blender: {count / single:,.0f} blends/s as single files, {count / stacks:,.0f} with stacks.")
+
+
+def memory_bandwidth(torch, synchronised) -> float:
+    """Bytes read and written in a second, where all that is done is to copy."""
+    one, other = torch.empty((2, 1 << 28), dtype=torch.float32, device="cuda")
+    return rate(synchronised(lambda start, stop: other.copy_(one)), 1, 1.0) * 2 * one.nbytes
+
+
+def on_gpu(datapath: Path) -> None:
+    print("\n## On a GPU: batches of 1,024\n")
+    try:
+        import torch
+    except ImportError:
+        print("Skipped: PyTorch is not installed.")
+        return
+    if not torch.cuda.is_available():
+        print("Skipped: PyTorch finds no GPU here.")
+        return
+
+    def synchronised(make: Callable[[int, int], object]) -> Callable[[int, int], None]:
+        def wrapped(start: int, stop: int) -> None:
+            make(start, stop)
+            torch.cuda.synchronize()
+
+        return wrapped
+
+    copied = memory_bandwidth(torch, synchronised)
+    print(f"{torch.cuda.get_device_name()}; copying memory: {copied / 1e9:,.0f} GB/s.\n")
+    print("| columns | blends/s | GB/s that must be moved | share of a copy's |\n|---|---|---|---|")
+    # Read: pixels and flags of two stamps. Written: the columns.
+    moved = {"image": 10 + 4, "image, ogg_masks": 10 + 7, "image, masks, galaxies": 10 + 14}
+    for name, each in moved.items():
+        method, columns = SETS[name]
+        blends = Blends(datapath, method=method, device="cuda").columns(columns)
+        found = rate(synchronised(lambda start, stop, blends=blends: blends[start:stop]), 1024)
+        print(f"| {name} | {found:,.0f} | {found * each * PIXELS / 1e9:,.0f} | {found * each * PIXELS / copied:.0%} |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--datapath", type=Path, help="folder of the unpacked archive; simulated without it")
+    parser.add_argument("--n_blends", type=int, default=20_000, help="blends that are written to disk")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--folder", type=Path, help="where to put a temporary folder")
+    options = parser.parse_args()
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=options.folder)))
+        datapath = options.datapath.resolve() if options.datapath else simulate(folder)
+        on_the_fly(datapath)
+        on_disk(datapath, folder, options.n_blends, options.workers)
+        candels_blender(datapath, folder)
+        on_gpu(datapath)
+    print(f"\nPeak memory of this process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:,.0f} MiB.")
+
+
+if __name__ == "__main__":
+    main()
