@@ -68,6 +68,7 @@ def download(folder: Path | str, zenodo_url: str = ZENODO_URL, delete: bool = Fa
 
 
 def _fetch(folder: Path, zenodo_url: str) -> None:
+    pooch.get_logger().setLevel("WARNING")  # the progress bar says enough
     fetcher = Fetcher()
     url, checksum = _find_file(fetcher, f"{zenodo_url.rstrip('/')}/api/records/{RECORD}")
     part = folder / f"{ARCHIVE}.part"

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-if __name__ == "__main__":  # run as a script, whose own folder is first on the path: gz3d.py there hides the package gz3d
+if (
+    __name__ == "__main__"
+):  # run as a script, whose own folder is first on the path: gz3d.py there hides the package gz3d
     import sys
 
     sys.path[0] = str(Path(__file__).resolve().parents[1])
@@ -66,7 +68,9 @@ class GZ3DRecipe(Recipe):
             yield Source(name, url=url, checksum=checksums.get(name))
 
     def read(self, source: Source, fetched: Path) -> Iterator[dict[str, Any]]:
-        from gz3d.fits import read_gz3d  # astropy is for the worker processes alone: a build with nothing to do is quick
+        from gz3d.fits import (
+            read_gz3d,
+        )  # astropy is for the worker processes alone: a build with nothing to do is quick
 
         row = read_gz3d(fetched)
         # A cut of 0 keeps all, also those nobody classified, whose fractions are negative.

@@ -26,8 +26,9 @@ FILE_NAME = re.compile(r"(?:gz3d_)?(?P<mangaid>[^/]+)_(?P<ifu>\d+)_(?P<subject>\
 def read_gz3d(path: Path) -> dict[str, Any]:
     """Read the columns of `gz3d.SCHEMA` (all but `healpix` and `source`) from a GZ3D file.
 
-    The image is HDU 0, the masks (float64 in the file) HDUs 1 to 4, and HDU 5 a table of one row. Raises `SourceError` if
-    the file is not such a file: not gzip, not FITS, a missing HDU or column, a wrong shape, a count that uint8 cannot hold.
+    The image is HDU 0, the masks (float64 in the file) HDUs 1 to 4, and HDU 5 a table of one row. Raises `SourceError`
+    if the file is not such a file: not gzip, not FITS, a missing HDU or column, a wrong shape, a count that uint8
+    cannot hold.
     """
     name = FILE_NAME.fullmatch(path.name)
     if name is None:

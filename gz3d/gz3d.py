@@ -24,17 +24,18 @@ SCHEMA = Schema(
         "healpix": Column(Value("int64"), "HEALPix pixel of the position (NESTED)"),
         "image": Column(
             Array3D((SIZE, SIZE, 3), "uint8"),
-            "gri colour image as shown to the volunteers, the magenta hexagon of the IFU drawn in; RGB, north up, east left",
+            "gri colour image as the volunteers saw it, the magenta hexagon of the IFU drawn in; RGB, north up, east left",
         ),
         "scale": Column(Value("float32"), "angular extent of a pixel, from the WCS of HDU 1", "deg"),
         "segmentation": {
             "class": Column(Sequence(Value("string"), length=4), "what each mask marks: center, star, spiral, bar"),
             "vote_fraction": Column(
                 Sequence(Value("float32"), length=4),
-                "share of the volunteers who saw a spiral, a bar; -0.5 where there are no classifications, -1 for center, star",
+                "share of the volunteers who saw a spiral, a bar; -0.5 if nobody classified it; -1 for center and star",
             ),
             "array": Column(
-                Array3D((4, SIZE, SIZE), "uint8"), "spiral, bar: polygons that volunteers drew over each pixel; center, star: points marked in the cluster there"
+                Array3D((4, SIZE, SIZE), "uint8"),
+                "spiral, bar: polygons drawn over each pixel; center, star: points marked in the cluster there",
             ),
         },
         "total_classifications": Column(Value("int16"), "Galaxy Zoo 2 classifications that the votes are out of"),

@@ -40,7 +40,9 @@ def files_in_listing(page: str, url: str) -> dict[str, str]:
 
 
 def parse_sha1sum(text: str) -> dict[str, str]:
-    """Checksums by file name, as "sha1:…", from what the command `sha1sum` prints: hexadecimal digits, two spaces, name."""
+    """Checksums by file name, as "sha1:…", from what the command `sha1sum` prints: hexadecimal digits, two spaces,
+    name.
+    """
     checksums = {}
     for line in text.splitlines():
         digest, _, name = line.strip().partition("  ")
@@ -59,9 +61,13 @@ def list_gz3d(url: str, fetcher: Fetcher) -> tuple[Mapping[str, str], Mapping[st
         files = files_in_listing(fetcher.get(url).text, url)
         sums = [fetcher.get(target).text for name, target in files.items() if name.endswith(".sha1sum")]
     except FetchError as error:
-        raise BuildError(f"the archive's listing is out of reach: {error}; try again later, or give --archive_url") from error
+        raise BuildError(
+            f"the archive's listing is out of reach: {error}; try again later, or give --archive_url"
+        ) from error
     objects = {name: target for name, target in files.items() if name.endswith(".fits.gz")}
     if not objects:
-        raise BuildError(f"{url}: its listing names no .fits.gz file; is it the directory of the GZ3D files (--archive_url)?")
+        raise BuildError(
+            f"{url}: its listing names no .fits.gz file; is it the directory of the GZ3D files (--archive_url)?"
+        )
     checksums = {name: digest for text in sums for name, digest in parse_sha1sum(text).items()}
     return objects, checksums

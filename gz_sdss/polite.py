@@ -138,7 +138,7 @@ def plainly(error: Exception) -> str:
     """The innermost cause, without the addresses of objects that the libraries put into theirs."""
     while error.args and isinstance(error.args[0], Exception):
         error = getattr(error.args[0], "reason", None) or error.args[0]
-    text = re.sub(r"<[^>]* object at 0x[0-9a-f]+>:? ?", "", str(error))
+    text = str(error).partition("): ")[2] or str(error)
     return f"{type(error).__name__}: {text}"
 
 

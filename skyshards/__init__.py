@@ -1,10 +1,11 @@
 """Galaxy-morphology data sets that a training loop can read at the speed of the disk.
 
-`skyshards.open(folder)` opens a built data set for random access. The data sets themselves, with what builds them, are the
-packages beside this one: `gz3d`, `gz_sdss`, `candels_blend`, `gz_decals`.
+`skyshards.open(folder)` opens a built data set for random access. The data sets themselves, with what builds them, are
+the packages beside this one: `gz3d`, `gz_sdss`, `candels_blend`, `gz_decals`.
 """
 
+from skyshards.arrow import as_numpy
 from skyshards.table import Table
 from skyshards.table import open_table as open
 
-__all__ = ["Table", "open"]
+__all__ = ["Table", "as_numpy", "open"]

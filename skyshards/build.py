@@ -70,8 +70,8 @@ def build(
     simulated : bool
         The sources are simulated, and the card and the shards are to say so.
     executor : concurrent.futures.Executor, optional
-        Where to read sources instead of own processes, such as `dask.distributed.Client(...).get_executor()`. Its workers
-        must see the same file system.
+        Where to read sources instead of own processes, such as `dask.distributed.Client(...).get_executor()`. Its
+        workers must see the same file system.
 
     Returns
     -------
@@ -121,7 +121,9 @@ def build(
         _remove_leftovers(folder / recipe.downloads, recipe, listed)
     failed = sum(records[source.key].status == "failed" for source in listed)
     nbytes = sum(shard.nbytes for shard in manifest.shards)
-    return Summary(folder, len(table), len(manifest.shards), nbytes, len(table) - before, failed, time.monotonic() - started)
+    return Summary(
+        folder, len(table), len(manifest.shards), nbytes, len(table) - before, failed, time.monotonic() - started
+    )
 
 
 def _is_done(record: SourceRecord | None) -> bool:

@@ -34,7 +34,8 @@ class ShardConfig(datasets.BuilderConfig):
     columns : list of str, optional
         Read nothing but these (dotted names; a group's name stands for all in it).
     cone : (float, float, float), optional
-        Only rows within a cone: right ascension, declination, radius in degrees. Shards without such rows are not opened.
+        Only rows within a cone: right ascension, declination, radius in degrees. Shards without such rows are not
+        opened.
     decode : bool
         Whether an image file comes decoded, or as its bytes.
     """
@@ -45,7 +46,9 @@ class ShardConfig(datasets.BuilderConfig):
 
 
 class ShardBuilder(datasets.ArrowBasedBuilder):
-    """Base of the data sets' builders. A subclass names its `schema`; it may add options, and narrow the rows in `select`."""
+    """Base of the data sets' builders. A subclass names its `schema`; it may add options, and narrow the rows in
+    `select`.
+    """
 
     BUILDER_CONFIG_CLASS = ShardConfig
     DEFAULT_CONFIG_NAME = "default"
@@ -73,7 +76,9 @@ class ShardBuilder(datasets.ArrowBasedBuilder):
 
     def _split_generators(self, dl_manager) -> list[datasets.SplitGenerator]:
         if self.config.data_dir is None:
-            raise ValueError(f'give the built folder: load_dataset("{self.dataset_name}", data_dir="data/{self.dataset_name}", ...)')
+            raise ValueError(
+                f'give the built folder: load_dataset("{self.dataset_name}", data_dir="data/{self.dataset_name}", ...)'
+            )
         table = self.select(open_table(Path(self.config.data_dir).expanduser(), decode=False))
         narrowed = table.columns(self._columns())
         return [

@@ -13,9 +13,9 @@ import yaml
 from huggingface_hub import DatasetCard
 
 from skyshards.catalog import Manifest
+from skyshards.columns import ColumnSpec
 from skyshards.pack import pixel_folder
 from skyshards.recipe import Recipe
-from skyshards.columns import ColumnSpec
 from skyshards.schema import Schema
 
 COLUMNS_START, COLUMNS_END = "<!-- columns -->", "<!-- end of columns -->"
@@ -25,7 +25,9 @@ SIMULATED = (
 )
 
 SLAB_BYTES = 16 << 20
-"""About how much stock `datasets` reads at once: its own choice (1,000 rows) takes a second and 750 MB with large rows."""
+"""About how much stock `datasets` reads at once: its own choice (1,000 rows) takes a second and 750 MB with large
+rows.
+"""
 
 
 def stock_features(schema: Schema, config: str) -> datasets.Features:
@@ -53,7 +55,10 @@ def front_matter(schema: Schema, manifest: Manifest, table: pa.Table) -> dict[st
         row_bytes = sum(_mean_bytes(schema.specs[column], table) for column in schema.config_columns(config))
         batch_size = max(1, min(10_000, SLAB_BYTES // round(row_bytes)))
         configs.append({"config_name": config, "data_files": [dict(file) for file in files], "batch_size": batch_size})
-        splits = [{"name": split, "num_bytes": round(rows * row_bytes), "num_examples": rows} for split, rows in counts.items()]
+        splits = [
+            {"name": split, "num_bytes": round(rows * row_bytes), "num_examples": rows}
+            for split, rows in counts.items()
+        ]
         features = stock_features(schema, config)._to_yaml_list()
         infos.append({"config_name": config, "features": features, "splits": splits})
     return {"size_categories": [_size_category(sum(counts.values()))], "configs": configs, "dataset_info": infos}
@@ -95,12 +100,13 @@ def with_columns(text: str, schema: Schema) -> str:
 def _this_copy(manifest: Manifest) -> str:
     options = ", ".join(f"{name} = {value}" for name, value in manifest.options.items() if value is not None)
     rows = ", ".join(
-        f"{sum(shard.rows for shard in manifest.shards if shard.split == split):,} rows ({split})" for split in manifest.splits
+        f"{sum(shard.rows for shard in manifest.shards if shard.split == split):,} rows ({split})"
+        for split in manifest.splits
     )
     gigabytes = sum(shard.nbytes for shard in manifest.shards) / 1e9
     return (
-        f"## This copy\n\n{rows} in {len(manifest.shards):,} HDF5 files ({gigabytes:.3f} GB), one folder per HEALPix pixel"
-        f" (nside {manifest.nside}, NESTED). Built with: {options or 'the default options'}."
+        f"## This copy\n\n{rows} in {len(manifest.shards):,} HDF5 files ({gigabytes:.3f} GB), one folder per HEALPix"
+        f" pixel (nside {manifest.nside}, NESTED). Built with: {options or 'the default options'}."
         " `catalog.parquet` holds the scalar columns of every row, `sources.parquet` where each row came from.\n"
     )
 

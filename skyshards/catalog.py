@@ -1,4 +1,5 @@
-"""The catalogue of a built data set: every light column of every row, where its heavy values lie, and what the shards are.
+"""The catalogue of a built data set: every light column of every row, where its heavy values lie, and what the shards
+are.
 
 `catalog.parquet` has a column per light column (nested ones by dotted name), then
 
@@ -21,8 +22,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from skyshards.errors import FolderError
 from skyshards.columns import ColumnSpec
+from skyshards.errors import FolderError
 
 if TYPE_CHECKING:
     from skyshards.hdf5 import Ranges
@@ -103,9 +104,15 @@ def _documentation(spec: ColumnSpec) -> dict[str, str]:
 def rows_table(specs: Mapping[str, ColumnSpec], shard: Shard, rows: Sequence[EncodedRow], ranges: Ranges) -> pa.Table:
     """The catalogue's part for one shard."""
     columns: list[Any] = [
-        pa.array([row.light[path] for row in rows], type=arrow_type(spec)) for path, spec in specs.items() if not spec.heavy
+        pa.array([row.light[path] for row in rows], type=arrow_type(spec))
+        for path, spec in specs.items()
+        if not spec.heavy
     ]
-    columns += [_repeat(shard.split, len(rows)), _repeat(shard.path, len(rows)), pa.array(np.arange(len(rows), dtype=np.int32))]
+    columns += [
+        _repeat(shard.split, len(rows)),
+        _repeat(shard.path, len(rows)),
+        pa.array(np.arange(len(rows), dtype=np.int32)),
+    ]
     for found in ranges.values():
         columns += [pa.array(found[:, 0]), pa.array(found[:, 1].astype(np.int32))]
     return pa.table(columns, schema=schema(specs))
@@ -147,5 +154,8 @@ def read(file: Any, folder: str) -> tuple[pa.Table, Manifest]:
 def open_folder(folder: Path) -> tuple[pa.Table, Manifest]:
     """The catalogue and manifest of a built data set on disk; raises `FolderError` if it is none."""
     if not (folder / CATALOG).is_file():
-        raise FolderError(f"{folder}: not a built data set, there is no {CATALOG} in it; `skyshards build --help` says how to make one")
+        raise FolderError(
+            f"{folder}: not a built data set, there is no {CATALOG} in it; `skyshards build --help` says how to make
+            one"
+        )
     return read(folder / CATALOG, str(folder))

@@ -19,7 +19,9 @@ DATA_SETS = {
     "candels_blend": "blended HST CANDELS galaxies, their masks and fluxes",
     "gz_decals": "Galaxy Zoo DECaLS rings, votes and representations",
 }
-"""Data sets by the name of their folder, where `build_parent_sample.py` has the command `main`, with a line about each."""
+"""Data sets by the name of their folder, where `build_parent_sample.py` has the command `main`, with a line about
+each.
+"""
 
 
 def option(*names: str, **attributes) -> Callable:
@@ -30,13 +32,25 @@ def option(*names: str, **attributes) -> Callable:
 
 
 _COMMON = (
-    option("-o", "--output_dir", type=click.Path(path_type=Path, file_okay=False), help="Folder to build in. [default: data/NAME]"),
+    option(
+        "-o",
+        "--output_dir",
+        type=click.Path(path_type=Path, file_okay=False),
+        help="Folder to build in. [default: data/NAME]",
+    ),
     option("--tiny", is_flag=True, help="Build a sample of five."),
     option("--limit", type=click.IntRange(1), metavar="N", help="Take the first N sources only."),
     option("--demo", is_flag=True, help="Use the bundled archive of simulated galaxies; needs no network."),
-    option("--workers", type=click.IntRange(1), metavar="N", help="Processes that read sources. [default: usable cores]"),
+    option(
+        "--workers", type=click.IntRange(1), metavar="N", help="Processes that read sources. [default: usable cores]"
+    ),
     option("--connections", type=click.IntRange(1), default=8, metavar="N", help="Downloads at once, at most."),
-    option("--max_rows_per_shard", type=click.IntRange(1), metavar="N", help="Split pixels with more rows (1: a file per object)."),
+    option(
+        "--max_rows_per_shard",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Split pixels with more rows (1: a file per object).",
+    ),
     option("--nside", type=click.IntRange(1), default=16, help="HEALPix resolution of the partition (a power of two)."),
 )
 
@@ -44,7 +58,8 @@ _COMMON = (
 def build_command(name: str) -> Callable[[Callable], click.Command]:
     """Make a data set's build command from the function that makes its recipe.
 
-    The function gets the command's own options, and by keyword `demo` (a running `skyshards.demo.DemoArchive`, or None),
+    The function gets the command's own options, and by keyword `demo` (a running `skyshards.demo.DemoArchive`, or
+    None),
     `limit` (5 for `--tiny`; or None) and `output_dir`. Its docstring is the command's help.
     """
 
@@ -109,7 +124,9 @@ def _report(summary, name: str, demo: bool) -> None:
     if demo:
         click.echo("All of it is simulated: these galaxies are made up.")
     if summary.failed:
-        click.echo(f"Why sources failed: {summary.folder / FAILURES}. The same command tries only those again.", err=True)
+        click.echo(
+            f"Why sources failed: {summary.folder / FAILURES}. The same command tries only those again.", err=True
+        )
     if summary.rows:
         click.echo(
             "\nLoad it with\n"
@@ -170,7 +187,9 @@ def info(folder: Path) -> None:
 @main.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 def verify(folder: Path) -> None:
-    """Check every file of a built data set: hashes, counts, dtypes, order, pixels, and that catalogue and shards agree."""
+    """Check every file of a built data set: hashes, counts, dtypes, order, pixels, and that catalogue and shards
+    agree.
+    """
     with _messages():
         from skyshards.verify import problems
 

@@ -18,8 +18,9 @@ holds the values of all the others."""
 class ColumnSpec:
     """One leaf column in terms of NumPy, light enough to send to a worker process.
 
-    `path` is dotted ("segmentation.array"). `kind` is "number" (any fixed shape, `()` for a scalar), "string" (likewise),
-    or "bytes" (an image file, as a variable number of uint8 a row). `dtype` is a NumPy name, "str" for strings.
+    `path` is dotted ("segmentation.array"). `kind` is "number" (any fixed shape, `()` for a scalar), "string"
+    (likewise), or "bytes" (an image file, as a variable number of uint8 a row). `dtype` is a NumPy name, "str" for
+    strings.
     """
 
     path: str

@@ -26,7 +26,8 @@ def crossmatch(a: Any, b: Any, radius_arcsec: float = 1.0, *, on: tuple[str, str
     Parameters
     ----------
     a, b : Table, pyarrow.Table, astropy.table.Table or mapping of arrays
-        With columns `ra` and `dec` in degrees, or the columns of `on`. Rows without a position (NaN, null) match nothing.
+        With columns `ra` and `dec` in degrees, or the columns of `on`. Rows without a position (NaN, null) match
+        nothing.
     radius_arcsec : float
     on : (str, str), optional
         Match by equal values of these columns of `a` and of `b` instead: `("iauname", "iauname")`.

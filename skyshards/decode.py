@@ -12,7 +12,9 @@ from skyshards.columns import ColumnSpec
 
 
 def into(out: np.ndarray, content: bytes, spec: ColumnSpec) -> None:
-    """Decode a value of a number column into an array of its shape and dtype; raises `ValueError` if the bytes do not fill it."""
+    """Decode a value of a number column into an array of its shape and dtype; raises `ValueError` if the bytes do not
+    fill it.
+    """
     if spec.deflate:
         try:
             content = deflate.zlib_decompress(content, out.nbytes)

@@ -14,9 +14,9 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from skyshards.columns import ColumnSpec
 from skyshards.errors import ShardCorrupted
 from skyshards.rows import EncodedRow
-from skyshards.columns import ColumnSpec
 
 Specs = Mapping[str, ColumnSpec]
 Ranges = dict[str, np.ndarray]
@@ -95,7 +95,9 @@ def _verified_ranges(path: Path, specs: Specs, rows: Sequence[EncodedRow]) -> Ra
                         start = view.find(content)
                     after, same = start + len(content), start >= 0
                 if not same:
-                    raise ShardCorrupted(f"{path}: row {index} of column {name!r} was not written as given; is the disk sound?")
+                    raise ShardCorrupted(
+                        f"{path}: row {index} of column {name!r} was not written as given; is the disk sound?"
+                    )
                 ranges[name][index] = start, len(content)
     return ranges
 
@@ -134,7 +136,9 @@ def _refuse_links(group: h5py.Group, path: Path) -> None:
     for name in group:
         link = group.get(name, getlink=True)
         if not isinstance(link, h5py.HardLink):
-            raise ShardCorrupted(f"{path}: {name!r} is a {type(link).__name__}, expected the data itself; do not trust this file")
+            raise ShardCorrupted(
+                f"{path}: {name!r} is a {type(link).__name__}, expected the data itself; do not trust this file"
+            )
         item = group[name]
         if isinstance(item, h5py.Group):
             _refuse_links(item, path)
@@ -151,7 +155,9 @@ def read_light(file: h5py.File, spec: ColumnSpec) -> np.ndarray:
 def read_rows(file: h5py.File, specs: Specs) -> list[EncodedRow]:
     """The rows of an open shard, as they were when it was written; payloads are read when they are called for."""
     light = {name: read_light(file, spec).tolist() for name, spec in specs.items() if not spec.heavy}
-    chunks = {name: _chunk_ranges(file[_inner(name)]) for name, spec in specs.items() if spec.heavy and spec.kind != "bytes"}
+    chunks = {
+        name: _chunk_ranges(file[_inner(name)]) for name, spec in specs.items() if spec.heavy and spec.kind != "bytes"
+    }
     rows = []
     for index, object_id in enumerate(light["object_id"]):
         sizes = {

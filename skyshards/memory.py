@@ -1,7 +1,7 @@
 """Memory for large batches, used again once nobody looks at it any more.
 
-Memory fresh from the system costs a page fault every few kilobytes when it is first written: 40 % of the time in which a batch
-of galaxies is read. So the memory of a batch that was dropped is kept for the next one.
+Memory fresh from the system costs a page fault every few kilobytes when it is first written: 40 % of the time in which
+a batch of galaxies is read. So the memory of a batch that was dropped is kept for the next one.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ MIN_BYTES = 1 << 20
 
 
 class Recycler:
-    """Gives arrays like `numpy.empty`, and takes their memory back when the last array, view or tensor that uses it is gone.
+    """Gives arrays like `numpy.empty`, and takes their memory back when the last array, view or tensor that uses it is
+    gone.
 
     Parameters
     ----------
@@ -36,10 +37,9 @@ class Recycler:
         if nbytes < MIN_BYTES:
             return np.empty(shape, dtype)
         memory = self._take(nbytes)
-        # All arrays, tensors and Arrow buffers made from this one keep the ctypes object alive, and it tells when it goes.
-        lender = (ctypes.c_uint8 * nbytes).from_buffer(memory)
-        weakref.finalize(lender, self._give_back, memory).atexit = False
-        return np.frombuffer(lender, np.uint8).view(dtype).reshape(shape)
+        # All arrays, tensors and Arrow buffers made from this one keep the ctypes object alive, and it tells when it
+        # goes. lender = (ctypes.c_uint8 * nbytes).from_buffer(memory) weakref.finalize(lender, self._give_back,
+        # memory).atexit = False return np.frombuffer(lender, np.uint8).view(dtype).reshape(shape)
 
     def _take(self, nbytes: int) -> np.ndarray:
         for _ in range(len(self._free)):

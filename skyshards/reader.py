@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from skyshards import decode
+from skyshards.columns import ColumnSpec
 from skyshards.errors import ShardCorrupted
 from skyshards.machine import usable_cores
-from skyshards.columns import ColumnSpec
 from skyshards.store import LocalStore, RemoteStore
 
 
@@ -63,7 +63,9 @@ class Reader:
         values = sum(len(request.out) for request in requests)
         length = max(1, -(-values // (threads * self.store.parts_per_thread)))
         tasks = [
-            (request, slice(start, start + length)) for request in requests for start in range(0, len(request.out), length)
+            (request, slice(start, start + length))
+            for request in requests
+            for start in range(0, len(request.out), length)
         ]
         if threads == 1 or len(tasks) == 1:
             parts: Iterator[None] = map(self._read_part, tasks)

@@ -69,8 +69,8 @@ class Recipe(abc.ABC):
         """Rows of one source, as nested dicts of values, all columns but `healpix` and `source`, which the build
         fills in; runs in a worker process.
 
-        `fetched` is what `fetch` gave. Yield nothing for a source that the options leave out. Raise `SourceError` with the
-        reason for one that cannot be read; no other source is affected.
+        `fetched` is what `fetch` gave. Yield nothing for a source that the options leave out. Raise `SourceError` with
+        the reason for one that cannot be read; no other source is affected.
         """
 
     def fetch(self, source: Source, fetcher: Fetcher, folder: Path) -> Any:

@@ -11,8 +11,8 @@ import deflate
 import numpy as np
 
 from skyshards import sky
-from skyshards.errors import SourceError
 from skyshards.columns import ColumnSpec, flatten
+from skyshards.errors import SourceError
 
 DEFLATE_LEVEL = 6
 ENGINE_COLUMNS = ("healpix", "source")
@@ -49,8 +49,8 @@ def encode(row: Mapping[str, Any], specs: Mapping[str, ColumnSpec], source: str,
     Raises
     ------
     SourceError
-        Naming the column, what was expected and what was found: a column too many or too few, a wrong shape, a value that
-        the dtype cannot hold, bytes where text belongs, a position that is none.
+        Naming the column, what was expected and what was found: a column too many or too few, a wrong shape, a value
+        that the dtype cannot hold, bytes where text belongs, a position that is none.
     """
     flat = flatten(row)
     expected = [path for path in specs if path not in ENGINE_COLUMNS]
@@ -59,7 +59,9 @@ def encode(row: Mapping[str, Any], specs: Mapping[str, ColumnSpec], source: str,
         raise SourceError(f"columns differ from the schema: missing {missing}, unexpected {extra}")
     ra, dec = (_number(flat[path], specs[path]) for path in ("ra", "dec"))
     if not (np.isfinite(ra) and np.isfinite(dec) and 0.0 <= ra <= 360.0 and -90.0 <= dec <= 90.0):
-        raise SourceError(f"no position: expected 0 <= ra <= 360 and -90 <= dec <= 90 degrees, found ra={ra}, dec={dec}")
+        raise SourceError(
+            f"no position: expected 0 <= ra <= 360 and -90 <= dec <= 90 degrees, found ra={ra}, dec={dec}"
+        )
     pixel = int(sky.pixel_of(float(ra), float(dec), nside))
     light: dict[str, Any] = {}
     heavy: dict[str, bytes] = {}
@@ -112,5 +114,7 @@ def _text(value: Any, spec: ColumnSpec) -> str | list:
 
 def _content(value: Any, spec: ColumnSpec) -> bytes:
     if not isinstance(value, (bytes, bytearray, memoryview)) or not len(value):
-        raise SourceError(f"column {spec.path!r}: expected the bytes of a file, found {type(value).__name__} {value!r:.40}")
+        raise SourceError(
+            f"column {spec.path!r}: expected the bytes of a file, found {type(value).__name__} {value!r:.40}"
+        )
     return bytes(value)

@@ -11,6 +11,7 @@ import datasets
 
 from skyshards.columns import ColumnSpec, nest, select
 
+
 class Column(NamedTuple):
     """One column as a data set declares it: its `datasets` feature, what it is, and its unit ("" for none).
 
@@ -59,7 +60,8 @@ class Schema:
     Parameters
     ----------
     columns : nested dict of `Column`
-        In the order in which they are shown. `object_id` (string), `ra`, `dec` (float64, degrees), `healpix` (int64) and
+        In the order in which they are shown. `object_id` (string), `ra`, `dec` (float64, degrees), `healpix` (int64)
+        and
         `source` (string) must be among them; the build fills in `healpix`, and in `source` the key of the row's source.
     configs : dict of name -> tuple of dotted column names
         Named selections over the same files, beside "default" (everything) and "catalog" (scalars only), which every

@@ -1,7 +1,7 @@
 """What became of each source of a data set: `sources.parquet`, and those that failed in `failures.csv`.
 
-`sources.parquet` has the columns key, url, bytes, sha256, status ("done", "left out" or "failed"), tries, error, and for a source
-that gave rows the shard and row of the first, and how many rows there are.
+`sources.parquet` has the columns key, url, bytes, sha256, status ("done", "left out" or "failed"), tries, error, and
+for a source that gave rows the shard and row of the first, and how many rows there are.
 """
 
 from __future__ import annotations
@@ -49,7 +49,9 @@ def write(folder: Path, records: Iterable[SourceRecord], catalog: pa.Table) -> N
     """Write both files, the second if any source failed; the catalogue tells where each source's rows lie."""
     values = [astuple(record) for record in sorted(records, key=lambda record: record.key)]
     columns = list(zip(*values, strict=True)) or [()] * len(_SCHEMA)
-    table = pa.table([pa.array(column, kind) for column, kind in zip(columns, _SCHEMA.types, strict=True)], schema=_SCHEMA)
+    table = pa.table(
+        [pa.array(column, kind) for column, kind in zip(columns, _SCHEMA.types, strict=True)], schema=_SCHEMA
+    )
     lies = pa.table({"key": catalog["source"], "shard": catalog["_shard"].cast(pa.string()), "row": catalog["_row"]})
     first = lies.group_by("key", use_threads=False).aggregate([("shard", "first"), ("row", "first"), ("row", "count")])
     first = first.rename_columns({"shard_first": "shard", "row_first": "row", "row_count": "rows"})
@@ -68,5 +70,7 @@ def read(folder: Path) -> dict[str, SourceRecord]:
     try:
         columns = pq.ParquetFile(path).read(columns=_SCHEMA.names).to_pydict().values()
     except (pa.ArrowException, OSError) as error:
-        raise FolderError(f"{path}: cannot be read ({error}); delete it, and the build looks at all sources again") from error
+        raise FolderError(
+            f"{path}: cannot be read ({error}); delete it, and the build looks at all sources again"
+        ) from error
     return {values[0]: SourceRecord(*values) for values in zip(*columns, strict=True)}

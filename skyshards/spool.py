@@ -1,6 +1,8 @@
-"""Where encoded rows wait until they are packed: an append-only file of payloads, and an SQLite journal of what it holds.
+"""Where encoded rows wait until they are packed: an append-only file of payloads, and an SQLite journal of what it
+holds.
 
-A source and its rows enter in one transaction, so that a build killed at any moment finds every source either done or not.
+A source and its rows enter in one transaction, so that a build killed at any moment finds every source either done or
+not.
 """
 
 from __future__ import annotations

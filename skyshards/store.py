@@ -27,8 +27,8 @@ class _File:
         found = os.fstat(self.descriptor).st_size
         if found != expected_bytes:
             raise ShardCorrupted(
-                f"{path}: {found} bytes long, expected {expected_bytes}; it is damaged, or was built again since the data set"
-                " was opened"
+                f"{path}: {found} bytes long, expected {expected_bytes}; it is damaged, or was built again since the
+                data set" " was opened"
             )
 
     def __del__(self):
@@ -82,7 +82,9 @@ def _open(root: Path, sizes: Mapping[str, int], name: str) -> _File:
 
 
 class RemoteStore:
-    """A folder behind any file system of fsspec: https://, hf://, s3:// and so on. Each process has its own connections."""
+    """A folder behind any file system of fsspec: https://, hf://, s3:// and so on. Each process has its own
+    connections.
+    """
 
     parts_per_thread = 1  # all requests of a part are in flight at once
 
@@ -103,7 +105,9 @@ class RemoteStore:
             try:
                 self._connected = fsspec.core.url_to_fs(self.url, **self._options)
             except (ImportError, ValueError) as error:
-                raise FolderError(f"{self.url}: {error} (`pip install 'skyshards[remote]'` has what https and s3 need)") from error
+                raise FolderError(
+                    f"{self.url}: {error} (`pip install 'skyshards[remote]'` has what https and s3 need)"
+                ) from error
             self._process = os.getpid()
         return self._connected
 
@@ -125,5 +129,7 @@ class RemoteStore:
         contents = filesystem.cat_ranges(paths, list(starts), ends, on_error="return")
         for name, content in zip(names, contents, strict=True):
             if isinstance(content, Exception):
-                raise FolderError(f"{self.url}/{name}: cannot be read ({type(content).__name__}: {content})") from content
+                raise FolderError(
+                    f"{self.url}/{name}: cannot be read ({type(content).__name__}: {content})"
+                ) from content
         return contents

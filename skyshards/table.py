@@ -13,10 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from skyshards import sky
+from skyshards.columns import ColumnSpec, nest, select
 from skyshards.errors import FolderError
 from skyshards.memory import Recycler
 from skyshards.reader import Reader, Request
-from skyshards.columns import ColumnSpec, nest, select
 from skyshards.store import LocalStore, RemoteStore
 
 
@@ -61,7 +61,9 @@ def open_table(
 
 
 class _Data:
-    """What all selections of one opened folder share: the catalogue, and the reader of its shards. Pickled by location."""
+    """What all selections of one opened folder share: the catalogue, and the reader of its shards. Pickled by
+    location.
+    """
 
     def __init__(self, store: LocalStore | RemoteStore, threads: int | None, decode: bool):
         rows, self.manifest = store.read_catalog()
@@ -111,9 +113,10 @@ class _Data:
 class Table:
     """Rows of a built data set, in the order in which stock `load_dataset` gives them.
 
-    `table[i]` is one row, a nested dict of NumPy values; `table[a:b]`, `table[[3, 1, 4]]` and `table[array]` are batches, the
-    same with a first dimension for the rows. Dtypes are those of the shards. Selections (`columns`, `select`, `cone`, `where`)
-    are tables again and read nothing.
+    `table[i]` is one row, a nested dict of NumPy values; `table[a:b]`, `table[[3, 1, 4]]` and `table[array]` are
+    batches, the same with a first dimension for the rows. Dtypes are those of the shards. Selections (`columns`,
+    `select`, `cone`,
+    `where`) are tables again and read nothing.
 
     A table can be forked and pickled, as data loaders do; a pickle holds where the data set is, not what is in it.
     """
@@ -139,7 +142,9 @@ class Table:
 
     @staticmethod
     def _describe(spec: ColumnSpec) -> str:
-        kind = "image file" if spec.kind == "bytes" else f"{spec.dtype} {list(spec.shape)}" if spec.shape else spec.dtype
+        kind = (
+            "image file" if spec.kind == "bytes" else f"{spec.dtype} {list(spec.shape)}" if spec.shape else spec.dtype
+        )
         return f"{spec.path}: {kind}" + (f" ({spec.unit})" if spec.unit else "")
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
@@ -218,7 +223,9 @@ class Table:
         return round(total)
 
     def columns(self, names: Iterable[str]) -> Table:
-        """The same rows with only these columns; a group's name stands for all in it. Raises `KeyError` for an unknown one."""
+        """The same rows with only these columns; a group's name stands for all in it. Raises `KeyError` for an unknown
+        one.
+        """
         return Table(self._data, select(self._data.manifest.specs, names), self._index)
 
     def select(self, rows: Any) -> Table:
@@ -232,7 +239,9 @@ class Table:
         return Table(self._data, self._columns, rows[near])
 
     def where(self, condition: pc.Expression) -> Table:
-        """The rows of which a pyarrow expression over the catalogue is true: `pc.field("total_classifications") >= 20`."""
+        """The rows of which a pyarrow expression over the catalogue is true: `pc.field("total_classifications") >=
+        20`.
+        """
         import pyarrow.dataset  # slow to import, and needed only here
 
         rows = self._positions(slice(None))

@@ -19,9 +19,10 @@ from skyshards.table import Table, open_table
 def problems(folder: Path) -> Iterator[str]:
     """What is wrong with a built data set, a line each; nothing if all is well.
 
-    Checks that every shard is there with its size and sha256; that its datasets have the declared dtypes and shapes and one
-    length; that rows are in order and lie in their pixel; that catalogue and shards hold the same values, and every large
-    value decodes; that there are no other shards; and that each row leads to a source that is recorded as done.
+    Checks that every shard is there with its size and sha256; that its datasets have the declared dtypes and shapes
+    and one length; that rows are in order and lie in their pixel; that catalogue and shards hold the same values, and
+    every large value decodes; that there are no other shards; and that each row leads to a source that is recorded as
+    done.
 
     Raises `FolderError` if there is no catalogue to check against.
     """
@@ -84,7 +85,13 @@ def _content_problems(file, shard: Shard, manifest: Manifest, part: pa.Table) ->
             listed = pa.array(values.tolist(), catalog.arrow_type(spec))
             if not _same(listed, part[name]):
                 yield f"column {name!r} differs from the catalogue's"
-    ids = list(zip(hdf5.read_light(file, manifest.specs["object_id"]), hdf5.read_light(file, manifest.specs["source"]), strict=True))
+    ids = list(
+        zip(
+            hdf5.read_light(file, manifest.specs["object_id"]),
+            hdf5.read_light(file, manifest.specs["source"]),
+            strict=True,
+        )
+    )
     if ids != sorted(set(ids)):
         yield "its rows are not in order of (object_id, source), or one is there twice"
     pixels = sky.pixel_of(file["ra"][()], file["dec"][()], manifest.nside)
@@ -120,13 +127,16 @@ def describe(folder: Path) -> str:
     table = open_table(folder)
     manifest = catalog.open_folder(folder)[1]
     statuses = [record.status for record in sources.read(folder).values()]
-    outcome = ", ".join(f"{statuses.count(status):,} {status}" for status in ("done", "left out", "failed") if status in statuses)
+    outcome = ", ".join(
+        f"{statuses.count(status):,} {status}" for status in ("done", "left out", "failed") if status in statuses
+    )
     options = ", ".join(f"{name}={value}" for name, value in manifest.options.items() if value is not None)
+    rows = {split: sum(shard.rows for shard in manifest.shards if shard.split == split) for split in manifest.splits}
+    megabytes = sum(shard.nbytes for shard in manifest.shards) / 1e6
     lines = [
         repr(table),
-        f"splits: {', '.join(f'{split} ({sum(s.rows for s in manifest.shards if s.split == split):,} rows)' for split in manifest.splits)}",
-        f"shards: {len(manifest.shards):,} files, {sum(shard.nbytes for shard in manifest.shards) / 1e6:,.1f} MB,"
-        f" HEALPix nside {manifest.nside} NESTED",
+        f"splits: {', '.join(f'{split} ({count:,} rows)' for split, count in rows.items())}",
+        f"shards: {len(manifest.shards):,} files, {megabytes:,.1f} MB, HEALPix nside {manifest.nside} NESTED",
         f"sources: {outcome or 'not recorded'}",
         f"options: {options or 'defaults'}",
     ]

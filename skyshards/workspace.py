@@ -1,8 +1,8 @@
 """The folder of a build under way: who holds it, what is in it already, and how finished files reach their places.
 
-`.build`, below the output folder, has the lock, the spool, and the files of the next state of the data set. These are written
-to `.build/staged`; its renaming to `.build/ready` is the moment from which they count. A build that is killed while it moves
-them to their places leaves the rest for the next one to move.
+`.build`, below the output folder, has the lock, the spool, and the files of the next state of the data set. These are
+written to `.build/staged`; its renaming to `.build/ready` is the moment from which they count. A build that is killed
+while it moves them to their places leaves the rest for the next one to move.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ WORKSPACE = ".build"
 def hold(folder: Path) -> Iterator[Path]:
     """Hold a folder for this build alone, and give its workspace; in the end nothing is left of it, if all is done.
 
-    What killed builds left is cleaned up or finished first. Errors of the disk become a `BuildError` that says what to do.
+    What killed builds left is cleaned up or finished first. Errors of the disk become a `BuildError` that says what to
+    do.
     """
     workspace = folder / WORKSPACE
     _refuse_other_folder(folder)

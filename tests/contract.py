@@ -1,4 +1,6 @@
-"""What every built data set must do. A data set's test class inherits `Contract` and gives `folder`, `recipe` and `expected`."""
+"""What every built data set must do. A data set's test class inherits `Contract` and gives `folder`, `recipe` and
+`expected`.
+"""
 
 import json
 import os
@@ -33,8 +35,8 @@ def assert_same(found, expected, where=""):
 
 
 class Contract:
-    """Fixtures that a subclass gives: `folder` (a built data set), `recipe` (the one it was built with), and `expected`:
-    by `object_id` and source, what the recipe's own reader or another program says that the row holds."""
+    """Fixtures that a subclass gives: `folder` (a built data set), `recipe` (the one it was built with), and
+    `expected`: by `object_id` and source, what the recipe's own reader or another program says that the row holds."""
 
     split = "train"
 
@@ -91,7 +93,9 @@ class Contract:
         for config in recipe.schema.config_names:
             stock = load_dataset(str(folder), config, split=self.split, streaming=True)
             own = load_dataset(recipe.name, config, data_dir=str(folder), split=self.split, streaming=True)
-            assert set(flatten(stock.features)) == set(flatten(own.features)) == set(recipe.schema.config_columns(config))
+            assert (
+                set(flatten(stock.features)) == set(flatten(own.features)) == set(recipe.schema.config_columns(config))
+            )
             assert next(iter(stock))["object_id"] == next(iter(own))["object_id"]
 
     def test_stock_load_needs_nothing_of_ours(self, folder, recipe):
@@ -104,7 +108,9 @@ rows = load_dataset(sys.argv[1], split={self.split!r}, streaming=True).with_form
 print(sum(1 for row in rows))
 """
         command = [sys.executable, "-c", program, str(folder)]
-        outcome = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=folder.parent, env=os.environ)
+        outcome = subprocess.run(
+            command, capture_output=True, text=True, timeout=120, cwd=folder.parent, env=os.environ
+        )
         assert outcome.returncode == 0, outcome.stderr
         assert int(outcome.stdout) == len(skyshards.open(folder, self.split))
 

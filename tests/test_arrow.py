@@ -44,7 +44,11 @@ def test_there_and_back(count):
     assert table.schema == FEATURES.arrow_schema
     found = as_numpy(table)
     assert_same(found, values)
-    assert found["votes"]["mask"].dtype == np.uint8 and found["flux"].dtype == np.float32 and found["count"].dtype == np.int16
+    assert (
+        found["votes"]["mask"].dtype == np.uint8
+        and found["flux"].dtype == np.float32
+        and found["count"].dtype == np.int16
+    )
 
 
 def test_datasets_reads_it_as_its_own():

@@ -196,7 +196,9 @@ def test_a_full_disk_loses_nothing(tmp_path, toy_folder, monkeypatch, where):
     build(recipe, folder, limit=5, workers=1)
     before = list(skyshards.open(folder))
     with monkeypatch.context() as patch:
-        target = {"spool": (spool.os, "pwrite"), "shard": (pack.hdf5, "write"), "catalog": (catalog.pq, "write_table")}[where]
+        target = {"spool": (spool.os, "pwrite"), "shard": (pack.hdf5, "write"), "catalog": (catalog.pq, "write_table")}[
+            where
+        ]
         patch.setattr(*target, full)
         with pytest.raises(BuildError, match="the disk is full; free some space and run the same command again"):
             build(recipe, folder, workers=1)

@@ -55,7 +55,9 @@ def test_cone_opens_only_shards_that_overlap(built_gz3d, table, tmp_path):
     for path in others:
         path.unlink()
     data_set = load(copy, cone=(float(row["ra"]), float(row["dec"]), 5.0))
-    assert ids(data_set) == sorted(zip(*[inside.catalog[name].to_pylist() for name in ("object_id", "source")], strict=True))
+    assert ids(data_set) == sorted(
+        zip(*[inside.catalog[name].to_pylist() for name in ("object_id", "source")], strict=True)
+    )
 
 
 def test_a_cone_may_be_empty(built_gz3d, table):
@@ -73,7 +75,12 @@ def test_vote_fraction_cut(built_gz3d, table):
 
 def test_num_proc(built_gz3d, table, tmp_path):
     data_set = load_dataset(
-        "gz3d", data_dir=str(built_gz3d), split="train", num_proc=2, cache_dir=str(tmp_path), columns=["object_id", "source"]
+        "gz3d",
+        data_dir=str(built_gz3d),
+        split="train",
+        num_proc=2,
+        cache_dir=str(tmp_path),
+        columns=["object_id", "source"],
     )
     assert ids(data_set) == ids(load(built_gz3d, columns=["object_id", "source"]))
     assert len(data_set) == len(table)

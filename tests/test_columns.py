@@ -60,7 +60,9 @@ def test_an_unknown_column_is_named_with_those_there_are(name):
         select(("a", "group.b", "group.inner.c"), ["a", name])
 
 
-@pytest.mark.parametrize("dtype", ["bool", "int8", "uint8", "int16", "int64", "uint64", "float16", "float32", "float64"])
+@pytest.mark.parametrize(
+    "dtype", ["bool", "int8", "uint8", "int16", "int64", "uint64", "float16", "float32", "float64"]
+)
 def test_numbers(dtype):
     scalar = one(datasets.Value(dtype), unit="mag")
     assert (scalar.kind, scalar.dtype, scalar.shape, scalar.unit) == ("number", dtype, (), "mag")
@@ -73,7 +75,11 @@ def test_numbers(dtype):
 
 def test_text_labels_and_images():
     assert dataclasses.astuple(one(datasets.Value("string")))[1:4] == ("string", "str", ())
-    assert dataclasses.astuple(one(datasets.Sequence(datasets.Value("string"), length=2)))[1:4] == ("string", "str", (2,))
+    assert dataclasses.astuple(one(datasets.Sequence(datasets.Value("string"), length=2)))[1:4] == (
+        "string",
+        "str",
+        (2,),
+    )
     assert dataclasses.astuple(one(datasets.ClassLabel(names=["a", "b"])))[1:4] == ("number", "int64", ())
     image = one(datasets.Image())
     assert image.kind == "bytes" and image.heavy and not image.scalar

@@ -102,7 +102,9 @@ def test_ranges_point_at_the_very_bytes(tmp_path_factory, numbers):
     ranges = hdf5.write(path, SPECS, encoded, {})
     content = path.read_bytes()
     for index, number in enumerate(numbers):
-        found = {name: content[start : start + size] for name, (start, size) in ((n, r[index]) for n, r in ranges.items())}
+        found = {
+            name: content[start : start + size] for name, (start, size) in ((n, r[index]) for n, r in ranges.items())
+        }
         values = flatten(row(number))
         assert zlib.decompress(found["votes.mask"]) == values["votes.mask"].tobytes()
         assert found["noise"] == values["noise"].tobytes()

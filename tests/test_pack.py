@@ -83,9 +83,7 @@ def packed(folder, steps, max_rows=None, max_bytes=pack.MAX_SHARD_BYTES):
     place = folder / "healpix=5"
     for numbers in steps:
         staged = folder / "staged"
-        made = list(
-            pack_pixel(folder, staged, "train", 5, encoded(numbers), manifest, {"data_set": "toy"}, max_bytes)
-        )
+        made = list(pack_pixel(folder, staged, "train", 5, encoded(numbers), manifest, {"data_set": "toy"}, max_bytes))
         shutil.rmtree(place, ignore_errors=True)
         (staged / "healpix=5").rename(place)
     return made
@@ -121,7 +119,10 @@ def test_shards_are_what_they_are_said_to_be(tmp_path):
         assert part["_shard"].to_pylist() == [shard.path] * shard.rows
         assert part["_row"].to_pylist() == list(range(shard.rows))
         for start, size, number in zip(
-            part["_start:picture"].to_pylist(), part["_size:picture"].to_pylist(), part["source"].to_pylist(), strict=True
+            part["_start:picture"].to_pylist(),
+            part["_size:picture"].to_pylist(),
+            part["source"].to_pylist(),
+            strict=True,
         ):
             assert content[start : start + size] == row(int(number[1:]))["picture"]
 

@@ -49,13 +49,19 @@ BAD = {
     "a number beyond float32": ({"flux": 1e300}, "'flux'.*1e\\+300"),
     "two where one is wanted": ({"flux": [1.0, 2.0]}, r"column 'flux': expected shape \(\), found \(2,\)"),
     "one where two are wanted": ({"votes__fraction": 0.5}, r"'votes.fraction': expected shape \(2,\), found \(\)"),
-    "a transposed array": ({"votes__mask": np.zeros((18, 16), np.uint8)}, r"expected shape \(16, 18\), found \(18, 16\)"),
+    "a transposed array": (
+        {"votes__mask": np.zeros((18, 16), np.uint8)},
+        r"expected shape \(16, 18\), found \(18, 16\)",
+    ),
     "a flat array": ({"votes__mask": np.zeros(288, np.uint8)}, r"expected shape \(16, 18\), found \(288,\)"),
     "an uneven list": ({"votes__fraction": [[1.0], [1.0, 2.0]]}, "'votes.fraction'"),
     "text for a number": ({"flux": "1.5"}, "column 'flux': expected float32"),
     "nothing for a number": ({"flux": None}, "column 'flux': expected float32"),
     "a masked number": ({"flux": np.ma.masked}, "'flux'.*mask"),
-    "a partly masked array": ({"votes__fraction": np.ma.array([0.1, 0.2], mask=[False, True])}, "'votes.fraction'.*mask"),
+    "a partly masked array": (
+        {"votes__fraction": np.ma.array([0.1, 0.2], mask=[False, True])},
+        "'votes.fraction'.*mask",
+    ),
     "a complex number": ({"flux": 1j}, "column 'flux': expected float32"),
     "two for a truth value": ({"barred": 2}, "'barred'.*found 2"),
     "bytes for text": ({"object_id": b"1-2"}, "column 'object_id': expected a string, found bytes b'1-2'"),
@@ -64,7 +70,10 @@ BAD = {
     "text with NUL": ({"object_id": "a\0b"}, "column 'object_id'.*NUL"),
     "text that is no Unicode": ({"object_id": "gal\udcff"}, "column 'object_id'"),
     "no name": ({"object_id": ""}, "column 'object_id'"),
-    "bytes in a list of text": ({"votes__names": ["bar", b"arm"]}, "column 'votes.names': expected a string, found bytes"),
+    "bytes in a list of text": (
+        {"votes__names": ["bar", b"arm"]},
+        "column 'votes.names': expected a string, found bytes",
+    ),
     "too many texts": ({"votes__names": ["a", "b", "c"]}, "column 'votes.names': expected 2 strings, found 3"),
     "text for a list of text": ({"votes__names": "ab"}, "column 'votes.names'"),
     "a number for a list of text": ({"votes__names": 5}, "column 'votes.names'"),
@@ -120,7 +129,14 @@ def test_the_build_fills_in_pixel_and_source():
 )
 def test_light_values_are_exact_through_json(flux, ra, dec, count, label, barred, name, fraction):
     one = encoded(
-        flux=np.float32(flux), ra=ra, dec=dec, count=count, label=label, barred=barred, object_id=name, votes__fraction=fraction
+        flux=np.float32(flux),
+        ra=ra,
+        dec=dec,
+        count=count,
+        label=label,
+        barred=barred,
+        object_id=name,
+        votes__fraction=fraction,
     )
     light = json.loads(json.dumps(one.light))
     for column, value in (("flux", flux), ("ra", ra), ("dec", dec), ("votes.fraction", fraction)):

@@ -117,7 +117,11 @@ def test_a_spool_that_lost_its_payloads_is_not_taken_for_whole(died):
 
 
 def test_records_keep_everything(tmp_path):
-    records = [record("b"), record("a", "failed", "line 'one', \"two\" é"), SourceRecord("c", None, None, None, "left out", 3, None)]
+    records = [
+        record("b"),
+        record("a", "failed", "line 'one', \"two\" é"),
+        SourceRecord("c", None, None, None, "left out", 3, None),
+    ]
     spool = Spool(tmp_path / "spool")
     for each in records:
         spool.add(each, "train", [])

@@ -53,7 +53,9 @@ slices = st.builds(slice, *[st.none() | st.integers(-60, 60)] * 2, st.none() | s
 
 
 @settings(max_examples=60, deadline=None)
-@given(key=st.lists(integers, max_size=9) | slices | st.lists(st.booleans(), min_size=ROWS, max_size=ROWS).map(np.array))
+@given(
+    key=st.lists(integers, max_size=9) | slices | st.lists(st.booleans(), min_size=ROWS, max_size=ROWS).map(np.array)
+)
 def test_batches_are_those_of_numpy(table, everything, key):
     positions = np.array(key, np.int64) if isinstance(key, list) else key
     batch = table[key]
@@ -180,7 +182,9 @@ def test_what_is_no_data_set(tmp_path):
 
 
 def test_repr_says_what_there_is(table):
-    assert "46 rows" in repr(table) and "votes.mask: uint8 [16, 18]" in repr(table) and "ra: float64 (deg)" in repr(table)
+    assert (
+        "46 rows" in repr(table) and "votes.mask: uint8 [16, 18]" in repr(table) and "ra: float64 (deg)" in repr(table)
+    )
 
 
 @pytest.fixture
@@ -214,7 +218,9 @@ def test_bytes_that_do_not_inflate(damaged):
 def test_file_that_was_cut_short(damaged):
     copy, shard, row, start, spoil = damaged
     spoil(keep=start + 3)
-    with pytest.raises(ShardCorrupted, match=rf"{shard}: {start + 3} bytes long, expected .*column 'votes.mask', rows {row}"):
+    with pytest.raises(
+        ShardCorrupted, match=rf"{shard}: {start + 3} bytes long, expected .*column 'votes.mask', rows {row}"
+    ):
         skyshards.open(copy).columns(["votes.mask"])[5]
 
 

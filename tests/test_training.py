@@ -71,15 +71,14 @@ def test_distributed_sampler_over_three_ranks(table):
 STATEFUL = """
 import pickle, sys
 import torch
-from torch.utils.data import BatchSampler
-from torchdata.stateful_dataloader import StatefulDataLoader
-from torchdata.stateful_dataloader.sampler import RandomSampler
+import torchdata.stateful_dataloader as stateful
 import skyshards
 
 folder, state_file, stop = sys.argv[1], sys.argv[2], int(sys.argv[3])
-table = skyshards.open(folder).columns(["dec"])
+table = skyshards.open(folder).columns(["dec", "votes"])
 torch.manual_seed(5)
-loader = StatefulDataLoader(table, batch_size=4, sampler=RandomSampler(table), num_workers=2)
+sampler = stateful.sampler.BatchSampler(stateful.sampler.RandomSampler(table), 4, drop_last=False)
+loader = stateful.StatefulDataLoader(table, sampler=sampler, batch_size=None, num_workers=2)
 if stop < 0:
     loader.load_state_dict(pickle.load(open(state_file, "rb")))
 seen = []

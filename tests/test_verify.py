@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 from skyshards import catalog, verify
 from skyshards.build import build
 from skyshards.cli import main
-from skyshards.errors import FolderError
 from tests.toy import Toy
 
 SOURCES = 4
@@ -165,7 +164,10 @@ TAMPERED = {
     "another pixel": (lambda file: file["healpix"].__setitem__(0, 1), "do not lie in its pixel"),
     "another place": (lambda file: file["dec"].__setitem__(0, -80.0), "do not lie in its pixel"),
     "another order": (swap_rows, r"not in order of \(object_id, source\)"),
-    "another dtype": (replace_dataset("flux", lambda file: file["dec"][()]), "column 'flux' is float64, expected float32"),
+    "another dtype": (
+        replace_dataset("flux", lambda file: file["dec"][()]),
+        "column 'flux' is float64, expected float32",
+    ),
     "fewer rows": (replace_dataset("flux", np.zeros(1, "f4")), r"column 'flux' has shape \(1,\), expected"),
     "no column": (lambda file: file.__delitem__("count"), "no column 'count'"),
     "numbers for text": (replace_dataset("object_id", lambda file: file["count"][()]), "object_id"),

@@ -1,0 +1,135 @@
+"""What the benchmarks share: each measure in a process of its own, its memory watched from outside, and Markdown tables."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import platform
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import psutil
+
+SAMPLE_SECONDS = 0.1
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a function in a process of its own returned, and the most memory that the process and its descendants held.
+
+    `pss` shares out what processes have in common; `rss` counts it in each of them. Both in bytes.
+    """
+
+    value: Any
+    pss: int
+    rss: int
+
+
+def in_fresh_process(function: Callable, *args: Any) -> Measured:
+    """Run a module's function in a new process, so that no measure profits or suffers from the one before it.
+
+    Raises `RuntimeError` with the reason if it raised, or if its process died.
+    """
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_call, args=(theirs, function, args))
+    with _Sampler() as sampler:
+        process.start()
+        theirs.close()
+        try:
+            value, error = ours.recv()
+        except EOFError:
+            value, error = None, "its process died"
+        process.join()
+    if error:
+        raise RuntimeError(f"{function.__name__}: {error}")
+    return Measured(value, sampler.pss, sampler.rss)
+
+
+def _call(pipe: Any, function: Callable, args: tuple) -> None:
+    try:
+        pipe.send((function(*args), None))
+    except Exception as error:
+        pipe.send((None, f"{type(error).__name__}: {error}"))
+
+
+class _Sampler(threading.Thread):
+    """Watches the memory of all descendants of this process."""
+
+    def __init__(self):
+        super().__init__(daemon=True)
+        self.pss = self.rss = 0
+        self._stop = threading.Event()
+
+    def __enter__(self) -> _Sampler:
+        self.start()
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._stop.set()
+        self.join()
+
+    def run(self) -> None:
+        this = psutil.Process()
+        while not self._stop.wait(SAMPLE_SECONDS):
+            pss = rss = 0
+            for process in this.children(recursive=True):
+                try:
+                    memory = process.memory_full_info()
+                except psutil.Error:  # it has just ended
+                    continue
+                pss, rss = pss + memory.pss, rss + memory.rss
+            self.pss, self.rss = max(self.pss, pss), max(self.rss, rss)
+
+
+def best_seconds(function: Callable[[], Any], rounds: int) -> float:
+    """The shortest of so many calls."""
+    return best_in_turn({"": function}, rounds)[""]
+
+
+def best_in_turn(functions: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
+    """The shortest time of each function, called in turn so that a busy moment of the machine hits none alone."""
+    best = dict.fromkeys(functions, float("inf"))
+    for _ in range(rounds):
+        for name, function in functions.items():
+            start = time.perf_counter()
+            function()
+            best[name] = min(best[name], time.perf_counter() - start)
+    return best
+
+
+def machine() -> str:
+    """Processor, cores, memory, system and Python in a line."""
+    model = platform.processor() or platform.machine()
+    try:
+        with open("/proc/cpuinfo") as file:
+            model = next(line.partition(":")[2].strip() for line in file if line.startswith("model name"))
+    except (OSError, StopIteration):  # not Linux on a PC
+        pass
+    memory = psutil.virtual_memory().total / 2**30
+    system = f"{platform.system()} {platform.release().split('-')[0]}, Python {platform.python_version()}"
+    load = os.getloadavg()[0]
+    return f"{model}, {psutil.cpu_count()} cores, {memory:.0f} GiB; {system}; load average at the start {load:.1f}"
+
+
+def versions(packages: Iterable[str]) -> str:
+    """Installed versions in a line."""
+    found = []
+    for package in packages:
+        try:
+            found.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            found.append(f"{package} not installed")
+    return ", ".join(found)
+
+
+def print_table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """A Markdown table."""
+    print("| " + " | ".join(header) + " |\n|" + "---|" * len(header))
+    for row in rows:
+        print("| " + " | ".join(str(cell) for cell in row) + " |")
+    print(flush=True)

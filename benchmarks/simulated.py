@@ -1,0 +1,125 @@
+"""What the benchmarks read: GZ3D files of simulated galaxies, and data sets with very many small rows."""
+
+from __future__ import annotations
+
+import functools
+import gzip
+import io
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import deflate
+import numpy as np
+import pyarrow as pa
+from astropy.io import fits
+from datasets import Array3D, Value
+
+from gz3d.build_parent_sample import GZ3DRecipe
+from skyshards import catalog
+from skyshards.build import Summary, build
+from skyshards.demo.galaxies import simulate
+from skyshards.demo.gz3d_fits import Subject, gz3d_file
+from skyshards.demo.sas import subjects
+from skyshards.fetch import Fetcher
+from skyshards.recipe import Recipe, Source
+from skyshards.schema import Column, Schema
+
+COPY_SUBJECT = 1_000_000
+"""What a copy's subject number is higher by than that of the copy before it."""
+COPY_RA = np.float32(0.002)
+"""What a copy's right ascension is higher by, degrees."""
+GZIP_LEVEL = 9
+"""That of `astropy.io.fits`, by which the real files were written."""
+
+
+def make_fits(folder: Path, count: int, distinct: int) -> None:
+    """Make `count` GZ3D files, of which `distinct` are rendered and the others are copies of these.
+
+    A copy is a galaxy of its own: MaNGA ID, subject number and position differ.
+    """
+    folder.mkdir()
+    shown = subjects(simulate(distinct, 0))
+    copies = [range(len(range(number, count, distinct))) for number in range(distinct)]
+    with ProcessPoolExecutor() as processes:
+        list(processes.map(functools.partial(_make_copies, folder), shown, copies))
+
+
+def _make_copies(folder: Path, subject: Subject, copies: range) -> None:
+    content = bytearray(gzip.decompress(gz3d_file(subject)))
+    with fits.open(io.BytesIO(content)) as hdus:
+        start, dtype = hdus[5].fileinfo()["datLoc"], hdus[5].data.dtype
+    row = np.frombuffer(content, dtype, 1, start)
+    ra, mangaid = row["ra"].copy(), subject.galaxy.mangaid
+    for copy in copies:
+        design, _, number = mangaid.partition("-")
+        name = f"{int(design) + copy}-{number}"
+        row["MANGAID"], row["ra"] = name.ljust(11).encode(), ra + COPY_RA * np.float32(copy)
+        path = folder / f"gz3d_{name}_{subject.fibres}_{subject.subject_id + COPY_SUBJECT * copy}.fits.gz"
+        path.write_bytes(deflate.gzip_compress(bytes(content), GZIP_LEVEL))
+
+
+def build_gz3d(fits_folder: Path, output: Path, workers: int | None = None) -> Summary:
+    """Build GZ3D from files on disk with the project's own recipe."""
+    summary = build(GZ3DRecipe(local_data_path=fits_folder, keep_fits=True), output, workers=workers)
+    if summary.failed:
+        raise RuntimeError(f"{summary.failed} files could not be read; see {output}")
+    return summary
+
+
+@dataclass(frozen=True)
+class ManyRows(Recipe):
+    """Rows of a label, a position and a thumbnail, spread over about `shards` pixels of nside 16."""
+
+    rows: int
+    shards: int
+
+    name = "many_rows"
+    schema = Schema(
+        {
+            "object_id": Column(Value("string"), "number of the row"),
+            "ra": Column(Value("float64"), "right ascension", "deg"),
+            "dec": Column(Value("float64"), "declination", "deg"),
+            "healpix": Column(Value("int64"), "HEALPix pixel of the position (NESTED)"),
+            "image": Column(Array3D((16, 16, 3), "uint8"), "noise"),
+            "total_classifications": Column(Value("int16"), "a label"),
+            "source": Column(Value("string"), "the block of rows that this one came in"),
+        }
+    )
+    block = 500
+
+    @property
+    def folder(self) -> Path:
+        return Path(__file__).parent / "many_rows"
+
+    def sources(self, fetcher: Fetcher) -> Iterator[Source]:
+        for first in range(0, self.rows, self.block):
+            yield Source(f"{first:09d}", info=first)
+
+    def read(self, source: Source, fetched: Any) -> Iterator[dict[str, Any]]:
+        random = np.random.default_rng(source.info)
+        for number in range(source.info, min(source.info + self.block, self.rows)):
+            # Pixels are equal in area, so that a cap of so many pixels has this height in sin(dec).
+            height = 2 * self.shards / (12 * 16**2)
+            yield {
+                "object_id": f"{number:09d}",
+                "ra": random.uniform(0, 360),
+                "dec": np.degrees(np.arcsin(random.uniform(1 - height, 1))),
+                "image": random.integers(0, 256, (16, 16, 3), np.uint8),
+                "total_classifications": random.integers(0, 361),
+            }
+
+
+def build_many_rows(output: Path, rows: int, shards: int) -> Summary:
+    return build(ManyRows(rows, shards), output)
+
+
+def enlarge_catalog(folder: Path, output: Path, rows: int) -> int:
+    """Write a catalogue of `rows` rows, those of another one again and again; gives its size as an Arrow table, bytes."""
+    table, manifest = catalog.open_folder(folder)
+    times = -(-rows // len(table))
+    output.mkdir()
+    catalog.write(output, manifest, pa.concat_tables([table] * times).slice(0, rows))
+    return catalog.open_folder(output)[0].nbytes
