@@ -24,7 +24,7 @@ SCHEMA = Schema(
         "healpix": Column(Value("int64"), "HEALPix pixel of the position (NESTED)"),
         "image": Column(
             Array3D((SIZE, SIZE, 3), "uint8"),
-            "gri colour image as the volunteers saw it, the magenta hexagon of the IFU drawn in; RGB, north up, east left",
+            "gri colour image as volunteers saw it, with the magenta hexagon of the IFU; RGB, north up, east left",
         ),
         "scale": Column(Value("float32"), "angular extent of a pixel, from the WCS of HDU 1", "deg"),
         "segmentation": {

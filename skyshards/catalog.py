@@ -154,8 +154,6 @@ def read(file: Any, folder: str) -> tuple[pa.Table, Manifest]:
 def open_folder(folder: Path) -> tuple[pa.Table, Manifest]:
     """The catalogue and manifest of a built data set on disk; raises `FolderError` if it is none."""
     if not (folder / CATALOG).is_file():
-        raise FolderError(
-            f"{folder}: not a built data set, there is no {CATALOG} in it; `skyshards build --help` says how to make
-            one"
-        )
+        advice = "`skyshards build --help` says how to make one"
+        raise FolderError(f"{folder}: not a built data set, there is no {CATALOG} in it; {advice}")
     return read(folder / CATALOG, str(folder))

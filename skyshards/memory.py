@@ -37,9 +37,10 @@ class Recycler:
         if nbytes < MIN_BYTES:
             return np.empty(shape, dtype)
         memory = self._take(nbytes)
-        # All arrays, tensors and Arrow buffers made from this one keep the ctypes object alive, and it tells when it
-        # goes. lender = (ctypes.c_uint8 * nbytes).from_buffer(memory) weakref.finalize(lender, self._give_back,
-        # memory).atexit = False return np.frombuffer(lender, np.uint8).view(dtype).reshape(shape)
+        # All arrays, tensors and Arrow buffers made of this one keep the ctypes object alive, and it tells when it goes.
+        lender = (ctypes.c_uint8 * nbytes).from_buffer(memory)
+        weakref.finalize(lender, self._give_back, memory).atexit = False
+        return np.frombuffer(lender, np.uint8).view(dtype).reshape(shape)
 
     def _take(self, nbytes: int) -> np.ndarray:
         for _ in range(len(self._free)):

@@ -26,10 +26,8 @@ class _File:
         self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         found = os.fstat(self.descriptor).st_size
         if found != expected_bytes:
-            raise ShardCorrupted(
-                f"{path}: {found} bytes long, expected {expected_bytes}; it is damaged, or was built again since the
-                data set" " was opened"
-            )
+            cause = "it is damaged, or was built again since the data set was opened"
+            raise ShardCorrupted(f"{path}: {found} bytes long, expected {expected_bytes}; {cause}")
 
     def __del__(self):
         if hasattr(self, "descriptor"):
