@@ -63,19 +63,19 @@ class _Sampler(threading.Thread):
     def __init__(self):
         super().__init__(daemon=True)
         self.pss = self.rss = 0
-        self._stop = threading.Event()
+        self._ended = threading.Event()
 
     def __enter__(self) -> _Sampler:
         self.start()
         return self
 
     def __exit__(self, *_: Any) -> None:
-        self._stop.set()
+        self._ended.set()
         self.join()
 
     def run(self) -> None:
         this = psutil.Process()
-        while not self._stop.wait(SAMPLE_SECONDS):
+        while not self._ended.wait(SAMPLE_SECONDS):
             pss = rss = 0
             for process in this.children(recursive=True):
                 try:
@@ -86,9 +86,6 @@ class _Sampler(threading.Thread):
             self.pss, self.rss = max(self.pss, pss), max(self.rss, rss)
 
 
-def best_seconds(function: Callable[[], Any], rounds: int) -> float:
-    """The shortest of so many calls."""
-    return best_in_turn({"": function}, rounds)[""]
 
 
 def best_in_turn(functions: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -190,9 +191,12 @@ class GZDecalsRecipe(Recipe):
 
     def close(self) -> None:
         """Delete the downloads that nothing waits for."""
+        downloads = self.workspace / self.downloads
         self.images.close()
-        if not self.keep_archives and self.layout.path.parent == self.workspace / self.downloads:
+        if not self.keep_archives and self.layout.path.parent == downloads:
             self.layout.path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # not empty, or never made
+            downloads.rmdir()
 
 
 @build_command("gz_decals")

@@ -78,23 +78,23 @@ class Reader:
 
     def _read_part(self, task: tuple[Request, slice]) -> None:
         request, part = task
-        shards, sizes = request.shards[part], request.sizes[part]
-        try:
-            contents = self.store.read(shards, request.starts[part], sizes)
-        except ShardCorrupted as error:
-            rows = ", ".join(map(str, request.rows[part]))
-            raise ShardCorrupted(f"{error} (while reading column {request.spec.path!r}, rows {rows})") from error
-        for number, (content, size) in enumerate(zip(contents, sizes, strict=True)):
+        shards, rows, sizes = request.shards[part], request.rows[part], request.sizes[part]
+        contents = self.store.read(shards, request.starts[part], sizes)
+        for number, (row, size) in enumerate(zip(rows, sizes, strict=True)):
             position = part.start + number
             try:
+                content = next(contents)
                 if len(content) != size:
                     raise ValueError(f"the file ends after {len(content)} of its {size} bytes")
                 if request.spec.kind != "bytes":
                     decode.into(request.out[position], content, request.spec)
                 else:
                     request.out[position] = decode.image(content) if self.decode_images else content
+                del content  # at once: the next one can have its memory
+            except ShardCorrupted as error:
+                raise ShardCorrupted(f"{error} (row {row} of column {request.spec.path!r})") from error
             except ValueError as error:
-                where = f"{self.store}/{shards[number]}: row {request.rows[position]} of column {request.spec.path!r}"
+                where = f"{self.store}/{shards[number]}: row {row} of column {request.spec.path!r}"
                 raise ShardCorrupted(f"{where} is damaged: {error}; `skyshards verify` finds all that is") from error
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import io
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,22 +57,22 @@ class LocalStore:
     def read_catalog(self) -> tuple[pa.Table, Manifest]:
         return catalog.open_folder(self.root)
 
-    def read(self, names: Sequence[str], starts: Sequence[int], sizes: Sequence[int]) -> list[bytes]:
-        """Read byte ranges; one that a file is too short for comes back short.
+    def read(self, names: Sequence[str], starts: Sequence[int], sizes: Sequence[int]) -> Iterator[bytes]:
+        """Read byte ranges, each when it is asked for; one that a file is too short for comes back short.
 
         Raises `FolderError` for a file that is missing, `ShardCorrupted` for one of another size than expected.
         """
         if self._process != os.getpid():
             self._file = functools.lru_cache(MAX_OPEN_FILES)(functools.partial(_open, self.root, self.sizes))
             self._process = os.getpid()
-        contents = []
         for name, start, size in zip(names, starts, sizes, strict=True):
             try:
                 file = self._file(name)  # held until it is read: another thread may push it out of the cache
-                contents.append(os.pread(file.descriptor, size, start))
+                content = os.pread(file.descriptor, size, start)
             except OSError as error:
                 raise FolderError(f"{self.root / name}: cannot be read ({error}); build the data set again") from error
-        return contents
+            yield content
+            del content  # the next one can have its memory
 
 
 def _open(root: Path, sizes: Mapping[str, int], name: str) -> _File:
@@ -119,7 +119,7 @@ class RemoteStore:
             raise FolderError(f"{self.url}/{CATALOG}: cannot be read ({type(error).__name__}: {error})") from error
         return catalog.read(io.BytesIO(content), self.url)
 
-    def read(self, names: Sequence[str], starts: Sequence[int], sizes: Sequence[int]) -> list[bytes]:
+    def read(self, names: Sequence[str], starts: Sequence[int], sizes: Sequence[int]) -> Iterator[bytes]:
         """Read byte ranges, many requests in flight at once. Raises `FolderError` if one fails."""
         filesystem, root = self._connect()
         paths = [f"{root}/{name}" for name in names]
@@ -130,4 +130,4 @@ class RemoteStore:
                 raise FolderError(
                     f"{self.url}/{name}: cannot be read ({type(content).__name__}: {content})"
                 ) from content
-        return contents
+        yield from contents

@@ -219,7 +219,7 @@ def test_file_that_was_cut_short(damaged):
     copy, shard, row, start, spoil = damaged
     spoil(keep=start + 3)
     with pytest.raises(
-        ShardCorrupted, match=rf"{shard}: {start + 3} bytes long, expected .*column 'votes.mask', rows {row}"
+        ShardCorrupted, match=rf"{shard}: {start + 3} bytes long, expected .*row {row} of column 'votes.mask'"
     ):
         skyshards.open(copy).columns(["votes.mask"])[5]
 

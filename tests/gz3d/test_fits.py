@@ -41,7 +41,7 @@ def read_changed(good, read):
             hdus = change(hdus) or hdus
             file = io.BytesIO()
             hdus.writeto(file)
-        return read(gzip.compress(file.getvalue(), 1))
+        return read(gzip.compress(file.getvalue(), 0))
 
     return read_changed
 
@@ -92,20 +92,23 @@ def test_gzip_of_something_else(read, content):
 
 @pytest.mark.parametrize("kept", [9, 80, 2000, 2879, 2880, 400_000, 832_320, 835_200, 3_000_000, 9_000_000])
 def test_fits_cut_short_before_it_was_compressed(good, read, kept):
-    assert_refused(lambda: read(gzip.compress(good[1][:kept], 1)), "FITS|HDU")
+    assert_refused(lambda: read(gzip.compress(good[1][:kept], 0)), "FITS|HDU")
 
 
-def test_a_bomb(read):
+@pytest.fixture(scope="module")
+def bomb():
     """Zeros deflate a thousandfold."""
-    bomb = gzip.compress(bytes(MAX_BYTES + 1), 9)
+    return gzip.compress(bytes(MAX_BYTES + 1), 9)
+
+
+def test_a_bomb(read, bomb):
     assert len(bomb) < 300_000
     assert_refused(lambda: read(bomb), "would inflate to 268,435,457 bytes, expected at most 268,435,456")
 
 
 @pytest.mark.parametrize("claimed", [0, 1000, MAX_BYTES])
-def test_a_bomb_that_lies_about_its_size(read, claimed):
-    bomb = with_length(gzip.compress(bytes(MAX_BYTES + 1), 9), claimed)
-    assert_refused(lambda: read(bomb), "inflate|FITS")
+def test_a_bomb_that_lies_about_its_size(read, bomb, claimed):
+    assert_refused(lambda: read(with_length(bomb, claimed)), "inflate|FITS")
 
 
 def test_a_small_file_that_claims_to_be_large(good, read):
@@ -152,7 +155,7 @@ def test_an_image_of_another_form(read_changed, form):
     assert_refused(lambda: read_changed(change), r"HDU 0: expected a uint8 image of shape \(525, 525, 3\), found")
 
 
-@pytest.mark.parametrize("number", [1, 2, 3, 4])
+@pytest.mark.parametrize("number", [1, 4])
 @pytest.mark.parametrize("form", [lambda mask: mask[:, :524].copy(), lambda mask: mask[None], lambda mask: None])
 def test_a_mask_of_another_shape(read_changed, number, form):
     def change(hdus):
@@ -161,8 +164,10 @@ def test_a_mask_of_another_shape(read_changed, number, form):
     assert_refused(lambda: read_changed(change), rf"HDU {number}: expected a mask of shape \(525, 525\), found")
 
 
-@pytest.mark.parametrize("number", [1, 2, 3, 4])
-@pytest.mark.parametrize("value", [256.0, 300.0, 1e9, 0.5, 254.999, -1.0, np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize(
+    ("number", "value"),
+    [(1, 256.0), (2, 300.0), (3, 1e9), (4, 0.5), (1, 254.999), (2, -1.0), (3, np.nan), (4, np.inf), (1, -np.inf)],
+)
 def test_a_mask_value_that_uint8_cannot_hold(read_changed, number, value):
     def change(hdus):
         hdus[number].data[123, 45] = value
@@ -314,6 +319,7 @@ def test_ids_are_stripped_of_blanks(read_changed):
     assert row["object_id"] == "1-22"
 
 
+@pytest.mark.filterwarnings("ignore")  # astropy's, of the header
 @pytest.mark.parametrize(
     ("card", "value"),
     [
@@ -327,7 +333,7 @@ def test_ids_are_stripped_of_blanks(read_changed):
 )
 def test_headers_that_make_no_sense(good, read, card, value):
     assert good[1].count(card) >= 1
-    assert_refused(lambda: read(gzip.compress(good[1].replace(card, value, 1), 1)), "FITS|HDU")
+    assert_refused(lambda: read(gzip.compress(good[1].replace(card, value, 1), 0)), "FITS|HDU")
 
 
 @pytest.mark.parametrize("name", ["1-2_127_55.fits.gz", "gz3d_1-2_127_55.fits.gz"])
@@ -350,5 +356,9 @@ def test_files_of_the_teams_own_code(shared_data):
     rows = {path.name: read_gz3d(path) for path in (shared_data / "gz3d").glob("*.fits.gz")}
     assert len(rows) == 12
     real = rows["gz3d_1-379196_127_14728482.fits.gz"]
-    assert (real["object_id"], real["total_classifications"], real["subject_id"]) == ("1-379196", 0, 14728482)
-    assert (real["ra"], real["dec"]) == (float(np.float32(119.635)), float(np.float32(39.276222))) or real["iauname"]
+    # As printed by astropy from the real file.
+    assert (real["ra"], real["dec"]) == (np.float32(119.63381), np.float32(52.597965))
+    assert (real["object_id"], real["iauname"], real["sample"]) == ("1-379196", "J075832.13+523552.8", "")
+    assert (real["nsa_id"], real["manga_tileid"], real["ifudesignsize"]) == (401171, 6052.0, 127.0)
+    assert (real["total_classifications"], real["gz_bar_votes"], real["gz_spiral_votes"]) == (0, 0, 0)
+    assert real["subject_id"] == 14728482

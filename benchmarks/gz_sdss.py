@@ -1,0 +1,362 @@
+"""How fast gz_sdss downloads, resumes, filters and decodes, with servers and tables made up for the purpose.
+
+    python benchmarks/gz_sdss.py [cutouts] [resume] [filter] [decode] [read]
+
+cutouts: 2,000 cutouts from a local server that answers each request after 50 ms, over 20 connections, against what the server
+can give, which a bare client without checks or archives measures. resume: from the start of a build to its first request,
+with 60,000 images done. filter: 660,000 rows read, cut and written. decode: JPEGs of 64 x 64 by Pillow and by simplejpeg.
+read: shuffled decoded batches of 64 from a table. All of them unless some are named; prints Markdown tables.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import http.client
+import io
+import multiprocessing
+import resource
+import sys
+import tempfile
+import threading
+import time
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+if __name__ == "__main__":  # a script's own folder is first on the path: this file hides the package gz_sdss there
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+LATENCY, CONNECTIONS, CUTOUTS = 0.05, 20, 2_000
+DONE, ROWS, PICTURES, BATCH = 60_000, 660_000, 5_000, 64
+
+
+def picture(number: int) -> bytes:
+    """A made-up galaxy on a noisy sky, as a JPEG of about the size of a cutout of SDSS."""
+    random = np.random.default_rng(number)
+    y, x = np.mgrid[:64, :64] - 31.5
+    light = 220 * np.exp(-np.hypot(x, y / random.uniform(0.4, 1)) / random.uniform(4, 12))
+    noisy = light[..., None] * [1, 0.9, 0.8] + random.normal(12, 5, (64, 64, 3))
+    file = io.BytesIO()
+    Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(file, "JPEG", quality=85)
+    return file.getvalue()
+
+
+def catalog(rows: int, good: bool) -> pd.DataFrame:
+    """A table with the columns of ZooSpec and PhotoObj; about a tenth of its rows pass the cuts, or all if `good`."""
+    from gz_sdss.cuts import BANDS
+    from gz_sdss.tables import IDENTIFIERS, NEEDED
+
+    random = np.random.default_rng(0)
+    table = pd.DataFrame({name: random.normal(17, 1, rows).astype(np.float32).astype(float) for name in NEEDED})
+    for number, name in enumerate(IDENTIFIERS):
+        table[name] = pd.array(587722981736906813 + (number << 55) + np.arange(rows) * 61, dtype="Int64")
+    table["ra"], table["dec"] = random.uniform(0, 360, rows), random.uniform(-10, 70, rows)
+    table["p_cs_debiased"] = random.uniform(0.9 if good else 0, 1, rows)
+    table["p_el_debiased"] = 1 - table["p_cs_debiased"]
+    table["petroR90_r"] = random.uniform(4.1 if good else 2, 8.4 if good else 12, rows)
+    for band in BANDS:
+        table[f"modelMagErr_{band}"] = random.uniform(0, 0.04 if good else 0.06, rows)
+    return table
+
+
+class SlowServer(ThreadingHTTPServer):
+    """Answers every request with a picture, `LATENCY` seconds after it came."""
+
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.pictures = [picture(number) for number in range(20)]
+        self.count, self.first = 0, None
+
+    def __enter__(self):
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        self.shutdown()
+        self.server_close()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/hips2fits"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+
+    def do_GET(self):
+        self.server.first = self.server.first or time.perf_counter()
+        self.server.count += 1
+        body = self.server.pictures[hash(self.path) % 20]
+        time.sleep(LATENCY)
+        self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+
+    def log_message(self, format, *args):
+        pass
+
+
+def serve(connection) -> None:
+    """The server, in a process of its own so that it takes no time from the client's."""
+    with SlowServer() as server:
+        connection.send(server.url)
+        while connection.recv() is not None:
+            connection.send((server.count, server.first))
+
+
+@contextlib.contextmanager
+def slow_server():
+    """Start one; gives its address, and a function for its count of requests and the time of the first."""
+    here, there = multiprocessing.Pipe()
+    process = multiprocessing.get_context("spawn").Process(target=serve, args=(there,))
+    process.start()
+    url = here.recv()
+
+    def asked():
+        here.send(True)
+        return here.recv()
+
+    yield url, asked
+    here.send(None)
+    process.join()
+
+
+def apart(function, *args):
+    """Call a function in a fresh process, for the sake of its peak memory."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+        return process.submit(function, *args).result()
+
+
+def peak() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def bare(url: str, count: int) -> float:
+    """Requests a second of a client that does nothing else, over as many connections."""
+    host = url.split("/")[2]
+
+    def work(number: int) -> None:
+        connection = http.client.HTTPConnection(host)
+        for place in range(number, count, CONNECTIONS):
+            connection.request("GET", f"/hips2fits?{place}")
+            connection.getresponse().read()
+        connection.close()
+
+    start = time.perf_counter()
+    with ThreadPoolExecutor(CONNECTIONS) as threads:
+        list(threads.map(work, range(CONNECTIONS)))
+    return count / (time.perf_counter() - start)
+
+
+def download(folder: Path, url: str, count: int) -> tuple[float, float]:
+    """Images a second and peak MiB of the fetching of a build: downloaded, checked and archived, by its threads."""
+    from gz_sdss.build_parent_sample import GZSDSSRecipe
+    from skyshards.fetch import Fetcher
+
+    recipe = GZSDSSRecipe(folder, catalog=folder / "own.parquet", hips2fits_urls=(url,), rate=0.0)
+    fetcher = Fetcher(CONNECTIONS)
+    sources = list(recipe.sources(fetcher))[:count]
+    with contextlib.closing(recipe), ThreadPoolExecutor(CONNECTIONS) as threads:
+        start = time.perf_counter()
+        for _ in threads.map(lambda source: recipe.fetch(source, fetcher, folder / "Images"), sources):
+            pass
+        elapsed = time.perf_counter() - start
+    return count / elapsed, peak()
+
+
+def whole_build(folder: Path, url: str, count: int) -> tuple[float, float]:
+    """Images a second and peak MiB of a whole build, with its workers and shards."""
+    from gz_sdss.build_parent_sample import GZSDSSRecipe
+    from skyshards.build import build
+
+    recipe = GZSDSSRecipe(folder, catalog=folder / "own.parquet", hips2fits_urls=(url,), rate=0.0)
+    with contextlib.closing(recipe):
+        summary = build(recipe, folder, limit=count, connections=CONNECTIONS)
+    assert summary.failed == 0
+    return count / summary.elapsed, peak()
+
+
+def cutouts() -> None:
+    print("\n| cutouts, 50 ms each, 20 connections | images/s | of the server's | peak MiB |\n|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as scratch, slow_server() as (url, _):
+        limit = bare(url, CUTOUTS)
+        print(f"| bare client | {limit:,.0f} | | |")
+        for name, function, count in (
+            ("downloaded, checked, archived", download, CUTOUTS // 4),
+            ("downloaded, checked, archived", download, CUTOUTS),
+            ("whole build", whole_build, CUTOUTS),
+        ):
+            folder = Path(scratch, f"{function.__name__}-{count}")
+            folder.mkdir()
+            catalog(count, good=True).to_parquet(folder / "own.parquet")
+            rate, memory = apart(function, folder, url, count)
+            print(f"| {name}, {count:,} | {rate:,.0f} | {rate / limit:.0%} | {memory:,.0f} |")
+
+
+def to_first_request(folder: Path, url: str) -> float:
+    """Seconds from the start of a build to its first request, of a build that is stopped then."""
+    from gz_sdss.build_parent_sample import GZSDSSRecipe
+    from skyshards.build import build
+
+    recipe = GZSDSSRecipe(folder, catalog=folder / "own.parquet", hips2fits_urls=(url,), rate=0.0)
+    start = time.perf_counter()
+    with contextlib.closing(recipe):
+        build(recipe, folder, connections=8)
+    return start
+
+
+def resumed() -> None:
+    """A folder in which all but 40 of 60,040 galaxies are done, as images and as shards; then the build of the rest."""
+    from gz_sdss.archive import ImageArchive
+    from gz_sdss.build_parent_sample import GZSDSSRecipe
+    from skyshards.build import build
+
+    with tempfile.TemporaryDirectory() as scratch, slow_server() as (url, asked):
+        folder = Path(scratch)
+        table = catalog(DONE + 40, good=True)
+        table.to_parquet(folder / "own.parquet")
+        pictures = [picture(number) for number in range(20)]
+        order = table.sample(frac=1, random_state=42)["objid"].tolist()
+        with ImageArchive(folder / "Images") as images:
+            for number, objid in enumerate(order[:DONE]):
+                images.add(objid, pictures[number % 20])
+        start = time.perf_counter()
+        with contextlib.closing(GZSDSSRecipe(folder, catalog=folder / "own.parquet", rate=0.0)) as recipe:
+            build(recipe, folder, limit=DONE)
+        packed = time.perf_counter() - start
+        assert asked()[0] == 0
+        start = apart(to_first_request, folder, url)
+        count, first = asked()
+        assert count == 40
+        print("\n| resume with 60,000 images done | s |\n|---|---|")
+        print(f"| to the first request | {first - start:.1f} |")
+        print(f"| (60,000 images from the archives into shards) | {packed:.0f} |")
+
+
+def filtered(folder: Path) -> tuple[float, float, int]:
+    from gz_sdss.build_parent_sample import GZSDSSRecipe
+
+    start = time.perf_counter()
+    kept = GZSDSSRecipe(folder, catalog=folder / "own.csv.gz").filtered()
+    return time.perf_counter() - start, peak(), len(kept)
+
+
+def filtering() -> None:
+    from gz_sdss.tables import write_csv
+
+    with tempfile.TemporaryDirectory() as scratch:
+        write_csv(catalog(ROWS, good=False), Path(scratch, "own.csv.gz"))
+        seconds, memory, kept = apart(filtered, Path(scratch))
+    print("\n| 660,000 rows read, cut and written | s | peak MiB | rows kept |\n|---|---|---|---|")
+    print(f"| filter | {seconds:.1f} | {memory:,.0f} | {kept:,} |")
+
+
+def with_pillow(content: bytes) -> np.ndarray:
+    with Image.open(io.BytesIO(content)) as image:
+        return np.asarray(image)
+
+
+def decoding() -> None:
+    import simplejpeg
+
+    pictures = [picture(number) for number in range(PICTURES)]
+    decoders = {"Pillow": with_pillow, "simplejpeg": lambda content: simplejpeg.decode_jpeg(content, "RGB")}
+    worst = max(np.abs(with_pillow(c).astype(int) - simplejpeg.decode_jpeg(c, "RGB")).max() for c in pictures)
+    print(f"\n| {PICTURES:,} JPEGs of 64 x 64, mean {np.mean(list(map(len, pictures))):,.0f} bytes | 1 thread | 2 threads |")
+    print("|---|---|---|")
+    for name, decode in decoders.items():
+        rates = []
+        for threads in (1, 2):
+            with ThreadPoolExecutor(threads) as pool:
+                start = time.perf_counter()
+                list(pool.map(lambda part, decode=decode: [decode(c) for c in part], np.array_split(pictures, 20)))
+                rates.append(PICTURES / (time.perf_counter() - start))
+        print(f"| {name}, images/s | {rates[0]:,.0f} | {rates[1]:,.0f} |")
+    print(f"\nGreatest difference between the two: {worst} grey levels.")
+
+
+def reading() -> None:
+    from datasets import Image as ImageFeature
+    from datasets import load_dataset
+
+    import gz_sdss  # noqa: F401
+    import skyshards
+    from gz_sdss.archive import ImageArchive
+    from gz_sdss.build_parent_sample import GZSDSSRecipe
+    from skyshards.build import build
+
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        table = catalog(20_000, good=True)
+        table.to_parquet(folder / "own.parquet")
+        pictures = [picture(number) for number in range(500)]
+        with ImageArchive(folder / "Images") as images:
+            for number, objid in enumerate(table["objid"].tolist()):
+                images.add(objid, pictures[number % 500])
+        with contextlib.closing(GZSDSSRecipe(folder, catalog=folder / "own.parquet", rate=0.0)) as recipe:
+            build(recipe, folder)
+
+        def ours() -> float:
+            rows = skyshards.open(folder, threads=2).columns(["image", "label"])
+            order = np.random.default_rng(1).permutation(len(rows))
+            start = time.perf_counter()
+            count = sum(len(rows[order[first : first + BATCH]]["image"]) for first in range(0, len(order), BATCH))
+            return count / (time.perf_counter() - start)
+
+        def stock() -> float:
+            rows = load_dataset(str(folder), "images", split="train", streaming=True).shuffle(seed=1, buffer_size=500)
+            start, count = time.perf_counter(), 0
+            for row in rows.take(2_000):
+                with_pillow(bytes(row["image"]))
+                count += 1
+            return count / (time.perf_counter() - start)
+
+        def arrow() -> float:
+            rows = load_dataset("gz_sdss", "images", data_dir=str(folder), split="train", cache_dir=str(folder / "arrow"))
+            assert rows.features["image"] == ImageFeature()
+            rows = rows.with_format("numpy")
+            order = np.random.default_rng(1).permutation(len(rows))[:4_000]
+            start = time.perf_counter()
+            count = sum(len(rows[order[first : first + BATCH]]["image"]) for first in range(0, len(order), BATCH))
+            return count / (time.perf_counter() - start)
+
+        def webdataset() -> float:
+            tars = f"{folder}/Images/TAR-*.tar"
+            rows = load_dataset("webdataset", data_files=tars, split="train", streaming=True)
+            start, count = time.perf_counter(), 0
+            for row in rows.shuffle(seed=1, buffer_size=500).take(4_000):
+                np.asarray(row["jpg"])
+                count += 1
+            return count / (time.perf_counter() - start)
+
+        print("\n| shuffled, decoded, 20,000 JPEGs | rows/s | skyshards is ahead by |\n|---|---|---|")
+        base = max(ours() for _ in range(3))
+        print(f"| skyshards table, batches of 64, 2 threads | {base:,.0f} | |")
+        for name, read in (
+            ("stock `datasets` on the same shards, 1 process", stock),
+            ("`datasets` on Arrow, map-style, 1 process", arrow),
+            ("`datasets` on the TARs (webdataset), 1 process", webdataset),
+        ):
+            rate = read()
+            print(f"| {name} | {rate:,.0f} | {base / rate:.1f} |")
+
+
+PARTS = {"cutouts": cutouts, "resume": resumed, "filter": filtering, "decode": decoding, "read": reading}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("parts", nargs="*", choices=[[], *PARTS], default=[])
+    for part in parser.parse_args().parts or PARTS:
+        PARTS[part]()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,139 @@
+"""The table's own rates beside what the machine can do at all, and what a catalogue costs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import deflate
+import h5py
+import numpy as np
+import psutil
+from harness import best_in_turn
+from peers import BATCH, SEED
+
+import skyshards
+
+MAX_ROWS = 512
+"""Rows that a round reads; their deflated bytes are held in memory."""
+LABELS = ("total_classifications", "ra", "dec")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Rates in rows/s; `inflate` by the number of threads."""
+
+    inflate: dict[int, float]
+    memcpy: float
+    table: float
+    sequential: float
+    masks: float
+    builder: float
+
+
+def measure_limits(built: Path, rounds: int) -> Limits:
+    """All of these in turn in one process: the best of each."""
+    import datasets
+
+    import gz3d  # noqa: F401 (registers the builder)
+
+    whole = skyshards.open(built, threads=2)
+    table = whole.select(slice(0, MAX_ROWS))
+    rows = len(table)
+    order = np.random.default_rng(SEED).permutation(rows)
+    stream = datasets.load_dataset("gz3d", data_dir=str(built), split="train", streaming=True).with_format("arrow")
+    masks = table.columns(["segmentation.array"])
+    deflated = _deflated(built, rows)
+    sizes = [(content, nbytes) for content, nbytes in deflated]
+    source, target = (np.ones((BATCH, sum({nbytes for _, nbytes in sizes})), np.uint8) for _ in range(2))
+    with ThreadPoolExecutor(2) as threads:
+        functions: dict[Any, Callable] = {
+            "table": lambda: _read(table, order),
+            1: lambda: _inflate(sizes),
+            2: lambda: list(threads.map(_inflate, (sizes[part::16] for part in range(16)))),
+            "masks": lambda: _read(masks, order),
+            "sequential": lambda: _read(table, np.arange(rows)),
+            "memcpy": lambda: [np.copyto(target, source) for _ in range(0, rows, BATCH)],
+        }
+        best = best_in_turn(functions, rounds)
+        whole_order = np.arange(len(whole))
+        both = best_in_turn({"builder": lambda: _stream(stream), "sequential": lambda: _read(whole, whole_order)}, max(2, rounds // 2))
+    rate = {name: rows / seconds for name, seconds in best.items()}
+    sequential = len(whole) / both["sequential"]
+    return Limits({1: rate[1], 2: rate[2]}, rate["memcpy"], rate["table"], sequential, rate["masks"], len(whole) / both["builder"])
+
+
+def _read(table: Any, order: np.ndarray) -> None:
+    for first in range(0, len(order), BATCH):
+        table[order[first : first + BATCH]]
+
+
+def _stream(stream: Any) -> None:
+    from skyshards.arrow import as_numpy
+
+    for batch in stream.iter(BATCH):
+        as_numpy(batch)
+
+
+def _inflate(contents: list[tuple[bytes, int]]) -> None:
+    for content, nbytes in contents:
+        deflate.zlib_decompress(content, nbytes)
+
+
+def _deflated(built: Path, rows: int) -> list[tuple[bytes, int]]:
+    """The deflated chunks of the first rows' arrays, and what they inflate to, read with h5py."""
+    found: list[tuple[bytes, int]] = []
+    for path in sorted(built.glob("healpix=*/*.hdf5"), key=str):
+        with h5py.File(path) as file:
+            for number in range(len(file["ra"])):
+                if len(found) == 2 * rows:
+                    return found
+                for name in ("image", "segmentation/array"):
+                    values = file[name]
+                    content = values.id.read_direct_chunk((number, 0, 0, 0))[1]
+                    found.append((content, int(np.prod(values.shape[1:]))))
+    return found
+
+
+def measure_small_columns(folder: Path, scratch_file: Path) -> dict[str, float]:
+    """Rows/s of label and position, from the table and by h5py from whole columns of one file."""
+    table = skyshards.open(folder).columns(LABELS)
+    values = table[:]
+    with h5py.File(scratch_file, "w") as file:
+        for name in LABELS:
+            file[name] = values[name]
+
+    def by_h5py() -> dict[str, np.ndarray]:
+        with h5py.File(scratch_file) as file:
+            return {name: file[name][()] for name in LABELS}
+
+    for name, column in by_h5py().items():
+        np.testing.assert_array_equal(column, values[name])
+    seconds = best_in_turn({"table": lambda: table[:], "h5py": by_h5py}, 20)
+    return {name: len(table) / elapsed for name, elapsed in seconds.items()}
+
+
+def measure_opening(folder: Path) -> float:
+    """Seconds from the first call to the first row, all imports done."""
+    start = time.perf_counter()
+    row = skyshards.open(folder)[0]
+    elapsed = time.perf_counter() - start
+    assert row["image"].shape == (16, 16, 3)
+    return elapsed
+
+
+def measure_memory(folder: Path) -> float:
+    """Bytes that this process grows by when it opens a table and looks up a label and a place."""
+    import pyarrow as pa
+
+    before = psutil.Process().memory_full_info().uss
+    table = skyshards.open(folder)
+    table.columns(LABELS)[[0, len(table) - 1]]
+    pa.default_memory_pool().release_unused()
+    return psutil.Process().memory_full_info().uss - before
+
+

@@ -1,0 +1,218 @@
+"""The archive's listing: which files it names, what their checksums are, and what must not be believed."""
+
+import gzip
+import html
+from urllib.parse import quote
+
+import pytest
+import requests
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gz3d.fits import FILE_NAME
+from gz3d.sas import GZ3D_URL, files_in_listing, list_gz3d, parse_sha1sum
+from skyshards.demo import DemoArchive, Fault
+from skyshards.errors import BuildError
+from skyshards.fetch import Fetcher
+
+URL = "https://archive.example/sas/v4_0_0/"
+SHA1SUM = "manga_morphology_galaxyzoo3d_v4_0_0.sha1sum"
+
+
+@pytest.fixture
+def fetcher():
+    return Fetcher(timeout=5, retries=2, backoff=0)
+
+
+def listing(*targets):
+    links = "".join(f'<a href="{html.escape(target)}">{target[:20]}..&gt;</a>  08-Dec-2021 21:46  700\n' for target in targets)
+    return f'<html><head><title>Index of /</title></head><body><pre><a href="../">../</a>\n{links}</pre></body></html>'
+
+
+def sha1sums(shared_data):
+    return parse_sha1sum((shared_data / "sas" / SHA1SUM).read_text())
+
+
+@pytest.mark.parametrize("page", ["nginx_autoindex.html", "nginx_fancyindex.html"])
+def test_a_real_servers_pages(shared_data, page):
+    """Recorded from nginx. The sha1sum file of the same folder names the same files."""
+    files = files_in_listing((shared_data / "sas" / page).read_text(), GZ3D_URL)
+    objects = {name for name in files if name.endswith(".fits.gz")}
+    assert objects == {name for name in sha1sums(shared_data) if name.endswith(".fits.gz")} and len(objects) > 40
+    assert all(files[name] == GZ3D_URL + name for name in files)
+    assert all(FILE_NAME.fullmatch(name) for name in objects)
+    assert SHA1SUM in files and not any("?" in name or ".." in name for name in files)
+
+
+def test_both_pages_of_a_real_server_agree(shared_data):
+    pages = [(shared_data / "sas" / f"nginx_{kind}.html").read_text() for kind in ("autoindex", "fancyindex")]
+    assert files_in_listing(pages[0], GZ3D_URL) == files_in_listing(pages[1], GZ3D_URL)
+
+
+def test_all_real_names(shared_data):
+    """29,813 of them, as they are on the server and as older code had them."""
+    names = gzip.decompress((shared_data / "gz3d/file_names.txt.gz").read_bytes()).decode().split()
+    assert len(set(names)) == 29_813
+    served = [f"gz3d_{name}" for name in names]
+    assert set(files_in_listing(listing(*served), URL)) == set(served)
+    for name in (*names, *served):
+        found = FILE_NAME.fullmatch(name)
+        assert f"{found['mangaid']}_{found['ifu']}_{found['subject']}.fits.gz" == name.removeprefix("gz3d_")
+        assert found["ifu"] in {"19", "37", "61", "91", "127"}
+
+
+HARMLESS = {
+    "gz3d_1-2_127_3.fits.gz": "gz3d_1-2_127_3.fits.gz",
+    "1-2_127_3.fits.gz": "1-2_127_3.fits.gz",
+    "./a.fits.gz": "a.fits.gz",
+    "/sas/v4_0_0/a.fits.gz": "a.fits.gz",
+    URL + "a.fits.gz": "a.fits.gz",
+    "//archive.example/sas/v4_0_0/a.fits.gz": "a.fits.gz",
+    "a%2Bb%20c.fits.gz": "a+b c.fits.gz",
+    "caf%C3%A9.fits.gz": "café.fits.gz",
+}
+
+
+@pytest.mark.parametrize("target", HARMLESS)
+def test_links_to_files(target):
+    (name,) = files_in_listing(listing(target), URL)
+    assert name == HARMLESS[target]
+
+
+HARMFUL = [
+    "../a.fits.gz",
+    "../../../../etc/passwd.fits.gz",
+    "..%2fa.fits.gz",
+    "..%2F..%2Fa.fits.gz",
+    "%2e%2e/a.fits.gz",
+    "%2e%2e%2fa.fits.gz",
+    "..\\a.fits.gz",
+    "..%5ca.fits.gz",
+    "/etc/a.fits.gz",
+    "/sas/v4_0_00/a.fits.gz",
+    "//evil.example/a.fits.gz",
+    "https://evil.example/a.fits.gz",
+    "https://archive.example.evil.example/sas/v4_0_0/a.fits.gz",
+    "https://archive.example@evil.example/sas/v4_0_0/a.fits.gz",
+    "http://archive.example/sas/v4_0_0/a.fits.gz",
+    "file:///etc/a.fits.gz",
+    "javascript:alert(1)//.fits.gz",
+    "data:application/gzip;base64,AAAA.fits.gz",
+    "sub/a.fits.gz",
+    "sub/",
+    "a.fits.gz/",
+    "a.fits.gz?C=N&O=A",
+    "a.fits.gz#part",
+    "a%00.fits.gz",
+    "%2Fetc%2Fa.fits.gz",
+    "..",
+    ".",
+    "%2e%2e",
+    "",
+    "a%0Ab.fits.gz",
+    "a%1B[2Jb.fits.gz",
+    ".hidden.fits.gz",
+    "http://[bad/a.fits.gz",
+    "//[",
+    "http://archive.example:port/sas/v4_0_0/a.fits.gz",
+]
+
+
+@pytest.mark.parametrize("target", HARMFUL)
+def test_links_that_lead_elsewhere_do_not_count(target):
+    assert list(files_in_listing(listing(target, "good.fits.gz"), URL)) == ["good.fits.gz"]
+
+
+@given(st.text(min_size=1, max_size=30))
+def test_no_link_makes_a_path_out_of_the_folder(target):
+    for name, url in files_in_listing(listing(target, quote(target, safe="")), URL).items():
+        assert url.startswith(URL)
+        assert name not in (".", "..") and not set(name) & set("/\\\0\n")
+
+
+@given(st.text())
+def test_any_page_is_a_listing_of_some_files(page):
+    assert isinstance(files_in_listing(page, URL), dict)
+
+
+def test_what_only_looks_like_a_link_is_none():
+    page = '<!-- <a href="a.fits.gz"> --> &lt;a href="b.fits.gz"&gt; <img src="c.fits.gz"> <p>d.fits.gz</p> <a>e.fits.gz</a>'
+    assert files_in_listing(page, URL) == {}
+
+
+def test_a_file_that_is_listed_twice_counts_once():
+    assert len(files_in_listing(listing("b.fits.gz", "a.fits.gz", "b.fits.gz"), URL)) == 2
+
+
+def test_the_order_is_that_of_the_names():
+    assert list(files_in_listing(listing("b", "c", "a"), URL)) == ["a", "b", "c"]
+
+
+def test_sha1sums_of_a_real_server(shared_data):
+    sums = sha1sums(shared_data)
+    assert sums["gz3d_1-100010_37_14715414.fits.gz"] == "sha1:c363d5345ca7faa1c13ffbaea4acd9c881184028"
+    text = (shared_data / "sas" / SHA1SUM).read_text()
+    assert len(sums) == len(text.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("A" * 40 + "  a.fits.gz", {"a.fits.gz": "sha1:" + "a" * 40}),
+        ("a" * 40 + "  ./folder/a.fits.gz\r", {"a.fits.gz": "sha1:" + "a" * 40}),
+        ("a" * 39 + "  a.fits.gz", {}),
+        ("<html>503 Service Unavailable</html>", {}),
+        ("", {}),
+    ],
+)
+def test_lines_of_a_sha1sum_file(line, found):
+    assert parse_sha1sum(line) == found
+
+
+def test_the_demo_archive_is_listed(demo, fetcher):
+    files, checksums = list_gz3d(demo.sas_url, fetcher)
+    assert len(files) == 10 and set(files) <= set(checksums)
+    assert all(FILE_NAME.fullmatch(name) for name in files), "the tables and the sha1sum file are no objects"
+
+
+def test_a_slash_at_the_end_of_the_url_does_not_matter(demo, fetcher):
+    assert list_gz3d(demo.sas_url.rstrip("/"), fetcher) == list_gz3d(demo.sas_url + "/", fetcher)
+
+
+@pytest.mark.parametrize("path", ["/nothing/", "/zenodo/nothing"])
+def test_a_directory_that_is_not_there(demo, fetcher, path):
+    with pytest.raises(BuildError, match="out of reach: .*404.*--archive_url"):
+        list_gz3d(demo.url + path, fetcher)
+
+
+@pytest.mark.parametrize("url", ["", "nonsense", "ftp://archive.example/", "http://[::1", "http://127.0.0.1:0/"])
+def test_a_url_that_is_none(fetcher, url):
+    with pytest.raises(BuildError, match="--archive_url") as caught:
+        list_gz3d(url, fetcher)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_page_that_lists_no_such_file(demo, fetcher):
+    url = demo.sas_url + SHA1SUM + "?"  # a page, if not of a directory
+    assert requests.get(url).ok
+    with pytest.raises(BuildError, match="names no .fits.gz file"):
+        list_gz3d(url, fetcher)
+
+
+@pytest.mark.parametrize("what", ["v4_0_0/$", "sha1sum"])
+@pytest.mark.parametrize("kind", ["503", "reset", "truncate"])
+def test_a_listing_is_asked_for_again(fetcher, what, kind):
+    """Half a listing would be half a data set, half the checksums half the safety."""
+    with DemoArchive(galaxies=3) as archive:
+        whole = list_gz3d(archive.sas_url, fetcher)
+        archive.add_fault(Fault(what, kind, times=2))
+        assert list_gz3d(archive.sas_url, fetcher) == whole
+
+
+@pytest.mark.parametrize("what", ["v4_0_0/$", "sha1sum"])
+@pytest.mark.parametrize("kind", ["503", "truncate"])
+def test_a_listing_that_cannot_be_had_whole_ends_the_build(fetcher, what, kind):
+    with DemoArchive(galaxies=3, faults=[Fault(what, kind, times=None)]) as archive:
+        with pytest.raises(BuildError, match="out of reach") as caught:
+            list_gz3d(archive.sas_url, fetcher)
+        assert "\n" not in str(caught.value)

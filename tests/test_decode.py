@@ -1,0 +1,70 @@
+"""Stored values to arrays: the fast decoders agree with the usual ones, and bad bytes are refused."""
+
+import io
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from skyshards import decode
+from skyshards.columns import ColumnSpec
+
+SPEC = ColumnSpec("mask", "number", "uint8", (9, 7), "", "")
+
+
+def encoded(pixels, kind, **options):
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, kind, **options)
+    return file.getvalue()
+
+
+def smooth(seed, size=64):
+    """A picture like a galaxy's: smooth, with noise."""
+    random = np.random.default_rng(seed)
+    y, x = np.mgrid[:size, :size] - size / 2
+    light = np.exp(-(x**2 + 2 * y**2) / size)[..., None] * random.uniform(50, 250, 3)
+    return np.clip(light + random.normal(10, 5, (size, size, 3)), 0, 255).astype(np.uint8)
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 999), quality=st.integers(40, 95), progressive=st.booleans(), sampling=st.integers(0, 2))
+def test_jpegs_are_those_of_pillow(seed, quality, progressive, sampling):
+    content = encoded(smooth(seed), "jpeg", quality=quality, progressive=progressive, subsampling=sampling)
+    wanted = np.asarray(Image.open(io.BytesIO(content))).astype(int)
+    assert np.abs(decode.image(content) - wanted).max() <= 2
+
+
+def test_pngs_are_exact():
+    pixels = smooth(1)
+    assert (decode.image(encoded(pixels, "png")) == pixels).all()
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "png"])
+@pytest.mark.parametrize("keep", [0, 1, 20, 600])
+def test_images_cut_short_are_refused(kind, keep):
+    with pytest.raises(ValueError):
+        decode.image(encoded(smooth(2), kind)[:keep])
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "png"])
+def test_bombs_are_refused(kind, monkeypatch):
+    content = encoded(smooth(3), kind)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    with pytest.raises(ValueError, match="1000|1,000"):
+        decode.image(content)
+
+
+@pytest.mark.parametrize("deflated", [True, False])
+def test_numbers_fill_the_array_exactly(deflated):
+    values = np.arange(63, dtype=np.uint8).reshape(9, 7)
+    spec = ColumnSpec("mask", "number", "uint8", (9, 7), "", "", deflated)
+    out = np.zeros_like(values)
+    content = zlib.compress(values) if deflated else values.tobytes()
+    decode.into(out, content, spec)
+    assert (out == values).all()
+    for wrong in (values[:8], np.arange(70, dtype=np.uint8)):
+        with pytest.raises(ValueError):
+            decode.into(out, zlib.compress(wrong) if deflated else wrong.tobytes(), spec)
