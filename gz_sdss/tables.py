@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -202,6 +203,14 @@ def read_table(path: Path) -> pd.DataFrame:
 
 
 def _read_csv(path: Path) -> pa.Table:
+    """The table, with types found in it. To find them takes all of its text at once, so likely ones are tried first."""
+    with pa.csv.open_csv(path) as reader:
+        names = reader.schema.names
+    if set(NEEDED) <= set(names):
+        likely = {name: pa.int64() if name in IDENTIFIERS else pa.float64() for name in NEEDED}
+        options = pa.csv.ConvertOptions(column_types=likely, include_columns=list(NEEDED))
+        with contextlib.suppress(pa.ArrowInvalid):
+            return pa.csv.read_csv(path, convert_options=options)
     return pa.csv.read_csv(path, convert_options=pa.csv.ConvertOptions(strings_can_be_null=True))
 
 

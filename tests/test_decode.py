@@ -53,7 +53,7 @@ def test_images_cut_short_are_refused(kind, keep):
 def test_bombs_are_refused(kind, monkeypatch):
     content = encoded(smooth(3), kind)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
-    with pytest.raises(ValueError, match="1000|1,000"):
+    with pytest.raises(ValueError, match="pixels"):
         decode.image(content)
 
 
