@@ -92,19 +92,18 @@ class Blends:
         if device is None:
             renderer = Renderer(stamps, seed)
         else:
-            from candels_blend.device import DeviceRenderer
-
+            try:
+                from candels_blend.device import DeviceRenderer
+            except ImportError as error:
+                raise UsageError("device: needs PyTorch; install it, or leave out `device`") from error
             renderer = DeviceRenderer(stamps, seed, device)
         draw = Draw(archive, options)
-        if split == "train":
-            first, stream = 0, draw.pairs("train")
-        elif train_blends is None:
-            first, stream = ENDLESS_TEST, draw.pairs("test")
-        else:
-            skipped = islice(
-                draw.pairs("train"), train_blends
-            )  # drawn, since the test pairs depend on them, and dropped
-            first, stream = train_blends, chain((pair for pair in skipped if False), draw.pairs("test"))
+        first, stream = 0, draw.pairs(split)
+        if split == "test":
+            first = ENDLESS_TEST if train_blends is None else train_blends
+            if train_blends:  # they are drawn, since the test pairs depend on them, and dropped
+                skipped = islice(draw.pairs("train"), train_blends)
+                stream = chain((pair for pair in skipped if False), stream)
         self._pairs = Pairs(stream)
         self._blender = Blender(archive, renderer, seed, split, first, zeropoint)
 

@@ -7,13 +7,17 @@ from typing import Any
 
 import numpy as np
 from astropy.visualization import AsinhStretch, ImageNormalize, MinMaxInterval
-from matplotlib import colormaps
-from matplotlib.axes import Axes
-from matplotlib.colors import ListedColormap
-from matplotlib.figure import Figure
 
 from candels_blend.archive import Archive
 from candels_blend.stamps import central_mask, split_pixels
+
+try:
+    from matplotlib import colormaps
+    from matplotlib.axes import Axes
+    from matplotlib.colors import ListedColormap
+    from matplotlib.figure import Figure
+except ImportError as error:
+    raise ImportError("candels_blend.plots needs matplotlib: pip install 'skyshards[notebooks]'") from error
 
 SOFTENING = 0.02
 """Share of the brightest pixel's value at which the stretch turns from linear to logarithmic."""

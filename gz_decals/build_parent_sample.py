@@ -219,13 +219,13 @@ class GZDecalsRecipe(Recipe):
     "--max_smooth",
     type=click.FloatRange(0),
     metavar="F",
-    help=f"Keep galaxies with a smooth fraction less than F. [default: {MAX_SMOOTH} with --catalog advanced, else all]",
+    help=f"Keep galaxies with a smooth fraction less than F. [default: {MAX_SMOOTH} with --catalog advanced]",
 )
 @option(
     "--max_edge_on",
     type=click.FloatRange(0),
     metavar="F",
-    help=f"Keep galaxies with an edge-on fraction less than F. [default: {MAX_EDGE_ON} with --catalog advanced, else all]",
+    help=f"Keep galaxies with an edge-on fraction less than F. [default: {MAX_EDGE_ON} with --catalog advanced]",
 )
 @option(
     "--representations",

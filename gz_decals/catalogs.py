@@ -107,7 +107,7 @@ class Catalog:
         return [path or name for path, name in zip(paths, self.names, strict=True)]
 
     def row(self, number: int) -> dict[str, Any]:
-        """One galaxy: `iauname`, `ra`, `dec`, `scale` (NaN where there is none), and `values` by their published names."""
+        """One galaxy: `iauname`, `ra`, `dec`, `scale` (NaN where there is none), and `values` by published name."""
         part = self.layout
 
         def number_of(column: str | None) -> float:

@@ -89,6 +89,11 @@ class Chunk:
     def name(self) -> str:
         return self.path.name
 
+    @property
+    def ready(self) -> bool:
+        """Whether an image can be read without fetching the archive."""
+        return self._archive is not None
+
     def members(self, fetcher: Fetcher) -> list[zipfile.ZipInfo]:
         """All the images that it lists, without fetching more than the list where the server gives byte ranges."""
         with self._lock:

@@ -17,8 +17,8 @@ from skyshards.columns import ColumnSpec
 from skyshards.schema import Column, Schema
 
 NATIVE_SCALE = 0.262
-"""arcsec a pixel of the Legacy Surveys' own coadds (Dey et al. 2019). The release's images are resampled from those, each
-to its galaxy's size."""
+"""arcsec a pixel of the Legacy Surveys' own coadds (Dey et al. 2019). The release's images are resampled, each to
+its galaxy's size."""
 
 BASIC = (
     ("ring", "int64"),

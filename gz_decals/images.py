@@ -14,6 +14,9 @@ from gz_decals.chunks import Chunk
 from skyshards.errors import SourceError
 from skyshards.fetch import Fetcher
 
+PATIENCE = 10.0
+"""Seconds to wait for the last images of an archive to be packed before the next one is fetched."""
+
 
 @dataclass(frozen=True)
 class Place:
@@ -60,7 +63,7 @@ def chunk_places(chunks: Iterable[Chunk], fetcher: Fetcher) -> Iterator[Place]:
 
 
 class Index:
-    """Finds a galaxy's image among many, by its path if that matches, else by its stem: .jpg may turn out to be .png."""
+    """Finds a galaxy's image among many, by its path if that matches, else by its stem: a .jpg may be a .png."""
 
     def __init__(self, places: Iterable[Place]):
         self._by_stem: dict[str, list[Place]] = {}
@@ -86,18 +89,17 @@ def _ends_as(path: str, end: str) -> bool:
 
 
 class ImageStore:
-    """Reads the images of a build out of zip archives, for many threads, and deletes an archive when it is done with.
+    """Reads the images of a build out of zip archives, for many threads, and keeps one fetched archive at a time.
 
-    An archive is done with once another was fetched and all that was read from it has been released. Pickled, it is
-    empty: only the process that fetches has a use for it.
+    They are asked for archive by archive. Before another archive is fetched, those that nothing waits for are deleted.
+    Pickled, a store is empty: only the process that fetches has a use for it.
     """
 
     def __init__(self) -> None:
         self._places: dict[str, Place] = {}
-        self._in_use: dict[int, set[str]] = {}
-        self._chunks: list[Chunk] = []
-        self._newest = 0
-        self._lock = threading.Lock()
+        self._waiting: dict[str, set[str]] = {}
+        self._chunks: dict[str, Chunk] = {}
+        self._released = threading.Condition()
 
     def __reduce__(self):
         return ImageStore, ()
@@ -105,42 +107,47 @@ class ImageStore:
     def take(self, places: Sequence[Place], limit: int | None) -> None:
         """Be ready to read these images, in this order, or the first `limit` of them."""
         self._places = {place.key: place for place in places if place.chunk is not None}
-        self._chunks = list({id(place.chunk): place.chunk for place in self._places.values()}.values())
-        self._in_use = {id(chunk): set() for chunk in self._chunks}
+        self._chunks = {place.chunk.name: place.chunk for place in self._places.values()}
+        self._waiting = {name: set() for name in self._chunks}
         soon = list(self._places.values())[:limit]
-        for chunk in self._chunks:
+        for chunk in self._chunks.values():
             chunk.settle(sum(place.nbytes for place in soon if place.chunk is chunk))
 
     def read(self, key: str) -> bytes:
         """An image's bytes; raises `SourceError` if it is refused or damaged, `FetchError` if it cannot be had."""
         place = self._places.get(key)
         if place is None:
-            raise SourceError(f"{key}: no such image; build again")
-        with self._lock:
-            self._in_use[id(place.chunk)].add(key)
+            raise SourceError(f"{key}: no such image any more; run the build again")
+        with self._released:
+            self._waiting[place.chunk.name].add(key)
         try:
-            content = place.chunk.read(place.member)
+            if not place.chunk.ready:
+                self._make_room(place.chunk)
+            return place.chunk.read(place.member)
         except BaseException:
             self.release(key)
             raise
-        with self._lock:  # only now: while this archive was fetched, all that was to be read from others has been
-            self._newest = max(self._newest, self._chunks.index(place.chunk))
-        return content
 
     def release(self, key: str) -> None:
         """The image's row is on disk, or will not be."""
-        place = self._places.get(key)
-        if place is None:
-            return
-        with self._lock:
-            in_use = self._in_use[id(place.chunk)]
-            in_use.discard(key)
-            done = not in_use and not place.chunk.by_range and self._chunks.index(place.chunk) < self._newest
-        if done:
-            place.chunk.remove()
+        if place := self._places.get(key):
+            with self._released:
+                self._waiting[place.chunk.name].discard(key)
+                self._released.notify_all()
 
     def close(self) -> None:
         """Delete the archives that nothing waits for; after an interruption, the one that was being read stays."""
-        for chunk in self._chunks:
-            if not self._in_use[id(chunk)]:
+        for name, chunk in self._chunks.items():
+            if not self._waiting[name]:
                 chunk.remove()
+
+    def _make_room(self, wanted: Chunk) -> None:
+        others = [
+            name for name, chunk in self._chunks.items() if chunk is not wanted and chunk.ready and not chunk.by_range
+        ]
+        with self._released:
+            # What was read of the others is being packed, which takes a moment; should it hang, room is not worth a wait.
+            self._released.wait_for(lambda: not any(self._waiting[name] for name in others), timeout=PATIENCE)
+            done = [self._chunks[name] for name in others if not self._waiting[name]]
+        for chunk in done:
+            chunk.remove()

@@ -53,7 +53,9 @@ def hold(folder: Path) -> Iterator[Path]:
                 _move(workspace, folder)
             yield workspace
         finally:
-            if not any(path.name != "lock" for path in workspace.iterdir()):
+            left = {path.name for path in workspace.iterdir()}
+            if left <= {"lock", "manifest.json"}:  # nothing was read: the next build may have other options
+                (workspace / "manifest.json").unlink(missing_ok=True)
                 (workspace / "lock").unlink(missing_ok=True)
             lock.release()
             with contextlib.suppress(OSError):  # not empty: the build is to go on

@@ -149,6 +149,18 @@ def test_a_folder_of_something_else_is_refused(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["README.md"]
 
 
+def test_a_build_that_found_nothing_leaves_nothing(tmp_path, monkeypatch):
+    def unreachable(self, fetcher):
+        raise BuildError("the archive is out of reach")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Toy, "sources", unreachable)
+        with pytest.raises(BuildError, match="out of reach"):
+            build(Toy(2), tmp_path / "toy")
+    assert list((tmp_path / "toy").iterdir()) == []
+    assert build(Toy(2), tmp_path / "toy", nside=32, workers=1).rows == 2
+
+
 def test_impossible_nside_is_refused(tmp_path):
     with pytest.raises(UsageError, match="power of two"):
         build(Toy(2), tmp_path / "toy", nside=12)

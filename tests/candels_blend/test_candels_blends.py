@@ -214,3 +214,12 @@ def test_archive_that_changes_is_read_again(datapath, tmp_path):
     images = np.load(folder / "candels_img.npy")
     np.save(folder / "candels_img.npy", images + np.float32(10))
     assert (Blends(folder, length=5).columns(["image"])[0]["image"] - first).mean() > 5
+
+
+def test_device_without_torch(datapath, monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.delitem(sys.modules, "candels_blend.device", raising=False)
+    with pytest.raises(UsageError, match="needs PyTorch; install it, or leave out `device`"):
+        Blends(datapath, device="cuda")

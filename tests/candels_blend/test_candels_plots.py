@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 
 from candels_blend import Blends
-from candels_blend.plots import plot_blend, plot_galaxy
+
+pytest.importorskip("matplotlib", reason="the extra `notebooks` is not installed")
+
+from candels_blend.plots import plot_blend, plot_galaxy  # noqa: E402
 
 
 def drawn(figure):

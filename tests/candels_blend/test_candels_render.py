@@ -2,20 +2,14 @@
 
 import numpy as np
 import pytest
-from scipy.ndimage import binary_dilation
 
 from candels_blend.archive import Archive
 from candels_blend.draw import PAIR, Sample, draw_sample
 from candels_blend.render import PIXELS, Renderer
 from candels_blend.stamps import prepare
+from tests.candels_blend.reference import binary_dilation, shifted
 
 NAMES = ("image", "galaxies", "masks")
-
-
-def shifted(array, dy, dx):
-    """The original's shift: padded by half a stamp, rolled, and cropped, so that zeros come in."""
-    padded = np.roll(np.pad(array, 64), (dy, dx), axis=(0, 1))
-    return padded[64:-64, 64:-64]
 
 
 def moments(archive, row):

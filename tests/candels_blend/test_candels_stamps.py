@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from scipy.ndimage import binary_dilation
 
 from candels_blend.archive import Archive
 from candels_blend.stamps import central_mask, clean_rows, dilate, is_clean, prepare, split_pixels
+from tests.candels_blend.reference import binary_dilation
 
 
 def blank():
@@ -15,12 +15,11 @@ def blank():
     return segmentation
 
 
-def test_dilation_is_that_of_scipy():
-    masks = np.random.default_rng(0).random((4, 40, 50)) < 0.02
+def test_dilation_reaches_as_many_pixels_as_it_has_steps():
+    masks = np.random.default_rng(0).random((4, 128, 128)) < 0.003
     for times in (0, 1, 5):
         for mask, dilated in zip(masks, dilate(masks, times), strict=True):
-            expected = binary_dilation(mask, iterations=times) if times else mask
-            assert (dilated == expected).all()
+            assert (dilated == binary_dilation(mask, iterations=times)).all()
 
 
 def test_pixels_of_neighbours_are_those_of_the_original_recipe(archive):

@@ -1,0 +1,398 @@
+"""GZ3D from the archive to the folder, by the command that users run, with an archive and files that misbehave."""
+
+import csv
+import gzip
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import pyarrow.parquet as pq
+import pytest
+import urllib3
+from click.testing import CliRunner
+
+import skyshards
+from gz3d.fits import read_gz3d
+from gz3d.sas import GZ3D_URL, list_gz3d
+from skyshards import verify
+from skyshards.cli import main
+from skyshards.demo import DemoArchive, Fault
+from skyshards.fetch import Fetcher
+
+REPOSITORY = Path(__file__).parents[2]
+GALAXIES = 8
+
+
+@pytest.fixture(autouse=True)
+def no_waits(monkeypatch):
+    """Retries without the pauses between them."""
+    monkeypatch.setattr(urllib3.Retry, "sleep", lambda self, response=None: None)
+
+
+@pytest.fixture
+def archive():
+    with DemoArchive(galaxies=GALAXIES) as archive:
+        yield archive
+        assert archive.errors == []
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory):
+    """A folder of the files that `archive` serves."""
+    folder = tmp_path_factory.mktemp("local")
+    with DemoArchive(galaxies=GALAXIES) as archive:
+        for name, url in list_gz3d(archive.sas_url, Fetcher())[0].items():
+            Fetcher().download(url, folder / name)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def whole(local, tmp_path_factory):
+    """What a build without any trouble makes of them."""
+    folder = tmp_path_factory.mktemp("whole") / "gz3d"
+    assert run("--local_data_path", local, "-o", folder).exit_code == 0
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "gz3d"
+
+
+def run(*arguments):
+    """The command; whatever happens, what it says is in lines and no traceback."""
+    outcome = CliRunner().invoke(main, ["build", "gz3d", "--workers", "1", *map(str, arguments)])
+    assert outcome.exception is None or isinstance(outcome.exception, SystemExit), outcome.exception
+    assert "Traceback" not in outcome.output
+    return outcome
+
+
+def digests(folder):
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*.hdf5"))
+    }
+
+
+def sources(folder):
+    return {source["key"]: source for source in pq.read_table(folder / "sources.parquet").to_pylist()}
+
+
+def failures(folder):
+    with (folder / "failures.csv").open(newline="") as file:
+        return {line["key"]: line["error"] for line in csv.DictReader(file)}
+
+
+def names_asked_for(archive):
+    return [request.path.rpartition("/")[2] for request in archive.requests if request.path.endswith(".fits.gz")]
+
+
+def test_the_archive_and_a_folder_of_its_files_give_the_same_bytes(archive, whole, folder):
+    outcome = run("--archive_url", archive.sas_url, "-o", folder)
+    assert (outcome.exit_code, outcome.stderr) == (0, "")
+    assert digests(folder) == digests(whole)
+    assert not (folder / "fits").exists(), "downloads are deleted"
+    assert sorted(names_asked_for(archive)) == sorted(sources(folder)), "each file is asked for once"
+    for key, source in sources(folder).items():
+        assert (source["url"], source["status"], source["tries"]) == (archive.sas_url + key, "done", 1)
+
+
+def test_the_summary_counts_and_its_lines_load(whole, local, folder):
+    outcome = run("--local_data_path", local, "-o", folder)
+    shards = digests(folder)
+    assert f"{folder}: {GALAXIES} rows in {len(shards)} shards, " in outcome.stdout
+    assert f"({GALAXIES} rows added, 0 sources failed, " in outcome.stdout
+    lines = outcome.stdout.partition("Load it with\n")[2].splitlines()
+    names = {}
+    exec("\n".join(line.strip() for line in lines if line.startswith("    ")), names)
+    assert next(iter(names["ds"]))["segmentation"]["array"].shape == (4, 525, 525)
+    assert len(names["table"]) == GALAXIES
+
+
+def test_passing_faults_cost_nothing(archive, whole, folder):
+    names = sorted(sources(whole))
+    for name, kind in zip(names, ["503", "429", "reset", "truncate", "bad_checksum", "500", "502", "504"], strict=True):
+        archive.add_fault(Fault(name, kind, times=2, retry_after=0))
+    assert run("--archive_url", archive.sas_url, "-o", folder).exit_code == 0
+    assert digests(folder) == digests(whole)
+    assert len(names_asked_for(archive)) == 3 * GALAXIES
+
+
+LASTING = [("404", 1), ("bad_checksum", 6), ("truncate", 6), ("503", 6)]
+REASONS = ["HTTP status 404", "wrong checksum: expected sha1:", "bytes", "HTTP status 503"]
+
+
+def test_lasting_faults_are_recorded_and_only_those_sources_tried_again(archive, whole, folder):
+    names = sorted(sources(whole))[1::2]
+    for name, (kind, times) in zip(names, LASTING, strict=True):
+        archive.add_fault(Fault(name, kind, times=times))
+    outcome = run("--archive_url", archive.sas_url, "-o", folder)
+    assert outcome.exit_code == 1
+    assert "4 sources failed" in outcome.stdout and "failures.csv" in outcome.stderr
+    recorded = failures(folder)
+    assert list(recorded) == names
+    for name, reason in zip(names, REASONS, strict=True):
+        assert reason in recorded[name] and archive.sas_url + name in recorded[name]
+        source = sources(folder)[name]
+        assert (source["status"], source["error"], source["shard"]) == ("failed", recorded[name], None)
+    assert len(skyshards.open(folder)) == 4 and list(verify.problems(folder)) == []
+    assert [path.name for path in folder.rglob("*") if path.is_file() and "fits" in path.name] == []
+
+    asked_before = len(names_asked_for(archive))
+    assert run("--archive_url", archive.sas_url, "-o", folder).exit_code == 0
+    assert sorted(names_asked_for(archive)[asked_before:]) == names
+    assert digests(folder) == digests(whole)
+    assert not (folder / "failures.csv").exists()
+    assert {sources(folder)[name]["tries"] for name in names} == {2}
+
+
+def spoil(path, change):
+    """Change a gzipped file's content."""
+    content = bytearray(gzip.decompress(path.read_bytes()))
+    change(content)
+    path.write_bytes(gzip.compress(bytes(content), 1))
+
+
+def mask_over_255(content):
+    from astropy.io import fits
+
+    start = fits.HDUList.fromstring(bytes(content))[2]._data_offset
+    content[start : start + 8] = bytes.fromhex("4070100000000000")  # 257.0, big-endian
+
+
+def no_position(content):
+    from astropy.io import fits
+
+    start = fits.HDUList.fromstring(bytes(content))[5]._data_offset
+    content[start : start + 4] = bytes.fromhex("7fc00000")  # NaN
+
+
+def test_bad_files_are_named_with_their_reasons_and_the_rest_is_built(local, whole, tmp_path, folder):
+    files = shutil.copytree(local, tmp_path / "files")
+    names = sorted(path.name for path in files.iterdir())
+    (files / names[0]).write_bytes(b"<html>404 Not Found</html>")
+    (files / names[1]).write_bytes((files / names[1]).read_bytes()[:-1000])
+    (files / names[2]).write_bytes(gzip.compress(b"SIMPLE? no"))
+    spoil(files / names[3], mask_over_255)
+    spoil(files / names[4], no_position)
+    (files / "notes.fits.gz").write_bytes(b"")
+    (files / "folder.fits.gz").mkdir()
+    (files / "gone.fits.gz").symlink_to(files / "nowhere")
+    outcome = run("--local_data_path", files, "-o", folder)
+    assert outcome.exit_code == 1 and "3 rows in" in outcome.stdout and "8 sources failed" in outcome.stdout
+    recorded = failures(folder)
+    for name, reason in {
+        names[0]: "not a gzip file",
+        names[1]: "cut short",
+        names[2]: "not a FITS file",
+        names[3]: "HDU 2: expected whole numbers from 0 to 255 in the mask, found 257.0",
+        names[4]: "no position: .*ra=nan",
+        "notes.fits.gz": "file name 'notes.fits.gz'",
+        "folder.fits.gz": "folder.fits.gz",
+        "gone.fits.gz": "gone.fits.gz",
+    }.items():
+        assert re.search(reason, recorded[name])
+        assert "\n" not in recorded[name]
+    assert list(verify.problems(folder)) == []
+
+    for name in ("notes", "folder", "gone"):
+        path = files / f"{name}.fits.gz"
+        path.rmdir() if path.is_dir() else path.unlink()
+    for name in names[:5]:
+        shutil.copy(local / name, files / name)
+    assert run("--local_data_path", files, "-o", folder).exit_code == 0
+    assert digests(folder) == digests(whole)
+
+
+def test_a_name_that_is_no_unicode_fails_alone(local, tmp_path, folder):
+    files = tmp_path / "files"
+    files.mkdir()
+    one = sorted(local.iterdir())[0]
+    shutil.copy(one, files)
+    shutil.copy(one, os.fsencode(files) + b"/gz3d_1-2\xff_19_7.fits.gz")
+    outcome = run("--local_data_path", files, "-o", folder)
+    assert outcome.exit_code == 1 and "1 rows in" in outcome.stdout
+    assert len(failures(folder)) == 1
+
+
+def test_nothing_is_deleted_from_a_folder_of_the_users(local, tmp_path, folder):
+    before = {path.name: path.stat().st_mtime_ns for path in local.iterdir()}
+    run("--local_data_path", local, "-o", folder, "--limit", 2)
+    assert {path.name: path.stat().st_mtime_ns for path in local.iterdir()} == before
+
+
+def test_keep_fits_keeps_the_files(archive, local, whole, folder):
+    assert run("--archive_url", archive.sas_url, "--keep_fits", "-o", folder).exit_code == 0
+    kept = {path.name: path.read_bytes() for path in (folder / "fits").iterdir()}
+    assert kept == {path.name: path.read_bytes() for path in local.iterdir()}
+    assert digests(folder) == digests(whole)
+    (folder / next(iter(digests(folder)))).unlink()
+    asked = len(names_asked_for(archive))
+    assert run("--archive_url", archive.sas_url, "--keep_fits", "-o", folder).exit_code == 0
+    assert len(names_asked_for(archive)) == asked, "what was kept is not fetched again"
+    assert digests(folder) == digests(whole)
+
+
+def test_a_kept_file_that_is_damaged_is_fetched_again(archive, whole, folder):
+    name = sorted(sources(whole))[0]
+    (folder / "fits").mkdir(parents=True)
+    (folder / "fits" / name).write_bytes(b"half a file")
+    assert run("--archive_url", archive.sas_url, "--keep_fits", "-o", folder).exit_code == 0
+    assert digests(folder) == digests(whole)
+
+
+def test_a_cut_leaves_out_rows_and_says_so(local, folder):
+    fractions = {path.name: max(read_gz3d(path)["segmentation"]["vote_fraction"]) for path in local.iterdir()}
+    cut = sorted(fractions.values())[len(fractions) // 2]  # a value itself: the bound is included
+    kept = {name for name, fraction in fractions.items() if fraction >= cut}
+    assert 0 < len(kept) < len(fractions)
+    assert run("--local_data_path", local, "--vote_fraction_cut", float(cut), "-o", folder).exit_code == 0
+    table = skyshards.open(folder)
+    assert set(table.catalog["source"].to_pylist()) == kept
+    assert table[:]["segmentation"]["vote_fraction"].max(axis=1).min() >= cut
+    statuses = {name: source["status"] for name, source in sources(folder).items()}
+    assert statuses == {name: "done" if name in kept else "left out" for name in fractions}
+    assert "0 rows added" in run("--local_data_path", local, "--vote_fraction_cut", float(cut), "-o", folder).stdout
+    outcome = run("--local_data_path", local, "--vote_fraction_cut", 0.99, "-o", folder)
+    assert outcome.exit_code == 2 and "built with options vote_fraction_cut=" in outcome.stderr
+
+
+def test_a_cut_of_0_keeps_those_nobody_classified(whole):
+    fractions = skyshards.open(whole)[:]["segmentation"]["vote_fraction"]
+    assert (fractions[:, 2:] == -0.5).all(axis=1).any()
+
+
+def test_a_sample_can_grow(archive, whole, folder):
+    for limit, rows in (("--limit=3", 3), ("--tiny", 5)):
+        outcome = run("--archive_url", archive.sas_url, "-o", folder, limit)
+        assert outcome.exit_code == 0 and f"{folder}: {rows} rows" in outcome.stdout
+    assert run("--archive_url", archive.sas_url, "-o", folder).exit_code == 0
+    assert digests(folder) == digests(whole)
+    assert len(names_asked_for(archive)) == GALAXIES
+
+
+def test_a_file_an_object(local, folder):
+    assert run("--local_data_path", local, "-o", folder, "--max_rows_per_shard", 1).exit_code == 0
+    paths = sorted(folder.rglob("*.hdf5"))
+    assert len(paths) == GALAXIES
+    for path in paths:
+        with h5py.File(path) as file:
+            assert len(file["object_id"]) == 1
+    assert list(verify.problems(folder)) == []
+
+
+def test_no_more_connections_than_allowed(folder):
+    slow = Fault(r"\.fits\.gz", "slow", times=None, delay=0.2)
+    with DemoArchive(galaxies=GALAXIES, faults=[slow]) as archive:
+        assert run("--archive_url", archive.sas_url, "-o", folder, "--connections", 3).exit_code == 0
+        assert archive.peak_connections == 3
+        assert all(request.headers["User-Agent"].startswith("skyshards") for request in archive.requests)
+
+
+def environment():
+    return os.environ | {"PYTHONPATH": str(REPOSITORY), "no_proxy": "127.0.0.1"}
+
+
+def test_the_three_commands_are_one(archive, tmp_path):
+    """From a folder that is not the repository's, with `gz3d.py` first on the path of one of them."""
+    commands = {
+        "front door": [REPOSITORY / "build_parent_sample.py", "gz3d"],
+        "own script": [REPOSITORY / "gz3d/build_parent_sample.py"],
+        "installed": ["-c", "from skyshards.cli import main; main()", "build", "gz3d"],
+    }
+    found = {}
+    for name, command in commands.items():
+        folder = tmp_path / name / "out"
+        folder.parent.mkdir()
+        options = ["--archive-url", archive.sas_url, "--output-dir", "out", "--limit", "3", "--workers", "1"]
+        process = subprocess.run(
+            [sys.executable, *command, *options], cwd=folder.parent, env=environment(), capture_output=True, text=True
+        )
+        assert (process.returncode, process.stderr) == (0, "")
+        assert "out: 3 rows in" in process.stdout
+        cards = {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix in (".md", ".bib")}
+        found[name] = digests(folder), cards, pq.read_table(folder / "catalog.parquet").to_pylist()
+        assert len(found[name][0]) >= 2 and len(cards) == 2
+    assert found["front door"] == found["own script"] == found["installed"]
+
+
+def test_tiny_demo_needs_nothing_else(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    outcome = run("--tiny", "--demo")
+    assert (outcome.exit_code, outcome.stderr) == (0, "")
+    assert outcome.stdout.startswith("data/gz3d: 5 rows in") and "simulated" in outcome.stdout
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data"]
+    assert "**Simulated data.**" in (tmp_path / "data/gz3d/README.md").read_text()
+    for path in (tmp_path / "data/gz3d").rglob("*.hdf5"):
+        with h5py.File(path) as file:
+            assert file.attrs["simulated"] == "true"
+
+
+def test_simulated_and_real_rows_do_not_mix(whole, tmp_path):
+    folder = shutil.copytree(whole, tmp_path / "gz3d")
+    outcome = run("--demo", "-o", folder)
+    assert outcome.exit_code == 2 and "simulated" in outcome.stderr
+    assert digests(folder) == digests(whole)
+
+
+UNUSABLE = {
+    "--limit 0": "--limit",
+    "--limit -3": "--limit",
+    "--limit many": "--limit",
+    "--workers 0": "--workers",
+    "--connections 0": "--connections",
+    "--max_rows_per_shard 0": "--max_rows_per_shard",
+    "--nside 12": "power of two",
+    "--nside 0": "--nside",
+    "--tiny --limit 3": "--tiny is --limit 5",
+    "--vote_fraction_cut 1.5": "--vote_fraction_cut",
+    "--vote_fraction_cut -0.1": "--vote_fraction_cut",
+    "--vote_fraction_cut nan": "--vote_fraction_cut",
+    "--local_data_path nowhere": "nowhere",
+    "--local_data_path .": "no .fits.gz file",
+    "--demo --local_data_path .": "--demo and --local_data_path",
+    "--demo --archive_url http://127.0.0.1/": "--archive_url",
+    "--local_data_path . --archive_url http://127.0.0.1/": "--archive_url|no .fits.gz",
+    "--no_such_option": "--no_such_option",
+    "stray": "stray",
+    "-o a_file": "a_file",
+}
+
+
+@pytest.mark.parametrize("options", UNUSABLE)
+def test_unusable_options_are_refused_in_a_line(tmp_path, monkeypatch, options):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a_file").touch()
+    outcome = run(*options.split())
+    assert outcome.exit_code == 2
+    (line,) = outcome.stderr.splitlines()
+    assert re.search(UNUSABLE[options], line)
+    assert outcome.stdout == "" and [path.name for path in tmp_path.iterdir()] == ["a_file"]
+
+
+@pytest.mark.parametrize("url", ["{}/nothing/", "nonsense", "ftp://127.0.0.1/", "http://127.0.0.1:0/"])
+def test_a_wrong_archive_is_named_in_a_line(archive, folder, url):
+    outcome = run("--archive_url", url.format(archive.url), "-o", folder)
+    assert (outcome.exit_code, outcome.stdout) == (1, "")
+    (line,) = outcome.stderr.splitlines()
+    assert url.format(archive.url) in line and "--archive_url" in line
+    assert not folder.exists() or list(folder.iterdir()) == []
+
+
+def test_an_output_folder_below_a_file(local, tmp_path):
+    (tmp_path / "file").touch()
+    outcome = run("--local_data_path", local, "-o", tmp_path / "file/gz3d")
+    assert outcome.exit_code == 1 and len(outcome.stderr.splitlines()) == 1
+
+
+def test_help_names_every_option_both_ways():
+    text = run("--help").stdout
+    for name in ("output_dir", "tiny", "limit", "local_data_path", "keep_fits", "vote_fraction_cut", "archive_url", "demo",
+                 "workers", "connections", "max_rows_per_shard", "nside"):  # fmt: skip
+        assert f"--{name}" in text and f"--{name.replace('_', '-')}" in text
+    assert GZ3D_URL in "".join(text.split())  # in lines that help wraps

@@ -1,0 +1,256 @@
+"""Galaxy Zoo DECaLS against the contract: from real images and the real catalogue, and from the demo archive."""
+
+import csv
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import requests
+from click.testing import CliRunner
+from PIL import Image
+
+import skyshards
+from gz_decals import catalogs
+from gz_decals.build_parent_sample import GZDecalsRecipe, main
+from skyshards import catalog, sources
+from skyshards.build import build
+from skyshards.representations import open_representations
+from tests.contract import Contract
+
+
+def recipe_for(path, workspace, **options):
+    return GZDecalsRecipe(catalogs.layout(path), workspace, **options)
+
+
+@pytest.fixture(scope="module")
+def vectors():
+    return np.random.default_rng(0).standard_normal((20, 70)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def features(shared_data, tmp_path_factory, vectors):
+    """A file of representations for the first 20 of the real images."""
+    names = sorted(path.stem for path in (shared_data / "zoobot" / "decals_png").glob("*.png"))[:20]
+    path = tmp_path_factory.mktemp("features") / "cnn_features.parquet"
+    columns = {"iauname": names} | {f"feat_{number}_pred": vectors[:, number] for number in range(70)}
+    pq.write_table(pa.table(columns), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def real(shared_data, tmp_path_factory, features):
+    """The recipe for the real images and the data set that it builds, with representations."""
+    folder = tmp_path_factory.mktemp("built") / "gz_decals"
+    zoobot = shared_data / "zoobot"
+    recipe = recipe_for(
+        zoobot / "example_ring_catalog_basic.csv",
+        folder,
+        local_data_path=zoobot / "decals_png",
+        representations=open_representations(features),
+    )
+    assert build(recipe, folder, workers=2).failed == 0
+    return recipe, folder
+
+
+class TestRealImages(Contract):
+    @pytest.fixture
+    def recipe(self, real):
+        return real[0]
+
+    @pytest.fixture
+    def folder(self, real):
+        return real[1]
+
+    @pytest.fixture
+    def expected(self, shared_data, vectors):
+        """What the csv module, Pillow and arithmetic by hand say."""
+        zoobot = shared_data / "zoobot"
+        names = sorted(path.stem for path in (zoobot / "decals_png").glob("*.png"))
+        rows = {}
+        with open(zoobot / "example_ring_catalog_basic.csv", newline="") as file:
+            for entry in csv.DictReader(file):
+                name = entry["id_str"]
+                if name not in names:
+                    continue
+                hours = int(name[1:3]) + int(name[3:5]) / 60 + float(name[5:10]) / 3600
+                degrees = int(name[11:13]) + int(name[13:15]) / 60 + float(name[15:]) / 3600
+                place = names.index(name)
+                rows[name, f"{name}.png"] = {
+                    "iauname": name,
+                    "image": np.asarray(Image.open(zoobot / "decals_png" / f"{name}.png")),
+                    "image_file": f"{name}.png",
+                    "scale": np.float32("nan"),
+                    "ring": np.int64(entry["ring"]),
+                    "representation": vectors[place] if place < 20 else np.full(70, np.nan, np.float32),
+                    **{key: np.float32(entry[key]) for key in entry if key.endswith("_fraction")},
+                }
+                rows[name, f"{name}.png"]["position"] = (15 * hours, -degrees if name[10] == "-" else degrees)
+        return rows
+
+    def test_table_holds_what_was_read(self, table, expected):
+        assert len(expected) == 24
+        for row in table:
+            ra, dec = expected[str(row["object_id"]), str(row["source"])].pop("position")
+            assert (row["ra"], row["dec"]) == pytest.approx((ra, dec), abs=1e-10)
+        super().test_table_holds_what_was_read(table, expected)
+
+    def test_images_are_the_files_themselves(self, folder, shared_data):
+        for row in skyshards.open(folder, decode=False):
+            assert row["image"] == (shared_data / "zoobot" / "decals_png" / str(row["image_file"])).read_bytes()
+
+    def test_rings_have_their_representations(self, folder):
+        table = skyshards.open(folder).columns(["ring", "representation"])
+        assert np.isnan(table[:]["representation"]).all(axis=1).sum() == 4
+
+
+class TestDemoVolunteers(Contract):
+    @pytest.fixture(scope="class")
+    def built(self, demo, tmp_path_factory):
+        folder = tmp_path_factory.mktemp("built") / "gz_decals"
+        arguments = ["--catalog", "volunteers", "--archive_url", demo.decals_url, "-o", str(folder), "--workers", "2"]
+        outcome = CliRunner().invoke(main, arguments)
+        assert outcome.exit_code == 0, outcome.output
+        return folder
+
+    @pytest.fixture
+    def folder(self, built):
+        return built
+
+    @pytest.fixture
+    def recipe(self, published, tmp_path):
+        return recipe_for(published, tmp_path)
+
+    @pytest.fixture
+    def published(self, demo, tmp_path):
+        return download(demo, "gz_decals_volunteers_5.parquet", tmp_path)
+
+    @pytest.fixture
+    def expected(self, published):
+        """The published table's own values, by their published names."""
+        rows = {}
+        files = (f"gz_decals_dr5_png_part{part}.zip" for part in range(1, 5))
+        files = list(files)
+        for entry in pq.read_table(published).to_pylist():
+            name = entry["iauname"]
+            values = {key: value for key, value in entry.items() if value is not None or not key.endswith("_debiased")}
+            for key, value in values.items():
+                if key.endswith(("_fraction", "_debiased")):
+                    values[key] = np.float32(np.nan if value is None else value)
+            for file in files:
+                rows[name, f"{file}/{name[:4]}/{name}.png"] = values
+        return rows
+
+    def test_table_holds_what_was_read(self, table, expected):
+        assert len(table) == len(expected) / 4
+        for row in table:
+            for name, value in expected[str(row["object_id"]), str(row["source"])].items():
+                np.testing.assert_array_equal(row[name], value, err_msg=name)
+
+    def test_nothing_downloaded_is_left(self, folder):
+        assert not (folder / "downloads").exists()
+
+    def test_sources_lead_to_members_of_archives(self, folder):
+        for record in sources.read(folder).values():
+            assert record.url.endswith(".png") and "/gz_decals_dr5_png_part" in record.url
+            assert len(record.sha256) == 64 and record.nbytes > 10_000
+
+
+def download(demo, name, folder):
+    files = {file["key"]: file["links"]["self"] for file in requests.get(demo.decals_url, timeout=60).json()["files"]}
+    path = folder / name
+    path.write_bytes(requests.get(files[name], timeout=60).content)
+    return path
+
+
+def test_tiny_demo(tmp_path):
+    outcome = CliRunner().invoke(main, ["--tiny", "--demo", "-o", str(tmp_path / "tiny")])
+    assert outcome.exit_code == 0, outcome.output
+    assert len(skyshards.open(tmp_path / "tiny")) == 5
+    assert "simulated" in outcome.output
+
+
+def test_advanced_cut_counts_what_it_leaves_out(demo, tmp_path):
+    path = download(demo, "example_ring_catalog_advanced.parquet", tmp_path)
+    arguments = ["--catalog", "advanced", "--archive_url", demo.decals_url]
+    outcome = CliRunner().invoke(main, [*arguments, "-o", str(tmp_path / "cut")])
+    assert outcome.exit_code == 0, outcome.output
+    whole = pq.read_table(path).to_pandas()
+    inside = (whole["smooth-or-featured_smooth_fraction"] < 0.75) & (whole["disk-edge-on_yes_fraction"] < 0.25)
+    assert 0 < inside.sum() < len(whole)
+    assert f"{(~inside).sum()} galaxies of example_ring_catalog_advanced.parquet are outside the cut" in outcome.output
+    assert set(skyshards.open(tmp_path / "cut").catalog["iauname"].to_pylist()) == set(whole["iauname"][inside])
+    loose = [*arguments, "--max_smooth", "1.1", "--max-edge-on", "1.1", "-o", str(tmp_path / "all")]
+    assert CliRunner().invoke(main, loose).exit_code == 0
+    assert len(skyshards.open(tmp_path / "all")) == len(whole)
+
+
+def test_representations_of_the_release(demo, tmp_path):
+    path = download(demo, "cnn_features_decals.parquet", tmp_path)
+    arguments = ["--archive_url", demo.decals_url, "--representations", str(path), "-o", str(tmp_path / "built")]
+    outcome = CliRunner().invoke(main, arguments)
+    assert outcome.exit_code == 0, outcome.output
+    table = skyshards.open(tmp_path / "built").columns(["iauname", "representation"])
+    published = pq.read_table(path).to_pandas().set_index("iauname")
+    for row in table:
+        np.testing.assert_array_equal(row["representation"], published.loc[str(row["iauname"])].to_numpy(np.float32))
+
+
+def test_resampled_images_say_their_scale(shared_data, tmp_path):
+    """The catalogue's scale, times the ratio of the sizes; the pixels as Pillow resamples them."""
+    images = shared_data / "zoobot" / "decals_png"
+    names = sorted(path.stem for path in images.glob("*.png"))[:2]
+    path = tmp_path / "table.parquet"
+    pq.write_table(pa.table({"iauname": names, "pixel_scale": [0.5, None]}), path)
+    folder = tmp_path / "built"
+    recipe = recipe_for(path, folder, local_data_path=images, size=106)
+    assert build(recipe, folder, workers=1).failed == 0
+    rows = {str(row["iauname"]): row for row in skyshards.open(folder)}
+    assert rows[names[0]]["scale"] == np.float32(2.0) and np.isnan(rows[names[1]]["scale"])
+    with Image.open(images / f"{names[0]}.png") as picture:
+        small = picture.resize((106, 106), Image.Resampling.LANCZOS)
+    np.testing.assert_array_equal(rows[names[0]]["image"], np.asarray(small))
+
+
+def test_another_size_in_the_same_folder_is_refused(real, shared_data):
+    recipe, folder = real
+    outcome = CliRunner().invoke(
+        main,
+        ["--catalog_file", str(recipe.layout.path), "--local_data_path", str(recipe.local_data_path), "--size", "64",
+         "-o", str(folder)],
+    )  # fmt: skip
+    assert outcome.exit_code == 2 and "size=None, now 64" in outcome.output
+
+
+def test_a_position_that_the_name_denies_fails_alone(shared_data, tmp_path):
+    images = shared_data / "zoobot" / "decals_png"
+    names = sorted(path.stem for path in images.glob("*.png"))[:2]
+    path = tmp_path / "table.csv"
+    path.write_text(f"iauname,ra,dec\n{names[0]},1.04663,2.1567\n{names[1]},100.0,0.0\n")
+    folder = tmp_path / "built"
+    assert build(recipe_for(path, folder, local_data_path=images), folder, workers=1).failed == 1
+    assert skyshards.open(folder).catalog["ra"].to_pylist() == [1.04663]
+    assert "arcsec from where the name says" in (folder / "failures.csv").read_text()
+
+
+def test_counts_are_said(real, shared_data, features, tmp_path):
+    zoobot = shared_data / "zoobot"
+    arguments = ["--catalog_file", str(zoobot / "example_ring_catalog_basic.csv"), "--representations", str(features)]
+    outcome = CliRunner().invoke(
+        main, [*arguments, "--local_data_path", str(zoobot / "decals_png"), "-o", str(tmp_path / "built")]
+    )
+    assert outcome.exit_code == 0, outcome.output
+    assert "446 galaxies have no image here" in outcome.output
+    assert "450 galaxies are not in cnn_features.parquet; their representation is NaN" in outcome.output
+
+
+def test_two_sources_are_refused(shared_data, tmp_path):
+    outcome = CliRunner().invoke(main, ["--demo", "--local_data_path", str(shared_data), "-o", str(tmp_path / "x")])
+    assert outcome.exit_code == 2 and "give one of them" in outcome.output
+
+
+def test_the_card_names_the_catalogue(real):
+    _, manifest = catalog.open_folder(real[1])
+    assert manifest.options["catalog"] == "example_ring_catalog_basic.csv"
+    assert json.dumps(manifest.options)
