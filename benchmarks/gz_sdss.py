@@ -5,7 +5,8 @@
 cutouts: 2,000 cutouts from a local server that answers each request after 50 ms, over 20 connections, against what the
 server can give, which a bare client without checks or archives measures. resume: from the start of a build to its first
 request, with 60,000 images done. filter: 660,000 rows read, cut and written. decode: JPEGs of 64 x 64 by Pillow and by
-simplejpeg. read: shuffled decoded batches of 64 from a table. All of them unless some are named; prints Markdown tables.
+simplejpeg. read: shuffled decoded batches of 64 from a table. All of them unless some are named.
+Prints Markdown tables.
 """
 
 from __future__ import annotations

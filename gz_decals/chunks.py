@@ -83,11 +83,17 @@ class Chunk:
     keep: bool = False
     by_range: bool = False
     _archive: zipfile.ZipFile | None = None
+    _failure: FetchError | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def name(self) -> str:
         return self.path.name
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it is on disk and open."""
+        return self.ready and not self.by_range
 
     @property
     def ready(self) -> bool:
@@ -129,9 +135,15 @@ class Chunk:
                 self.path.unlink(missing_ok=True)
 
     def _download(self) -> None:
-        if self.url is not None:
-            fetch_file(self.url, self.path, self.checksum)
-        self._archive = self._open(self.path)
+        if self._failure is not None:  # an archive of 26 GB is not to be tried anew for each of its images
+            raise self._failure
+        try:
+            if self.url is not None:
+                fetch_file(self.url, self.path, self.checksum)
+            self._archive = self._open(self.path)
+        except FetchError as error:
+            self._failure = error
+            raise
 
     def _open(self, file) -> zipfile.ZipFile:
         try:

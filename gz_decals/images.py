@@ -11,7 +11,7 @@ from zipfile import ZipInfo
 
 from gz_decals.catalogs import IMAGE_SUFFIXES
 from gz_decals.chunks import Chunk
-from skyshards.errors import SourceError
+from skyshards.errors import BuildError, FetchError, SourceError
 from skyshards.fetch import Fetcher
 
 PATIENCE = 10.0
@@ -56,9 +56,13 @@ def folder_places(folder: Path) -> Iterator[Place]:
 
 
 def chunk_places(chunks: Iterable[Chunk], fetcher: Fetcher) -> Iterator[Place]:
-    """All images in zip archives, in the order in which they lie there."""
+    """All images in zip archives, in the order in which they lie there. Raises `BuildError` if one cannot be listed."""
     for chunk in chunks:
-        for member in sorted(chunk.members(fetcher), key=lambda member: member.header_offset):
+        try:
+            members = sorted(chunk.members(fetcher), key=lambda member: member.header_offset)
+        except FetchError as error:
+            raise BuildError(f"the images in {chunk.name} cannot be listed: {error}; try again later") from error
+        for member in members:
             yield Place(f"{chunk.name}/{member.filename}", member.filename, chunk=chunk, member=member)
 
 
@@ -142,11 +146,9 @@ class ImageStore:
                 chunk.remove()
 
     def _make_room(self, wanted: Chunk) -> None:
-        others = [
-            name for name, chunk in self._chunks.items() if chunk is not wanted and chunk.ready and not chunk.by_range
-        ]
+        others = [name for name, chunk in self._chunks.items() if chunk.is_file and chunk is not wanted]
         with self._released:
-            # What was read of the others is being packed, which takes a moment; should it hang, room is not worth a wait.
+            # What was read of the others is being packed, which takes a moment; if it hangs, this must not.
             self._released.wait_for(lambda: not any(self._waiting[name] for name in others), timeout=PATIENCE)
             done = [self._chunks[name] for name in others if not self._waiting[name]]
         for chunk in done:

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 import yaml
 from huggingface_hub import DatasetCard
 
+from skyshards import croissant
 from skyshards.catalog import Manifest
 from skyshards.columns import ColumnSpec
 from skyshards.pack import pixel_folder
@@ -112,7 +113,7 @@ def _this_copy(manifest: Manifest) -> str:
 
 
 def write(folder: Path, recipe: Recipe, manifest: Manifest, table: pa.Table) -> None:
-    """Write the `README.md` and `CITATION.bib` of a built data set, from those in the data set's own folder."""
+    """Write `README.md` and `CITATION.bib` of a built data set, from those in its own folder, and `croissant.json`."""
     source = DatasetCard.load(recipe.folder / "README.md")
     matter = source.data.to_dict() | front_matter(recipe.schema, manifest, table)
     body = with_columns(source.text.strip(), recipe.schema)
@@ -122,3 +123,4 @@ def write(folder: Path, recipe: Recipe, manifest: Manifest, table: pa.Table) -> 
     text = f"---\n{yaml.safe_dump(matter, sort_keys=False, allow_unicode=True)}---\n\n{body}\n\n{_this_copy(manifest)}"
     (folder / "README.md").write_text(text, encoding="utf-8")
     (folder / "CITATION.bib").write_bytes((recipe.folder / "CITATION.bib").read_bytes())
+    croissant.write(folder, manifest)

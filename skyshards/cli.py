@@ -6,8 +6,9 @@ import contextlib
 import functools
 import importlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import click
 
@@ -139,37 +140,56 @@ def _report(summary, name: str, demo: bool) -> None:
 
 
 class _Group(click.Group):
-    """A group that says in one line what is wrong with its arguments."""
+    """A group that says in one line what is wrong with its arguments, and imports a command only when it is called.
+
+    `elsewhere` has, by command, the module whose `command` or `main` it is, and a line about it.
+    """
+
+    def __init__(self, *args, elsewhere: Mapping[str, tuple[str, str]] = MappingProxyType({}), **attributes):
+        super().__init__(*args, **attributes)
+        self._elsewhere = elsewhere
 
     def invoke(self, ctx):
         try:
             return super().invoke(ctx)
+        except click.exceptions.NoArgsIsHelpError:
+            raise
         except click.UsageError as error:
             error.ctx = None  # with it, click prints two more lines before the one that counts
             raise
 
-
-class _BuildGroup(_Group):
-    """Imports a data set only when its command is asked for, not to list what there is."""
-
     def list_commands(self, ctx) -> list[str]:
-        return list(DATA_SETS)
+        return [*super().list_commands(ctx), *self._elsewhere]
 
     def get_command(self, ctx, name: str) -> click.Command | None:
-        return importlib.import_module(f"{name}.build_parent_sample").main if name in DATA_SETS else None
+        if name not in self._elsewhere:
+            return super().get_command(ctx, name)
+        module = importlib.import_module(self._elsewhere[name][0])
+        return getattr(module, "main", None) or module.command
 
     def format_commands(self, ctx, formatter) -> None:
-        with formatter.section("Data sets"):
-            formatter.write_dl(list(DATA_SETS.items()))
+        lines = [(name, command.get_short_help_str(100)) for name, command in self.commands.items()]
+        lines += [(name, line) for name, (_, line) in self._elsewhere.items()]
+        with formatter.section("Commands" if self.commands else "Data sets"):
+            formatter.write_dl(lines)
 
 
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=_Group,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    elsewhere={
+        "cite": ("skyshards.cite", "Print what to cite for built data sets."),
+        "embed": ("skyshards.embed", "Compute representations of a built data set's images."),
+    },
+)
 @click.version_option(package_name="skyshards")
 def main() -> None:
     """Galaxy-morphology data sets that a training loop can read at the speed of the disk."""
 
 
-@main.command(cls=_BuildGroup)
+@main.group(
+    cls=_Group, elsewhere={name: (f"{name}.build_parent_sample", line) for name, line in DATA_SETS.items()}
+)
 def build() -> None:
     """Build a data set: a folder of HEALPix-partitioned HDF5 shards."""
 

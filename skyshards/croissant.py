@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from huggingface_hub import DatasetCard
 
-from skyshards.atomic import replacing
 from skyshards.catalog import CATALOG, Manifest
 from skyshards.columns import ColumnSpec
 from skyshards.fetch import file_digest
@@ -128,5 +127,5 @@ def _field(records: str, spec: ColumnSpec) -> dict[str, Any]:
 
 def write(folder: Path, manifest: Manifest) -> None:
     """Write `croissant.json` beside the data card, from the files in the folder: the last one to be written."""
-    with replacing(folder / CROISSANT) as path:
-        path.write_text(json.dumps(describe(folder, manifest), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    text = json.dumps(describe(folder, manifest), indent=1, ensure_ascii=False)
+    (folder / CROISSANT).write_text(text + "\n", encoding="utf-8")

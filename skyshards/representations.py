@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,6 +79,8 @@ class Joined:
         self.length, self._count = file.length, len(ids)
         folder.mkdir(parents=True, exist_ok=True)
         self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
+        self.close = weakref.finalize(self, self._file.close)
+        """Delete the temporary file; done by itself when nothing refers to this any more."""
         try:
             with pq.ParquetFile(file.path, pre_buffer=False) as parquet:
                 rows = self._find(parquet, file, ids)
@@ -86,12 +89,12 @@ class Joined:
                     self._join(parquet, file.columns[start : start + self._width], rows)
             self._file.flush()
         except (pa.ArrowException, OSError, ValueError) as error:
-            self._file.close()
+            self.close()
             if getattr(error, "errno", None):  # the disk that it is written to
                 raise
             raise BuildError(f"{file.path}: cannot be read ({error}); is the file whole?") from error
         except BaseException:
-            self._file.close()
+            self.close()
             raise
         self.missing = int((rows < 0).sum())
         """How many of the objects have no representation."""
@@ -128,7 +131,3 @@ class Joined:
             place = 4 * (self._count * start + number * width)
             parts.append(os.pread(self._file.fileno(), 4 * width, place))
         return np.frombuffer(b"".join(parts), np.float32)
-
-    def close(self) -> None:
-        """Delete the temporary file."""
-        self._file.close()

@@ -105,18 +105,19 @@ class TestRealImages(Contract):
         assert np.isnan(table[:]["representation"]).all(axis=1).sum() == 4
 
 
-class TestDemoVolunteers(Contract):
-    @pytest.fixture(scope="class")
-    def built(self, demo, tmp_path_factory):
-        folder = tmp_path_factory.mktemp("built") / "gz_decals"
-        arguments = ["--catalog", "volunteers", "--archive_url", demo.decals_url, "-o", str(folder), "--workers", "2"]
-        outcome = CliRunner().invoke(main, arguments)
-        assert outcome.exit_code == 0, outcome.output
-        return folder
+@pytest.fixture(scope="module")
+def volunteers(demo, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("built") / "gz_decals"
+    arguments = ["--catalog", "volunteers", "--archive_url", demo.decals_url, "-o", str(folder), "--workers", "2"]
+    outcome = CliRunner().invoke(main, arguments)
+    assert outcome.exit_code == 0, outcome.output
+    return folder
 
+
+class TestDemoVolunteers(Contract):
     @pytest.fixture
-    def folder(self, built):
-        return built
+    def folder(self, volunteers):
+        return volunteers
 
     @pytest.fixture
     def recipe(self, published, tmp_path):

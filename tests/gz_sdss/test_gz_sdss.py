@@ -11,12 +11,13 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import datasets
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
-from datasets import ClassLabel, Features, Image, load_dataset
+from datasets import ClassLabel, Image, load_dataset
 from huggingface_hub import DatasetCard
 
 import skyshards
@@ -118,13 +119,16 @@ class TestPictures(Contract):
         for row in skyshards.open(folder, decode=False):
             assert row["image"] == built.images.get(int(row["objid"]))
 
-    def test_card_s_line_makes_pictures_of_the_bytes(self, folder):
+    @pytest.mark.parametrize("streaming", [True, False])
+    def test_card_s_line_makes_pictures_of_the_bytes(self, folder, streaming, tmp_path):
         text = DatasetCard.load(folder / "README.md").text
-        line = next(line for line in text.splitlines() if line.startswith("ds = ds.map"))
-        ds = load_dataset(str(folder), split="train", streaming=True)
-        scope = {"ds": ds, "Features": Features, "Image": Image}
-        exec(line, scope)
-        assert scope["ds"].features["image"] == Image()
+        lines = next(block for block in text.split("```") if "ds.map" in block).removeprefix("python")
+        if not streaming:
+            argument = next(block for block in text.split("`") if block.startswith("features="))
+            lines = lines.strip().removesuffix(")") + f", {argument})"
+        ds = load_dataset(str(folder), split="train", streaming=streaming, cache_dir=str(tmp_path))
+        scope = {"ds": ds, "datasets": datasets}
+        exec(lines, scope)
         for row, wanted in zip(scope["ds"], skyshards.open(folder), strict=True):
             assert row["image"].size == (64, 64) and row["image"].mode == "RGB"
             assert np.abs(np.asarray(row["image"]).astype(int) - wanted["image"]).max() <= 2

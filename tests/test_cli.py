@@ -1,0 +1,159 @@
+"""The command line: one line and an exit status for whatever goes wrong, and every option in both spellings."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+import skyshards
+from skyshards import cli
+from skyshards.errors import BuildError, FolderError, ShardCorrupted, SkyshardsError, SourceError, UsageError
+from tests.toy import Toy
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+@cli.build_command("toy")
+@cli.option("--broken_source", type=int, multiple=True, help="Sources that fail.")
+@cli.option("--raises", hidden=True)
+def toy(broken_source, raises, *, demo, limit, output_dir):
+    """A toy."""
+    if raises:
+        raise {"usage": UsageError, "build": BuildError, "interrupt": KeyboardInterrupt}[raises]("a line of words")
+    assert limit is None or limit > 0
+    return Toy(8, broken=broken_source)
+
+
+MAIN = cli._Group("main", {"toy": toy})
+
+
+def run(*arguments, command=None):
+    """The toy's command, or another one; whatever happens, no exception reaches the user."""
+    arguments = [*map(str, arguments)] if command else ["toy", *map(str, arguments)]
+    outcome = CliRunner().invoke(command or MAIN, arguments)
+    assert outcome.exception is None or isinstance(outcome.exception, SystemExit), outcome.exception
+    return outcome
+
+
+def test_a_build_is_summed_up(tmp_path):
+    folder = tmp_path / "out"
+    outcome = run("-o", folder, "--workers", 1)
+    assert (outcome.exit_code, outcome.stderr) == (0, "")
+    assert outcome.stdout.startswith(f"{folder}: 8 rows in ")
+    assert f'skyshards.open("{folder}")' in outcome.stdout and f'load_dataset("{folder}"' in outcome.stdout
+    assert len(skyshards.open(folder)) == 8
+
+
+def test_failed_sources_make_the_status_1(tmp_path):
+    folder = tmp_path / "out"
+    outcome = run("-o", folder, "--workers", 1, "--broken_source", 2, "--broken-source", 5)
+    assert outcome.exit_code == 1
+    assert "6 rows" in outcome.stdout and "2 sources failed" in outcome.stdout
+    (line,) = outcome.stderr.splitlines()
+    assert str(folder / "failures.csv") in line
+    assert run("-o", folder, "--workers", 1).exit_code == 0
+
+
+def test_where_all_sources_fail_there_is_nothing_to_load(tmp_path):
+    outcome = run("-o", tmp_path / "out", "--workers", 1, *(f"--broken_source={number}" for number in range(8)))
+    assert outcome.exit_code == 1 and "0 rows" in outcome.stdout and "load_dataset" not in outcome.stdout
+
+
+@pytest.mark.parametrize(("options", "rows"), [(["--tiny"], 5), (["--limit", 3], 3), (["--limit", 100], 8)])
+def test_samples(tmp_path, options, rows):
+    assert run("-o", tmp_path / "out", "--workers", 1, *options).exit_code == 0
+    assert len(skyshards.open(tmp_path / "out")) == rows
+
+
+def test_the_default_folder_is_named_after_the_data_set(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run("--tiny", "--workers", 1)
+    assert len(skyshards.open("data/toy")) == 5
+
+
+@pytest.mark.parametrize(("raises", "status"), [("usage", 2), ("build", 1), ("interrupt", 130)])
+def test_errors_are_a_line(tmp_path, monkeypatch, raises, status):
+    monkeypatch.chdir(tmp_path)
+    outcome = run("--raises", raises)
+    assert (outcome.exit_code, outcome.stdout) == (status, "")
+    (line,) = outcome.stderr.splitlines()
+    assert "a line of words" in line or raises == "interrupt"
+
+
+@pytest.mark.parametrize("error", [BuildError, FolderError, ShardCorrupted, SourceError])
+def test_every_error_of_ours_is_a_message(error):
+    assert issubclass(error, SkyshardsError)
+    with pytest.raises(click.ClickException, match="words"), cli._messages():
+        raise error("words")
+
+
+def test_other_options_than_before(tmp_path):
+    run("-o", tmp_path / "out", "--workers", 1)
+    outcome = run("-o", tmp_path / "out", "--workers", 1, "--nside", 32)
+    assert outcome.exit_code == 2 and len(outcome.stderr.splitlines()) == 1 and "nside 16, now 32" in outcome.stderr
+
+
+def test_a_failed_listing_leaves_nothing_that_binds_the_next_run(tmp_path, monkeypatch):
+    """The first command was mistaken altogether; nothing was built with its options."""
+
+    def unreachable(self, fetcher):
+        raise BuildError("out of reach")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Toy, "sources", unreachable)
+        assert run("-o", tmp_path / "out", "--nside", 32).exit_code == 1
+    assert run("-o", tmp_path / "out", "--workers", 1).exit_code == 0
+
+
+def test_options_have_a_hyphenated_alias():
+    names = {name for parameter in toy.params for name in parameter.opts}
+    for name in names:
+        assert name.replace("_", "-") in names
+    assert {"--output_dir", "--max_rows_per_shard", "--broken_source", "-o"} <= names
+
+
+@pytest.mark.parametrize("name", cli.DATA_SETS)
+def test_every_data_set_has_its_command(name):
+    outcome = run("build", name, "--help", command=cli.main)
+    assert outcome.exit_code == 0
+    for option in ("--output_dir", "--output-dir", "--tiny", "--limit", "--demo", "--workers", "--nside"):
+        assert option in outcome.stdout
+    command = cli.build.get_command(None, name)
+    assert command.help and all(
+        parameter.help for parameter in command.params if isinstance(parameter, click.Option) and not parameter.hidden
+    )
+
+
+def test_what_there_is_to_build_is_listed():
+    outcome = run("build", "--help", command=cli.main)
+    assert all(name in outcome.stdout for name in cli.DATA_SETS)
+    assert all(name in run("--help", command=cli.main).stdout for name in ("build", "info", "verify"))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["build", "gz4d"], ["build", "os"], ["build", "../gz3d"], ["explode"], ["verify"], ["info", "a", "b"], ["--nothing"]],
+    ids=" ".join,
+)
+def test_unknown_commands_are_a_line(arguments):
+    outcome = run(*arguments, command=cli.main)
+    assert (outcome.exit_code, outcome.stdout) == (2, "")
+    assert len(outcome.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("command", [["--help"], ["build", "--help"], ["--version"]])
+def test_help_is_quick_to_come(command):
+    """It needs neither astropy nor h5py nor datasets."""
+    program = f"""
+import sys
+for name in ("astropy", "datasets", "h5py", "healpy", "pandas", "pyvo"):
+    sys.modules[name] = None
+from skyshards.cli import main
+main({command!r}, prog_name="skyshards")
+"""
+    outcome = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True)
+    assert (outcome.returncode, outcome.stderr) == (0, "")
+    assert "skyshards" in outcome.stdout
