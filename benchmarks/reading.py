@@ -9,7 +9,9 @@ best of each counts. Peers that are not installed are left out, and named. Print
 from __future__ import annotations
 
 import argparse
+import gzip
 import importlib.util
+import io
 import tempfile
 import time
 from dataclasses import dataclass
@@ -47,7 +49,7 @@ def save_source(fits_folder: Path, distinct: int, folder: Path) -> None:
     first = sorted(fits_folder.iterdir(), key=_subject)[:distinct]
     rows: dict[str, list] = {"image": [], "masks": [], "ra": [], "dec": [], "total_classifications": []}
     for path in first:
-        with fits.open(path) as hdus:
+        with fits.open(io.BytesIO(gzip.decompress(path.read_bytes()))) as hdus:  # much faster than by its path
             rows["image"].append(hdus[0].data)
             rows["masks"].append(np.stack([hdu.data for hdu in hdus[1:5]]).astype(np.uint8))
             for name, column in (("ra", "ra"), ("dec", "dec"), ("total_classifications", "GZ_total_classifications")):

@@ -139,6 +139,18 @@ def _report(summary, name: str, demo: bool) -> None:
         )
 
 
+@contextlib.contextmanager
+def _one_line():
+    """Keep click from printing two more lines before the one that says what is wrong."""
+    try:
+        yield
+    except click.exceptions.NoArgsIsHelpError:
+        raise
+    except click.UsageError as error:
+        error.ctx = None
+        raise
+
+
 class _Group(click.Group):
     """A group that says in one line what is wrong with its arguments, and imports a command only when it is called.
 
@@ -149,14 +161,13 @@ class _Group(click.Group):
         super().__init__(*args, **attributes)
         self._elsewhere = elsewhere
 
+    def make_context(self, *args, **attributes) -> click.Context:
+        with _one_line():
+            return super().make_context(*args, **attributes)
+
     def invoke(self, ctx):
-        try:
+        with _one_line():
             return super().invoke(ctx)
-        except click.exceptions.NoArgsIsHelpError:
-            raise
-        except click.UsageError as error:
-            error.ctx = None  # with it, click prints two more lines before the one that counts
-            raise
 
     def list_commands(self, ctx) -> list[str]:
         return [*super().list_commands(ctx), *self._elsewhere]

@@ -235,9 +235,9 @@ def test_a_redirect_is_followed(archive, whole, tmp_path, fetcher):
 
 
 def test_redirects_in_a_circle_are_named(tmp_path, fetcher):
-    with serving(answer(b"", "Location: /again", "Content-Length: 0", status="302 Found")) as url:
-        with pytest.raises(FetchError, match="redirect") as caught:
-            fetcher.download(url, tmp_path / "file")
+    circle = answer(b"", "Location: /again", "Content-Length: 0", status="302 Found")
+    with serving(circle) as url, pytest.raises(FetchError, match="redirect") as caught:
+        fetcher.download(url, tmp_path / "file")
     assert_one_line(caught.value, url)
 
 

@@ -78,7 +78,7 @@ def encoded(numbers):
 
 
 def packed(folder, steps, max_rows=None, max_bytes=pack.MAX_SHARD_BYTES):
-    """Pack rows of one pixel in steps, as builds that are run one after the other do it; gives the last step's shards."""
+    """Pack rows of one pixel in steps, as one build after the other does it; gives the last step's shards."""
     manifest = Manifest("toy", 1, {"max_rows_per_shard": max_rows}, False, ("train",), tuple(SCHEMA.specs.values()), ())
     place = folder / "healpix=5"
     for numbers in steps:

@@ -21,7 +21,6 @@ pytestmark = pytest.mark.environments
 REPOSITORY = Path(__file__).parents[2]
 
 
-
 @pytest.fixture(scope="module")
 def make_environment(tmp_path_factory):
     """Make a virtual environment, unless there is one of this name already; gives its python."""
@@ -55,7 +54,12 @@ def run(python, *arguments, folder=None):
     if folder is not None:
         variables["HF_HOME"] = str(folder / "hf_home")
     outcome = subprocess.run(
-        [str(python), *map(str, arguments)], cwd=folder or "/", env=variables, capture_output=True, text=True, timeout=1200
+        [str(python), *map(str, arguments)],
+        cwd=folder or "/",
+        env=variables,
+        capture_output=True,
+        text=True,
+        timeout=1200,
     )
     assert outcome.returncode == 0, outcome.stderr
     return outcome.stdout

@@ -363,7 +363,7 @@ def test_unusable_options_are_refused_in_a_line(tmp_path, monkeypatch, options):
     assert outcome.exit_code == 2
     (line,) = outcome.stderr.splitlines()
     assert re.search(UNUSABLE[options], line)
-    assert outcome.stdout == "" and [path.name for path in tmp_path.iterdir()] == ["a_file"]
+    assert outcome.stdout == "" and [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["a_file"]
 
 
 @pytest.mark.parametrize("url", ["{}/nothing/", "nonsense", "ftp://127.0.0.1/", "http://127.0.0.1:0/"])

@@ -79,7 +79,9 @@ def test_one_wrong_byte(good, read, place):
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"<html><title>503 Service Unavailable</title></html>", b"SIMPLE  =" * 400], ids=["empty", "page", "FITS"]
+    "content",
+    [b"", b"<html><title>503 Service Unavailable</title></html>", b"SIMPLE  =" * 400],
+    ids=["empty", "page", "FITS"],
 )
 def test_not_gzip(read, content):
     assert_refused(lambda: read(content), "not a gzip file: it begins with")
@@ -250,7 +252,8 @@ NEEDED = ("ra", "dec", "MANGAID", "IAUNAME", "IFUDESIGNSIZE", "MANGA_TILEID", "n
 @pytest.mark.parametrize("name", NEEDED)
 def test_a_column_is_missing(read_changed, name):
     assert_refused(
-        lambda: read_changed(with_columns(lambda columns: columns.pop(name) and None)), f"HDU 5: no column {name.lower()}"
+        lambda: read_changed(with_columns(lambda columns: columns.pop(name) and None)),
+        f"HDU 5: no column {name.lower()}",
     )
 
 
@@ -346,7 +349,9 @@ def test_names_that_say_no_subject(good, read, name):
     assert_refused(lambda: read(good[0].read_bytes(), name), f"file name '{name}': expected")
 
 
-@pytest.mark.parametrize(("votes", "total", "fraction"), [(None, 9, -1.0), (3, 0, -0.5), (0, 7, 0.0), (7, 7, 1.0), (1, 4, 0.25)])
+@pytest.mark.parametrize(
+    ("votes", "total", "fraction"), [(None, 9, -1.0), (3, 0, -0.5), (0, 7, 0.0), (7, 7, 1.0), (1, 4, 0.25)]
+)
 def test_vote_fractions(votes, total, fraction):
     assert vote_fraction(votes, total) == fraction
 
