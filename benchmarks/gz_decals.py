@@ -1,9 +1,10 @@
 """How fast 424 x 424 PNGs are packed out of a zip archive, and read back shuffled and decoded, against others.
 
-    python benchmarks/gz_decals.py [--images 3000]
+    pip install -e '.[bench]' && python benchmarks/gz_decals.py [--images 3000]
 
-The images are made up, about as noisy and as large (0.33 MB) as those of the release. Readers get two processes or two
-threads each. webdataset is optional. Prints Markdown tables.
+The images are made up, about as noisy and as large (0.33 MB) as those of the release. Every way of reading gets two
+processes or two threads. Each measure runs in a process of its own, and the best of `--rounds` counts. Prints Markdown
+tables.
 """
 
 from __future__ import annotations
@@ -11,21 +12,21 @@ from __future__ import annotations
 import argparse
 import csv
 import io
-import multiprocessing
-import resource
+import shutil
 import sys
 import tarfile
 import tempfile
 import time
 import zipfile
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 if __name__ == "__main__":  # a script's own folder is first on the path: this file hides the package gz_decals there
-    sys.path[0] = str(Path(__file__).resolve().parents[1])
+    sys.path[:1] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parent)]
+
+from harness import in_fresh_process, machine, print_table, versions
 
 SIDE, BATCH, KINDS = 424, 64, 24
 
@@ -66,30 +67,23 @@ def make(folder: Path, images: int) -> None:
             rows.writerow([name, number % 2, f"{name}.jpg"])
 
 
-def pack(folder: Path, output: Path) -> dict[str, float]:
-    """Build from the zip archive in a fresh process: images a second, peak memory of it and of its largest child."""
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
-        return process.submit(_pack, folder, output).result()
-
-
-def _pack(folder: Path, output: Path) -> dict[str, float]:
+def pack(folder: Path, output: Path, size: int | None) -> float:
+    """Build from the zip archive with two workers; images a second."""
     from gz_decals.build_parent_sample import GZDecalsRecipe
     from gz_decals.catalogs import layout
     from skyshards.build import build
 
-    recipe = GZDecalsRecipe(layout(folder / "rings.csv"), output, local_data_path=folder / "chunk")
+    recipe = GZDecalsRecipe(layout(folder / "rings.csv"), output, local_data_path=folder / "chunk", size=size)
     summary = build(recipe, output, workers=2)
     assert summary.failed == 0
-    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    child = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-    return {"images": summary.rows, "images/s": summary.rows / summary.elapsed, "MiB": own, "MiB of a worker": child}
+    return summary.rows / summary.elapsed
 
 
-def ours(output: Path) -> float:
+def ours(folder: Path) -> float:
     """Shuffled, decoded batches of a table, by its own two threads."""
     import skyshards
 
-    table = skyshards.open(output, threads=2).columns(["image"])
+    table = skyshards.open(folder / "built", threads=2).columns(["image"])
     order = np.random.default_rng(1).permutation(len(table))
     start = time.perf_counter()
     count = sum(len(table[order[first : first + BATCH]]["image"]) for first in range(0, len(order), BATCH))
@@ -146,25 +140,32 @@ def _rate(loader) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=3000)
-    images = parser.parse_args().images
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    print(f"{machine()}; {versions(['pillow', 'h5py', 'torch', 'webdataset'])}\n")
     with tempfile.TemporaryDirectory() as scratch:
-        print("| images packed | images/s | peak MiB, main process | peak MiB, a worker |\n|---|---|---|---|")
-        for count in (images // 4, images):
-            folder = Path(scratch, str(count))
+        lines = []
+        for count, size in ((options.images // 4, None), (options.images, None), (options.images // 4, 224)):
+            folder = Path(scratch, f"{count}-{size}")
             folder.mkdir()
             make(folder, count)
-            found = pack(folder, folder / "built")
-            print("| {images:,} | {images/s:,.0f} | {MiB:,.0f} | {MiB of a worker:,.0f} |".format(**found))
-        print("\n| shuffled, decoded batches of 64 | images/s | skyshards is ahead by |\n|---|---|---|")
-        base = ours(folder / "built")
-        print(f"| skyshards | {base:,.0f} | |")
-        for name, read in (("files, Pillow", files), ("webdataset", webdataset)):
-            try:
-                rate = read(folder)
-            except ImportError:
-                print(f"| {name} | not installed | |")
-                continue
-            print(f"| {name} | {rate:,.0f} | {base / rate:.2f} |")
+            if size is None:
+                last = folder
+            rates, memory = [], 0
+            for _ in range(options.rounds):
+                shutil.rmtree(folder / "built", ignore_errors=True)
+                found = in_fresh_process(pack, folder, folder / "built", size)
+                rates.append(found.value)
+                memory = max(memory, found.pss)
+            lines.append([f"{count:,}", str(size or "as they are"), f"{max(rates):,.0f}", f"{memory / 2**20:,.0f}"])
+        print_table(["images packed", "size", "images/s", "peak memory of all processes, MiB"], lines)
+        rates = {}
+        for _ in range(options.rounds):
+            for name, read in (("skyshards", ours), ("files, Pillow", files), ("webdataset", webdataset)):
+                rates[name] = max(rates.get(name, 0.0), in_fresh_process(read, last).value)
+        ours_rate = rates["skyshards"]
+        lines = [[name, f"{rate:,.0f}", f"{ours_rate / rate:.2f}"] for name, rate in rates.items()]
+        print_table(["shuffled, decoded batches of 64", "images/s", "skyshards / this"], lines)
 
 
 if __name__ == "__main__":

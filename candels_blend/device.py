@@ -92,6 +92,7 @@ def render(
             share = variance1 / torch.clamp(both, min=float(TINY))
             own = torch.sqrt(variance1 * (1.0 - share)) * deviates(seed, drawn[4], 1)
             first = (share * noise + own + stamp1 + offset) - offset
+            first = torch.where(inside, first, out["image"])  # however sums are fused, the second is 0 outside
             out["galaxies"] = torch.stack([first, out["image"] - first], dim=1)
     first, second = flags1 & CENTRAL, flags2 & CENTRAL
     if "masks" in names:

@@ -185,10 +185,10 @@ class ImageArchive:
             return {}
         try:
             table = pd.read_csv(path, dtype={"objid": "int64", "tar": "str", "sha256": "str"})
-            numbers = table["tar"].str.extract(f"^{TAR_NAME.pattern}$", expand=False).astype("int64")
-            places = zip(numbers.tolist(), table["sha256"].tolist(), strict=True)
+            numbers = {name: int(TAR_NAME.fullmatch(name)[1]) for name in table["tar"].unique()}
+            places = zip(table["tar"].map(numbers).tolist(), table["sha256"].tolist(), strict=True)
             return dict(zip(table["objid"].tolist(), places, strict=True))
-        except (OSError, EOFError, ValueError, KeyError) as error:
+        except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
             raise BuildError(f"{path}: {error}; delete it, and it is made again from the archives beside it") from error
 
     def _write_list(self) -> None:

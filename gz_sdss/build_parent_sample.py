@@ -21,7 +21,6 @@ import click
 import numpy as np
 import pandas as pd
 
-from gz_sdss import images
 from gz_sdss.archive import ImageArchive
 from gz_sdss.catalog import TAP_URL, CatalogRequest, get_catalog
 from gz_sdss.cuts import Cuts, one_row_a_galaxy, shuffled
@@ -36,6 +35,7 @@ from gz_sdss.hips2fits import (
     download_with_retries,
     field_of_view,
 )
+from gz_sdss.images import open_fits
 from gz_sdss.polite import PoliteClient
 from gz_sdss.sia import Service, SIASource, find_services
 from gz_sdss.tables import KEPT, read_table, write_csv
@@ -117,8 +117,8 @@ class GZSDSSRecipe(Recipe):
         return PoliteClient(self.rate)
 
     @cached_property
-    def _sia_source(self) -> SIASource:
-        return SIASource(self.sia, self.format, self._client)
+    def _sia_source(self) -> SIASource | None:
+        return None if self.sia is None else SIASource(self.sia, self.format, self._client)
 
     def filtered(self) -> pd.DataFrame:
         """The galaxies that pass the cuts, in the order of dr7objid; written to `ZooSpecPhotoDR19_filtered.csv.gz`.
@@ -142,7 +142,7 @@ class GZSDSSRecipe(Recipe):
         """The galaxies in an order that is always the same, so that the first N are always the same sample."""
         galaxies = shuffled(self.filtered())
         galaxies["specobjid"] = galaxies["specobjid"].fillna(0).astype("int64")
-        _ = self.images, self._client  # made here, before there are several threads
+        _ = self.images, self._sia_source, self._client  # made here, before there are several threads
         for galaxy in galaxies.to_records(index=False):
             url = None
             with contextlib.suppress(SourceError):  # `fetch` will meet it again, where it is recorded
@@ -174,18 +174,13 @@ class GZSDSSRecipe(Recipe):
 
     def read(self, source: Source, fetched: bytes) -> Iterator[dict[str, Any]]:
         galaxy = source.info
-        if self.format == "jpg":
-            images.check_jpeg(fetched, SIZE, SIZE)
-            image = fetched
-        else:
-            image = images.open_fits(fetched)[0]
         yield {
             "object_id": str(galaxy["dr7objid"]),
             "objid": galaxy["objid"],
             "specobjid": galaxy["specobjid"],
             "ra": galaxy["ra"],
             "dec": galaxy["dec"],
-            "image": image,
+            "image": fetched if self.format == "jpg" else open_fits(fetched)[0],
             "scale": field_of_view(galaxy["petroR90_r"]) / SIZE,
             "label": LABELS.index("spiral" if galaxy["p_cs_debiased"] >= galaxy["p_el_debiased"] else "elliptical"),
             **{name: galaxy[name] for name in FLOATS},

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from gz_sdss.cuts import BANDS
 from gz_sdss.tables import of_votable, read_table, write_csv
-from gz_sdss.vo import server_errors, vo_session
+from gz_sdss.vo import quietly, server_errors, vo_session
 from skyshards.atomic import replacing
 from skyshards.errors import BuildError
 
@@ -211,7 +211,7 @@ def run_query(service: TAPService, query: str, maxrec: int) -> TAPResults:
     BuildError
         The job failed, was aborted, or its result cannot be read, in the server's own words.
     """
-    with server_errors(service.baseurl, BuildError), service.submit_job(query, maxrec=maxrec) as job:
+    with quietly(), server_errors(service.baseurl, BuildError), service.submit_job(query, maxrec=maxrec) as job:
         job.run()
         job.wait()
         job.raise_if_error()

@@ -38,7 +38,7 @@ def _schema(image: Column) -> Schema:
             "healpix": Column(Value("int64"), "HEALPix pixel of the position (NESTED)"),
             "image": image,
             "scale": Column(Value("float64"), "angular extent of a pixel: 2.5 petroR90_r / 64", "deg"),
-            "label": Column(ClassLabel(names=list(LABELS)), "the class with the larger debiased fraction of votes"),
+            "label": Column(ClassLabel(names=list(LABELS)), "0 elliptical, 1 spiral: the larger of the two votes"),
             **{name: Column(Value("float32"), description, unit) for name, (description, unit) in FLOATS.items()},
             "source": Column(Value("string"), "name of the image in the TAR archives"),
         },

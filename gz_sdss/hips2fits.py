@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Sequence
-from urllib.parse import urlencode
+from urllib.parse import quote
 
 from gz_sdss.images import check_jpeg
 from gz_sdss.polite import PoliteClient
@@ -67,18 +67,8 @@ def Hips2Fits_access(
         raise SourceError(f"expected a petroR90_r above 0 arcsec, found {petroR90_r}")
     if not (width > 0 and height > 0 and width * height <= MAX_PIXELS):
         raise SourceError(f"expected 1 to {MAX_PIXELS:,} pixels, found {width} x {height}")
-    parameters = {
-        "hips": hips,
-        "width": width,
-        "height": height,
-        "fov": field_of_view(petroR90_r),
-        "projection": "TAN",
-        "coordsys": "icrs",
-        "ra": ra,
-        "dec": dec,
-        "format": "jpg",
-    }
-    return f"{hips2fits_url}?{urlencode(parameters, safe='/')}"
+    size = f"width={width}&height={height}&fov={field_of_view(petroR90_r)}&projection=TAN"
+    return f"{hips2fits_url}?hips={quote(hips)}&{size}&coordsys=icrs&ra={ra}&dec={dec}&format=jpg"
 
 
 @functools.cache

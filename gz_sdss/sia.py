@@ -17,7 +17,7 @@ from gz_sdss import images
 from gz_sdss.cutout import fits_cutout, jpeg_cutout
 from gz_sdss.hips2fits import field_of_view
 from gz_sdss.polite import PoliteClient
-from gz_sdss.vo import TIMEOUT, server_errors, vo_session
+from gz_sdss.vo import TIMEOUT, quietly, server_errors, vo_session
 from skyshards.errors import BuildError, FetchError
 
 MIME = {"jpg": ("image/jpeg", "image/jpg"), "fits": ("image/fits", "image/x-fits", "application/fits")}
@@ -58,7 +58,7 @@ def find_services(
     constraints += [pyvo.registry.Freetext(*keywords.split())] if keywords else []
     constraints += [_Waveband(*waveband.replace(",", " ").split())] if waveband else []
     url = registry_url or regtap.get_RegTAP_service_url()
-    with server_errors(url, BuildError):
+    with quietly(), server_errors(url, BuildError):
         registry = TAPService(url, session=vo_session(timeout))
         # What `pyvo.regsearch` does, on a session with a time-out, which it has no parameter for.
         query = regtap.get_RegTAP_query(*constraints, service=registry)

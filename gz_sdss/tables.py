@@ -217,5 +217,5 @@ def _read_csv(path: Path) -> pa.Table:
 def write_csv(table: pd.DataFrame, path: Path) -> None:
     """Write a table as CSV, compressed, whole or not at all; what is missing is an empty field."""
     arrow = pa.Table.from_pandas(table, preserve_index=False)
-    with replacing(path) as temporary, gzip.GzipFile(temporary, "wb", compresslevel=4, mtime=0) as file:
+    with replacing(path) as temporary, gzip.GzipFile(temporary, "wb", compresslevel=1, mtime=0) as file:
         pa.csv.write_csv(arrow, file, pa.csv.WriteOptions(quoting_style="none"))

@@ -59,13 +59,19 @@ def vo_session(timeout: float = TIMEOUT, retries: int = 3) -> requests.Session:
 
 
 @contextlib.contextmanager
+def quietly() -> Iterator[None]:
+    """Hide what pyvo warns of: overflow, which is looked for, and XML that is not quite right. For one thread alone."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", VOWarning)
+        warnings.simplefilter("ignore", DALOverflowWarning)
+        yield
+
+
+@contextlib.contextmanager
 def server_errors(url: str, kind: type[SkyshardsError]) -> Iterator[None]:
-    """Turn what pyvo raises into an error of ours with the server's own message, and hide the warnings it replaces."""
+    """Turn what pyvo raises into an error of ours, with the server's own message."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", VOWarning)
-            warnings.simplefilter("ignore", DALOverflowWarning)
-            yield
+        yield
     except DALAccessError as error:
         raise kind(f"{url}: {_words(error)}") from error
     except requests.RequestException as error:

@@ -7,7 +7,7 @@ import pickle
 import datasets
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skyshards.columns import HEAVY_BYTES, flatten, nest, select
@@ -27,11 +27,13 @@ def one(feature, **options):
     return Schema({"x": Column(feature, "a column", **options)}).specs["x"]
 
 
+@settings(max_examples=40)
 @given(TREES)
 def test_nest_undoes_flatten(tree):
     assert nest(flatten(tree)) == tree
 
 
+@settings(max_examples=40)
 @given(TREES)
 def test_flat_names_lead_to_the_values(tree):
     for path, value in flatten(tree).items():

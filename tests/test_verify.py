@@ -55,7 +55,7 @@ def test_a_good_folder_has_no_problem(built):
     assert (outcome.exit_code, outcome.stdout) == (0, f"{built}: all is well\n")
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(data=st.data())
 def test_any_changed_byte_of_a_shard_is_noticed(built, tmp_path_factory, data):
     folder = tmp_path_factory.mktemp("flip") / "toy"
@@ -70,7 +70,7 @@ def test_any_changed_byte_of_a_shard_is_noticed(built, tmp_path_factory, data):
     shutil.rmtree(folder.parent)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(data=st.data())
 def test_a_changed_byte_of_the_catalogue_raises_nothing_strange(built, tmp_path_factory, data):
     """Not every byte of a Parquet file counts; those that do are noticed, in words."""

@@ -1,6 +1,7 @@
 """The forms of a target, in the order of channels that candels-blender's users know."""
 
 import numpy as np
+import pandas as pd
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -41,3 +42,9 @@ def test_out_is_filled(pair):
 
 def test_flux_of_a_magnitude():
     np.testing.assert_allclose(flux(np.array([25.96, 23.46, 20.96]), 25.96), [1, 10, 100])
+
+
+def test_flux_is_that_of_a_published_sample(shared_data):
+    published = pd.read_csv(shared_data / "candels" / "coindeblend_output_catalog_head200.csv")
+    for galaxy in ("g1", "g2"):
+        np.testing.assert_allclose(flux(published[f"{galaxy}_mag"], 25.96), published[f"{galaxy}_flux"], rtol=1e-6)

@@ -1,7 +1,7 @@
 """In environments of their own: `datasets` 3.6 with the loading script, and the newest without anything of ours.
 
-They come from the package index, and so run only when asked for: `pytest -m environments`. `SKYSHARDS_ENVIRONMENTS` names a
-folder to keep them in.
+They come from the package index, and so run only when asked for: `pytest -m environments`. `SKYSHARDS_ENVIRONMENTS`
+names a folder to keep them in.
 """
 
 import os
@@ -74,7 +74,8 @@ script, folder, streaming = sys.argv[1], sys.argv[2], sys.argv[3] == "streaming"
 assert datasets.__version__ == "3.6.0"
 
 def load(name=None, **options):
-    return load_dataset(script, name, data_dir=folder, trust_remote_code=True, split="train", streaming=streaming, **options)
+    options |= {"trust_remote_code": True, "split": "train", "streaming": streaming}
+    return load_dataset(script, name, data_dir=folder, **options)
 
 def same(found, wanted):
     if isinstance(wanted, dict):
@@ -131,7 +132,8 @@ rows = load_dataset(folder, split="train", streaming=streaming).with_format("num
 ids = []
 for row in rows:
     assert row["image"].shape == (525, 525, 3) and row["segmentation"]["array"].shape == (4, 525, 525)
-    ids.append(f"{row['object_id']} {row['source']} {int(row['image'].sum())} {int(row['segmentation']['array'].sum())}")
+    sums = int(row["image"].sum()), int(row["segmentation"]["array"].sum())
+    ids.append(f"{row['object_id']} {row['source']} {sums[0]} {sums[1]}")
 assert set(next(iter(load_dataset(folder, "images", split="train", streaming=True)))) >= {"object_id", "image"}
 assert "image" not in next(iter(load_dataset(folder, "catalog", split="train", streaming=True)))
 print("\\n".join(ids))

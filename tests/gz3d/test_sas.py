@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 import pytest
 import requests
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gz3d.fits import FILE_NAME
@@ -125,6 +125,7 @@ def test_links_that_lead_elsewhere_do_not_count(target):
     assert list(files_in_listing(listing(target, "good.fits.gz"), URL)) == ["good.fits.gz"]
 
 
+@settings(max_examples=40)
 @given(st.text(min_size=1, max_size=30))
 def test_no_link_makes_a_path_out_of_the_folder(target):
     for name, url in files_in_listing(listing(target, quote(target, safe="")), URL).items():
@@ -132,6 +133,7 @@ def test_no_link_makes_a_path_out_of_the_folder(target):
         assert name not in (".", "..") and not set(name) & set("/\\\0\n")
 
 
+@settings(max_examples=40)
 @given(st.text())
 def test_any_page_is_a_listing_of_some_files(page):
     assert isinstance(files_in_listing(page, URL), dict)

@@ -11,7 +11,6 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import datasets
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
@@ -122,13 +121,9 @@ class TestPictures(Contract):
     @pytest.mark.parametrize("streaming", [True, False])
     def test_card_s_line_makes_pictures_of_the_bytes(self, folder, streaming, tmp_path):
         text = DatasetCard.load(folder / "README.md").text
-        lines = next(block for block in text.split("```") if "ds.map" in block).removeprefix("python")
-        if not streaming:
-            argument = next(block for block in text.split("`") if block.startswith("features="))
-            lines = lines.strip().removesuffix(")") + f", {argument})"
-        ds = load_dataset(str(folder), split="train", streaming=streaming, cache_dir=str(tmp_path))
-        scope = {"ds": ds, "datasets": datasets}
-        exec(lines, scope)
+        of_a_stream, of_the_whole = (block.removeprefix("python") for block in text.split("```") if "ds.map" in block)
+        scope = {"ds": load_dataset(str(folder), split="train", streaming=streaming, cache_dir=str(tmp_path))}
+        exec(of_a_stream if streaming else of_the_whole, scope)
         for row, wanted in zip(scope["ds"], skyshards.open(folder), strict=True):
             assert row["image"].size == (64, 64) and row["image"].mode == "RGB"
             assert np.abs(np.asarray(row["image"]).astype(int) - wanted["image"]).max() <= 2

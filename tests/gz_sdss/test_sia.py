@@ -178,6 +178,7 @@ def test_a_fits_image_without_a_place_is_refused():
         fits_cutout(images.encode_fits(np.ones((80, 80))), 10.0, 0.0, 0.005)
 
 
+@pytest.mark.filterwarnings("ignore:File may have been truncated")
 @pytest.mark.parametrize("content", [b"", b"SIMPLE", picture(), images.encode_fits(np.ones((80, 80)))[:3000]])
 def test_a_broken_fits_file_is_refused(content):
     with pytest.raises(images.BrokenImage):
