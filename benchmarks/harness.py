@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import platform
@@ -44,10 +45,24 @@ def in_fresh_process(function: Callable, *args: Any) -> Measured:
             value, error = ours.recv()
         except EOFError:
             value, error = None, "its process died"
-        process.join()
+        _end(process)
     if error:
         raise RuntimeError(f"{function.__name__}: {error}")
     return Measured(value, sampler.pss, sampler.rss)
+
+
+def _end(process: Any) -> None:
+    """End a process and its workers, which may be in the midst of a batch that nobody waits for."""
+    try:
+        workers = psutil.Process(process.pid).children(recursive=True)
+    except psutil.Error:
+        workers = []
+    process.kill()
+    process.join()
+    for worker in workers:
+        with contextlib.suppress(psutil.Error):
+            if "resource_tracker" not in " ".join(worker.cmdline()):  # it frees the shared memory of the others, then ends
+                worker.kill()
 
 
 def _call(pipe: Any, function: Callable, args: tuple) -> None:
@@ -55,6 +70,7 @@ def _call(pipe: Any, function: Callable, args: tuple) -> None:
         pipe.send((function(*args), None))
     except Exception as error:
         pipe.send((None, f"{type(error).__name__}: {error}"))
+    pipe.recv()  # never comes: what the function left running does so until it is killed
 
 
 class _Sampler(threading.Thread):

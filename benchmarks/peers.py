@@ -48,7 +48,10 @@ class Peer:
 
 def _pick(row: dict[str, Any]) -> dict[str, Any]:
     """The columns that are compared, of a row or a batch of the data set."""
-    return {"image": row["image"], "masks": row["segmentation"]["array"]} | {name: row[name] for name in SMALL}
+    segmentation = row["segmentation"]
+    if isinstance(segmentation, np.ndarray):  # the numpy format of `datasets` has a dict for each row
+        segmentation = {"array": np.stack([one["array"] for one in segmentation])}
+    return {"image": row["image"], "masks": segmentation["array"]} | {name: row[name] for name in SMALL}
 
 
 def _stack(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:

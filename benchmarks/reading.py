@@ -12,6 +12,7 @@ import argparse
 import gzip
 import importlib.util
 import io
+import sys
 import tempfile
 import time
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ from simulated import COPY_RA, COPY_SUBJECT, build_gz3d, build_many_rows, enlarg
 import skyshards
 
 IMPORT_NAMES = {"mosaicml-streaming": "streaming"}
+_alive: list[Any] = []
+"""Loaders whose workers are still at work when a measure ends; to stop them in order could take longer than the measure."""
 CATALOG_ROWS, CATALOG_SHARDS, LARGE_CATALOG_ROWS = 30_000, 700, 1_000_000
 
 
@@ -102,7 +105,9 @@ def measure_peer(name: str, built: Path, folder: Path, workers: int, seconds: fl
             if time.monotonic() > deadline:
                 break
     start, count = 0.0, 0
-    for number, batch in enumerate(peer.batches(built, folder, workers), 1):
+    batches = iter(peer.batches(built, folder, workers))
+    _alive.append(batches)
+    for number, batch in enumerate(batches, 1):
         if start:
             count += len(batch["image"])
             if time.perf_counter() > start + seconds:
@@ -137,9 +142,11 @@ def measure_peers(built: Path, scratch: Path, seconds: float, rounds: int) -> tu
                 continue
             try:
                 if round_number == 0:
+                    print(f"{time.strftime('%X')} {name}", file=sys.stderr)
                     disks[name] = in_fresh_process(prepare_peer, name, built, folder).value
                 for workers in peer.workers:
-                    source = scratch / "source" if round_number == 0 else None
+                    first = round_number == 0 and workers == peer.workers[0]
+                    source = scratch / "source" if first else None
                     found = in_fresh_process(measure_peer, name, built, folder, workers, seconds, source)
                     rates[name] = _better(rates.get(name), found.value, found.pss, disks[name])
             except RuntimeError as error:
@@ -229,7 +236,9 @@ def main() -> None:
         (scratch / "source").mkdir()
         save_source(scratch / "fits", distinct, scratch / "source")
         print(f"{rows:,} rows of {distinct} simulated galaxies\n", flush=True)
-        shards = build_many_rows(many, CATALOG_ROWS, CATALOG_SHARDS).shards
+        shards = build_many_rows(many, _alive: list[Any] = []
+"""Loaders whose workers are still at work when a measure ends; to stop them in order could take longer than the measure."""
+CATALOG_ROWS, CATALOG_SHARDS).shards
         large_bytes = enlarge_catalog(many, scratch / "large", LARGE_CATALOG_ROWS)
 
         limits = in_fresh_process(measure_limits, built, 5 * rounds).value

@@ -20,6 +20,7 @@ if __name__ == "__main__":  # run as a script, whose folder is first on the path
 import click
 import numpy as np
 import pandas as pd
+from click.core import ParameterSource
 
 from gz_sdss.archive import ImageArchive
 from gz_sdss.catalog import TAP_URL, CatalogRequest, get_catalog
@@ -251,7 +252,9 @@ def main(
     if demo is not None:
         if tap_url != TAP_URL or hips2fits_url or sia_url:
             raise UsageError("--demo stands for all services: leave out --tap_url, --hips2fits_url and --sia_url")
-        tap_url, hips2fits_url, registry_url, rate = demo.tap_url, demo.hips2fits_url, demo.registry_url, 0.0
+        tap_url, hips2fits_url, registry_url = demo.tap_url, demo.hips2fits_url, demo.registry_url
+        if click.get_current_context().get_parameter_source("rate") is ParameterSource.DEFAULT:
+            rate = 0.0  # nobody else uses this server
         if not (sia_keywords or sia_waveband):
             sia_url = demo.sia_url if sia_version == 1 else demo.sia2_url
     sia = None

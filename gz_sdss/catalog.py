@@ -215,7 +215,7 @@ def run_query(service: TAPService, query: str, maxrec: int) -> TAPResults:
         job.run()
         job.wait()
         job.raise_if_error()
-        return job.fetch_result(max_retries=3)
+        return job.fetch_result()
 
 
 def is_cut(result: TAPResults) -> bool:
