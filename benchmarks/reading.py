@@ -236,9 +236,7 @@ def main() -> None:
         (scratch / "source").mkdir()
         save_source(scratch / "fits", distinct, scratch / "source")
         print(f"{rows:,} rows of {distinct} simulated galaxies\n", flush=True)
-        shards = build_many_rows(many, _alive: list[Any] = []
-"""Loaders whose workers are still at work when a measure ends; to stop them in order could take longer than the measure."""
-CATALOG_ROWS, CATALOG_SHARDS).shards
+        shards = build_many_rows(many, CATALOG_ROWS, CATALOG_SHARDS).shards
         large_bytes = enlarge_catalog(many, scratch / "large", LARGE_CATALOG_ROWS)
 
         limits = in_fresh_process(measure_limits, built, 5 * rounds).value

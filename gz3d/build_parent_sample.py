@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,7 +62,8 @@ class GZ3DRecipe(Recipe):
             if not paths:
                 raise UsageError(f"--local_data_path {self.local_data_path}: there is no .fits.gz file in it")
             for path in paths:
-                yield Source(path.name, path=path)
+                key = os.fsencode(path.name).decode("utf-8", "backslashreplace")  # a name need not be text
+                yield Source(key, path=path)
             return
         files, checksums = list_gz3d(self.archive_url, fetcher)
         for name, url in files.items():
@@ -99,7 +101,11 @@ class GZ3DRecipe(Recipe):
 @option("--archive_url", default=GZ3D_URL, metavar="URL", help="The directory that lists the FITS files.")
 def main(local_data_path, keep_fits, vote_fraction_cut, archive_url, *, demo, limit, output_dir) -> GZ3DRecipe:
     """Galaxy Zoo 3D: images of MaNGA galaxies and the volunteers' masks of bars, spiral arms, centres and stars."""
+    if vote_fraction_cut != vote_fraction_cut:
+        raise UsageError("--vote_fraction_cut: expected a number from 0 to 1, found nan")
     if demo is not None:
+        if archive_url != GZ3D_URL:
+            raise UsageError("--demo and --archive_url name two sources: give one of them")
         if local_data_path is not None:
             raise UsageError("--demo and --local_data_path name two sources: give one of them")
         archive_url = demo.sas_url

@@ -19,6 +19,9 @@ from skyshards.errors import SourceError
 MAX_BYTES = 256 << 20
 """A file that inflates to more is refused; a real one inflates to 9.8 MB."""
 
+MAX_SCALE = 1e-3
+"""Degrees per pixel; FITS's defaults, where cards are missing, give 1."""
+
 FILE_NAME = re.compile(r"(?:gz3d_)?(?P<mangaid>[^/]+)_(?P<ifu>\d+)_(?P<subject>\d+)\.fits\.gz")
 """`[gz3d_]<MaNGA ID>_<fibres of the IFU>_<Zooniverse subject>.fits.gz`; the archive's names have the prefix."""
 
@@ -38,14 +41,14 @@ def read_gz3d(path: Path) -> dict[str, Any]:
     if image is None or image.shape != (SIZE, SIZE, 3) or image.dtype != np.uint8:
         raise SourceError(f"HDU 0: expected a uint8 image of shape {(SIZE, SIZE, 3)}, found {_form(image)}")
     meta = _one_row(hdus)
-    votes = {"spiral": int(meta["GZ_spiral_votes"]), "bar": int(meta["GZ_bar_votes"])}
-    total = int(meta["GZ_total_classifications"])
+    votes = {"spiral": _number(meta, "GZ_spiral_votes", int), "bar": _number(meta, "GZ_bar_votes", int)}
+    total = _number(meta, "GZ_total_classifications", int)
     return {
         "object_id": _text(meta["MANGAID"]),
-        "ra": float(meta["ra"]),
-        "dec": float(meta["dec"]),
+        "ra": _number(meta, "ra", float),
+        "dec": _number(meta, "dec", float),
         "image": image,
-        "scale": np.float32(proj_plane_pixel_area(WCS(hdus[1].header, naxis=2)) ** 0.5),
+        "scale": _scale(hdus[1].header),
         "segmentation": {
             "class": list(CLASSES),
             "vote_fraction": np.array([vote_fraction(votes.get(name), total) for name in CLASSES], np.float32),
@@ -55,9 +58,9 @@ def read_gz3d(path: Path) -> dict[str, Any]:
         "gz_bar_votes": votes["bar"],
         "gz_spiral_votes": votes["spiral"],
         "iauname": _text(meta["IAUNAME"]),
-        "nsa_id": int(meta["nsa_id"]),
-        "ifudesignsize": float(meta["IFUDESIGNSIZE"]),
-        "manga_tileid": float(meta["MANGA_TILEID"]),
+        "nsa_id": _number(meta, "nsa_id", int),
+        "ifudesignsize": _number(meta, "IFUDESIGNSIZE", float),
+        "manga_tileid": _number(meta, "MANGA_TILEID", float),
         "sample": _text(meta["sample"]),
         "subject_id": int(name["subject"]),
     }
@@ -75,7 +78,7 @@ def _open(content: bytes) -> fits.HDUList:
         raise SourceError(f"not a gzip file: it begins with {content[:20]!r}")
     inflated_bytes = int.from_bytes(content[-4:], "little")  # gzip's own note of it, modulo 2**32
     if inflated_bytes > MAX_BYTES:
-        raise SourceError(f"would inflate to {inflated_bytes:,} bytes, expected at most {MAX_BYTES:,}")
+        raise SourceError(f"cut short, or would inflate to {inflated_bytes:,} bytes, expected at most {MAX_BYTES:,}")
     try:
         data = deflate.gzip_decompress(content, inflated_bytes)
     except (deflate.DeflateError, ValueError) as error:
@@ -129,6 +132,28 @@ def _one_row(hdus: fits.HDUList) -> fits.FITS_record:
     if missing := {name.lower() for name in needed} - {name.lower() for name in hdu.columns.names}:
         raise SourceError(f"HDU 5: no column {', '.join(sorted(missing))}; found {', '.join(hdu.columns.names)}")
     return table[0]
+
+
+def _number(meta: fits.FITS_record, name: str, kind: type) -> Any:
+    """A table's cell as a float, which may be NaN, or as an int, which must be whole."""
+    try:
+        value = kind(meta[name])
+    except (TypeError, ValueError, OverflowError):
+        value = None
+    if value is None or (kind is int and value != meta[name]):
+        raise SourceError(f"HDU 5: column {name}: expected {kind.__name__}, found {meta[name]!r:.60}")
+    return value
+
+
+def _scale(header: fits.Header) -> np.float32:
+    """Angular extent of a pixel, degrees."""
+    try:
+        scale = np.float32(proj_plane_pixel_area(WCS(header, naxis=2)) ** 0.5)
+    except Exception as error:  # wcslib's are long, and astropy has more
+        raise SourceError(f"HDU 1: no usable WCS, and so no scale ({type(error).__name__})") from error
+    if not 0 < scale < MAX_SCALE:
+        raise SourceError(f"HDU 1: its WCS gives a scale of {scale} deg per pixel, expected about {0.099 / 3600:.3g}")
+    return scale
 
 
 def _text(value: Any) -> str:

@@ -32,9 +32,17 @@ def files_in_listing(page: str, url: str) -> dict[str, str]:
     links.close()
     files = {}
     for target in links.targets:
-        absolute = urljoin(url, target)
+        try:
+            absolute = urljoin(url, target)
+        except ValueError:  # no URL at all
+            continue
         name = unquote(absolute.removeprefix(url))
-        if absolute.startswith(url) and name and not set(name) & set("/\\?#\0"):
+        if (
+            absolute.startswith(url)
+            and name.isprintable()
+            and name[:1] not in ("", ".")
+            and not set(name) & set("/\\?#")
+        ):
             files[name] = absolute
     return dict(sorted(files.items()))
 

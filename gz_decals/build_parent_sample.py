@@ -144,7 +144,9 @@ class GZDecalsRecipe(Recipe):
 
     def _places(self, fetcher: Fetcher) -> Iterator[Place]:
         if self.local_data_path is None:
-            folder = self.workspace / self.downloads
+            folder = self.workspace / self.downloads / "archives"  # this build's alone, which holds the lock
+            for leftover in folder.glob("tmp*"):  # of pooch, when it was killed
+                leftover.unlink()
             yield from chunk_places(image_chunks(self.archive_url, fetcher, folder, self.keep_archives), fetcher)
             return
         yield from folder_places(self.local_data_path)
@@ -195,8 +197,9 @@ class GZDecalsRecipe(Recipe):
         self.images.close()
         if not self.keep_archives and self.layout.path.parent == downloads:
             self.layout.path.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # not empty, or never made
-            downloads.rmdir()
+        for folder in (downloads / "archives", downloads):
+            with contextlib.suppress(OSError):  # not empty, or never made
+                folder.rmdir()
 
 
 @build_command("gz_decals")

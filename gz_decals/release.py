@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gz_decals.chunks import Chunk, fetch_file
+from gz_decals.chunks import Chunk
 from skyshards.errors import BuildError, FetchError
 from skyshards.fetch import Fetcher
 
@@ -52,7 +52,7 @@ def fetch_catalog(catalog: str, record_url: str, fetcher: Fetcher, folder: Path)
         raise BuildError(f"{record_url}: has no file {name}; there are {', '.join(sorted(files))}")
     url, checksum = files.get(name, (RINGS_URL + name, None))
     try:
-        return fetch_file(url, folder / name, checksum)
+        return fetcher.download(url, folder / name, checksum)
     except FetchError as error:
         raise BuildError(f"{error}; try again later, or give the catalogue as --catalog_file") from error
 

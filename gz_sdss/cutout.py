@@ -7,7 +7,6 @@ import math
 import numpy as np
 from astropy.coordinates import SkyCoord
 from astropy.wcs import WCS
-from scipy.ndimage import map_coordinates
 
 from gz_sdss import images
 from gz_sdss.hips2fits import SIZE
@@ -62,7 +61,18 @@ def resample(planes: np.ndarray, wcs: WCS, ra: float, dec: float, size: float) -
     inside = (x > -1) & (x < width) & (y > -1) & (y < height)
     if not inside.all():
         raise FetchError(f"expected an image of all the cutout at ra={ra}, dec={dec}; it has {inside.mean():.0%} of it")
-    return np.stack([map_coordinates(plane, (y, x), order=1, mode="nearest") for plane in planes]).astype(np.float32)
+    return _bilinear(planes, y, x).astype(np.float32)
+
+
+def _bilinear(planes: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Values between pixels; beyond the centre of the last pixel, its own."""
+    y, x = np.clip(y, 0, planes.shape[1] - 1), np.clip(x, 0, planes.shape[2] - 1)
+    row, column = y.astype(int), x.astype(int)
+    below, beside = np.minimum(row + 1, planes.shape[1] - 1), np.minimum(column + 1, planes.shape[2] - 1)
+    dy, dx = y - row, x - column
+    upper = planes[:, row, column] * (1 - dx) + planes[:, row, beside] * dx
+    lower = planes[:, below, column] * (1 - dx) + planes[:, below, beside] * dx
+    return upper * (1 - dy) + lower * dy
 
 
 def fits_cutout(content: bytes, ra: float, dec: float, size: float) -> np.ndarray:

@@ -15,7 +15,9 @@ import numpy as np
 import pyarrow as pa
 
 from skyshards.arrow import to_arrow
+from skyshards.catalog import CATALOG
 from skyshards.columns import select
+from skyshards.fetch import file_digest
 from skyshards.schema import Schema
 from skyshards.table import Table, open_table
 
@@ -43,6 +45,12 @@ class ShardConfig(datasets.BuilderConfig):
     columns: list | None = None
     cone: tuple | None = None
     decode: bool = True
+
+    def create_config_id(self, config_kwargs: dict, custom_features: datasets.Features | None = None) -> str:
+        """Also tells apart what a folder held at other times, so that a cached copy of it is not taken for it."""
+        path = Path(self.data_dir or "").expanduser() / CATALOG
+        state = {"catalog": file_digest(path)} if path.is_file() else {}
+        return super().create_config_id(config_kwargs | state, custom_features)
 
 
 class ShardBuilder(datasets.ArrowBasedBuilder):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -74,9 +76,27 @@ class Fetcher:
 
     def get(self, url: str, **kwargs) -> requests.Response:
         """GET, as `requests.Session.get` does it; raises `FetchError` unless the status is 200."""
+        return self._until_whole(url, lambda: self._get_once(url, **kwargs))
+
+    def _until_whole(self, url: str, attempt: Callable[[], Any]) -> Any:
+        """Try again while what comes is broken off: urllib3's own retries end with the headers."""
+        retry = self._retry
+        while True:
+            try:
+                return attempt()
+            except _Broken as broken:
+                try:
+                    retry = retry.increment("GET", url, error=broken)
+                except (MaxRetryError, ProtocolError):
+                    raise FetchError(f"{url}: {broken}") from broken
+                retry.sleep()
+
+    def _get_once(self, url: str, **kwargs) -> requests.Response:
         kwargs.setdefault("timeout", self.timeout)
         try:
             response = self.session.get(url, **kwargs)
+        except (requests.exceptions.ChunkedEncodingError, requests.exceptions.ContentDecodingError) as error:
+            raise _Broken(_reason(error)) from error
         except requests.RequestException as error:
             raise FetchError(f"{url}: {_reason(error)}") from error
         if response.status_code != 200:
@@ -103,23 +123,15 @@ class Fetcher:
         """
         if path.exists() and (checksum is None or _matches(path, checksum)):
             return path
-        retry = self._retry
-        while True:
-            try:
-                return self._download_once(url, path, checksum, max_bytes)
-            except _Broken as broken:
-                try:
-                    retry = retry.increment("GET", url, error=broken)
-                except (MaxRetryError, ProtocolError, _Broken):
-                    raise FetchError(f"{url}: {broken}") from broken
-                retry.sleep()
+        return self._until_whole(url, lambda: self._download_once(url, path, checksum, max_bytes))
 
     def _download_once(self, url: str, path: Path, checksum: str | None, max_bytes: int | None) -> Path:
         # "identity": some servers label a .gz file as a gzip transfer encoding, and it would arrive inflated.
-        response = self.get(url, stream=True, headers={"Accept-Encoding": "identity"})
+        response = self._get_once(url, stream=True, headers={"Accept-Encoding": "identity"})
         with response, replacing(path) as temporary:
-            length = response.headers.get("Content-Length")
-            if max_bytes is not None and length is not None and int(length) > max_bytes:
+            header = response.headers.get("Content-Length", "")
+            length = int(header) if header.isascii() and header.isdigit() else None
+            if max_bytes is not None and length is not None and length > max_bytes:
                 raise FetchError(f"{url}: {length} bytes long, expected at most {max_bytes}")
             received = 0
             with open(temporary, "wb") as file:
@@ -128,7 +140,7 @@ class Fetcher:
                     if max_bytes is not None and received > max_bytes:
                         raise FetchError(f"{url}: longer than the {max_bytes} bytes expected at most")
                     file.write(block)
-            if length is not None and received != int(length):
+            if length is not None and received != length:
                 raise _Broken(f"body ended after {received} of {length} bytes")
             if checksum is not None and not _matches(temporary, checksum):
                 algorithm = checksum.partition(":")[0]

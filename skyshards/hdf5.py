@@ -126,6 +126,9 @@ def open_safely(path: Path) -> h5py.File:
         raise ShardCorrupted(f"{path}: not a whole HDF5 file ({error}); delete it and build again") from error
     try:
         _refuse_links(file, path)
+    except (KeyError, OSError, RuntimeError) as error:  # HDF5's ways to say that it is lost
+        file.close()
+        raise ShardCorrupted(f"{path}: not a whole HDF5 file ({error}); delete it and build again") from error
     except BaseException:
         file.close()
         raise
@@ -133,6 +136,7 @@ def open_safely(path: Path) -> h5py.File:
 
 
 def _refuse_links(group: h5py.Group, path: Path) -> None:
+    """Look at all there is in the file. (A group that contains itself ends in a RecursionError, a RuntimeError.)"""
     for name in group:
         link = group.get(name, getlink=True)
         if not isinstance(link, h5py.HardLink):
@@ -142,6 +146,8 @@ def _refuse_links(group: h5py.Group, path: Path) -> None:
         item = group[name]
         if isinstance(item, h5py.Group):
             _refuse_links(item, path)
+        elif not isinstance(item, h5py.Dataset):
+            raise ShardCorrupted(f"{path}: {name!r} is a {type(item).__name__}, expected data; do not trust this file")
         elif item.is_virtual or item.external:
             raise ShardCorrupted(f"{path}: data of {name!r} lie in another file; do not trust this one")
 
@@ -172,11 +178,11 @@ def read_rows(file: h5py.File, specs: Specs) -> list[EncodedRow]:
 
 
 def _payload(file: h5py.File, specs: Specs, index: int) -> bytes:
-    parts = []
-    for name, spec in specs.items():
-        dataset = file[_inner(name)]
-        if spec.kind == "bytes":
-            parts.append(dataset[index].tobytes())
-        elif spec.heavy:
-            parts.append(dataset.id.read_direct_chunk((index, *(0,) * len(spec.shape)))[1])
-    return b"".join(parts)
+    return b"".join(stored(file[_inner(name)], spec, index) for name, spec in specs.items() if spec.heavy)
+
+
+def stored(dataset: h5py.Dataset, spec: ColumnSpec, index: int) -> bytes:
+    """The stored bytes of one value of a heavy column, as HDF5 finds them."""
+    if spec.kind == "bytes":
+        return dataset[index].tobytes()
+    return dataset.id.read_direct_chunk((index, *(0,) * len(spec.shape)))[1]

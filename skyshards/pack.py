@@ -28,7 +28,7 @@ def divide(sizes: Sequence[int], max_rows: int | None, max_bytes: int) -> list[s
     A row larger than `max_bytes` has a run of its own.
     """
     count = len(sizes)
-    number = max(-(-count // max_rows) if max_rows else 1, -(-sum(sizes) // max_bytes), 1)
+    number = max(-(-count // max_rows) if max_rows else 1, min(-(-sum(sizes) // max_bytes), count), 1)
     while True:
         edges = [count * part // number for part in range(number + 1)]
         runs = [slice(*edge) for edge in zip(edges, edges[1:], strict=False)]

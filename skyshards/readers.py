@@ -56,7 +56,7 @@ def read_source(recipe: Recipe, nside: int, source: Source, fetched: Any) -> Rea
     except SourceError as error:
         return ReadSource(source, fetched, (), nbytes, sha256, str(error))
     except Exception as error:  # one bad file must not end a build of thirty thousand
-        return ReadSource(source, fetched, (), nbytes, sha256, f"{type(error).__name__}: {error}")
+        return ReadSource(source, fetched, (), nbytes, sha256, " ".join(f"{type(error).__name__}: {error}".split()))
     return ReadSource(source, fetched, rows, nbytes, sha256)
 
 

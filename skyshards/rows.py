@@ -83,7 +83,12 @@ def encode(row: Mapping[str, Any], specs: Mapping[str, ColumnSpec], source: str,
 
 
 def _number(value: Any, spec: ColumnSpec) -> np.ndarray:
-    found = np.asarray(value)
+    if np.ma.is_masked(value):  # NumPy would give the number that lies under the mask
+        raise SourceError(f"column {spec.path!r}: expected {spec.dtype}, found masked (missing) values")
+    try:
+        found = np.asarray(value)
+    except ValueError as error:
+        raise SourceError(f"column {spec.path!r}: expected shape {spec.shape}, found an uneven list") from error
     dtype = np.dtype(spec.dtype)
     if found.shape != spec.shape:
         raise SourceError(f"column {spec.path!r}: expected shape {spec.shape}, found {found.shape}")
@@ -93,8 +98,9 @@ def _number(value: Any, spec: ColumnSpec) -> np.ndarray:
         raise SourceError(f"column {spec.path!r}: expected {spec.dtype}, found {found.dtype}")
     with np.errstate(invalid="ignore", over="ignore"):
         cast = np.ascontiguousarray(found.astype(dtype)).reshape(found.shape)
-    if dtype.kind != "f" and not np.array_equal(cast, found):
-        worst = found[cast != found].flat[0]
+    wrong = np.isfinite(cast) != np.isfinite(found) if dtype.kind == "f" else cast != found
+    if wrong.any():
+        worst = found[wrong].flat[0]
         raise SourceError(f"column {spec.path!r}: expected values that fit {spec.dtype}, found {worst}")
     return cast
 
@@ -102,19 +108,20 @@ def _number(value: Any, spec: ColumnSpec) -> np.ndarray:
 def _text(value: Any, spec: ColumnSpec) -> str | list:
     if spec.shape:
         scalar = ColumnSpec(spec.path, spec.kind, spec.dtype, (), spec.description, spec.unit)
-        if len(value) != spec.shape[0]:
-            raise SourceError(f"column {spec.path!r}: expected {spec.shape[0]} strings, found {len(value)}")
+        if not isinstance(value, (list, tuple, np.ndarray)) or len(value) != spec.shape[0]:
+            found = f"{len(value)}" if isinstance(value, (list, tuple, np.ndarray)) else f"{value!r:.40}"
+            raise SourceError(f"column {spec.path!r}: expected {spec.shape[0]} strings, found {found}")
         return [_text(item, scalar) for item in value]
     if not isinstance(value, str):
         raise SourceError(f"column {spec.path!r}: expected a string, found {type(value).__name__} {value!r}")
-    if "\0" in value:
-        raise SourceError(f"column {spec.path!r}: expected text, found a NUL character in {value!r}")
+    if "\0" in value or any("\ud800" <= letter <= "\udfff" for letter in value):
+        raise SourceError(f"column {spec.path!r}: expected text, found a NUL or half a character in {value!r}")
+    if not value and spec.path == "object_id":
+        raise SourceError("column 'object_id': expected a name, found nothing")
     return str(value)
 
 
 def _content(value: Any, spec: ColumnSpec) -> bytes:
     if not isinstance(value, (bytes, bytearray, memoryview)) or not len(value):
-        raise SourceError(
-            f"column {spec.path!r}: expected the bytes of a file, found {type(value).__name__} {value!r:.40}"
-        )
+        raise SourceError(f"column {spec.path!r}: expected the bytes of a file, found {type(value).__name__}")
     return bytes(value)

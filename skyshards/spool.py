@@ -47,6 +47,10 @@ class Spool:
         self._payloads = os.open(folder / "payloads", os.O_RDWR | os.O_CREAT, 0o644)
         last = self._journal.execute("SELECT start, sizes FROM rows ORDER BY rowid DESC LIMIT 1").fetchone()
         self._end = last[0] + sum(json.loads(last[1]).values()) if last else 0
+        if os.fstat(self._payloads).st_size < self._end:  # the power failed before they reached the disk
+            self._journal.execute("DELETE FROM rows")
+            self._journal.execute("DELETE FROM sources")
+            self._end = 0
 
     def add(self, record: SourceRecord, split: str, rows: Iterable[EncodedRow]) -> None:
         """Enter one source's outcome and rows. They are there for good once `commit` has returned."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -45,6 +47,8 @@ def problems(folder: Path) -> Iterator[str]:
     for path in sorted(folder.rglob("*.hdf5")):
         if (name := path.relative_to(folder).as_posix()) not in known:
             yield f"{name}: is not in the catalogue, and stock datasets would load it"
+    if not (folder / "README.md").is_file():
+        yield "README.md: missing, so that stock datasets does not know how to load the folder"
     yield from _source_problems(folder, rows)
 
 
@@ -55,8 +59,10 @@ def _shard_problems(folder: Path, shard: Shard, manifest: Manifest, part: pa.Tab
         return
     if path.stat().st_size != shard.nbytes:
         yield f"{path.stat().st_size} bytes, expected {shard.nbytes}"
-    elif file_digest(path) != shard.sha256:
+        return
+    if file_digest(path) != shard.sha256:
         yield "its sha256 is not the one recorded when it was built"
+        return
     try:
         with hdf5.open_safely(path) as file:
             yield from _content_problems(file, shard, manifest, part)
@@ -64,6 +70,8 @@ def _shard_problems(folder: Path, shard: Shard, manifest: Manifest, part: pa.Tab
             table[start : start + 64]
     except (ShardCorrupted, FolderError) as error:
         yield str(error).removeprefix(f"{path}: ")
+    except Exception as error:  # HDF5 has many ways to say that a file is not as it should be
+        yield f"cannot be read ({type(error).__name__}: {error})"
 
 
 def _content_problems(file, shard: Shard, manifest: Manifest, part: pa.Table) -> Iterator[str]:
@@ -73,6 +81,12 @@ def _content_problems(file, shard: Shard, manifest: Manifest, part: pa.Table) ->
             yield f"no column {name!r}"
             return
         dataset = file[inner]
+        if not isinstance(dataset, h5py.Dataset):
+            yield f"column {name!r} is a {type(dataset).__name__}, expected data"
+            return
+        if spec.kind == "string" and h5py.check_string_dtype(dataset.dtype) is None:
+            yield f"column {name!r} is {dataset.dtype}, expected text"
+            return
         expected = (shard.rows, *(() if spec.kind == "bytes" else spec.shape))
         if dataset.shape != expected:
             yield f"column {name!r} has shape {dataset.shape}, expected {expected}"
@@ -80,6 +94,10 @@ def _content_problems(file, shard: Shard, manifest: Manifest, part: pa.Table) ->
         if spec.kind == "number" and dataset.dtype != np.dtype(spec.dtype):
             yield f"column {name!r} is {dataset.dtype}, expected {spec.dtype}"
             return
+        if spec.heavy:
+            listed = _listed_contents(file.filename, part, name)
+            if any(hdf5.stored(dataset, spec, index) != content for index, content in enumerate(listed)):
+                yield f"column {name!r} does not lie where the catalogue says"
         if not spec.heavy:
             values = hdf5.read_light(file, spec)
             listed = pa.array(values.tolist(), catalog.arrow_type(spec))
@@ -94,9 +112,19 @@ def _content_problems(file, shard: Shard, manifest: Manifest, part: pa.Table) ->
     )
     if ids != sorted(set(ids)):
         yield "its rows are not in order of (object_id, source), or one is there twice"
+    if part["_row"].to_pylist() != list(range(shard.rows)) or set(part["_split"].to_pylist()) != {shard.split}:
+        yield "the catalogue numbers its rows otherwise, or has them in another split"
     pixels = sky.pixel_of(file["ra"][()], file["dec"][()], manifest.nside)
     if (pixels != shard.pixel).any() or (file["healpix"][()] != shard.pixel).any():
         yield f"has rows that do not lie in its pixel {shard.pixel}"
+
+
+def _listed_contents(path: str, part: pa.Table, name: str) -> Iterator[bytes]:
+    """What lies where the catalogue says that the values of a heavy column lie."""
+    starts, sizes = (part[f"_{what}:{name}"].to_pylist() for what in ("start", "size"))
+    with open(path, "rb") as file:
+        for start, size in zip(starts, sizes, strict=True):
+            yield os.pread(file.fileno(), size, start)
 
 
 def _same(found: pa.Array, expected: pa.ChunkedArray) -> bool:

@@ -236,7 +236,17 @@ def test_keep_archives(crowd, tmp_path):
     recipe = recipe_from(crowd, tmp_path, keep_archives=True)
     assert build(recipe, tmp_path / "built", workers=2).failed == 0
     recipe.close()
-    assert len(list((tmp_path / "built" / "downloads").glob("*.zip"))) == 4
+    assert len(list((tmp_path / "built" / "downloads" / "archives").glob("*.zip"))) == 4
+
+
+def test_what_a_killed_download_left_goes(crowd, tmp_path):
+    left = tmp_path / "built" / "downloads" / "archives" / "tmpk1ll3d"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(bytes(10))
+    recipe = recipe_from(crowd, tmp_path)
+    build(recipe, tmp_path / "built", workers=1, limit=1)
+    recipe.close()
+    assert not left.parent.parent.exists()
 
 
 def test_a_second_build_fetches_no_archive(crowd, tmp_path):

@@ -1,7 +1,9 @@
 """Galaxy Zoo on SDSS against the contract, and what only this data set promises."""
 
 import contextlib
+import json
 import os
+import pickle
 import re
 import shutil
 import signal
@@ -15,6 +17,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from astropy.coordinates import SkyCoord
 from click.testing import CliRunner
 from datasets import ClassLabel, Image, load_dataset
 from huggingface_hub import DatasetCard
@@ -22,8 +25,8 @@ from huggingface_hub import DatasetCard
 import skyshards
 from gz_sdss import images
 from gz_sdss.archive import DONE, ImageArchive
-from gz_sdss.build_parent_sample import FILTERED, GZSDSSRecipe, main
-from gz_sdss.catalog import CATALOG
+from gz_sdss.build_parent_sample import FILTERED, TINY_ROWS, GZSDSSRecipe, main
+from gz_sdss.catalog import CATALOG, QUERY, REQUEST
 from gz_sdss.cuts import Cuts
 from gz_sdss.gz_sdss import FLOATS, LABELS
 from gz_sdss.hips2fits import field_of_view
@@ -223,8 +226,6 @@ def test_a_place_outside_the_survey_is_a_recorded_failure(built, archive, tmp_pa
 
 
 def test_own_table_with_sexagesimal_positions(built, archive, tmp_path):
-    from astropy.coordinates import SkyCoord
-
     table = pd.read_csv(built.output_dir / CATALOG, dtype={"specobjid": "Int64"})
     table = table[Cuts().mask(table)].head(3)
     places = SkyCoord(table["ra"], table["dec"], unit="deg")
@@ -285,8 +286,6 @@ def test_the_larger_vote_names_the_label(archive, tmp_path):
 
 def test_sources_take_little_memory(built):
     """70,000 of them are listed at once."""
-    import pickle
-
     with contextlib.closing(replace(built)) as recipe:
         sources = list(recipe.sources(Fetcher()))
     assert len(pickle.dumps(sources)) < 2000 * len(sources)
@@ -307,6 +306,15 @@ def test_tiny_demo_builds_five(tmp_path, options):
     assert list((tmp_path / "Images").glob("*.part")) == []
 
 
+def test_tiny_asks_for_little_and_the_whole_follows_in_the_same_folder(built, tmp_path):
+    assert run("--tiny", "--demo", "-o", tmp_path).exit_code == 0
+    assert json.loads((tmp_path / REQUEST).read_text())["top"] == TINY_ROWS
+    outcome = run("--demo", "-o", tmp_path)
+    assert outcome.exit_code == 0, outcome.output
+    assert len(skyshards.open(tmp_path)) == len(skyshards.open(built.output_dir))
+    assert json.loads((tmp_path / REQUEST).read_text())["top"] is None
+
+
 def test_demo_with_a_service_from_the_registry(tmp_path):
     registry = ("--image_source", "sia", "--sia_keywords", "SDSS", "--sia_waveband", "optical")
     outcome = run("--tiny", "--demo", "-o", tmp_path, *registry)
@@ -315,8 +323,6 @@ def test_demo_with_a_service_from_the_registry(tmp_path):
 
 
 def test_adql_from_a_file(tmp_path):
-    from gz_sdss.catalog import QUERY
-
     (tmp_path / "query.adql").write_text(QUERY + " WHERE p.dec > 20")
     outcome = run("--demo", "-o", tmp_path / "out", "--adql", tmp_path / "query.adql", "--limit", 3)
     assert outcome.exit_code == 0, outcome.output
