@@ -25,7 +25,7 @@ from candels_blend.render import Renderer
 from candels_blend.targets import CHANNELS, MASKS, flux
 from skyshards.atomic import is_disk_full, replacing
 from skyshards.errors import BuildError, UsageError
-from skyshards.readers import _start_worker
+from skyshards.readers import start_worker
 
 IMAGE = Form(np.dtype(np.float32), (SIZE, SIZE, 2))
 MASKS_PAIR = Form(np.dtype(np.uint8), (2, SIZE, SIZE))
@@ -161,7 +161,7 @@ class SingleFiles:
                 return
             context = multiprocessing.get_context("forkserver")
             context.set_forkserver_preload([__name__])
-            with ProcessPoolExecutor(workers, context, initializer=_start_worker) as pool:
+            with ProcessPoolExecutor(workers, context, initializer=start_worker) as pool:
                 futures = [pool.submit(self.write_block, *block) for block in blocks]
                 try:
                     for future in as_completed(futures):

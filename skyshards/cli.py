@@ -71,7 +71,7 @@ def build_command(name: str) -> Callable[[Callable], click.Command]:
                 raise click.UsageError("--tiny is --limit 5: give one of the two")
             limit = 5 if tiny else limit
             output_dir = output_dir or Path("data") / name
-            with _messages(), contextlib.ExitStack() as stack:
+            with messages(), contextlib.ExitStack() as stack:
                 from skyshards.build import build
 
                 archive = None
@@ -101,7 +101,7 @@ def build_command(name: str) -> Callable[[Callable], click.Command]:
 
 
 @contextlib.contextmanager
-def _messages():
+def messages():
     """One line and an exit status for every error that is meant for the user."""
     try:
         yield
@@ -209,7 +209,7 @@ def build() -> None:
 @click.argument("folder", type=click.Path(path_type=Path))
 def info(folder: Path) -> None:
     """Print what a built data set holds."""
-    with _messages():
+    with messages():
         from skyshards.verify import describe
 
         click.echo(describe(folder))
@@ -221,7 +221,7 @@ def verify(folder: Path) -> None:
     """Check every file of a built data set: hashes, counts, dtypes, order, pixels, and that catalogue and shards
     agree.
     """
-    with _messages():
+    with messages():
         from skyshards.verify import problems
 
         found = list(problems(folder))

@@ -35,18 +35,18 @@ def write(path: Path, specs: Specs, rows: Sequence[EncodedRow], attributes: Mapp
     """
     with h5py.File(path, "w", libver=("earliest", "v110")) as file:
         file.attrs.update(attributes)
-        for spec in specs.values():
-            dataset = _create(file, spec, rows)
-            dataset.attrs["description"] = spec.description
+        datasets = {}
+        for name, spec in specs.items():
+            datasets[name] = _create(file, spec, rows)
+            datasets[name].attrs["description"] = spec.description
             if spec.unit:
-                dataset.attrs["unit"] = spec.unit
+                datasets[name].attrs["unit"] = spec.unit
         for index, row in enumerate(rows):
             for name, content in _split(row).items():
-                dataset = file[_inner(name)]
                 if specs[name].kind == "bytes":
-                    dataset[index] = np.frombuffer(content, np.uint8)
+                    datasets[name][index] = np.frombuffer(content, np.uint8)
                 else:
-                    dataset.id.write_direct_chunk((index, *(0,) * len(specs[name].shape)), content)
+                    datasets[name].id.write_direct_chunk((index, *(0,) * len(specs[name].shape)), content)
     return _verified_ranges(path, specs, rows)
 
 
@@ -85,7 +85,8 @@ def _verified_ranges(path: Path, specs: Specs, rows: Sequence[EncodedRow]) -> Ra
         chunks = {name: _chunk_ranges(file[_inner(name)]) for name in ranges if specs[name].kind != "bytes"}
         after = 0  # HDF5 keeps variable-length values in the order in which they were written
         for index, row in enumerate(rows):
-            for name, content in _split(row).items():
+            for name, part in _split(row).items():
+                content = bytes(part)  # memoryviews compare byte by byte, bytes as fast as memory is
                 if name in chunks:
                     start, size = chunks[name][index]
                     same = size == len(content) and view[start : start + size] == content

@@ -148,10 +148,10 @@ class Readers:
         # A fork server starts without this process's threads and open files, and imports everything just once.
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload([type(self.recipe).__module__, __name__, "healpy"])
-        return ProcessPoolExecutor(self.workers, context, initializer=_start_worker)
+        return ProcessPoolExecutor(self.workers, context, initializer=start_worker)
 
 
-def _start_worker() -> None:
+def start_worker() -> None:
     """Leave Ctrl-C to the main process, and end when it ends, however it does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()

@@ -114,11 +114,19 @@ def _text(value: Any, spec: ColumnSpec) -> str | list:
         return [_text(item, scalar) for item in value]
     if not isinstance(value, str):
         raise SourceError(f"column {spec.path!r}: expected a string, found {type(value).__name__} {value!r}")
-    if "\0" in value or any("\ud800" <= letter <= "\udfff" for letter in value):
+    if "\0" in value or not _is_utf8(value):
         raise SourceError(f"column {spec.path!r}: expected text, found a NUL or half a character in {value!r}")
     if not value and spec.path == "object_id":
         raise SourceError("column 'object_id': expected a name, found nothing")
     return str(value)
+
+
+def _is_utf8(value: str) -> bool:
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:  # a lone surrogate
+        return False
+    return True
 
 
 def _content(value: Any, spec: ColumnSpec) -> bytes:

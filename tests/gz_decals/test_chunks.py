@@ -4,7 +4,11 @@ import io
 import os
 import stat
 import struct
+import subprocess
+import sys
+import time
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,12 +22,14 @@ from gz_decals.chunks import Chunk, RemoteFile, read_member, refusal
 from gz_decals.images import Index, Place, stem
 from gz_decals.pixels import checked, resampled
 from gz_decals.release import image_chunks, record_files
+from skyshards import verify
 from skyshards.build import build
 from skyshards.demo import DemoArchive
 from skyshards.demo.faults import Fault
 from skyshards.errors import BuildError, FetchError, SourceError
 from skyshards.fetch import Fetcher
 
+ROOT = Path(__file__).parents[2]
 NAMES = [f"J0004{number:02d}.00+020924.0" for number in range(12)]
 
 
@@ -230,6 +236,27 @@ def test_archives_go_one_by_one(crowd, tmp_path, monkeypatch):
     assert len(there) == 4 and max(there) == 0
     recipe.close()
     assert not list((tmp_path / "built").rglob("*.zip"))
+
+
+def test_goes_on_after_kill_9(crowd, tmp_path):
+    """Killed while archives come and go, the same command ends with what an undisturbed one gives, and nothing else."""
+    folder = tmp_path / "built"
+    command = [sys.executable, str(ROOT / "build_parent_sample.py"), "gz_decals", "--archive_url", crowd.decals_url]
+    command += ["-o", str(folder), "--workers", "1", "--connections", "2"]
+    for _ in range(3):
+        before = sum(request.path.endswith(".zip/content") for request in crowd.requests)
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+            ends = time.monotonic() + 60
+            # Six requests for parts of archives list them; what comes after fetches one.
+            while time.monotonic() < ends and process.poll() is None:
+                if sum(request.path.endswith(".zip/content") for request in crowd.requests) > before + 9:
+                    break
+                time.sleep(0.01)
+            process.kill()
+    assert subprocess.run(command, capture_output=True, timeout=120).returncode == 0
+    assert len(skyshards.open(folder)) == 48
+    assert list(verify.problems(folder)) == []
+    assert not (folder / "downloads").exists() and not (folder / ".build").exists()
 
 
 def test_keep_archives(crowd, tmp_path):
