@@ -191,7 +191,7 @@ def from_first_to_last(times: list[float]) -> float:
 
 
 def cutouts() -> None:
-    print("\n| cutouts, 50 ms each, 20 connections | images/s | from first to last request | of the server's | peak MiB |")
+    print("\n| cutouts, 50 ms each, 20 connections | images/s | first to last request | of the server's | peak MiB |")
     print("|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as scratch, slow_server() as (url, asked):
         whole = bare(url, CUTOUTS)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import h5py
 import numpy as np
 import psutil
 from harness import best_in_turn
-from peers import BATCH, SEED
+from peers import BATCH, SEED, SHAPES, deflated
 
 import skyshards
 
@@ -47,24 +49,22 @@ def measure_limits(built: Path, rounds: int) -> Limits:
     order = np.random.default_rng(SEED).permutation(rows)
     stream = datasets.load_dataset("gz3d", data_dir=str(built), split="train", streaming=True).with_format("arrow")
     masks = table.columns(["segmentation.array"])
-    deflated = _deflated(built, rows)
-    sizes = [(content, nbytes) for content, nbytes in deflated]
-    source, target = (np.ones((BATCH, sum({nbytes for _, nbytes in sizes})), np.uint8) for _ in range(2))
+    sizes = [(row[name], math.prod(shape)) for row in islice(deflated(built), rows) for name, shape in SHAPES.items()]
+    source, target = (np.ones((BATCH, sum(map(math.prod, SHAPES.values()))), np.uint8) for _ in range(2))
     with ThreadPoolExecutor(2) as threads:
         functions: dict[Any, Callable] = {
             "table": lambda: _read(table, order),
             1: lambda: _inflate(sizes),
             2: lambda: list(threads.map(_inflate, (sizes[part::16] for part in range(16)))),
             "masks": lambda: _read(masks, order),
-            "sequential": lambda: _read(table, np.arange(rows)),
             "memcpy": lambda: [np.copyto(target, source) for _ in range(0, rows, BATCH)],
         }
         best = best_in_turn(functions, rounds)
-        whole_order = np.arange(len(whole))
-        both = best_in_turn({"builder": lambda: _stream(stream), "sequential": lambda: _read(whole, whole_order)}, max(2, rounds // 2))
+        in_order = {"builder": lambda: _stream(stream), "sequential": lambda: _read(whole, np.arange(len(whole)))}
+        both = best_in_turn(in_order, max(2, rounds // 2))
     rate = {name: rows / seconds for name, seconds in best.items()}
-    sequential = len(whole) / both["sequential"]
-    return Limits({1: rate[1], 2: rate[2]}, rate["memcpy"], rate["table"], sequential, rate["masks"], len(whole) / both["builder"])
+    builder, sequential = (len(whole) / both[name] for name in ("builder", "sequential"))
+    return Limits({1: rate[1], 2: rate[2]}, rate["memcpy"], rate["table"], sequential, rate["masks"], builder)
 
 
 def _read(table: Any, order: np.ndarray) -> None:
@@ -82,21 +82,6 @@ def _stream(stream: Any) -> None:
 def _inflate(contents: list[tuple[bytes, int]]) -> None:
     for content, nbytes in contents:
         deflate.zlib_decompress(content, nbytes)
-
-
-def _deflated(built: Path, rows: int) -> list[tuple[bytes, int]]:
-    """The deflated chunks of the first rows' arrays, and what they inflate to, read with h5py."""
-    found: list[tuple[bytes, int]] = []
-    for path in sorted(built.glob("healpix=*/*.hdf5"), key=str):
-        with h5py.File(path) as file:
-            for number in range(len(file["ra"])):
-                if len(found) == 2 * rows:
-                    return found
-                for name in ("image", "segmentation/array"):
-                    values = file[name]
-                    content = values.id.read_direct_chunk((number, 0, 0, 0))[1]
-                    found.append((content, int(np.prod(values.shape[1:]))))
-    return found
 
 
 def measure_small_columns(folder: Path, scratch_file: Path) -> dict[str, float]:

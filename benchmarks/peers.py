@@ -26,7 +26,7 @@ BATCH = 64
 SEED = 1
 SHAPES = {"image": (525, 525, 3), "masks": (4, 525, 525)}
 SMALL = ("subject_id", "ra", "dec", "total_classifications")
-NESTED = {"masks": ("segmentation", "array")}
+ARRAYS = {"image": "image", "masks": "segmentation/array"}
 BUFFER = 2 * BATCH
 """Rows of the shuffle buffers. (By default `datasets` takes 1,000, in 15 MB a row.)"""
 
@@ -101,7 +101,8 @@ def stock_iter(built: Path, folder: Path, workers: int) -> Iterator[dict[str, An
     return map(_pick, batches)
 
 
-def write_parquet(built: Path, folder: Path) -> np.ndarray:
+def _parts(built: Path) -> Iterator[Any]:
+    """The rows as `datasets` has them in memory, 64 at a time."""
     import datasets
 
     import gz3d
@@ -110,9 +111,23 @@ def write_parquet(built: Path, folder: Path) -> np.ndarray:
     table = skyshards.open(built)
     features = gz3d.SCHEMA.features_of(gz3d.SCHEMA.config_columns("default"))
     for first in range(0, len(table), BATCH):
-        part = datasets.Dataset(to_arrow(table[first : first + BATCH], features))
-        part.to_parquet(folder / f"{first:06d}.parquet")
-    return np.arange(len(table)) // BATCH
+        yield datasets.Dataset(to_arrow(table[first : first + BATCH], features))
+
+
+def write_parquet(built: Path, folder: Path) -> np.ndarray:
+    count = 0
+    for number, part in enumerate(_parts(built)):
+        part.to_parquet(folder / f"{number:06d}.parquet")
+        count += len(part)
+    return np.arange(count) // BATCH
+
+
+def write_arrow(built: Path, folder: Path) -> np.ndarray:
+    count = 0
+    for number, part in enumerate(_parts(built)):
+        part.save_to_disk(folder / f"{number:06d}")
+        count += len(part)
+    return np.arange(count) // BATCH
 
 
 def parquet_stream(built: Path, folder: Path, workers: int) -> Iterator[dict[str, Any]]:
@@ -127,9 +142,8 @@ def _stack_picked(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def arrow_map_style(built: Path, folder: Path, workers: int) -> Iterator[dict[str, Any]]:
     import datasets
 
-    files = str(folder / "*.parquet")
-    rows = datasets.load_dataset("parquet", data_files=files, split="train", cache_dir=str(folder / "cache"))
-    rows = rows.with_format("numpy")
+    parts = [datasets.load_from_disk(str(part)) for part in sorted(folder.iterdir())]
+    rows = datasets.concatenate_datasets(parts).with_format("numpy")
     return map(_pick, _loader(rows, workers, sampler=_random_batches(len(rows)), batch_size=None, collate_fn=_pass))
 
 
@@ -163,7 +177,7 @@ class H5Rows:
     def slab(self, number: int, rows: slice | int) -> dict[str, Any]:
         """Rows of one file."""
         file = self._file(number)
-        names = {"image": "image", "masks": "segmentation/array"} | {name: name for name in SMALL}
+        names = ARRAYS | {name: name for name in SMALL}
         return {name: file[inner][rows] for name, inner in names.items()}
 
     def row(self, index: int) -> dict[str, Any]:
@@ -211,12 +225,14 @@ def grain_batches(built: Path, folder: Path, workers: int) -> Iterator[dict[str,
 # --- formats for arrays of bytes: the same deflated bytes as in the shards, inflated with Python's zlib ---------------
 
 
-def _packed(built: Path) -> Iterator[dict[str, Any]]:
-    """Every row with its arrays deflated, as the shards have them."""
-    table = skyshards.open(built)
-    for row in map(_pick, table):
-        packed = {name: zlib.compress(row[name].tobytes(), 6) for name in SHAPES}
-        yield packed | {name: row[name].item() for name in SMALL}
+def deflated(built: Path) -> Iterator[dict[str, Any]]:
+    """Every row with its arrays as the shards have them."""
+    for path in sorted(built.glob("healpix=*/*.hdf5"), key=str):
+        with h5py.File(path) as file:
+            small = {name: file[name][()].tolist() for name in SMALL}
+            for number in range(len(file["ra"])):
+                arrays = {name: file[inner].id.read_direct_chunk((number, 0, 0, 0))[1] for name, inner in ARRAYS.items()}
+                yield arrays | {name: values[number] for name, values in small.items()}
 
 
 def _unpack(row: dict[str, Any]) -> dict[str, Any]:
@@ -230,7 +246,7 @@ def _unpack_all(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def write_tar(built: Path, folder: Path) -> np.ndarray:
     number = -1
-    for number, row in enumerate(_packed(built)):
+    for number, row in enumerate(deflated(built)):
         with tarfile.open(folder / f"{number // BATCH:06d}.tar", "a") as archive:
             members = {f"{name}.z": row.pop(name) for name in SHAPES} | {"json": json.dumps(row).encode()}
             for name, content in members.items():
@@ -272,13 +288,11 @@ def _streaming() -> types.ModuleType:
     return streaming
 
 
-def write_mds(built: Path, folder: Path, columns: dict[str, str] = _MDS_BYTES) -> np.ndarray:
-    rows = _packed(built) if columns is _MDS_BYTES else map(_pick, skyshards.open(built))
+def write_mds(built: Path, folder: Path, columns: dict[str, str]) -> np.ndarray:
     files = []
-    with _streaming().MDSWriter(out=str(folder), columns=columns, size_limit="32mb", progress_bar=False) as writer:
-        for row in rows:
-            writer.write({name: value.item() if np.ndim(value) == 0 and name in SMALL and hasattr(value, "item") else value
-                          for name, value in row.items()})  # fmt: skip
+    with _streaming().MDSWriter(out=str(folder), columns=columns, size_limit="32mb") as writer:
+        for row in deflated(built):
+            writer.write(row if columns is _MDS_BYTES else _unpack(row))
     for number, shard in enumerate(json.loads((folder / "index.json").read_text())["shards"]):
         files += [number] * shard["samples"]
     return np.array(files)
@@ -294,7 +308,7 @@ def write_litdata(built: Path, folder: Path) -> np.ndarray:
 
     cache = Cache(str(folder), chunk_size=BATCH)
     count = 0
-    for number, row in enumerate(_packed(built)):
+    for number, row in enumerate(deflated(built)):
         cache[number] = row
         count += 1
     cache.done()
@@ -317,12 +331,12 @@ PEERS: dict[str, Peer] = {
     STOCK: Peer(("datasets", "torch"), stock_torch),
     "datasets hdf5, `.iter(64)`, numpy format": Peer(("datasets",), stock_iter),
     "datasets Parquet stream": Peer(("datasets", "pyarrow"), parquet_stream, write_parquet),
-    "datasets Arrow, map-style": Peer(("datasets", "pyarrow"), arrow_map_style, write_parquet),
+    "datasets Arrow, map-style": Peer(("datasets", "pyarrow"), arrow_map_style, write_arrow),
     "h5py, rows at random": Peer(("h5py",), h5py_random),
     "h5py, slabs of a file": Peer(("h5py",), h5py_slabs),
     "Grain over h5py rows": Peer(("grain",), grain_batches),
     "webdataset": Peer(("webdataset",), webdataset_batches, write_tar),
-    "mosaicml-streaming": Peer(("mosaicml-streaming",), mds_batches, write_mds),
+    "mosaicml-streaming": Peer(("mosaicml-streaming",), mds_batches, functools.partial(write_mds, columns=_MDS_BYTES)),
     "litdata": Peer(("litdata",), litdata_batches, write_litdata),
     "mosaicml-streaming, arrays not compressed": Peer(
         ("mosaicml-streaming",),

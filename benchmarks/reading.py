@@ -224,7 +224,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="fewer rows, once: about two minutes")
     parser.add_argument("--rounds", type=int, help="how often each measure is taken (2; quick: 1)")
     options = parser.parse_args()
-    rows, distinct, seconds = (256, 64, 3.0) if options.quick else (1024, 128, 6.0)
+    rows, distinct, seconds = (256, 64, 2.0) if options.quick else (512, 128, 5.0)
     rounds = options.rounds or (1 if options.quick else 2)
     packages = dict.fromkeys(package for peer in PEERS.values() for package in peer.packages)
     print(f"{machine()}\n\n{versions([*packages, 'deflate', 'numpy'])}\n")

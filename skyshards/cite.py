@@ -10,7 +10,8 @@ from pathlib import Path
 import click
 
 from skyshards import catalog
-from skyshards.errors import FolderError, SkyshardsError
+from skyshards.cli import messages
+from skyshards.errors import FolderError
 
 _HEADING = "## How to cite"
 _HEAD = re.compile(r"@(\w+)\s*\{\s*([^,\s]+)\s*,")
@@ -97,7 +98,5 @@ def bibliography(citations: Iterable[Citation]) -> str:
 @click.argument("folders", metavar="FOLDER...", nargs=-1, required=True, type=click.Path(path_type=Path))
 def command(folders: tuple[Path, ...]) -> None:
     """Print the BibTeX and acknowledgements of all that went into built data sets."""
-    try:
+    with messages():
         click.echo(bibliography(citation(folder) for folder in folders), nl=False)
-    except SkyshardsError as error:
-        raise click.ClickException(str(error)) from error

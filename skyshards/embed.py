@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,9 +17,9 @@ import pyarrow.parquet as pq
 
 from skyshards import catalog
 from skyshards.atomic import TEMPORARY_PREFIX, is_disk_full, replacing
-from skyshards.cli import option
+from skyshards.cli import messages, option
 from skyshards.encoders import MODEL, Encoder, encode, timm_encoder
-from skyshards.errors import BuildError, SkyshardsError, UsageError
+from skyshards.errors import BuildError, UsageError
 from skyshards.table import Table, open_table
 
 PART = 2048
@@ -199,16 +198,9 @@ def _merge(parts: Path, out: Path, about: dict[str, Any]) -> None:
 @option("--untrained", is_flag=True, help="Random weights, where there is no network to fetch any.")
 def command(folder: Path, model: str | None, out: Path, column: str, batch_size: int, untrained: bool) -> None:
     """Make representations of a built data set's images with a neural network, in a Parquet file keyed by object_id."""
-    try:
+    with messages():
         encoder = timm_encoder(model, untrained)
         rows = embed(folder, out, encoder, column=column, batch_size=batch_size, progress=True)
-    except UsageError as error:
-        raise click.UsageError(str(error)) from error
-    except SkyshardsError as error:
-        raise click.ClickException(str(error)) from error
-    except KeyboardInterrupt:
-        click.echo("Interrupted. The same command goes on from here.", err=True)
-        sys.exit(130)
     click.echo(f"{out}: {rows:,} representations by {encoder.about['model']}")
     if untrained:
         click.echo("Its weights are random: what they say of galaxies means nothing.")

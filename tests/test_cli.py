@@ -86,7 +86,7 @@ def test_errors_are_a_line(tmp_path, monkeypatch, raises, status):
 @pytest.mark.parametrize("error", [BuildError, FolderError, ShardCorrupted, SourceError])
 def test_every_error_of_ours_is_a_message(error):
     assert issubclass(error, SkyshardsError)
-    with pytest.raises(click.ClickException, match="words"), cli._messages():
+    with pytest.raises(click.ClickException, match="words"), cli.messages():
         raise error("words")
 
 
