@@ -1,4 +1,4 @@
-"""List the GZ3D files of a directory of the SDSS Science Archive Server, or of any web server that lists directories."""
+"""List the GZ3D files of a directory of the SDSS Science Archive Server, or of another server of that kind."""
 
 from __future__ import annotations
 

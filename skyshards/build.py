@@ -172,7 +172,7 @@ def _read_all(pending, records, fetcher, readers, spool, downloads) -> None:
 
 
 def _pack_all(staged: Path, spool: Spool, table: pa.Table, manifest: Manifest) -> tuple[pa.Table, Manifest]:
-    """Write the shards of all pixels that have new rows; gives the catalogue (in any order) and manifest that follow."""
+    """Write the shards of all pixels that have new rows; gives the catalogue, in any order, and manifest."""
     folder = staged.parents[1]
     attributes = {"data_set": manifest.name} | ({"simulated": "true"} if manifest.simulated else {})
     pixels = spool.pixels()

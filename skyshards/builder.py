@@ -119,7 +119,7 @@ def _rows_by_shard(table: Table) -> dict[str, list[np.ndarray]]:
 
 
 def register(name: str, builder: type[ShardBuilder]) -> None:
-    """Make `load_dataset(name, data_dir=folder, ...)` find a builder, as it finds those that `datasets` brings along."""
+    """Make `load_dataset(name, data_dir=folder, ...)` find a builder, as it finds those of `datasets`."""
     module = builder.__module__
     digest = datasets.packaged_modules._hash_python_lines(inspect.getsource(builder).splitlines())
     datasets.packaged_modules._PACKAGED_DATASETS_MODULES[name] = (module, digest)

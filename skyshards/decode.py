@@ -32,8 +32,8 @@ def into(out: np.ndarray, content: bytes, spec: ColumnSpec) -> None:
 def image(content: bytes) -> np.ndarray:
     """Decode an image file: a JPEG to uint8 [H, W, 3], any other to what Pillow makes of it.
 
-    libjpeg-turbo (simplejpeg) gives the same values as Pillow, three times as fast. Raises `ValueError` if it is no image,
-    is cut short, or is larger than Pillow's bound against decompression bombs.
+    libjpeg-turbo (simplejpeg) gives the same values as Pillow, three times as fast. Raises `ValueError` if it is no
+    image, is cut short, or is larger than Pillow's bound against decompression bombs.
     """
     if content[:2] == JPEG:
         height, width, *_ = simplejpeg.decode_jpeg_header(content)

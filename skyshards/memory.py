@@ -37,7 +37,7 @@ class Recycler:
         if nbytes < MIN_BYTES:
             return np.empty(shape, dtype)
         memory = self._take(nbytes)
-        # All arrays, tensors and Arrow buffers made of this one keep the ctypes object alive, and it tells when it goes.
+        # All arrays, tensors and Arrow buffers made of this one keep the ctypes object alive; it tells when it goes.
         lender = (ctypes.c_uint8 * nbytes).from_buffer(memory)
         weakref.finalize(lender, self._give_back, memory).atexit = False
         return np.frombuffer(lender, np.uint8).view(dtype).reshape(shape)

@@ -63,7 +63,7 @@ def write(folder: Path, records: Iterable[SourceRecord], catalog: pa.Table) -> N
 
 
 def read(folder: Path) -> dict[str, SourceRecord]:
-    """What became of each source, by key; empty where nothing was built yet. Raises `FolderError` for a damaged file."""
+    """What became of each source, by key; empty if nothing was built. Raises `FolderError` for a damaged file."""
     path = folder / SOURCES
     if not path.is_file():
         return {}

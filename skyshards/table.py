@@ -198,7 +198,7 @@ class Table:
 
     @property
     def catalog(self) -> pa.Table:
-        """The light columns of these rows, nested ones by dotted name, with each row's `_split`, `_shard` and `_row`."""
+        """The light columns of these rows, nested ones by dotted name, and each row's `_split`, `_shard` and `_row`."""
         names = [name for name in self._data.rows.column_names if not name.startswith(("_start:", "_size:"))]
         rows = self._data.rows.select(names)
         return rows if self._index is None else rows.take(pa.array(self._index))

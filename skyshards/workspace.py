@@ -145,7 +145,7 @@ def publish(workspace: Path) -> None:
 
 
 def _move(workspace: Path, folder: Path) -> None:
-    """Move what is in `ready`, remove what it replaces, then the spool, then `ready`. Can be begun again at any point."""
+    """Move what is in `ready`, remove what it replaces, then the spool, then `ready`. Can begin again at any point."""
     ready = workspace / "ready"
     for path in sorted(ready.rglob("*")):
         if path.is_file():
