@@ -1,4 +1,4 @@
-"""What the benchmarks share: each measure in a process of its own, its memory watched from outside, and Markdown tables."""
+"""What the benchmarks share: each measure in a process of its own, watched from outside, and Markdown tables."""
 
 from __future__ import annotations
 
@@ -45,7 +45,8 @@ def in_fresh_process(function: Callable, *args: Any) -> Measured:
             value, error = ours.recv()
         except EOFError:
             value, error = None, "its process died"
-        _end(process)
+        finally:
+            _end(process)
     if error:
         raise RuntimeError(f"{function.__name__}: {error}")
     return Measured(value, sampler.pss, sampler.rss)
@@ -61,7 +62,8 @@ def _end(process: Any) -> None:
     process.join()
     for worker in workers:
         with contextlib.suppress(psutil.Error):
-            if "resource_tracker" not in " ".join(worker.cmdline()):  # it frees the shared memory of the others, then ends
+            # Python's own tracker frees the shared memory of the others, and then ends.
+            if "resource_tracker" not in " ".join(worker.cmdline()):
                 worker.kill()
 
 
@@ -91,7 +93,9 @@ class _Sampler(threading.Thread):
 
     def run(self) -> None:
         this = psutil.Process()
-        while not self._ended.wait(SAMPLE_SECONDS):
+        pause = SAMPLE_SECONDS
+        while not self._ended.wait(pause):
+            start = time.perf_counter()
             pss = rss = 0
             for process in this.children(recursive=True):
                 try:
@@ -100,6 +104,8 @@ class _Sampler(threading.Thread):
                     continue
                 pss, rss = pss + memory.pss, rss + memory.rss
             self.pss, self.rss = max(self.pss, pss), max(self.rss, rss)
+            # The system walks all the pages: of many GB that takes long enough to disturb what is measured.
+            pause = max(SAMPLE_SECONDS, 20 * (time.perf_counter() - start))
 
 
 

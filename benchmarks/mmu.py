@@ -1,7 +1,7 @@
-"""The peer of the build benchmark: what the Multimodal Universe's builder of GZ3D does, written anew from what it does.
+"""The peer of the build benchmark: does what the Multimodal Universe's builder of GZ3D does, in code of its own.
 
-One pass over the objects with `astropy.io.fits`, by a pool of processes; masks stay float64, and all rows are in memory before
-the first is written; one HDF5 file a HEALPix pixel, its arrays uint8 and not compressed.
+One pass over the objects with `astropy.io.fits`, by a pool of processes; masks stay float64, and all rows are in memory
+before the first is written; one HDF5 file a HEALPix pixel, its arrays uint8 and not compressed.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Other ways to keep and read the same rows for training: each writes them in its own format, and reads shuffled batches.
+"""Other ways to keep and read the same rows for training: each writes its own format, and reads shuffled batches.
 
-All batches are dicts of arrays: `image`, `masks` and the small columns of `SMALL`, a row each along the first dimension.
+Batches are dicts of arrays: `image`, `masks` and the small columns of `SMALL`, a row each along the first dimension.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ BUFFER = 2 * BATCH
 class Peer:
     """How one library does it.
 
-    `write(built, folder)` writes what `batches(built, folder, workers)` reads shuffled, in so many processes beside this one,
-    from the data set built in the folder `built`; it returns which of its files each row lies in, or None if it reads the
-    shards themselves. `packages` are those to name the versions of.
+    `batches(built, folder, workers)` reads shuffled, in so many processes beside this one, what `write(built, folder)`
+    wrote from the data set built in the folder `built`; that gives which of its files each row lies in. A peer without
+    `write` reads the shards themselves. `packages` are those to name the versions of.
     """
 
     packages: tuple[str, ...]
@@ -231,13 +231,15 @@ def deflated(built: Path) -> Iterator[dict[str, Any]]:
         with h5py.File(path) as file:
             small = {name: file[name][()].tolist() for name in SMALL}
             for number in range(len(file["ra"])):
-                arrays = {name: file[inner].id.read_direct_chunk((number, 0, 0, 0))[1] for name, inner in ARRAYS.items()}
+                chunk = (number, 0, 0, 0)
+                arrays = {name: file[inner].id.read_direct_chunk(chunk)[1] for name, inner in ARRAYS.items()}
                 yield arrays | {name: values[number] for name, values in small.items()}
 
 
 def _unpack(row: dict[str, Any]) -> dict[str, Any]:
-    arrays = {name: np.frombuffer(zlib.decompress(row[name]), np.uint8).reshape(shape) for name, shape in SHAPES.items()}
-    return arrays | {name: row[name] for name in SMALL}
+    arrays = {name: np.frombuffer(zlib.decompress(row[name]), np.uint8) for name in SHAPES}
+    shaped = {name: arrays[name].reshape(shape) for name, shape in SHAPES.items()}
+    return shaped | {name: row[name] for name in SMALL}
 
 
 def _unpack_all(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:

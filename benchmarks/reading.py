@@ -1,9 +1,9 @@
-"""How fast a training loop gets GZ3D rows from a table, beside the limits of the machine and other ways to keep the same rows.
+"""How fast a training loop gets GZ3D rows from a table, beside the machine's limits and other ways to keep the rows.
 
     pip install -e '.[bench]' && python benchmarks/reading.py [--quick]
 
-Everything is read from the page cache. Each measure runs in a process of its own; all run in turn, `--rounds` times, and the
-best of each counts. Peers that are not installed are left out, and named. Prints Markdown tables.
+Everything is read from the page cache. Each measure runs in a process of its own, all of them in turn, `--rounds` times,
+and the best of each counts. Peers that are not installed are left out, and named. Prints Markdown tables.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ import skyshards
 
 IMPORT_NAMES = {"mosaicml-streaming": "streaming"}
 _alive: list[Any] = []
-"""Loaders whose workers are still at work when a measure ends; to stop them in order could take longer than the measure."""
+"""Loaders whose workers are still busy when a measure ends: to stop them in order could take longer than it took."""
 CATALOG_ROWS, CATALOG_SHARDS, LARGE_CATALOG_ROWS = 30_000, 700, 1_000_000
 
 
 @dataclass(frozen=True)
 class Rate:
-    """What one way of reading reached: rows/s, files that a batch's rows came from, rows checked, dtypes that it changed."""
+    """What one way of reading reached; `files` are those that a batch's rows came from, `changed` the dtypes lost."""
 
     rows_per_second: float
     files: float
@@ -67,7 +67,7 @@ def _subject(path: Path) -> int:
 
 
 def check(batch: dict[str, Any], source: dict[str, np.ndarray]) -> str:
-    """Compare a batch with the FITS files; gives the dtypes that are not those of the shards. Raises if a value differs."""
+    """Compare a batch with the FITS files; gives the dtypes that are not the shards'. Raises if a value differs."""
     batch = {name: np.asarray(values) for name, values in batch.items()}
     position = np.searchsorted(source["subject_id"], source["subject_id"][0] + _place(batch["subject_id"], source))
     copy = (batch["subject_id"] - source["subject_id"][position]) // COPY_SUBJECT
@@ -80,18 +80,21 @@ def check(batch: dict[str, Any], source: dict[str, np.ndarray]) -> str:
             if not np.array_equal(values, source[name][number]):
                 raise AssertionError(f"{name} of subject {source['subject_id'][number]} differs from the FITS file's")
     dtypes = {"image": "uint8", "masks": "uint8", "ra": "float64"}
-    return ", ".join(sorted({f"{right} as {batch[name].dtype}" for name, right in dtypes.items() if batch[name].dtype != right}))
+    changed = {f"{right} as {batch[name].dtype}" for name, right in dtypes.items() if batch[name].dtype != right}
+    return ", ".join(sorted(changed))
 
 
 def _place(subjects: np.ndarray, source: dict[str, np.ndarray]) -> np.ndarray:
     return (subjects - source["subject_id"][0]) % COPY_SUBJECT
 
 
-def measure_peer(name: str, built: Path, folder: Path, workers: int, seconds: float, source_folder: Path | None) -> Rate:
-    """Rows a second over one shuffled pass, or over `seconds` of it; with a source, that is checked in a pass before.
+def measure_peer(
+    name: str, built: Path, folder: Path, workers: int, seconds: float, source_folder: Path | None
+) -> Rate:
+    """Rows a second over one shuffled pass, or over `seconds` of it; with a source, a pass before compares with that.
 
-    The clock starts when each worker has given a batch, so that the start of processes and the filling of buffers are not
-    counted.
+    The clock starts when each worker has given a batch, so that the start of processes and the filling of buffers do
+    not count.
     """
     peer, checked, changed, files = PEERS[name], 0, "", []
     if source_folder is not None:
@@ -136,7 +139,8 @@ def measure_peers(built: Path, scratch: Path, seconds: float, rounds: int) -> tu
     for round_number in range(rounds):
         for number, (name, peer) in enumerate(PEERS.items()):
             folder = scratch / f"peer{number}"
-            missing = [package for package in peer.packages if not importlib.util.find_spec(IMPORT_NAMES.get(package, package))]
+            modules = {package: IMPORT_NAMES.get(package, package) for package in peer.packages}
+            missing = [package for package, module in modules.items() if not importlib.util.find_spec(module)]
             if name in absent or missing:
                 absent.setdefault(name, f"not installed: {', '.join(missing)}")
                 continue
@@ -168,10 +172,11 @@ def print_peers(rates: dict[str, Rate], absent: dict[str, str]) -> None:
     for name, rate in sorted(rates.items(), key=lambda item: -item[1].rows_per_second):
         ratio = f"{rates[TABLE].rows_per_second / rate.rows_per_second:.1f}" if TABLE in rates else ""
         where = f"{rate.workers} workers" if rate.workers else "1 process"
+        equal = f"{rate.checked:,}" + (f" ({rate.changed})" if rate.changed else "")
         rows.append((name, f"{rate.rows_per_second:,.0f}", ratio, where, f"{rate.files:.1f}", f"{rate.disk / 1e3:,.0f}",
-                     f"{rate.pss / 2**20:,.0f}", f"{rate.checked:,}" + (f" ({rate.changed})" if rate.changed else "")))  # fmt: skip
-    header = ("shuffled batches of 64 rows, all columns", "rows/s", "the table is faster by", "better with", "files a batch",
-              "kB on disk a row", "peak PSS, MiB", "rows found equal to the FITS files")  # fmt: skip
+                     f"{rate.pss / 2**20:,.0f}", equal))  # fmt: skip
+    header = ("shuffled batches of 64 rows, all columns", "rows/s", "the table is faster by", "better with",
+              "files a batch", "kB on disk a row", "peak PSS, MiB", "rows found equal to the FITS files")  # fmt: skip
     print_table(header, rows)
     for name, reason in absent.items():
         print(f"- Left out: {name} ({reason})")
@@ -183,7 +188,8 @@ def print_bars(rates: dict[str, Rate], limits: Limits, small: dict[str, float], 
     best = max(rivals, key=lambda name: rivals[name].rows_per_second)
     table = rates[TABLE].rows_per_second
     rows = [
-        (f"shuffled batches of 64 from the table vs {best} (the best that deflates)", table / rivals[best].rows_per_second, 3),
+        (f"shuffled batches of 64 from the table vs the best peer that reads deflated rows ({best})",
+         table / rivals[best].rows_per_second, 3),
         ("the same vs the inflate library alone, 2 threads", limits.table / limits.inflate[2], 0.8),
         ("masks only vs everything", limits.masks / limits.table, 2),
         ("registered builder, `.iter(64)` of arrow format and `as_numpy`, vs the table read in order",

@@ -117,7 +117,7 @@ def build_many_rows(output: Path, rows: int, shards: int) -> Summary:
 
 
 def enlarge_catalog(folder: Path, output: Path, rows: int) -> int:
-    """Write a catalogue of `rows` rows, those of another one again and again; gives its size as an Arrow table, bytes."""
+    """Write a catalogue of `rows` rows, another one's again and again; gives its size as an Arrow table, bytes."""
     table, manifest = catalog.open_folder(folder)
     times = -(-rows // len(table))
     output.mkdir()

@@ -132,8 +132,7 @@ class GZDecalsRecipe(Recipe):
         if not found:
             wanted = f"{len(catalog):,} galaxies of {self.layout.path.name}"
             raise BuildError(f"none of the {wanted} is among the {len(index):,} images found")
-        if all(place.chunk is not None for place, _ in found):
-            found.sort(key=lambda pair: (pair[0].chunk.name, pair[0].member.header_offset))
+        found.sort(key=lambda pair: pair[0].order)
         joined = None
         if self.representations is not None:
             joined = Joined(self.representations, catalog.names, self.workspace)

@@ -91,9 +91,9 @@ class Chunk:
         return self.path.name
 
     @property
-    def is_file(self) -> bool:
-        """Whether it is on disk and open."""
-        return self.ready and not self.by_range
+    def fetched(self) -> bool:
+        """Whether it was fetched, and takes room that can be given back."""
+        return self.ready and not self.by_range and self.url is not None
 
     @property
     def ready(self) -> bool:
@@ -184,19 +184,24 @@ class RemoteFile(io.RawIOBase):
 
     def __init__(self, url: str, fetcher: Fetcher):
         self.url, self._fetcher, self._position = url, fetcher, 0
-        self._length = self._range("bytes=0-0")[1]
+        self._length: int | None = None
+        _, self._length = self._range(0, 1)
 
-    def _range(self, header: str) -> tuple[bytes, int]:
+    def _range(self, start: int, stop: int) -> tuple[bytes, int]:
+        """Bytes `start` to `stop`, and the length of the whole file."""
+        headers = {"Range": f"bytes={start}-{stop - 1}", "Accept-Encoding": "identity"}
+        session, timeout = self._fetcher.session, self._fetcher.timeout
         try:
-            headers = {"Range": header, "Accept-Encoding": "identity"}
-            session, timeout = self._fetcher.session, self._fetcher.timeout
             with session.get(self.url, headers=headers, timeout=timeout, stream=True) as response:
-                if response.status_code == 200:
+                content = response.raw.read(stop - start + 1)  # one more, to see that there is no more
+                if response.status_code == 200 and (start, stop) != (0, self._length):
                     raise NoRanges(f"{self.url}: the server gives no byte ranges")
-                if response.status_code != 206:
+                if response.status_code not in (200, 206):
                     raise FetchError(f"{self.url}: HTTP status {response.status_code} {response.reason}, expected 206")
-                return response.content, int(response.headers["Content-Range"].rpartition("/")[2])
-        except (requests.RequestException, KeyError, ValueError) as error:
+                if len(content) != stop - start:
+                    raise FetchError(f"{self.url}: asked for {stop - start} bytes from {start}, got {len(content)}")
+                return content, int(response.headers.get("Content-Range", f"/{stop}").rpartition("/")[2])
+        except (requests.RequestException, HTTPError, ValueError) as error:
             raise FetchError(f"{self.url}: {error}") from error
 
     def readable(self) -> bool:
@@ -217,9 +222,7 @@ class RemoteFile(io.RawIOBase):
         stop = min(self._position + len(buffer), self._length)
         if stop <= self._position:
             return 0
-        content, _ = self._range(f"bytes={self._position}-{stop - 1}")
-        if len(content) != stop - self._position:
-            raise FetchError(f"{self.url}: asked for bytes {self._position} to {stop}, got {len(content)} of them")
+        content, _ = self._range(self._position, stop)
         buffer[: len(content)] = content
         self._position = stop
         return len(content)

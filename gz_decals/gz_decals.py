@@ -116,4 +116,7 @@ class GZDecals(ShardBuilder):
     def _info(self):
         if self.config.data_dir is not None:
             self.schema = built_schema(Path(self.config.data_dir).expanduser())
+            if self.config.name not in self.schema.config_names:
+                there = ", ".join(self.schema.config_names)
+                raise ValueError(f"{self.config.data_dir}: has no config {self.config.name!r}; there are {there}")
         return super()._info()

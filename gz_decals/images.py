@@ -33,6 +33,11 @@ class Place:
         return f"{self.chunk.url}#{self.name}" if self.chunk is not None and self.chunk.url else None
 
     @property
+    def order(self) -> tuple[str, int]:
+        """What images are sorted by: files before archives, and members as they lie in theirs."""
+        return (self.chunk.name, self.member.header_offset) if self.chunk is not None else ("", 0)
+
+    @property
     def nbytes(self) -> int:
         return self.member.compress_size if self.member is not None else 0
 
@@ -146,7 +151,7 @@ class ImageStore:
                 chunk.remove()
 
     def _make_room(self, wanted: Chunk) -> None:
-        others = [name for name, chunk in self._chunks.items() if chunk.is_file and chunk is not wanted]
+        others = [name for name, chunk in self._chunks.items() if chunk.fetched and chunk is not wanted]
         with self._released:
             # What was read of the others is being packed, which takes a moment; if it hangs, this must not.
             self._released.wait_for(lambda: not any(self._waiting[name] for name in others), timeout=PATIENCE)

@@ -189,6 +189,20 @@ def test_remote_file_reads_as_a_file(demo, chunk):
     assert remote.read() == content[-5:] and remote.read(1) == b""
 
 
+def test_ranges_that_break_off_or_are_refused(tmp_path):
+    with DemoArchive(galaxies=8) as archive:
+        (chunk, *_) = image_chunks(archive.decals_url, Fetcher(), tmp_path, keep=False)
+        members = chunk.members(Fetcher())
+        archive.add_fault(Fault("part1.zip", "truncate"))
+        with pytest.raises(FetchError, match="part1.zip"):
+            chunk.read(members[0])
+        archive.add_fault(Fault("part1.zip", "403"))
+        with pytest.raises(FetchError, match="403"):
+            chunk.read(members[0])
+        archive.add_fault(Fault("part1.zip", "503", retry_after=0))
+        assert chunk.read(members[0]).startswith(b"\x89PNG")
+
+
 def test_wrong_checksum_is_not_accepted(demo, tmp_path):
     url, _ = record_files(demo.decals_url, Fetcher())["example_ring_catalog_basic.csv"]
     with pytest.raises(FetchError, match="does not match"):

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 import requests
 from click.testing import CliRunner
+from datasets import load_dataset
 from PIL import Image
 
 import skyshards
@@ -244,6 +245,11 @@ def test_counts_are_said(real, shared_data, features, tmp_path):
     assert outcome.exit_code == 0, outcome.output
     assert "446 galaxies have no image here" in outcome.output
     assert "450 galaxies are not in cnn_features.parquet; their representation is NaN" in outcome.output
+
+
+def test_a_config_that_is_not_there_is_named(volunteers):
+    with pytest.raises(ValueError, match="no config 'representations'; there are default, images, catalog"):
+        load_dataset("gz_decals", "representations", data_dir=str(volunteers), split="train", streaming=True)
 
 
 def test_two_sources_are_refused(shared_data, tmp_path):
