@@ -55,8 +55,6 @@ TINY_ROWS = 50
 class GZSDSSRecipe(Recipe):
     """A source is the cutout of one galaxy of the catalogue, and gives one row.
 
-    Close it when the build is over: that seals the last TAR archive.
-
     Parameters
     ----------
     output_dir : Path
@@ -272,7 +270,6 @@ def main(
         format=format,
         rate=rate,
     )
-    click.get_current_context().call_on_close(recipe.close)
     return recipe
 
 

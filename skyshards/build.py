@@ -24,6 +24,9 @@ from skyshards.sources import SourceRecord
 from skyshards.spool import Spool
 from skyshards.workspace import hold, publish, what_is_there, without_lost_shards
 
+MAX_UNREAD = 128
+"""Sources that are fetched, or being fetched, and not read yet: as many files on disk, or small contents in memory."""
+
 
 @dataclass(frozen=True)
 class Summary:
@@ -91,7 +94,7 @@ def build(
     options = recipe.options() | {"max_rows_per_shard": max_rows_per_shard}
     columns = tuple(recipe.schema.specs.values())
     empty = Manifest(recipe.name, nside, options, simulated, recipe.splits, columns, ())
-    with hold(folder) as workspace, contextlib.closing(Spool(workspace)) as spool:
+    with contextlib.closing(recipe), hold(folder) as workspace, contextlib.closing(Spool(workspace)) as spool:
         table, manifest = what_is_there(folder, empty)
         table, manifest, lost = without_lost_shards(folder, table, manifest)
         records = sources.read(folder) | {record.key: record for record in spool.records()}
@@ -103,17 +106,15 @@ def build(
                 listed.append(source)
                 bar.update()
         pending = [source for source in listed if not _is_done(records.get(source.key))]
-        if pending:
-            with Readers(recipe, nside, workers, executor) as readers:
-                _read_all(pending, records, fetcher, readers, spool, folder / recipe.downloads)
-        new = {record.key: record for record in spool.records()}
         before = len(table)
-        if new or lost or not (folder / catalog.CATALOG).exists():
+        if pending or not spool.empty or lost or not (folder / catalog.CATALOG).exists():
             staged = workspace / "staged"
             staged.mkdir()
-            table, manifest = _pack_all(staged, spool, table, manifest)
+            with Readers(recipe, nside, workers, executor) as readers:
+                _read_all(pending, records, fetcher, readers, spool, folder / recipe.downloads)
+                table, manifest = _pack_all(staged, spool, table, manifest, readers)
             table = catalog.write(staged, manifest, table)
-            records |= new
+            records |= {record.key: record for record in spool.records()}
             sources.write(staged, records.values(), table)
             card.write(staged, recipe, manifest, table)
             spool.close()
@@ -139,11 +140,12 @@ def _read_all(pending, records, fetcher, readers, spool, downloads) -> None:
     """Fetch and read sources, a bounded number at a time, and enter each one's outcome in the spool."""
     waiting = iter(pending)
     fetching: dict[Future, Source] = {}
-    bound = fetcher.connections + 2 * readers.workers
+    ahead = 2 * fetcher.connections  # fetched or about to be
     with _bar("fetching", " sources", len(pending)) as bar, ThreadPoolExecutor(fetcher.connections) as threads:
         try:
             while True:
-                for source in islice(waiting, max(0, bound - len(fetching) - readers.busy)):
+                free = min(ahead - len(fetching), MAX_UNREAD - readers.busy - len(fetching))
+                for source in islice(waiting, max(0, free)):
                     fetching[threads.submit(readers.recipe.fetch, source, fetcher, downloads)] = source
                 if not fetching and not readers.busy:
                     return
@@ -171,7 +173,9 @@ def _read_all(pending, records, fetcher, readers, spool, downloads) -> None:
             threads.shutdown(cancel_futures=True)
 
 
-def _pack_all(staged: Path, spool: Spool, table: pa.Table, manifest: Manifest) -> tuple[pa.Table, Manifest]:
+def _pack_all(
+    staged: Path, spool: Spool, table: pa.Table, manifest: Manifest, readers: Readers
+) -> tuple[pa.Table, Manifest]:
     """Write the shards of all pixels that have new rows; gives the catalogue, in any order, and manifest."""
     folder = staged.parents[1]
     attributes = {"data_set": manifest.name} | ({"simulated": "true"} if manifest.simulated else {})
@@ -180,10 +184,11 @@ def _pack_all(staged: Path, spool: Spool, table: pa.Table, manifest: Manifest) -
     shards = [shard for shard in manifest.shards if str(Path(shard.path).parent) not in touched]
     kept = pc.is_in(table["_shard"].cast(pa.string()), pa.array([shard.path for shard in shards], pa.string()))
     parts = [table.filter(kept)]
+    bare = replace(manifest, shards=())  # of many shards, it would be large to send
+    calls = ((folder, staged, split, pixel, spool.rows(split, pixel), bare, attributes) for split, pixel in pixels)
     with _bar("packing", " rows") as bar:
-        for split, pixel in pixels:
-            rows = spool.rows(split, pixel)
-            for shard, part in pack.pack_pixel(folder, staged, split, pixel, rows, manifest, attributes):
+        for packed in readers.call(pack.pack_pixel, calls):
+            for shard, part in packed:
                 shards.append(shard)
                 parts.append(part)
                 bar.update(shard.rows)

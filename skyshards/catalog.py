@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -33,8 +33,7 @@ CATALOG = "catalog.parquet"
 _KEY = b"skyshards"
 
 
-@dataclass(frozen=True)
-class Shard:
+class Shard(NamedTuple):
     """One file of a built data set: its path below the folder, split, HEALPix pixel, rows, bytes and sha256."""
 
     path: str
@@ -61,9 +60,13 @@ class Manifest:
     def specs(self) -> dict[str, ColumnSpec]:
         return {spec.path: spec for spec in self.columns}
 
+    @property
+    def form(self) -> tuple[tuple, ...]:
+        """What of the columns decides how values are stored: all but what they say of themselves."""
+        return tuple((spec.path, spec.kind, spec.dtype, spec.shape, spec.deflate) for spec in self.columns)
+
     def to_json(self) -> str:
-        """The shards, of which there may be many thousands, as a table rather than as objects."""
-        record = asdict(self) | {"shards": [astuple(shard) for shard in self.shards]}
+        record = vars(self) | {"columns": [asdict(column) for column in self.columns]}
         return json.dumps(record, separators=(",", ":"))
 
     @classmethod

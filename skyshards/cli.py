@@ -198,9 +198,7 @@ def main() -> None:
     """Galaxy-morphology data sets that a training loop can read at the speed of the disk."""
 
 
-@main.group(
-    cls=_Group, elsewhere={name: (f"{name}.build_parent_sample", line) for name, line in DATA_SETS.items()}
-)
+@main.group(cls=_Group, elsewhere={name: (f"{name}.build_parent_sample", line) for name, line in DATA_SETS.items()})
 def build() -> None:
     """Build a data set: a folder of HEALPix-partitioned HDF5 shards."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -53,10 +53,10 @@ def pack_pixel(
     manifest: Manifest,
     attributes: Mapping[str, str],
     max_bytes: int = MAX_SHARD_BYTES,
-) -> Iterator[tuple[Shard, pa.Table]]:
+) -> list[tuple[Shard, pa.Table]]:
     """Write the shards of a pixel, in the folder `staged`, from the rows that it has in `folder` and the new ones.
 
-    Yields each shard with its part of the catalogue. The same rows give the same bytes, however many steps it took.
+    Gives each shard with its part of the catalogue. The same rows give the same bytes, however many steps it took.
     """
     specs, max_rows = manifest.specs, manifest.options["max_rows_per_shard"]
     name = pixel_folder(split, pixel, manifest.splits)
@@ -65,8 +65,10 @@ def pack_pixel(
         files = [stack.enter_context(hdf5.open_safely(path)) for path in sorted((folder / name).glob("*.hdf5"))]
         rows = merge([row for file in files for row in hdf5.read_rows(file, specs)], new)
         runs = divide([row.nbytes for row in rows], max_rows, max_bytes)
+        packed = []
         for number, run in enumerate(runs, 1):
             path = staged / name / f"{number:03d}-of-{len(runs):03d}.hdf5"
             ranges = hdf5.write(path, specs, rows[run], dict(attributes) | {"healpix": str(pixel), "split": split})
             shard = Shard(f"{name}/{path.name}", split, pixel, len(rows[run]), path.stat().st_size, file_digest(path))
-            yield shard, catalog.rows_table(specs, shard, rows[run], ranges)
+            packed.append((shard, catalog.rows_table(specs, shard, rows[run], ranges)))
+    return packed

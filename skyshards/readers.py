@@ -1,4 +1,4 @@
-"""The processes that read sources into rows, and what comes back from them."""
+"""The processes that read sources into rows and pack rows into shards, and what comes back from them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import multiprocessing.connection
 import os
 import signal
 import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -65,6 +67,10 @@ def read_sources(recipe: Recipe, nside: int, arrived: list[tuple[Source, Any]]) 
     return [read_source(recipe, nside, source, fetched) for source, fetched in arrived]
 
 
+TASK = 16
+"""Sources in one task, at most: what is lost if the build is killed before the task is done."""
+
+
 class Readers:
     """A pool of processes that read sources; survives the death of one of them.
 
@@ -101,15 +107,37 @@ class Readers:
         return sum(len(task) for task in self._tasks.values())
 
     def submit(self, arrived: list[tuple[Source, Any]]) -> None:
-        """Have sources read; those that come together are dealt out to the workers in as many tasks."""
-        for start in range(min(self.workers, len(arrived))):
-            task = arrived[start :: self.workers]
+        """Have sources read; those that come together are dealt out evenly, in tasks that are not too long."""
+        tasks = max(min(self.workers, len(arrived)), -(-len(arrived) // TASK))
+        for start in range(tasks):
+            task = arrived[start::tasks]
             try:
                 future = self._pool.submit(read_sources, self.recipe, self._nside, task)
             except BrokenProcessPool as error:
                 future = Future()
                 future.set_exception(error)
             self._tasks[future] = task
+
+    def call(self, function: Callable, calls: Iterable[tuple]) -> Iterator[Any]:
+        """What a function gives for each tuple of arguments, in their order; a few calls are under way at once.
+
+        Raises `BuildError` if a process dies.
+        """
+        waiting: deque[Future] = deque()
+        try:
+            for arguments in calls:
+                waiting.append(self._pool.submit(function, *arguments))
+                if len(waiting) > 2 * self.workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        except BrokenProcessPool as error:
+            raise BuildError(
+                "a process died (out of memory?); run the same command again, nothing done is lost"
+            ) from error
+        finally:
+            for future in waiting:
+                future.cancel()
 
     def finished(self) -> list[ReadSource]:
         """The sources read since the last call."""
@@ -148,7 +176,10 @@ class Readers:
         # A fork server starts without this process's threads and open files, and imports everything just once.
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload([type(self.recipe).__module__, __name__, "healpy"])
-        return ProcessPoolExecutor(self.workers, context, initializer=start_worker)
+        pool = ProcessPoolExecutor(self.workers, context, initializer=start_worker)
+        for _ in range(self.workers):
+            pool.submit(os.getpid)  # start now, while the first sources are fetched
+        return pool
 
 
 def start_worker() -> None:

@@ -93,3 +93,6 @@ class Recipe(abc.ABC):
         """
         if source.path is None and isinstance(fetched, Path):
             fetched.unlink(missing_ok=True)
+
+    def close(self) -> None:  # noqa: B027 (optional to have)
+        """Called when a build ends, however it does. Nothing, by default."""

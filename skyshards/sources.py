@@ -7,8 +7,8 @@ for a source that gave rows the shard and row of the first, and how many rows th
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import astuple, dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -32,8 +32,7 @@ _SCHEMA = pa.schema(
 )
 
 
-@dataclass(frozen=True)
-class SourceRecord:
+class SourceRecord(NamedTuple):
     """What became of one source. `status` is "done", "left out" (the options leave out all its rows) or "failed"."""
 
     key: str
@@ -47,8 +46,7 @@ class SourceRecord:
 
 def write(folder: Path, records: Iterable[SourceRecord], catalog: pa.Table) -> None:
     """Write both files, the second if any source failed; the catalogue tells where each source's rows lie."""
-    values = [astuple(record) for record in sorted(records, key=lambda record: record.key)]
-    columns = list(zip(*values, strict=True)) or [()] * len(_SCHEMA)
+    columns = list(zip(*sorted(records), strict=True)) or [()] * len(_SCHEMA)  # keys are unique: sorted by key
     table = pa.table(
         [pa.array(column, kind) for column, kind in zip(columns, _SCHEMA.types, strict=True)], schema=_SCHEMA
     )

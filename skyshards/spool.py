@@ -7,12 +7,11 @@ not.
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator
-from dataclasses import astuple
+from dataclasses import dataclass
 from pathlib import Path
 
 from skyshards.rows import EncodedRow
@@ -27,6 +26,22 @@ CREATE TABLE IF NOT EXISTS rows (
 );
 CREATE INDEX IF NOT EXISTS rows_of_pixel ON rows (split, pixel);
 """
+
+
+@dataclass(frozen=True)
+class Payload:
+    """What a row's payload is read with when it is called for, in whatever process."""
+
+    path: Path
+    start: int
+    nbytes: int
+
+    def __call__(self) -> bytes:
+        descriptor = os.open(self.path, os.O_RDONLY)
+        try:
+            return os.pread(descriptor, self.nbytes, self.start)
+        finally:
+            os.close(descriptor)
 
 
 class Spool:
@@ -56,7 +71,7 @@ class Spool:
         """Enter one source's outcome and rows. They are there for good once `commit` has returned."""
         if not self._journal.in_transaction:
             self._journal.execute("BEGIN")
-        self._journal.execute("INSERT OR REPLACE INTO sources VALUES (?, ?, ?, ?, ?, ?, ?)", astuple(record))
+        self._journal.execute("INSERT OR REPLACE INTO sources VALUES (?, ?, ?, ?, ?, ?, ?)", record)
         for row in rows:
             start, left = self._end, memoryview(row.payload())
             while left:
@@ -70,6 +85,11 @@ class Spool:
         """Make durable what was added: it survives the death of this process at any later moment."""
         if self._journal.in_transaction:
             self._journal.execute("COMMIT")
+
+    @property
+    def empty(self) -> bool:
+        """Whether no source was entered."""
+        return self._journal.execute("SELECT count(*) FROM sources").fetchone() == (0,)
 
     def records(self) -> Iterator[SourceRecord]:
         """What became of each source so far."""
@@ -86,7 +106,7 @@ class Spool:
         rows = []
         for number, object_id, source, light, sizes, start in self._journal.execute(query, (split, pixel)):
             sizes = json.loads(sizes)
-            load = functools.partial(os.pread, self._payloads, sum(sizes.values()), start)
+            load = Payload(self._folder / "payloads", start, sum(sizes.values()))
             rows.append(EncodedRow(number, object_id, source, json.loads(light), sizes, load))
         return sorted(rows, key=lambda row: row.order)
 
@@ -94,7 +114,7 @@ class Spool:
         """Let go of the files; a spool in which nothing was entered leaves none."""
         if self._payloads is None:
             return
-        empty = self._journal.execute("SELECT count(*) FROM sources").fetchone() == (0,)
+        empty = self.empty
         os.close(self._payloads)
         self._journal.close()
         self._payloads = None

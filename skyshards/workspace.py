@@ -95,12 +95,12 @@ def what_is_there(folder: Path, wanted: Manifest) -> tuple[pa.Table, Manifest]:
         else:
             with replacing(path) as temporary:
                 temporary.write_text(wanted.to_json())
-    for what in ("name", "simulated", "nside", "options", "columns"):
+    for what in ("name", "simulated", "nside", "options", "form"):
         before, now = getattr(found, what), getattr(wanted, what)
         if before != now:
-            what = "data set" if what == "name" else what
+            what = {"name": "data set", "form": "columns"}.get(what, what)
             raise UsageError(f"{folder}: built with {what} {_brief(before, now)}; choose another --output_dir")
-    return table, found
+    return table, replace(found, columns=wanted.columns)
 
 
 def _brief(before: Any, now: Any) -> str:
