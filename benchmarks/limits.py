@@ -16,7 +16,7 @@ import h5py
 import numpy as np
 import psutil
 from harness import best_in_turn
-from peers import BATCH, SEED, SHAPES, deflated
+from rows import BATCH, SEED, SHAPES, deflated
 
 import skyshards
 

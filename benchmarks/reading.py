@@ -2,7 +2,7 @@
 
     pip install -e '.[bench]' && python benchmarks/reading.py [--quick]
 
-Everything is read from the page cache. Each measure runs in a process of its own, all of them in turn, `--rounds` times,
+Everything is read from the page cache. Each measure has a process of its own; all run in turn, `--rounds` times,
 and the best of each counts. Peers that are not installed are left out, and named. Prints Markdown tables.
 """
 
