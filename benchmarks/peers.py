@@ -81,6 +81,7 @@ def _parts(built: Path) -> Iterator[Any]:
     import gz3d
     from skyshards.arrow import to_arrow
 
+    datasets.disable_progress_bars()
     table = skyshards.open(built)
     features = gz3d.SCHEMA.features_of(gz3d.SCHEMA.config_columns("default"))
     for first in range(0, len(table), BATCH):

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import cache
 
 import datasets
 
 from candels_blend.archive import SIZE
 from candels_blend.targets import CHANNELS, METHODS
-from skyshards.builder import ShardBuilder, ShardConfig
+from skyshards.builder import ShardBuilder
+from skyshards.columns import ColumnSpec
 from skyshards.schema import Column, Schema
 
 NUMBER, TEXT = datasets.Value("float32"), datasets.Value("string")
@@ -69,22 +70,11 @@ def schema_of(method: str) -> Schema:
 SCHEMA = schema_of("gg_masks")
 
 
-@dataclass
-class BlendConfig(ShardConfig):
-    """Options of `load_dataset("candels_blend", ...)`: those of `ShardConfig`, and the `method` of the folder's build.
-
-    The method's target comes beside the columns that every folder has.
-    """
-
-    method: str = "gg_masks"
-
-
 class CandelsBlend(ShardBuilder):
-    """Blended pairs of HST CANDELS galaxies, with the mask and flux of each. See `BlendConfig` for the options."""
+    """Blended pairs of HST CANDELS galaxies, with the mask and flux of each, and the target that the build stored."""
 
-    BUILDER_CONFIG_CLASS = BlendConfig
     schema = SCHEMA
 
-    def _info(self) -> datasets.DatasetInfo:
-        self.schema = schema_of(self.config.method)
-        return super()._info()
+    def built_schema(self, specs: Mapping[str, ColumnSpec]) -> Schema:
+        schemas = (schema_of(method) for method in METHODS)
+        return next((schema for schema in schemas if set(schema.specs) == set(specs)), self.schema)

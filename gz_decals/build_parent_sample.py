@@ -261,5 +261,4 @@ def main(
         keep_archives,
         limit,
     )
-    click.get_current_context().call_on_close(recipe.close)
     return recipe

@@ -7,11 +7,10 @@ set was built from; the builder takes them from the built folder.
 from __future__ import annotations
 
 import functools
-from pathlib import Path
+from collections.abc import Mapping
 
 from datasets import Image, Sequence, Value
 
-from skyshards import catalog
 from skyshards.builder import ShardBuilder
 from skyshards.columns import ColumnSpec
 from skyshards.schema import Column, Schema
@@ -96,27 +95,13 @@ SCHEMA = schema(BASIC, None)
 """The schema with the basic ring catalogue, and no representations."""
 
 
-def built_schema(folder: Path) -> Schema:
-    """The schema of a built data set. Raises `FolderError` if it is none."""
-    specs = catalog.open_folder(folder)[1].specs
-    fixed = set(SCHEMA.specs) - {name for name, _ in BASIC} | {"representation"}
-    values = tuple((name, spec.dtype) for name, spec in specs.items() if name not in fixed)
-    return schema(values, _length(specs.get("representation")))
-
-
-def _length(spec: ColumnSpec | None) -> int | None:
-    return None if spec is None else spec.shape[0]
-
-
 class GZDecals(ShardBuilder):
     """Galaxy Zoo DECaLS: images, votes and representations."""
 
     schema = schema(BASIC, REPRESENTATION)
 
-    def _info(self):
-        if self.config.data_dir is not None:
-            self.schema = built_schema(Path(self.config.data_dir).expanduser())
-            if self.config.name not in self.schema.config_names:
-                there = ", ".join(self.schema.config_names)
-                raise ValueError(f"{self.config.data_dir}: has no config {self.config.name!r}; there are {there}")
-        return super()._info()
+    def built_schema(self, specs: Mapping[str, ColumnSpec]) -> Schema:
+        fixed = set(SCHEMA.specs) - {name for name, _ in BASIC} | {"representation"}
+        values = tuple((name, spec.dtype) for name, spec in specs.items() if name not in fixed)
+        length = specs["representation"].shape[0] if "representation" in specs else None
+        return schema(values, length)

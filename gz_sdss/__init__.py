@@ -2,19 +2,16 @@
 
 from gz_sdss.archive import save_images_to_TAR
 from gz_sdss.gz_sdss import GZSDSS, LABELS, SCHEMA
-from gz_sdss.gz_sdss_fits import GZSDSSFits
 from gz_sdss.hips2fits import Hips2Fits_access, download_with_retries
 from gz_sdss.tables import safe_to_numeric
 from skyshards.builder import register
 
 register("gz_sdss", GZSDSS)
-register("gz_sdss_fits", GZSDSSFits)
 
 __all__ = [
     "GZSDSS",
     "LABELS",
     "SCHEMA",
-    "GZSDSSFits",
     "Hips2Fits_access",
     "download_with_retries",
     "safe_to_numeric",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
@@ -25,7 +25,7 @@ from click.core import ParameterSource
 from gz_sdss.archive import ImageArchive
 from gz_sdss.catalog import TAP_URL, CatalogRequest, get_catalog
 from gz_sdss.cuts import Cuts, one_row_a_galaxy, shuffled
-from gz_sdss.gz_sdss import FITS_SCHEMA, FLOATS, LABELS, SCHEMA
+from gz_sdss.gz_sdss import FLOATS, LABELS, schema_of
 from gz_sdss.hips2fits import (
     HIPS,
     HIPS2FITS_URL,
@@ -44,11 +44,29 @@ from skyshards.cli import build_command, option
 from skyshards.errors import BuildError, SourceError, UsageError
 from skyshards.fetch import Fetcher
 from skyshards.recipe import Recipe, Source
+from skyshards.representations import Joined, RepresentationFile, open_representations
 from skyshards.schema import Schema
+from skyshards.workspace import WORKSPACE
 
 FILTERED = "ZooSpecPhotoDR19_filtered.csv.gz"
 TINY_ROWS = 50
 """Rows that `--tiny` asks the server for: a few more than it takes, as some may pass the server's cuts and not ours."""
+
+
+@dataclass(frozen=True)
+class Galaxy:
+    """A row of the catalogue, and the galaxy's representation, which is looked up when it is sent to a worker."""
+
+    record: np.record
+    representations: Sequence | None = None
+    number: int = 0
+
+    @property
+    def representation(self) -> np.ndarray:
+        return self.representations[self.number]
+
+    def __reduce__(self):
+        return Galaxy, (self.record, None if self.representations is None else [self.representation])
 
 
 @dataclass(frozen=True)
@@ -76,6 +94,8 @@ class GZSDSSRecipe(Recipe):
         "jpg", or with `sia` also "fits".
     rate : float
         Requests for images a second, over all threads; 0 for no limit.
+    representations : RepresentationFile, optional
+        Vectors to join, by the DR7 objID.
     """
 
     output_dir: Path
@@ -88,6 +108,7 @@ class GZSDSSRecipe(Recipe):
     sia: Service | None = None
     format: str = "jpg"
     rate: float = RATE
+    representations: RepresentationFile | None = None
 
     name = "gz_sdss"
     downloads = "Images"
@@ -98,13 +119,14 @@ class GZSDSSRecipe(Recipe):
 
     @property
     def schema(self) -> Schema:
-        return FITS_SCHEMA if self.format == "fits" else SCHEMA
+        return schema_of(self.format, self.representations.length if self.representations else None)
 
     def options(self) -> dict[str, Any]:
         origin = {"image_source": "hips2fits", "hips": HIPS}
         if self.sia is not None:
             origin = {"image_source": "sia", "sia_service": self.sia.title or self.sia.url}
-        return asdict(self.cuts) | origin | {"format": self.format}
+        vectors = {"representations": self.representations.path.name} if self.representations else {}
+        return asdict(self.cuts) | origin | {"format": self.format} | vectors
 
     @cached_property
     def images(self) -> ImageArchive:
@@ -142,11 +164,18 @@ class GZSDSSRecipe(Recipe):
         galaxies = shuffled(self.filtered())
         galaxies["specobjid"] = galaxies["specobjid"].fillna(0).astype("int64")
         _ = self.images, self._sia_source, self._client  # made here, before there are several threads
-        for galaxy in galaxies.to_records(index=False):
+        joined = None
+        if self.representations is not None:
+            ids = galaxies["dr7objid"].astype(str).tolist()
+            joined = Joined(self.representations, ids, self.output_dir / WORKSPACE)
+            if joined.missing:
+                where = self.representations.path.name
+                click.echo(f"{joined.missing:,} galaxies are not in {where}; their representation is NaN", err=True)
+        for number, galaxy in enumerate(galaxies.to_records(index=False)):
             url = None
             with contextlib.suppress(SourceError):  # `fetch` will meet it again, where it is recorded
                 url = self._url(galaxy)
-            yield Source(f"{galaxy['objid']}.{self.format}", url, info=galaxy)
+            yield Source(f"{galaxy['objid']}.{self.format}", url, info=Galaxy(galaxy, joined, number))
 
     def _url(self, galaxy: np.record) -> str:
         ra, dec, radius = (float(galaxy[name]) for name in ("ra", "dec", "petroR90_r"))
@@ -160,10 +189,11 @@ class GZSDSSRecipe(Recipe):
 
     def fetch(self, source: Source, fetcher: Fetcher, folder: Path) -> bytes:
         """The image: from the TAR archives if it is there, or else downloaded, and added to them."""
-        objid = int(source.info["objid"])
+        galaxy = source.info.record
+        objid = int(galaxy["objid"])
         content = self.images.get(objid)
         if content is None:
-            place = (float(source.info[name]) for name in ("ra", "dec", "petroR90_r"))
+            place = (float(galaxy[name]) for name in ("ra", "dec", "petroR90_r"))
             if self.sia is None:
                 content = download_with_retries(*place, hips2fits_urls=self.hips2fits_urls, client=self._client)
             else:
@@ -172,8 +202,8 @@ class GZSDSSRecipe(Recipe):
         return content
 
     def read(self, source: Source, fetched: bytes) -> Iterator[dict[str, Any]]:
-        galaxy = source.info
-        yield {
+        galaxy = source.info.record
+        row = {
             "object_id": str(galaxy["dr7objid"]),
             "objid": galaxy["objid"],
             "specobjid": galaxy["specobjid"],
@@ -184,6 +214,7 @@ class GZSDSSRecipe(Recipe):
             "label": LABELS.index("spiral" if galaxy["p_cs_debiased"] >= galaxy["p_el_debiased"] else "elliptical"),
             **{name: galaxy[name] for name in FLOATS},
         }
+        yield row | ({"representation": source.info.representation} if self.representations else {})
 
     def close(self) -> None:
         """Seal the last TAR archive."""
@@ -234,10 +265,15 @@ def cut_options(command):
 @option(
     "--format", type=click.Choice(["jpg", "fits"]), default="jpg", help="With --image_source sia: leave FITS as it is."
 )
+@option(
+    "--representations",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Parquet file of representations to join: cnn_features_gz2.parquet, or one that `skyshards embed` wrote.",
+)
 @option("--rate", type=click.FloatRange(0), default=RATE, metavar="R", help="Image requests a second; 0: no limit.")
 def main(
     tap_url, adql, top, refresh_catalog, catalog, image_source, hips2fits_url, sia_url, sia_version, sia_keywords,
-    sia_waveband, format, rate, *, demo, limit, output_dir, **cuts,
+    sia_waveband, format, representations, rate, *, demo, limit, output_dir, **cuts,
 ) -> GZSDSSRecipe:  # fmt: skip
     """Galaxy Zoo on SDSS: galaxies with a clear vote, spiral or elliptical, each with a 64 x 64 colour cutout."""
     if format == "fits" and image_source != "sia":
@@ -258,7 +294,7 @@ def main(
     sia = None
     if image_source == "sia":
         sia = _sia_service(sia_url, sia_version, sia_keywords, sia_waveband, registry_url)
-    recipe = GZSDSSRecipe(
+    return GZSDSSRecipe(
         output_dir=output_dir,
         request=request,
         cuts=cuts,
@@ -269,8 +305,8 @@ def main(
         sia=sia,
         format=format,
         rate=rate,
+        representations=open_representations(representations) if representations else None,
     )
-    return recipe
 
 
 def _sia_service(

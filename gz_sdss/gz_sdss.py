@@ -5,11 +5,15 @@
 
 from __future__ import annotations
 
-from datasets import Array2D, ClassLabel, Image, Value
+import functools
+from collections.abc import Mapping
+
+from datasets import Array2D, ClassLabel, Image, Sequence, Value
 
 from gz_sdss.cuts import BANDS
 from gz_sdss.hips2fits import SIZE
 from skyshards.builder import ShardBuilder
+from skyshards.columns import ColumnSpec
 from skyshards.schema import Column, Schema
 
 LABELS = ("elliptical", "spiral")
@@ -27,7 +31,22 @@ FLOATS = {
 """The columns of float32, with description and unit."""
 
 
-def _schema(image: Column) -> Schema:
+COLOUR = Column(Image(), "colour cutout of 64 x 64 pixels, north up, east left: the JPEG's bytes as downloaded")
+FITS = Column(
+    Array2D((SIZE, SIZE), "float32"),
+    "cutout in the units of the survey, row 0 in the south, column 0 in the east",
+    deflate=False,
+)
+
+
+@functools.lru_cache(16)
+def schema_of(format: str = "jpg", representation: int | None = None) -> Schema:
+    """The columns of a data set built with `--format`, and with representations of this length if not None."""
+    vector = {}
+    if representation is not None:
+        words = "what a neural network makes of the image; NaN for galaxies that have none"
+        feature = Sequence(Value("float32"), length=representation)
+        vector = {"representation": Column(feature, words, deflate=False)}
     return Schema(
         columns={
             "object_id": Column(Value("string"), "SDSS DR7 objID (ZooSpec's dr7objid)"),
@@ -36,29 +55,25 @@ def _schema(image: Column) -> Schema:
             "ra": Column(Value("float64"), "right ascension (ICRS) of the cutout's centre", "deg"),
             "dec": Column(Value("float64"), "declination (ICRS) of the cutout's centre", "deg"),
             "healpix": Column(Value("int64"), "HEALPix pixel of the position (NESTED)"),
-            "image": image,
+            "image": FITS if format == "fits" else COLOUR,
             "scale": Column(Value("float64"), "angular extent of a pixel: 2.5 petroR90_r / 64", "deg"),
             "label": Column(ClassLabel(names=list(LABELS)), "0 elliptical, 1 spiral: the larger of the two votes"),
             **{name: Column(Value("float32"), description, unit) for name, (description, unit) in FLOATS.items()},
+            **vector,
             "source": Column(Value("string"), "name of the image in the TAR archives"),
         },
         configs={"images": ("object_id", "image", "label")},
     )
 
 
-SCHEMA = _schema(
-    Column(Image(), "colour cutout of 64 x 64 pixels, north up, east left: the JPEG's bytes as downloaded")
-)
-FITS_SCHEMA = _schema(
-    Column(
-        Array2D((SIZE, SIZE), "float32"),
-        "cutout in the units of the survey, row 0 in the south, column 0 in the east",
-        deflate=False,
-    )
-)
+SCHEMA = schema_of()
 
 
 class GZSDSS(ShardBuilder):
-    """Galaxy Zoo labels with colour cutouts of SDSS."""
+    """Galaxy Zoo labels with cutouts of SDSS."""
 
     schema = SCHEMA
+
+    def built_schema(self, specs: Mapping[str, ColumnSpec]) -> Schema:
+        length = specs["representation"].shape[0] if "representation" in specs else None
+        return schema_of("jpg" if specs["image"].kind == "bytes" else "fits", length)

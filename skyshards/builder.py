@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,9 +14,9 @@ import datasets.packaged_modules
 import numpy as np
 import pyarrow as pa
 
+from skyshards import catalog
 from skyshards.arrow import to_arrow
-from skyshards.catalog import CATALOG
-from skyshards.columns import select
+from skyshards.columns import ColumnSpec, select
 from skyshards.fetch import file_digest
 from skyshards.schema import Schema
 from skyshards.table import Table, open_table
@@ -48,7 +48,7 @@ class ShardConfig(datasets.BuilderConfig):
 
     def create_config_id(self, config_kwargs: dict, custom_features: datasets.Features | None = None) -> str:
         """Also tells apart what a folder held at other times, so that a cached copy of it is not taken for it."""
-        path = Path(self.data_dir or "").expanduser() / CATALOG
+        path = Path(self.data_dir or "").expanduser() / catalog.CATALOG
         state = {"catalog": file_digest(path)} if path.is_file() else {}
         return super().create_config_id(config_kwargs | state, custom_features)
 
@@ -70,11 +70,21 @@ class ShardBuilder(datasets.ArrowBasedBuilder):
         """The rows that the options ask for."""
         return table if self.config.cone is None else table.cone(*self.config.cone)
 
+    def built_schema(self, specs: Mapping[str, ColumnSpec]) -> Schema:
+        """The schema of a built folder, from the columns that it has: for data sets whose columns depend on options."""
+        return self.schema
+
     def _columns(self) -> tuple[str, ...]:
         columns = self.schema.config_columns(self.config.name)
         return columns if self.config.columns is None else select(columns, self.config.columns)
 
     def _info(self) -> datasets.DatasetInfo:
+        if self.config.data_dir is not None:
+            folder = Path(self.config.data_dir).expanduser()
+            self.schema = self.built_schema(catalog.open_folder(folder)[1].specs)
+            if self.config.name not in self.schema.config_names:
+                there = ", ".join(self.schema.config_names)
+                raise ValueError(f"{folder}: has no config {self.config.name!r}; there are {there}")
         features = self.schema.features_of(self._columns())
         if not self.config.decode:
             for name, feature in features.items():
@@ -109,12 +119,12 @@ def _rows_by_shard(table: Table) -> dict[str, list[np.ndarray]]:
     """
     shards: dict[str, list[np.ndarray]] = {split: [] for split in table.splits}
     if len(table):
-        catalog = table.catalog
-        codes = catalog["_shard"].combine_chunks().indices.to_numpy()
+        rows = table.catalog
+        codes = rows["_shard"].combine_chunks().indices.to_numpy()
         starts = np.flatnonzero(np.diff(codes, prepend=-1))
-        splits = catalog["_split"].take(pa.array(starts)).to_pylist()
-        for split, rows in zip(splits, np.split(np.arange(len(codes)), starts[1:]), strict=True):
-            shards[split].append(rows)
+        splits = rows["_split"].take(pa.array(starts)).to_pylist()
+        for split, positions in zip(splits, np.split(np.arange(len(codes)), starts[1:]), strict=True):
+            shards[split].append(positions)
     return {split: parts or [np.arange(0)] for split, parts in shards.items()}
 
 

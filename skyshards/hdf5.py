@@ -91,9 +91,7 @@ def _verified_ranges(path: Path, specs: Specs, rows: Sequence[EncodedRow]) -> Ra
                     start, size = chunks[name][index]
                     same = size == len(content) and view[start : start + size] == content
                 else:
-                    start = view.find(content, after)
-                    if start < 0:
-                        start = view.find(content)
+                    start = _find(view, content, after)
                     after, same = start + len(content), start >= 0
                 if not same:
                     raise ShardCorrupted(
@@ -101,6 +99,15 @@ def _verified_ranges(path: Path, specs: Specs, rows: Sequence[EncodedRow]) -> Ra
                     )
                 ranges[name][index] = start, len(content)
     return ranges
+
+
+def _find(view: mmap.mmap, content: bytes, after: int) -> int:
+    """Where content lies, beyond a position if it lies there; -1 if nowhere."""
+    start = view.find(content[:64], after)  # a long search is slow; its beginning mostly tells
+    if start >= 0 and view[start : start + len(content)] == content:
+        return start
+    start = view.find(content, after)
+    return start if start >= 0 else view.find(content)
 
 
 def _chunk_ranges(dataset: h5py.Dataset) -> list[tuple[int, int]]:

@@ -76,7 +76,7 @@ def test_target_is_stored_and_read_by_all_three_readers(by_method, datapath, met
     for rows in (
         skyshards.open(folder, "test"),
         load_dataset(str(folder), **options).with_format("numpy"),
-        load_dataset("candels_blend", data_dir=str(folder), method=method, **options).with_format("numpy"),
+        load_dataset("candels_blend", data_dir=str(folder), **options).with_format("numpy"),
     ):
         assert len(rows) == len(expected) == 18
         for row in rows:

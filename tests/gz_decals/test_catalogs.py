@@ -8,7 +8,7 @@ import pytest
 
 from gz_decals import catalogs
 from gz_decals.catalogs import layout, read
-from gz_decals.gz_decals import BASIC, built_schema, published_column, schema
+from gz_decals.gz_decals import BASIC, published_column, schema
 from skyshards.errors import BuildError
 
 NAMES = ["J000411.19+020924.0", "J001655.18-002739.1", "J003937.09-032825.0"]
@@ -111,8 +111,3 @@ def test_schema_has_a_vector_only_with_representations():
     assert "representation" not in schema(BASIC, None).specs
     assert schema(BASIC, 640).specs["representation"].shape == (640,)
     assert "representations" in schema(BASIC, 640).config_names
-
-
-def test_built_schema_of_another_folder(tmp_path):
-    with pytest.raises(Exception, match="not a built data set"):
-        built_schema(tmp_path)

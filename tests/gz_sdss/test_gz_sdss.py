@@ -37,6 +37,7 @@ from skyshards.demo import DemoArchive
 from skyshards.demo.faults import Fault
 from skyshards.errors import UsageError
 from skyshards.fetch import Fetcher
+from skyshards.representations import open_representations
 from tests.contract import Contract
 
 REPOSITORY = Path(__file__).parents[2]
@@ -154,14 +155,34 @@ class TestFits(Contract):
 
     @pytest.fixture
     def recipe(self, built_fits):
-        """Loaded under the name of the builder for FITS."""
-        recipe = replace(built_fits)
-        object.__setattr__(recipe, "name", "gz_sdss_fits")
-        return recipe
+        return built_fits
 
     @pytest.fixture
     def expected(self, archive, built_fits):
         return expected_rows(archive, built_fits, lambda content: images.open_fits(content)[0])
+
+
+def test_representations_are_joined_by_objid(archive, built, tmp_path):
+    kept = pd.read_csv(built.output_dir / FILTERED)["dr7objid"]
+    known = kept.iloc[: len(kept) // 2]
+    vectors = np.random.default_rng(0).standard_normal((len(known), 7)).astype(np.float32)
+    file = pd.DataFrame(vectors, columns=[f"feat_{number}" for number in range(7)])
+    file.insert(0, "id_str", known.astype(str).to_numpy())
+    file.to_parquet(tmp_path / "cnn_features_gz2.parquet")
+    shutil.copytree(built.output_dir / "Images", tmp_path / "out" / "Images")
+    representations = open_representations(tmp_path / "cnn_features_gz2.parquet")
+    build_with(recipe_for(archive, tmp_path / "out", representations=representations))
+    wanted = dict(zip(known.astype(str), vectors, strict=True))
+    data_set = load_dataset("gz_sdss", data_dir=str(tmp_path / "out"), split="train", streaming=True)
+    assert data_set.features["representation"].length == 7
+    found = 0
+    for row in skyshards.open(tmp_path / "out"):
+        if str(row["object_id"]) in wanted:
+            assert (row["representation"] == wanted[str(row["object_id"])]).all()
+            found += 1
+        else:
+            assert np.isnan(row["representation"]).all()
+    assert 0 < found < len(kept)
 
 
 def test_files_beside_the_shards(built, archive):
