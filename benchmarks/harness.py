@@ -68,6 +68,7 @@ def _end(process: Any) -> None:
 
 
 def _call(pipe: Any, function: Callable, args: tuple) -> None:
+    multiprocessing.set_start_method(None, force=True)  # what the function starts, it starts as it would anywhere
     try:
         pipe.send((function(*args), None))
     except Exception as error:
