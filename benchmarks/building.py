@@ -77,10 +77,10 @@ def _nbytes(folder: Path) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="a tenth of the objects, once: under a minute")
+    parser.add_argument("--quick", action="store_true", help="fewer objects, once, so that start-up weighs more")
     parser.add_argument("--rounds", type=int, help="how often the builds that are compared are run (2; quick: 1)")
     options = parser.parse_args()
-    few, many = (30, 300) if options.quick else (300, 3000)
+    few, many = (100, 400) if options.quick else (300, 3000)
     print(f"{machine()}\n\n{versions(['skyshards', 'astropy', 'h5py', 'deflate', 'numpy'])}\n", flush=True)
     with tempfile.TemporaryDirectory() as temporary:
         scratch = Path(temporary)

@@ -109,8 +109,6 @@ class _Sampler(threading.Thread):
             pause = max(SAMPLE_SECONDS, 20 * (time.perf_counter() - start))
 
 
-
-
 def best_in_turn(functions: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
     """The shortest time of each function, called in turn so that a busy moment of the machine hits none alone."""
     best = dict.fromkeys(functions, float("inf"))

@@ -120,5 +120,3 @@ def measure_memory(folder: Path) -> float:
     table.columns(LABELS)[[0, len(table) - 1]]
     pa.default_memory_pool().release_unused()
     return psutil.Process().memory_full_info().uss - before
-
-

@@ -10,8 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from skyshards.memory import Recycler
+
 if TYPE_CHECKING:
     import datasets
+
+_memory = Recycler()
 
 
 def to_arrow(batch: Mapping[str, Any], features: datasets.Features) -> pa.Table:
@@ -68,7 +72,8 @@ def as_numpy(table: pa.Table) -> dict[str, Any]:
 
 def _values(path: str, array: pa.Array | pa.ChunkedArray) -> Any:
     if isinstance(array, pa.ChunkedArray):
-        array = array.chunk(0) if array.num_chunks == 1 else pa.concat_arrays(_plain(array))
+        chunks = array.chunks or [pa.array([], array.type)]
+        return _joined([_values(path, chunk) for chunk in chunks])
     if pa.types.is_struct(array.type):
         parts = dict(zip((field.name for field in array.type), array.flatten(), strict=True))
         if set(parts) == {"bytes", "path"}:  # datasets' form of an image
@@ -94,5 +99,13 @@ def _values(path: str, array: pa.Array | pa.ChunkedArray) -> Any:
     return (values.astype(str) if pa.types.is_string(array.type) else values).reshape(rows, *shape)
 
 
-def _plain(array: pa.ChunkedArray) -> list[pa.Array]:
-    return array.chunks or [pa.array([], array.type)]
+def _joined(parts: list[Any]) -> Any:
+    """Parts of a batch, one after the other; a single one is not copied."""
+    if len(parts) == 1:
+        return parts[0]
+    if isinstance(parts[0], dict):
+        return {name: _joined([part[name] for part in parts]) for name in parts[0]}
+    if parts[0].dtype.kind in "OU":
+        return np.concatenate(parts)
+    out = _memory.empty((sum(len(part) for part in parts), *parts[0].shape[1:]), parts[0].dtype)
+    return np.concatenate(parts, out=out)

@@ -21,8 +21,8 @@ from skyshards.fetch import file_digest
 from skyshards.schema import Schema
 from skyshards.table import Table, open_table
 
-SLAB_BYTES = 16 << 20
-"""About how many bytes of values one Arrow table holds."""
+SLAB_BYTES = 64 << 20
+"""About how many bytes of values one Arrow table holds, at most. Smaller ones leave threads idle between them."""
 
 _Key = getattr(datasets.builder, "Key", lambda *numbers: numbers)  # what numbers the tables; new in datasets 5
 
@@ -106,10 +106,14 @@ class ShardBuilder(datasets.ArrowBasedBuilder):
 
     def _generate_tables(self, table: Table, shards: list[np.ndarray]) -> Iterator[tuple[Any, pa.Table]]:
         length = max(1, SLAB_BYTES // max(table.row_nbytes, 1))
-        for number, rows in enumerate(shards):
-            for start in range(0, len(rows), length):
-                batch = table[rows[start : start + length]]
-                yield _Key(number, start // length), to_arrow(batch, self.info.features)
+        slabs = [
+            (_Key(number, start // length), rows[start : start + length])
+            for number, rows in enumerate(shards)
+            for start in range(0, len(rows), length)
+        ]
+        batches = table.batches(rows for _, rows in slabs)
+        for (key, _), batch in zip(slabs, batches, strict=True):
+            yield key, to_arrow(batch, self.info.features)
 
 
 def _rows_by_shard(table: Table) -> dict[str, list[np.ndarray]]:

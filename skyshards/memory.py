@@ -31,7 +31,7 @@ class Recycler:
         self._max_bytes = max_bytes
         self._free: deque[np.ndarray] = deque()
 
-    def empty(self, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    def empty(self, shape: tuple[int, ...], dtype: str | np.dtype) -> np.ndarray:
         """A new array with arbitrary content."""
         nbytes = math.prod(shape) * np.dtype(dtype).itemsize
         if nbytes < MIN_BYTES:

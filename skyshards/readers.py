@@ -18,7 +18,7 @@ from typing import Any
 
 from skyshards.errors import BuildError, SourceError
 from skyshards.fetch import file_digest
-from skyshards.machine import usable_cores
+from skyshards.machine import keep_freed_memory, usable_cores
 from skyshards.recipe import Recipe, Source
 from skyshards.rows import EncodedRow, encode
 from skyshards.sources import SourceRecord
@@ -184,6 +184,7 @@ class Readers:
 
 def start_worker() -> None:
     """Leave Ctrl-C to the main process, and end when it ends, however it does."""
+    keep_freed_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -163,8 +163,8 @@ class Table:
         try:
             position = operator.index(key)
         except TypeError:
-            return nest(self._read(self._positions(key)))
-        values = self._read(self._positions([position]))
+            return nest(self._start(self._positions(key))())
+        values = self._start(self._positions([position]))()
         return nest({path: value[0] for path, value in values.items()})
 
     def _positions(self, key: Any) -> np.ndarray:
@@ -187,14 +187,30 @@ class Table:
             positions = np.where(positions < 0, positions + length, positions)
         return positions if self._index is None else self._index[positions]
 
-    def _read(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+    def batches(self, keys: Iterable[Any]) -> Iterator[dict[str, Any]]:
+        """The batches `table[key]` of some keys, in turn; each is read while the one before it is in use."""
+        ready = None
+        for key in keys:
+            following = self._start(self._positions(key))
+            if ready is not None:
+                yield nest(ready())
+            ready = following
+        if ready is not None:
+            yield nest(ready())
+
+    def _start(self, rows: np.ndarray) -> Callable[[], dict[str, np.ndarray]]:
+        """Begin to read rows of the catalogue; the function that is returned waits for them, by dotted name."""
         specs = self._data.manifest.specs
         requests = {path: self._data.heavy(specs[path], rows) for path in self._columns if specs[path].heavy}
         finish = self._data.reader.start(list(requests.values()))
-        light = {path: self._data.light(specs[path], rows) for path in self._columns if path not in requests}
-        finish()
-        heavy = {path: _stack(request.out) for path, request in requests.items()}
-        return {path: light[path] if path in light else heavy[path] for path in self._columns}
+
+        def values() -> dict[str, np.ndarray]:
+            light = {path: self._data.light(specs[path], rows) for path in self._columns if path not in requests}
+            finish()
+            heavy = {path: _stack(request.out) for path, request in requests.items()}
+            return {path: light[path] if path in light else heavy[path] for path in self._columns}
+
+        return values
 
     @property
     def catalog(self) -> pa.Table:
