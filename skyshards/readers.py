@@ -162,6 +162,10 @@ class Readers:
         self._tasks.clear()
         self._pool.shutdown()
         self._pool = self._new_pool()
+        try:
+            self._pool.submit(os.getpid).result()
+        except BrokenProcessPool as error:
+            raise BuildError("worker processes cannot start; what they printed above says why") from error
         outcomes = []
         for source, fetched in suspects:
             try:

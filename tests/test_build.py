@@ -16,12 +16,12 @@ import pyarrow.parquet as pq
 import pytest
 
 import skyshards
-from skyshards import catalog, pack, spool, verify, workspace
+from skyshards import catalog, pack, readers, spool, verify, workspace
 from skyshards.build import build
 from skyshards.errors import BuildError, FolderError, UsageError
 from skyshards.workspace import WORKSPACE
 from tests.contract import Contract, assert_same
-from tests.toy import Toy, row
+from tests.toy import Toy, die, row
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -129,6 +129,14 @@ def test_a_source_that_kills_its_process_fails_alone(tmp_path):
     assert (summary.rows, summary.failed) == (11, 1)
     assert "the process that read it died" in (folder / "failures.csv").read_text()
     assert_whole(folder)
+
+
+def test_processes_that_cannot_start_end_the_build(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(readers, "start_worker", die)
+        with pytest.raises(BuildError, match="worker processes cannot start"):
+            build(Toy(4), tmp_path / "toy", workers=2)
+    assert build(Toy(4), tmp_path / "toy", workers=2).rows == 4
 
 
 @pytest.mark.parametrize(
