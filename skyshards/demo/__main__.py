@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import signal
 import threading
 
 import click
@@ -15,10 +15,13 @@ from skyshards.demo.archive import DemoArchive
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="What they are drawn from.")
 def main(galaxies: int, seed: int) -> None:
     """Serve simulated data in the way of the public archives, on this machine alone, until Ctrl-C."""
-    with DemoArchive(galaxies=galaxies, seed=seed) as archive, contextlib.suppress(KeyboardInterrupt):
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    with DemoArchive(galaxies=galaxies, seed=seed) as archive:
         for name in sorted(name for name in dir(type(archive)) if name.endswith("_url")):
             click.echo(f"{name:16} {getattr(archive, name)}")
-        threading.Event().wait()
+        stop.wait()
 
 
 if __name__ == "__main__":
