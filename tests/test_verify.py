@@ -129,7 +129,7 @@ def rewrite(folder, shard, change):
     table, manifest = catalog.open_folder(folder)
     path = folder / shard
     now = {"nbytes": path.stat().st_size, "sha256": verify.file_digest(path)}
-    shards = tuple(dataclasses.replace(each, **now) if each.path == shard else each for each in manifest.shards)
+    shards = tuple(each._replace(**now) if each.path == shard else each for each in manifest.shards)
     edited(folder, table, dataclasses.replace(manifest, shards=shards))
 
 
