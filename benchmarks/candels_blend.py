@@ -1,6 +1,6 @@
 """How fast blends are made: on the fly, as files, as shards, and on a GPU; and in how much memory.
 
-    python benchmarks/candels_blend.py [--datapath data] [--n_blends 20000] [--workers 2]
+    python benchmarks/candels_blend.py [--datapath data] [--n_blends 20000] [--many 200000] [--workers 2]
 
 Without `--datapath`, the galaxies are simulated. candels-blender (its package `blender`) is timed, too, where it is
 installed. What is built goes to a temporary folder (`--folder` says where). Prints Markdown tables.
@@ -12,6 +12,7 @@ import argparse
 import contextlib
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -20,9 +21,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 if __name__ == "__main__":  # a script's own folder is first on the path: this file hides the package there
-    sys.path[0] = str(Path(__file__).resolve().parents[1])
+    sys.path[:1] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parent)]
 
 import numpy as np
+from harness import in_fresh_process, machine, print_table, versions
 
 from candels_blend import Blends
 from candels_blend.archive import read_archive
@@ -92,40 +94,43 @@ def on_the_fly(datapath: Path) -> None:
         print(f"| {name} | {found:,.0f} | {found / limits[2 if 'galaxies' in name else 1]:.0%} |")
 
 
-def timed(*command: str | Path, folder: Path) -> tuple[float, int]:
-    """Seconds that a command takes, and the peak memory of its largest process in bytes."""
-    program = (
-        "import resource, subprocess, sys; status = subprocess.call(sys.argv[1:], stdout=subprocess.DEVNULL); "
-        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss); sys.exit(status)"
-    )
-    environment = os.environ | {"PYTHONPATH": sys.path[0]}
+def run(command: tuple, folder: Path) -> float:
+    """Seconds that a command takes."""
     start = time.perf_counter()
-    outcome = subprocess.run(
-        [sys.executable, "-c", program, sys.executable, *map(str, command)],
-        cwd=folder, env=environment, check=True, stdout=subprocess.PIPE, text=True,
+    subprocess.run(
+        [sys.executable, *map(str, command)],
+        cwd=folder, env=os.environ | {"PYTHONPATH": sys.path[0]}, check=True, stdout=subprocess.DEVNULL,
     )  # fmt: skip
-    return time.perf_counter() - start, int(outcome.stdout) * 1024
+    return time.perf_counter() - start
 
 
-def on_disk(datapath: Path, folder: Path, n_blends: int, workers: int) -> None:
+def on_disk(datapath: Path, folder: Path, n_blends: int, many: int, workers: int) -> None:
     cli = ("-c", "from candels_blend.cli import main; main()")
     sample = f"output-s_42-n_{n_blends}"
-    steps = {
-        "produce": (*cli, "produce", "-n", n_blends, "-d", datapath, "--workers", workers),
-        "concatenate": (*cli, "concatenate", "-d", sample, "-m", "ogg_masks", "--delete"),
-        "shards (image, masks)": (
-            Path(sys.path[0]) / "build_parent_sample.py", "candels_blend", "-n", n_blends, "-d", datapath,
-            "--workers", workers, "-o", folder / "shards",
-        ),
-    }  # fmt: skip
-    print(f"\n## On disk: {n_blends:,} blends, {workers} processes, starting them included\n")
-    print("| step | seconds | blends/s | peak memory of a process, MiB |\n|---|---|---|---|")
-    seconds = {}
-    for name, command in steps.items():
-        seconds[name], peak = timed(*command, folder=folder)
-        print(f"| {name} | {seconds[name]:.1f} | {n_blends / seconds[name]:,.0f} | {peak / 2**20:,.0f} |")
+
+    def shards(count: int) -> tuple:
+        script = Path(sys.path[0]) / "build_parent_sample.py"
+        return script, "candels_blend", "-n", count, "-d", datapath, "--workers", workers, "-o", folder / "shards"
+
+    steps = [
+        ("produce", n_blends, (*cli, "produce", "-n", n_blends, "-d", datapath, "--workers", workers)),
+        ("concatenate", n_blends, (*cli, "concatenate", "-d", sample, "-m", "ogg_masks", "--delete")),
+        ("shards (image, masks)", n_blends, shards(n_blends)),
+        ("shards (image, masks)", many, shards(many)),
+    ]
+    nbytes = sum(path.stat().st_size for path in datapath.glob("*.npy")) / 2**20
+    print(f"\n## On disk: {workers} processes, starting them included; {nbytes:,.0f} MiB of stamps\n")
+    rows, seconds = [], {}
+    for name, count, command in steps:
+        found = in_fresh_process(run, command, folder)
+        seconds.setdefault(name, found.value)
+        rows.append(
+            (name, f"{count:,}", f"{found.value:.1f}", f"{count / found.value:,.0f}", f"{found.pss / 2**20:,.0f}")
+        )
+        shutil.rmtree(folder / "shards", ignore_errors=True)
     both = seconds["produce"] + seconds["concatenate"]
-    print(f"| produce, then concatenate | {both:.1f} | {n_blends / both:,.0f} | |")
+    rows.insert(2, ("produce, then concatenate", f"{n_blends:,}", f"{both:.1f}", f"{n_blends / both:,.0f}", ""))
+    print_table(("step", "blends", "seconds", "blends/s", "peak memory of all processes, MiB"), rows)
 
 
 def candels_blender(datapath: Path, folder: Path) -> None:
@@ -191,14 +196,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--datapath", type=Path, help="folder of the unpacked archive; simulated without it")
     parser.add_argument("--n_blends", type=int, default=20_000, help="blends that are written to disk")
+    parser.add_argument("--many", type=int, default=200_000, help="blends that are built into shards to see the memory")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--folder", type=Path, help="where to put a temporary folder")
     options = parser.parse_args()
+    print(f"{machine()}; {versions(['numpy', 'h5py', 'deflate', 'torch'])}")
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=options.folder)))
         datapath = options.datapath.resolve() if options.datapath else simulate(folder)
         on_the_fly(datapath)
-        on_disk(datapath, folder, options.n_blends, options.workers)
+        on_disk(datapath, folder, options.n_blends, options.many, options.workers)
         candels_blender(datapath, folder)
         on_gpu(datapath)
     print(f"\nPeak memory of this process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:,.0f} MiB.")

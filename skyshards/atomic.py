@@ -34,6 +34,15 @@ def replacing(path: Path) -> Iterator[Path]:
         raise
 
 
+def sync(path: Path) -> None:
+    """Have a file's content, or a folder's list of files, on the disk itself when this returns."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def is_disk_full(error: BaseException) -> bool:
     """Whether an error of the system, HDF5, SQLite or Arrow means that the disk (or the user's share of it) is full."""
     if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):

@@ -18,7 +18,7 @@ from skyshards.atomic import is_disk_full
 from skyshards.catalog import Manifest
 from skyshards.errors import SourceError, UsageError
 from skyshards.fetch import Fetcher
-from skyshards.readers import Readers, ReadSource
+from skyshards.readers import Readers, ReadSource, start_fork_server
 from skyshards.recipe import Recipe, Source
 from skyshards.sources import SourceRecord
 from skyshards.spool import Spool
@@ -99,6 +99,8 @@ def build(
         table, manifest, lost = without_lost_shards(folder, table, manifest)
         records = sources.read(folder) | {record.key: record for record in spool.records()}
         records = {key: record for key, record in records.items() if key not in lost}
+        if not records and executor is None:  # there will be something to read
+            start_fork_server(recipe)
         fetcher = Fetcher(connections)
         with _bar("listing", " sources") as bar:
             listed = []
@@ -110,7 +112,7 @@ def build(
         if pending or not spool.empty or lost or not (folder / catalog.CATALOG).exists():
             staged = workspace / "staged"
             staged.mkdir()
-            with Readers(recipe, nside, workers, executor) as readers:
+            with Readers(recipe, nside, spool.files, workers, executor) as readers:
                 _read_all(pending, records, fetcher, readers, spool, folder / recipe.downloads)
                 table, manifest = _pack_all(staged, spool, table, manifest, readers)
             table = catalog.write(staged, manifest, table)
@@ -156,18 +158,18 @@ def _read_all(pending, records, fetcher, readers, spool, downloads) -> None:
                     try:
                         arrived.append((source, future.result()))
                     except SourceError as error:
-                        outcomes.append(ReadSource(source, None, error=str(error)))
+                        outcomes.append(((source, None), ReadSource(error=str(error))))
                     except Exception as error:
                         if is_disk_full(error):
                             raise
-                        outcomes.append(ReadSource(source, None, error=f"{type(error).__name__}: {error}"))
+                        outcomes.append(((source, None), ReadSource(error=f"{type(error).__name__}: {error}")))
                 readers.submit(arrived)
-                for outcome in outcomes:
-                    spool.add(outcome.record(records.get(outcome.source.key)), outcome.source.split, outcome.rows)
+                for (source, _), outcome in outcomes:
+                    spool.add(outcome.record(source, records.get(source.key)), source.split, outcome.rows)
                 spool.commit()
-                for outcome in outcomes:
-                    if outcome.fetched is not None:
-                        readers.recipe.discard(outcome.source, outcome.fetched, failed=outcome.error is not None)
+                for (source, fetched), outcome in outcomes:
+                    if fetched is not None:
+                        readers.recipe.discard(source, fetched, failed=outcome.error is not None)
                     bar.update()
         finally:
             threads.shutdown(cancel_futures=True)

@@ -132,7 +132,7 @@ def write(folder: Path, manifest: Manifest, table: pa.Table) -> pa.Table:
     ranks = pc.index_in(table["_shard"].cast(pa.string()), pa.array(list(rank), pa.string()))
     order = np.lexsort((table["_row"].to_numpy(), ranks.to_numpy()))
     table = table.take(pa.array(order)).replace_schema_metadata({_KEY: manifest.to_json()})
-    pq.write_table(table, folder / CATALOG, compression="zstd", row_group_size=1 << 20)
+    pq.write_table(table, folder / CATALOG, compression="zstd", row_group_size=1 << 20, write_page_checksum=True)
     return table
 
 
@@ -145,7 +145,10 @@ def read(file: Any, folder: str) -> tuple[pa.Table, Manifest]:
         If the file is not a catalogue of this form; `folder` is named in the message.
     """
     try:
-        table = pq.ParquetFile(file, read_dictionary=["_split", "_shard"]).read()  # pq.read_table also imports pandas
+        # Not pq.read_table, which also imports pandas.
+        parquet = pq.ParquetFile(file, read_dictionary=["_split", "_shard"], page_checksum_verification=True)
+        table = parquet.read()
+        table.validate(full=True)
         manifest = Manifest.from_json(table.schema.metadata[_KEY].decode())
         if table.schema.remove_metadata() != schema(manifest.specs).remove_metadata():
             raise ValueError("its columns are not those that it declares")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from skyshards import catalog, hdf5
+from skyshards.atomic import sync
 from skyshards.catalog import Manifest, Shard
 from skyshards.fetch import file_digest
 from skyshards.rows import EncodedRow
@@ -69,6 +70,7 @@ def pack_pixel(
         for number, run in enumerate(runs, 1):
             path = staged / name / f"{number:03d}-of-{len(runs):03d}.hdf5"
             ranges = hdf5.write(path, specs, rows[run], dict(attributes) | {"healpix": str(pixel), "split": split})
+            sync(path)  # while other processes still pack
             shard = Shard(f"{name}/{path.name}", split, pixel, len(rows[run]), path.stat().st_size, file_digest(path))
             packed.append((shard, catalog.rows_table(specs, shard, rows[run], ranges)))
     return packed

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import multiprocessing
 import multiprocessing.connection
+import multiprocessing.context
+import multiprocessing.forkserver
 import os
 import signal
 import threading
@@ -22,28 +25,34 @@ from skyshards.machine import keep_freed_memory, usable_cores
 from skyshards.recipe import Recipe, Source
 from skyshards.rows import EncodedRow, encode
 from skyshards.sources import SourceRecord
+from skyshards.spool import PayloadFiles
+
+
+Arrived = tuple[Source, Any]
+"""A source, and what fetching it gave."""
 
 
 @dataclass(frozen=True)
 class ReadSource:
-    """One source after reading: its rows, or the error for which there are none."""
+    """What a source gave: its rows, or the error for which there are none."""
 
-    source: Source
-    fetched: Any
     rows: tuple[EncodedRow, ...] = ()
     nbytes: int | None = None
     sha256: str | None = None
     error: str | None = None
 
-    def record(self, earlier: SourceRecord | None) -> SourceRecord:
+    def record(self, source: Source, earlier: SourceRecord | None) -> SourceRecord:
         """What the journal keeps of it."""
         status = "failed" if self.error else "done" if self.rows else "left out"
         tries = 1 + (earlier.tries if earlier else 0)
-        return SourceRecord(self.source.key, self.source.url, self.nbytes, self.sha256, status, tries, self.error)
+        return SourceRecord(source.key, source.url, self.nbytes, self.sha256, status, tries, self.error)
 
 
-def read_source(recipe: Recipe, nside: int, source: Source, fetched: Any) -> ReadSource:
-    """Read one source into encoded rows. Whatever is wrong with it ends up in `error`; nothing is raised."""
+def read_source(recipe: Recipe, nside: int, files: PayloadFiles, source: Source, fetched: Any) -> ReadSource:
+    """Read one source into encoded rows, with their payloads in `files`. Whatever is wrong with it ends up in `error`.
+
+    Raises `OSError` only if the payloads cannot be written: then there is something wrong with the disk.
+    """
     nbytes = sha256 = None
     try:
         if isinstance(fetched, Path):
@@ -56,15 +65,15 @@ def read_source(recipe: Recipe, nside: int, source: Source, fetched: Any) -> Rea
             twice = next(name for name in ids if ids.count(name) > 1)
             raise SourceError(f"object_id {twice!r} stands twice in one source, expected each once")
     except SourceError as error:
-        return ReadSource(source, fetched, (), nbytes, sha256, str(error))
+        return ReadSource((), nbytes, sha256, str(error))
     except Exception as error:  # one bad file must not end a build of thirty thousand
-        return ReadSource(source, fetched, (), nbytes, sha256, " ".join(f"{type(error).__name__}: {error}".split()))
-    return ReadSource(source, fetched, rows, nbytes, sha256)
+        return ReadSource((), nbytes, sha256, " ".join(f"{type(error).__name__}: {error}".split()))
+    return ReadSource(files.keep(rows), nbytes, sha256)
 
 
-def read_sources(recipe: Recipe, nside: int, arrived: list[tuple[Source, Any]]) -> list[ReadSource]:
+def read_sources(recipe: Recipe, nside: int, files: PayloadFiles, arrived: list[Arrived]) -> list[ReadSource]:
     """Several small sources in one task."""
-    return [read_source(recipe, nside, source, fetched) for source, fetched in arrived]
+    return [read_source(recipe, nside, files, source, fetched) for source, fetched in arrived]
 
 
 TASK = 16
@@ -76,17 +85,19 @@ class Readers:
 
     Parameters
     ----------
+    files : PayloadFiles
+        Where the rows' payloads go.
     executor : concurrent.futures.Executor, optional
         Used instead of own processes, and left running at the end.
     """
 
-    def __init__(self, recipe: Recipe, nside: int, workers: int | None, executor: Executor | None):
+    def __init__(self, recipe: Recipe, nside: int, files: PayloadFiles, workers: int | None, executor: Executor | None):
         self.recipe = recipe
         self.workers = workers or usable_cores()
-        self._nside = nside
+        self._common = recipe, nside, files
         self._given = executor
         self._pool = executor or self._new_pool()
-        self._tasks: dict[Future, list[tuple[Source, Any]]] = {}
+        self._tasks: dict[Future, list[Arrived]] = {}
 
     def __enter__(self) -> Readers:
         return self
@@ -106,13 +117,13 @@ class Readers:
         """How many sources are being read or wait to be."""
         return sum(len(task) for task in self._tasks.values())
 
-    def submit(self, arrived: list[tuple[Source, Any]]) -> None:
+    def submit(self, arrived: list[Arrived]) -> None:
         """Have sources read; those that come together are dealt out evenly, in tasks that are not too long."""
         tasks = max(min(self.workers, len(arrived)), -(-len(arrived) // TASK))
         for start in range(tasks):
             task = arrived[start::tasks]
             try:
-                future = self._pool.submit(read_sources, self.recipe, self._nside, task)
+                future = self._pool.submit(read_sources, *self._common, task)
             except BrokenProcessPool as error:
                 future = Future()
                 future.set_exception(error)
@@ -139,21 +150,21 @@ class Readers:
             for future in waiting:
                 future.cancel()
 
-    def finished(self) -> list[ReadSource]:
-        """The sources read since the last call."""
-        outcomes: list[ReadSource] = []
-        broken: list[tuple[Source, Any]] = []
+    def finished(self) -> list[tuple[Arrived, ReadSource]]:
+        """The sources read since the last call, each with what came of it."""
+        outcomes: list[tuple[Arrived, ReadSource]] = []
+        broken: list[Arrived] = []
         for future in [future for future in self._tasks if future.done()]:
             task = self._tasks.pop(future)
             try:
-                outcomes += future.result()
+                outcomes += zip(task, future.result(), strict=True)
             except BrokenProcessPool:
                 broken += task
         if broken:
             outcomes += self._read_singly(broken)
         return outcomes
 
-    def _read_singly(self, suspects: list[tuple[Source, Any]]) -> list[ReadSource]:
+    def _read_singly(self, suspects: list[Arrived]) -> list[tuple[Arrived, ReadSource]]:
         """After a worker died: one of these sources may be what killed it, so each gets a try alone."""
         if self._given is not None:
             raise BuildError("the executor that was given lost its workers; start it again and run the build again")
@@ -167,23 +178,36 @@ class Readers:
         except BrokenProcessPool as error:
             raise BuildError("worker processes cannot start; what they printed above says why") from error
         outcomes = []
-        for source, fetched in suspects:
+        for suspect in suspects:
             try:
-                outcomes.append(self._pool.submit(read_source, self.recipe, self._nside, source, fetched).result())
+                outcome = self._pool.submit(read_source, *self._common, *suspect).result()
             except BrokenProcessPool:
-                error = "the process that read it died, twice; is it too large for the memory?"
-                outcomes.append(ReadSource(source, fetched, error=error))
+                outcome = ReadSource(error="the process that read it died, twice; is it too large for the memory?")
                 self._pool = self._new_pool()
+            outcomes.append((suspect, outcome))
         return outcomes
 
     def _new_pool(self) -> ProcessPoolExecutor:
-        # A fork server starts without this process's threads and open files, and imports everything just once.
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload([type(self.recipe).__module__, __name__, "healpy"])
-        pool = ProcessPoolExecutor(self.workers, context, initializer=start_worker)
-        for _ in range(self.workers):
-            pool.submit(os.getpid)  # start now, while the first sources are fetched
+        pool = ProcessPoolExecutor(self.workers, start_fork_server(self.recipe), initializer=start_worker)
+
+        def start() -> None:
+            with contextlib.suppress(RuntimeError, BrokenProcessPool):  # the build ended, or will meet it by itself
+                for _ in range(self.workers):
+                    pool.submit(os.getpid)
+
+        threading.Thread(target=start, daemon=True).start()  # it takes seconds, in which sources can be fetched
         return pool
+
+
+def start_fork_server(recipe: Recipe) -> multiprocessing.context.ForkServerContext:
+    """Start the process that workers are forked from; it imports everything, just once, while this process goes on.
+
+    Workers so start without this process's threads and open files.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([type(recipe).__module__, __name__, "healpy"])
+    multiprocessing.forkserver.ensure_running()
+    return context
 
 
 def start_worker() -> None:

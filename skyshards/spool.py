@@ -1,17 +1,20 @@
-"""Where encoded rows wait until they are packed: an append-only file of payloads, and an SQLite journal of what it
-holds.
+"""Where encoded rows wait until they are packed: files of payloads, and an SQLite journal of what they hold.
 
-A source and its rows enter in one transaction, so that a build killed at any moment finds every source either done or
-not.
+Each process that reads sources appends the payloads to a file of its own, and sends only where they lie to the process
+that keeps the journal. There a source and its rows enter in one transaction, so that a build killed at any moment finds
+every source either done or not.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import sqlite3
+import threading
+import uuid
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from skyshards.rows import EncodedRow
@@ -22,7 +25,8 @@ CREATE TABLE IF NOT EXISTS sources (
     key TEXT PRIMARY KEY, url TEXT, nbytes INTEGER, sha256 TEXT, status TEXT, tries INTEGER, error TEXT
 );
 CREATE TABLE IF NOT EXISTS rows (
-    split TEXT, pixel INTEGER, object_id TEXT, source TEXT, light TEXT, sizes TEXT, start INTEGER
+    split TEXT, pixel INTEGER, object_id TEXT, source TEXT, light TEXT, sizes TEXT,
+    file TEXT, start INTEGER, nbytes INTEGER
 );
 CREATE INDEX IF NOT EXISTS rows_of_pixel ON rows (split, pixel);
 """
@@ -30,7 +34,7 @@ CREATE INDEX IF NOT EXISTS rows_of_pixel ON rows (split, pixel);
 
 @dataclass(frozen=True)
 class Payload:
-    """What a row's payload is read with when it is called for, in whatever process."""
+    """A row's payload in a file, read when it is called for, in whatever process."""
 
     path: Path
     start: int
@@ -44,42 +48,104 @@ class Payload:
             os.close(descriptor)
 
 
+@dataclass(frozen=True)
+class PayloadFiles:
+    """The payload files of one build, one for each process that writes any; may be sent to all of them.
+
+    `build` tells apart the builds that a long-lived process works for, as a folder may see several.
+    """
+
+    folder: Path
+    build: str
+
+    def keep(self, rows: Iterable[EncodedRow]) -> tuple[EncodedRow, ...]:
+        """The same rows, with their payloads in this process's file; raises `OSError` if they cannot be written."""
+        return _payload_file(self).append(rows)
+
+
+@functools.lru_cache(maxsize=8)
+def _payload_file(files: PayloadFiles) -> _PayloadFile:
+    return _PayloadFile(files.folder / f"payloads-{uuid.uuid4().hex}")
+
+
+class _PayloadFile:
+    """A file that the threads of one process append to."""
+
+    def __init__(self, path: Path):
+        self._path = path
+        self._end = 0
+        self._lock = threading.Lock()
+
+    def append(self, rows: Iterable[EncodedRow]) -> tuple[EncodedRow, ...]:
+        with self._lock, open(self._path, "ab", buffering=0) as file:
+            file.truncate(self._end)  # if a write failed half way, the next begins where it did
+            end, kept = self._end, []
+            for row in rows:
+                left = memoryview(row.payload())
+                kept.append(replace(row, payload=Payload(self._path, end, len(left))))
+                end += len(left)
+                while left:
+                    left = left[file.write(left) :]
+            self._end = end
+            return tuple(kept)
+
+
+@dataclass(frozen=True)
+class SpooledRows:
+    """Rows of a pixel as the journal has them, to be sent to the process that packs them; iterated over, they are rows.
+
+    A row's payload is read when it is called for.
+    """
+
+    folder: Path
+    pixel: int
+    entries: list[tuple]
+
+    def __iter__(self) -> Iterator[EncodedRow]:
+        paths = functools.cache(self.folder.joinpath)
+        for object_id, source, light, sizes, file, *place in self.entries:
+            payload = Payload(paths(file), *place)
+            yield EncodedRow(self.pixel, object_id, source, json.loads(light), json.loads(sizes), payload)
+
+
 class Spool:
     """The rows of a build that are not in a shard yet, in a folder of their own; for one process, one thread at a time.
 
-    A payload is in the file before the journal names it, and what a killed run wrote past the last named byte is
-    overwritten.
+    A payload is in its file before the journal names it. What a killed run wrote and did not enter stays in the files
+    until they are deleted.
+
+    Attributes
+    ----------
+    files : PayloadFiles
+        Where the payloads of rows are to be written before they are added.
     """
 
     def __init__(self, folder: Path):
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
-        self._journal = sqlite3.connect(folder / "journal.sqlite", isolation_level=None)
+        self.files = PayloadFiles(folder, uuid.uuid4().hex)
+        self._journal: sqlite3.Connection | None = sqlite3.connect(folder / "journal.sqlite", isolation_level=None)
         # Locked for this process alone, the journal needs no memory shared beside it, so network file systems will do.
         for pragma in ("locking_mode=EXCLUSIVE", "journal_mode=WAL", "synchronous=NORMAL"):
             self._journal.execute(f"PRAGMA {pragma}")
         self._journal.executescript(_TABLES)
-        self._payloads = os.open(folder / "payloads", os.O_RDWR | os.O_CREAT, 0o644)
-        last = self._journal.execute("SELECT start, sizes FROM rows ORDER BY rowid DESC LIMIT 1").fetchone()
-        self._end = last[0] + sum(json.loads(last[1]).values()) if last else 0
-        if os.fstat(self._payloads).st_size < self._end:  # the power failed before they reached the disk
+        ends = dict(self._journal.execute("SELECT file, max(start + nbytes) FROM rows GROUP BY file"))
+        for path in folder.glob("payloads-*"):
+            if path.name not in ends:
+                path.unlink()
+        if any(_size(folder / name) < end for name, end in ends.items()):  # power failed before they reached the disk
             self._journal.execute("DELETE FROM rows")
             self._journal.execute("DELETE FROM sources")
-            self._end = 0
 
     def add(self, record: SourceRecord, split: str, rows: Iterable[EncodedRow]) -> None:
-        """Enter one source's outcome and rows. They are there for good once `commit` has returned."""
+        """Enter one source's outcome and rows, which `files` keeps. They are there for good once `commit` returned."""
         if not self._journal.in_transaction:
             self._journal.execute("BEGIN")
         self._journal.execute("INSERT OR REPLACE INTO sources VALUES (?, ?, ?, ?, ?, ?, ?)", record)
         for row in rows:
-            start, left = self._end, memoryview(row.payload())
-            while left:
-                written = os.pwrite(self._payloads, left, self._end)
-                self._end += written
-                left = left[written:]
-            values = (split, row.pixel, row.object_id, row.source, json.dumps(row.light), json.dumps(row.sizes), start)
-            self._journal.execute("INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?, ?)", values)
+            place = (row.payload.path.name, row.payload.start, row.payload.nbytes)
+            values = (split, row.pixel, row.object_id, row.source, json.dumps(row.light), json.dumps(row.sizes), *place)
+            self._journal.execute("INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
 
     def commit(self) -> None:
         """Make durable what was added: it survives the death of this process at any later moment."""
@@ -97,33 +163,33 @@ class Spool:
             yield SourceRecord(*values)
 
     def pixels(self) -> list[tuple[str, int]]:
-        """Every (split, pixel) that has rows, sorted."""
-        return self._journal.execute("SELECT DISTINCT split, pixel FROM rows ORDER BY split, pixel").fetchall()
+        """Every (split, pixel) that has rows; those with most bytes come first."""
+        query = "SELECT split, pixel FROM rows GROUP BY split, pixel ORDER BY sum(nbytes) DESC, split, pixel"
+        return self._journal.execute(query).fetchall()
 
-    def rows(self, split: str, pixel: int) -> list[EncodedRow]:
-        """The rows of a pixel, sorted; a row's payload is read when it is called for."""
-        query = "SELECT pixel, object_id, source, light, sizes, start FROM rows WHERE split = ? AND pixel = ?"
-        rows = []
-        for number, object_id, source, light, sizes, start in self._journal.execute(query, (split, pixel)):
-            sizes = json.loads(sizes)
-            load = Payload(self._folder / "payloads", start, sum(sizes.values()))
-            rows.append(EncodedRow(number, object_id, source, json.loads(light), sizes, load))
-        return sorted(rows, key=lambda row: row.order)
+    def rows(self, split: str, pixel: int) -> SpooledRows:
+        """The rows of a pixel."""
+        columns = "object_id, source, light, sizes, file, start, nbytes"
+        query = f"SELECT {columns} FROM rows WHERE split = ? AND pixel = ?"
+        return SpooledRows(self._folder, pixel, self._journal.execute(query, (split, pixel)).fetchall())
 
     def close(self) -> None:
         """Let go of the files; a spool in which nothing was entered leaves none."""
-        if self._payloads is None:
+        if self._journal is None:
             return
         empty = self.empty
-        os.close(self._payloads)
         self._journal.close()
-        self._payloads = None
+        self._journal = None
         if empty:
             delete(self._folder)
 
 
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
 def delete(folder: Path) -> None:
     """Delete a spool that is closed, once everything in it lies in shards."""
-    for pattern in ("journal.sqlite*", "payloads"):
+    for pattern in ("journal.sqlite*", "payloads-*"):
         for path in folder.glob(pattern):
             path.unlink()

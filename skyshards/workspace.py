@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from skyshards import catalog, sources, spool
-from skyshards.atomic import TEMPORARY_PREFIX, is_disk_full, replacing
+from skyshards.atomic import TEMPORARY_PREFIX, is_disk_full, replacing, sync
 from skyshards.catalog import Manifest, Shard
 from skyshards.errors import BuildError, UsageError
 
@@ -139,7 +139,8 @@ def publish(workspace: Path) -> None:
     for path in staged.rglob("*"):
         if path.is_dir():  # made now, while a full disk can still say so
             (folder / path.relative_to(staged)).mkdir(exist_ok=True)
-    os.sync()  # the files are on the disk itself before they count
+    for path in [*staged.rglob("*"), staged]:  # before they count
+        sync(path)
     staged.rename(workspace / "ready")
     _move(workspace, folder)
 

@@ -216,10 +216,12 @@ def test_a_full_disk_loses_nothing(tmp_path, toy_folder, monkeypatch, where):
     build(recipe, folder, limit=5, workers=1)
     before = list(skyshards.open(folder))
     with monkeypatch.context() as patch, ThreadPoolExecutor(1) as here:  # in this process, where it can be patched
-        target = {"spool": (spool.os, "pwrite"), "shard": (pack.hdf5, "write"), "catalog": (catalog.pq, "write_table")}[
-            where
-        ]
-        patch.setattr(*target, full)
+        targets = {
+            "spool": (spool.PayloadFiles, "keep"),
+            "shard": (pack.hdf5, "write"),
+            "catalog": (catalog.pq, "write_table"),
+        }
+        patch.setattr(*targets[where], full)
         with pytest.raises(BuildError, match="the disk is full; free some space and run the same command again"):
             build(recipe, folder, executor=here)
     for values, wanted in zip(skyshards.open(folder), before, strict=True):

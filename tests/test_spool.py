@@ -1,7 +1,12 @@
 """The spool: what was committed is there after any death of the process, and nothing else is."""
 
+import errno
+import multiprocessing
+import os
 import subprocess
 import sys
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -29,11 +34,16 @@ def one(number, pixel=None, source=None):
     return EncodedRow(pixel, f"o{number:03d}", source or f"s{number}", light, sizes, lambda: content)
 
 
+def add(spool, key, rows, split="train"):
+    """What a build does with a source that was read."""
+    spool.add(record(key), split, spool.files.keep(rows))
+
+
 def contents(spool):
     return [
         (split, row.pixel, row.order, str(row.light), row.sizes, row.payload())
-        for split, pixel in spool.pixels()
-        for row in spool.rows(split, pixel)
+        for split, pixel in sorted(spool.pixels())
+        for row in sorted(spool.rows(split, pixel), key=lambda row: row.order)
     ]
 
 
@@ -44,13 +54,13 @@ def expected(numbers, split="train"):
 
 @settings(max_examples=20, deadline=None)
 @given(st.lists(st.lists(st.integers(0, 40), max_size=6, unique=True), max_size=6))
-def test_rows_come_back_sorted_whatever_the_order(tmp_path_factory, groups):
+def test_rows_come_back_whatever_the_order(tmp_path_factory, groups):
     folder, numbers = tmp_path_factory.mktemp("spool") / "spool", []
     spool = Spool(folder)
     for group in groups:
         group = [number for number in group if number not in numbers]
         numbers += group
-        spool.add(record(f"group {len(numbers)} {group}"), "train", [one(number) for number in group])
+        add(spool, f"group {len(numbers)} {group}", [one(number) for number in group])
         spool.commit()
     assert contents(spool) == expected(numbers)
     spool.close()
@@ -63,13 +73,13 @@ DIES = """
 import os, sys
 from pathlib import Path
 from skyshards.spool import Spool
-from tests.test_spool import one, record
+from tests.test_spool import add, one
 spool = Spool(Path(sys.argv[1]))
 for number in range(5):
-    spool.add(record(f"s{number}"), "train", [one(number)])
+    add(spool, f"s{number}", [one(number)])
     spool.commit()
 for number in range(5, 9):
-    spool.add(record(f"s{number}"), "train", [one(number)])
+    add(spool, f"s{number}", [one(number)])
 os._exit(7)
 """
 
@@ -89,23 +99,67 @@ def test_what_was_committed_survives_and_what_was_not_does_not(died):
     spool.close()
 
 
-def test_what_was_written_past_the_last_commit_is_overwritten(died):
-    committed = sum(len(one(number).payload()) for number in range(5))
-    assert (died / "payloads").stat().st_size > committed
-    with (died / "payloads").open("ab") as file:
-        file.write(b"and half of an")
+def test_what_follows_a_killed_build_does_not_touch_its_payloads(died):
+    (before,) = died.glob("payloads-*")
+    content = before.read_bytes()
+    stray = died / "payloads-that-no-row-came-of"
+    stray.write_bytes(b"half of a row")
     spool = Spool(died)
-    spool.add(record("s30"), "train", [one(30)])
+    add(spool, "s30", [one(30)])
     spool.commit()
     assert contents(spool) == expected([*range(5), 30])
-    assert (died / "payloads").read_bytes()[committed:].startswith(one(30).payload())
+    assert before.read_bytes() == content and not stray.exists()
+    spool.close()
+
+
+def keep(files, numbers):
+    return files.keep([one(number) for number in numbers])
+
+
+def test_processes_and_threads_write_beside_each_other(tmp_path):
+    spool = Spool(tmp_path / "spool")
+    parts = [range(start, start + 10) for start in range(0, 200, 10)]
+    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as processes, ThreadPoolExecutor(4) as threads:
+        pools = [processes, threads]
+        futures = [pools[place % 2].submit(keep, spool.files, part) for place, part in enumerate(parts)]
+        for part, future in zip(parts, futures, strict=True):
+            spool.add(record(f"s{part}"), "train", future.result())
+    spool.commit()
+    assert contents(spool) == expected(range(200))
+    spool.close()
+
+
+def test_a_process_that_outlives_a_build_has_a_new_file_for_the_next(tmp_path):
+    for numbers in (range(5), range(5, 9)):
+        spool = Spool(tmp_path / "spool")
+        add(spool, "s", [one(number) for number in numbers])
+        spool.commit()
+        assert contents(spool) == expected(numbers)
+        spool.close()
+        delete(tmp_path / "spool")
+
+
+def full():
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_rows_after_some_that_could_not_be_written(tmp_path):
+    spool = Spool(tmp_path / "spool")
+    add(spool, "s1", [one(1)])
+    with pytest.raises(OSError, match="No space left"):
+        add(spool, "s2", [one(2), replace(one(3), payload=full)])
+    add(spool, "s4", [one(4)])
+    spool.commit()
+    assert contents(spool) == expected([1, 4])
+    (file,) = (tmp_path / "spool").glob("payloads-*")
+    assert file.stat().st_size == len(one(1).payload() + one(4).payload())
     spool.close()
 
 
 def test_a_spool_that_lost_its_payloads_is_not_taken_for_whole(died):
     """After a power cut the journal may name bytes that never reached the disk. They must not end up in a shard."""
-    with (died / "payloads").open("r+b") as file:
-        file.truncate(10)
+    (payloads,) = died.glob("payloads-*")
+    os.truncate(payloads, 10)
     try:
         spool = Spool(died)
         found = contents(spool)
@@ -133,7 +187,7 @@ def test_records_keep_everything(tmp_path):
 def test_a_source_tried_again_has_its_last_outcome(tmp_path):
     spool = Spool(tmp_path / "spool")
     spool.add(record("a", "failed", "once"), "train", [])
-    spool.add(record("a"), "train", [one(1, source="a")])
+    add(spool, "a", [one(1, source="a")])
     spool.commit()
     assert list(spool.records()) == [record("a")]
     spool.close()
@@ -142,9 +196,9 @@ def test_a_source_tried_again_has_its_last_outcome(tmp_path):
 def test_splits_and_pixels_are_kept_apart(tmp_path):
     spool = Spool(tmp_path / "spool")
     for number, split in enumerate(["train", "test", "train"]):
-        spool.add(record(f"s{number}"), split, [one(number, pixel=9)])
+        add(spool, f"s{number}", [one(number, pixel=9)], split)
     spool.commit()
-    assert spool.pixels() == [("test", 9), ("train", 9)]
+    assert spool.pixels() == [("train", 9), ("test", 9)], "those with most to pack come first"
     assert [row.object_id for row in spool.rows("train", 9)] == ["o000", "o002"]
     spool.close()
 
@@ -167,7 +221,7 @@ def test_delete_leaves_what_is_not_its_own(died):
 def test_payloads_of_no_bytes(tmp_path):
     spool = Spool(tmp_path / "spool")
     empty = EncodedRow(1, "o", "s", {}, {}, lambda: b"")
-    spool.add(record("s"), "train", [empty])
+    add(spool, "s", [empty])
     spool.commit()
-    assert spool.rows("train", 1)[0].payload() == b""
+    assert next(iter(spool.rows("train", 1))).payload() == b""
     spool.close()

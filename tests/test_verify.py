@@ -84,6 +84,16 @@ def test_a_changed_byte_of_the_catalogue_raises_nothing_strange(built, tmp_path_
     shutil.rmtree(folder.parent)
 
 
+def test_a_path_that_is_no_text_any_more(folder, shards):
+    path = folder / catalog.CATALOG
+    content = path.read_bytes()
+    name = shards[0].encode()
+    assert name in content
+    path.write_bytes(content.replace(name, b"\xe8" + name[1:], 1))
+    (found,) = problems(folder)
+    assert "cannot be read" in found
+
+
 def without_options(folder):
     """All of a catalogue but what nothing can be checked against: the options that it was built with."""
     table, manifest = catalog.open_folder(folder)
