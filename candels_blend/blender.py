@@ -61,19 +61,22 @@ class Blender:
     def _galaxies(self) -> dict[str, np.ndarray]:
         """What the columns have of each galaxy."""
         catalogue = self._archive.catalogue
-        mag, ra, dec = (catalogue[name].to_numpy(float) for name in ("mag", "RA", "DEC"))
-        pixel = np.full(len(ra), -1, np.int64)
-        usable = self._archive.rows
-        pixel[usable] = sky.pixel_of(ra[usable], dec[usable], NSIDE)
         return {
-            "flux": flux(mag, self._zeropoint).astype(np.float32),
+            "flux": flux(catalogue["mag"].to_numpy(float), self._zeropoint).astype(np.float32),
             **{name: catalogue[name].to_numpy(np.float32) for name in ("mag", "radius", "z")},
             "galtype": catalogue["galtype"].to_numpy(str),
             "galaxy_id": catalogue["ID"].to_numpy(np.int64),
-            "ra": ra,
-            "dec": dec,
-            "healpix": pixel,
+            "ra": catalogue["RA"].to_numpy(float),
+            "dec": catalogue["DEC"].to_numpy(float),
         }
+
+    @cached_property
+    def _pixels(self) -> np.ndarray:
+        """The galaxies' HEALPix pixels; -1 for one that is left out, which may have no position."""
+        pixels = np.full(len(self._archive.catalogue), -1, np.int64)
+        usable = self._archive.rows
+        pixels[usable] = sky.pixel_of(*(self._galaxies[name][usable] for name in ("ra", "dec")), NSIDE)
+        return pixels
 
     def columns(self, numbers: np.ndarray, pairs: np.ndarray, names: Collection[str]) -> dict[str, Any]:
         """Columns of a batch of blends, in the order of `names`.
@@ -94,7 +97,9 @@ class Blender:
         return {name: pixels[name] if name in pixels else self._light(name, numbers, pairs) for name in names}
 
     def _light(self, name: str, numbers: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-        if name in ("ra", "dec", "healpix"):
+        if name == "healpix":
+            return self._pixels[pairs["g1"]]
+        if name in ("ra", "dec"):
             return self._galaxies[name][pairs["g1"]]
         if name == "shift":
             return np.stack([pairs["dy"], pairs["dx"]], axis=-1)

@@ -20,6 +20,7 @@ from skyshards.errors import SourceError, UsageError
 from skyshards.fetch import Fetcher
 from skyshards.readers import Readers, ReadSource, start_fork_server
 from skyshards.recipe import Recipe, Source
+from skyshards.rows import located
 from skyshards.sources import SourceRecord
 from skyshards.spool import Spool
 from skyshards.workspace import hold, publish, what_is_there, without_lost_shards
@@ -112,8 +113,8 @@ def build(
         if pending or not spool.empty or lost or not (folder / catalog.CATALOG).exists():
             staged = workspace / "staged"
             staged.mkdir()
-            with Readers(recipe, nside, spool.files, workers, executor) as readers:
-                _read_all(pending, records, fetcher, readers, spool, folder / recipe.downloads)
+            with Readers(recipe, spool.files, workers, executor) as readers:
+                _read_all(pending, records, fetcher, readers, spool, nside, folder / recipe.downloads)
                 table, manifest = _pack_all(staged, spool, table, manifest, readers)
             table = catalog.write(staged, manifest, table)
             records |= {record.key: record for record in spool.records()}
@@ -138,7 +139,7 @@ def _bar(what: str, unit: str, total: int | None = None, **kwargs) -> tqdm:
     return tqdm(desc=what, unit=unit, total=total, disable=None, **kwargs)
 
 
-def _read_all(pending, records, fetcher, readers, spool, downloads) -> None:
+def _read_all(pending, records, fetcher, readers, spool, nside, downloads) -> None:
     """Fetch and read sources, a bounded number at a time, and enter each one's outcome in the spool."""
     waiting = iter(pending)
     fetching: dict[Future, Source] = {}
@@ -165,7 +166,8 @@ def _read_all(pending, records, fetcher, readers, spool, downloads) -> None:
                         outcomes.append(((source, None), ReadSource(error=f"{type(error).__name__}: {error}")))
                 readers.submit(arrived)
                 for (source, _), outcome in outcomes:
-                    spool.add(outcome.record(source, records.get(source.key)), source.split, outcome.rows)
+                    record = outcome.record(source, records.get(source.key))
+                    spool.add(record, source.split, located(outcome.rows, nside))
                 spool.commit()
                 for (source, fetched), outcome in outcomes:
                     if fetched is not None:

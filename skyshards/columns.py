@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -31,12 +32,12 @@ class ColumnSpec:
     unit: str
     deflate: bool = True
 
-    @property
+    @cached_property
     def nbytes(self) -> int:
         """Bytes that one row takes (0 where that varies)."""
         return 0 if self.kind != "number" else math.prod(self.shape) * np.dtype(self.dtype).itemsize
 
-    @property
+    @cached_property
     def heavy(self) -> bool:
         """Whether rows are stored one to a chunk and read by byte range."""
         return self.kind == "bytes" or self.nbytes > HEAVY_BYTES

@@ -19,6 +19,8 @@ from skyshards.errors import ShardCorrupted
 from skyshards.rows import EncodedRow
 
 Specs = Mapping[str, ColumnSpec]
+KEPT_PAGES = 32 << 20
+"""Bytes of a file in memory while it is verified."""
 Ranges = dict[str, np.ndarray]
 """By heavy column, int64 [rows, 2]: where in the file each row's bytes start, and how many there are."""
 
@@ -84,7 +86,12 @@ def _verified_ranges(path: Path, specs: Specs, rows: Sequence[EncodedRow]) -> Ra
     with h5py.File(path) as file, open(path, "rb") as raw, mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ) as view:
         chunks = {name: _chunk_ranges(file[_inner(name)]) for name in ranges if specs[name].kind != "bytes"}
         after = 0  # HDF5 keeps variable-length values in the order in which they were written
+        compared = 0
         for index, row in enumerate(rows):
+            if compared > KEPT_PAGES:
+                view.madvise(mmap.MADV_DONTNEED)  # or else the whole file counts as this process's memory
+                compared = 0
+            compared += row.nbytes
             for name, part in _split(row).items():
                 content = bytes(part)  # memoryviews compare byte by byte, bytes as fast as memory is
                 if name in chunks:
@@ -173,7 +180,7 @@ def read_rows(file: h5py.File, specs: Specs) -> list[EncodedRow]:
         name: _chunk_ranges(file[_inner(name)]) for name, spec in specs.items() if spec.heavy and spec.kind != "bytes"
     }
     rows = []
-    for index, object_id in enumerate(light["object_id"]):
+    for index in range(len(light["object_id"])):
         sizes = {
             name: chunks[name][index][1] if name in chunks else len(file[_inner(name)][index])
             for name, spec in specs.items()
@@ -181,7 +188,7 @@ def read_rows(file: h5py.File, specs: Specs) -> list[EncodedRow]:
         }
         values = {name: column[index] for name, column in light.items()}
         load = functools.partial(_payload, file, specs, index)
-        rows.append(EncodedRow(values["healpix"], object_id, values["source"], values, sizes, load))
+        rows.append(EncodedRow(values, sizes, load))
     return rows
 
 

@@ -27,7 +27,6 @@ from skyshards.rows import EncodedRow, encode
 from skyshards.sources import SourceRecord
 from skyshards.spool import PayloadFiles
 
-
 Arrived = tuple[Source, Any]
 """A source, and what fetching it gave."""
 
@@ -48,7 +47,7 @@ class ReadSource:
         return SourceRecord(source.key, source.url, self.nbytes, self.sha256, status, tries, self.error)
 
 
-def read_source(recipe: Recipe, nside: int, files: PayloadFiles, source: Source, fetched: Any) -> ReadSource:
+def read_source(recipe: Recipe, files: PayloadFiles, source: Source, fetched: Any) -> ReadSource:
     """Read one source into encoded rows, with their payloads in `files`. Whatever is wrong with it ends up in `error`.
 
     Raises `OSError` only if the payloads cannot be written: then there is something wrong with the disk.
@@ -59,7 +58,7 @@ def read_source(recipe: Recipe, nside: int, files: PayloadFiles, source: Source,
             nbytes, sha256 = fetched.stat().st_size, file_digest(fetched)
         elif isinstance(fetched, bytes):
             nbytes, sha256 = len(fetched), hashlib.sha256(fetched).hexdigest()
-        rows = tuple(encode(row, recipe.schema.specs, source.key, nside) for row in recipe.read(source, fetched))
+        rows = tuple(encode(row, recipe.schema.specs, source.key) for row in recipe.read(source, fetched))
         ids = [row.object_id for row in rows]
         if len(set(ids)) < len(ids):
             twice = next(name for name in ids if ids.count(name) > 1)
@@ -71,9 +70,9 @@ def read_source(recipe: Recipe, nside: int, files: PayloadFiles, source: Source,
     return ReadSource(files.keep(rows), nbytes, sha256)
 
 
-def read_sources(recipe: Recipe, nside: int, files: PayloadFiles, arrived: list[Arrived]) -> list[ReadSource]:
+def read_sources(recipe: Recipe, files: PayloadFiles, arrived: list[Arrived]) -> list[ReadSource]:
     """Several small sources in one task."""
-    return [read_source(recipe, nside, files, source, fetched) for source, fetched in arrived]
+    return [read_source(recipe, files, source, fetched) for source, fetched in arrived]
 
 
 TASK = 16
@@ -91,10 +90,10 @@ class Readers:
         Used instead of own processes, and left running at the end.
     """
 
-    def __init__(self, recipe: Recipe, nside: int, files: PayloadFiles, workers: int | None, executor: Executor | None):
+    def __init__(self, recipe: Recipe, files: PayloadFiles, workers: int | None, executor: Executor | None):
         self.recipe = recipe
         self.workers = workers or usable_cores()
-        self._common = recipe, nside, files
+        self._common = recipe, files
         self._given = executor
         self._pool = executor or self._new_pool()
         self._tasks: dict[Future, list[Arrived]] = {}
@@ -205,7 +204,7 @@ def start_fork_server(recipe: Recipe) -> multiprocessing.context.ForkServerConte
     Workers so start without this process's threads and open files.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([type(recipe).__module__, __name__, "healpy"])
+    context.set_forkserver_preload([type(recipe).__module__, __name__])
     multiprocessing.forkserver.ensure_running()
     return context
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import deflate
@@ -23,28 +23,34 @@ ENGINE_COLUMNS = ("healpix", "source")
 class EncodedRow:
     """A row as the spool keeps it and a shard stores it.
 
-    `light` holds JSON values by column; `sizes` the bytes that each heavy column takes in `payload()`, in its order.
+    `light` holds JSON values by column, "healpix" among them once the row is `located`; `sizes` the bytes that each
+    heavy column takes in `payload()`, in its order.
     """
 
-    pixel: int
-    object_id: str
-    source: str
     light: dict[str, Any]
     sizes: dict[str, int]
     payload: Callable[[], bytes]
 
     @property
+    def pixel(self) -> int:
+        return self.light["healpix"]
+
+    @property
+    def object_id(self) -> str:
+        return self.light["object_id"]
+
+    @property
     def order(self) -> tuple[str, str]:
         """What rows of one pixel are sorted by; unique in a data set."""
-        return self.object_id, self.source
+        return self.light["object_id"], self.light["source"]
 
     @property
     def nbytes(self) -> int:
         return sum(self.sizes.values())
 
 
-def encode(row: Mapping[str, Any], specs: Mapping[str, ColumnSpec], source: str, nside: int) -> EncodedRow:
-    """Check a row's values against the schema, find its pixel, and compress its heavy columns.
+def encode(row: Mapping[str, Any], specs: Mapping[str, ColumnSpec], source: str) -> EncodedRow:
+    """Check a row's values against the schema, and compress its heavy columns.
 
     Raises
     ------
@@ -62,13 +68,12 @@ def encode(row: Mapping[str, Any], specs: Mapping[str, ColumnSpec], source: str,
         raise SourceError(
             f"no position: expected 0 <= ra <= 360 and -90 <= dec <= 90 degrees, found ra={ra}, dec={dec}"
         )
-    pixel = int(sky.pixel_of(float(ra), float(dec), nside))
-    light: dict[str, Any] = {}
+    light: dict[str, Any] = {"source": source}
     heavy: dict[str, bytes] = {}
     for path, spec in specs.items():
         if path in ENGINE_COLUMNS:
-            light[path] = pixel if path == "healpix" else source
-        elif spec.kind == "bytes":
+            continue
+        if spec.kind == "bytes":
             heavy[path] = _content(flat[path], spec)
         elif spec.heavy:
             array = _number(flat[path], spec)
@@ -79,7 +84,17 @@ def encode(row: Mapping[str, Any], specs: Mapping[str, ColumnSpec], source: str,
             light[path] = _number(flat[path], spec).tolist()
     payload = b"".join(heavy.values())
     sizes = {path: len(data) for path, data in heavy.items()}
-    return EncodedRow(pixel, light["object_id"], source, light, sizes, functools.partial(bytes, payload))
+    return EncodedRow(light, sizes, functools.partial(bytes, payload))
+
+
+def located(rows: Sequence[EncodedRow], nside: int) -> list[EncodedRow]:
+    """The rows with their pixels."""
+    if not rows:
+        return []
+    pixels = sky.pixel_of(*([row.light[name] for row in rows] for name in ("ra", "dec")), nside)
+    return [
+        replace(row, light=row.light | {"healpix": pixel}) for row, pixel in zip(rows, pixels.tolist(), strict=True)
+    ]
 
 
 def _number(value: Any, spec: ColumnSpec) -> np.ndarray:

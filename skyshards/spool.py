@@ -25,8 +25,7 @@ CREATE TABLE IF NOT EXISTS sources (
     key TEXT PRIMARY KEY, url TEXT, nbytes INTEGER, sha256 TEXT, status TEXT, tries INTEGER, error TEXT
 );
 CREATE TABLE IF NOT EXISTS rows (
-    split TEXT, pixel INTEGER, object_id TEXT, source TEXT, light TEXT, sizes TEXT,
-    file TEXT, start INTEGER, nbytes INTEGER
+    split TEXT, pixel INTEGER, light TEXT, sizes TEXT, file TEXT, start INTEGER, nbytes INTEGER
 );
 CREATE INDEX IF NOT EXISTS rows_of_pixel ON rows (split, pixel);
 """
@@ -98,14 +97,12 @@ class SpooledRows:
     """
 
     folder: Path
-    pixel: int
     entries: list[tuple]
 
     def __iter__(self) -> Iterator[EncodedRow]:
         paths = functools.cache(self.folder.joinpath)
-        for object_id, source, light, sizes, file, *place in self.entries:
-            payload = Payload(paths(file), *place)
-            yield EncodedRow(self.pixel, object_id, source, json.loads(light), json.loads(sizes), payload)
+        for light, sizes, file, *place in self.entries:
+            yield EncodedRow(json.loads(light), json.loads(sizes), Payload(paths(file), *place))
 
 
 class Spool:
@@ -138,14 +135,17 @@ class Spool:
             self._journal.execute("DELETE FROM sources")
 
     def add(self, record: SourceRecord, split: str, rows: Iterable[EncodedRow]) -> None:
-        """Enter one source's outcome and rows, which `files` keeps. They are there for good once `commit` returned."""
+        """Enter one source's outcome and rows, which `files` keeps and which are located.
+
+        They are there for good once `commit` has returned.
+        """
         if not self._journal.in_transaction:
             self._journal.execute("BEGIN")
         self._journal.execute("INSERT OR REPLACE INTO sources VALUES (?, ?, ?, ?, ?, ?, ?)", record)
         for row in rows:
             place = (row.payload.path.name, row.payload.start, row.payload.nbytes)
-            values = (split, row.pixel, row.object_id, row.source, json.dumps(row.light), json.dumps(row.sizes), *place)
-            self._journal.execute("INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
+            values = (split, row.pixel, json.dumps(row.light), json.dumps(row.sizes), *place)
+            self._journal.execute("INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?, ?)", values)
 
     def commit(self) -> None:
         """Make durable what was added: it survives the death of this process at any later moment."""
@@ -169,9 +169,8 @@ class Spool:
 
     def rows(self, split: str, pixel: int) -> SpooledRows:
         """The rows of a pixel."""
-        columns = "object_id, source, light, sizes, file, start, nbytes"
-        query = f"SELECT {columns} FROM rows WHERE split = ? AND pixel = ?"
-        return SpooledRows(self._folder, pixel, self._journal.execute(query, (split, pixel)).fetchall())
+        query = "SELECT light, sizes, file, start, nbytes FROM rows WHERE split = ? AND pixel = ?"
+        return SpooledRows(self._folder, self._journal.execute(query, (split, pixel)).fetchall())
 
     def close(self) -> None:
         """Let go of the files; a spool in which nothing was entered leaves none."""

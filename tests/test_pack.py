@@ -12,7 +12,7 @@ from skyshards import hdf5, pack
 from skyshards.catalog import Manifest
 from skyshards.errors import ShardCorrupted
 from skyshards.pack import divide, merge, pack_pixel, pixel_folder
-from skyshards.rows import EncodedRow, encode
+from skyshards.rows import EncodedRow, encode, located
 from tests.toy import SCHEMA, row
 
 SIZES = st.lists(st.integers(0, 100), min_size=1, max_size=60)
@@ -50,7 +50,7 @@ def test_no_more_runs_than_need_be_for_a_bound_on_bytes(count, size, max_bytes):
 
 
 def light_row(name, source, version):
-    return EncodedRow(1, name, source, {"version": version}, {}, lambda: b"")
+    return EncodedRow({"object_id": name, "source": source, "version": version}, {}, lambda: b"")
 
 
 KEYS = st.dictionaries(st.tuples(st.sampled_from("abcde"), st.sampled_from("xyz")), st.integers())
@@ -74,7 +74,7 @@ def test_one_split_needs_no_folder_of_its_own():
 
 
 def encoded(numbers):
-    return [encode(row(number), SCHEMA.specs, f"s{number}", 1) for number in numbers]
+    return located([encode(row(number), SCHEMA.specs, f"s{number}") for number in numbers], 1)
 
 
 def packed(folder, steps, max_rows=None, max_bytes=pack.MAX_SHARD_BYTES):

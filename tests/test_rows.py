@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 
 from skyshards.columns import flatten, nest
 from skyshards.errors import SourceError
-from skyshards.rows import encode
+from skyshards.rows import encode, located
 from skyshards.sky import pixel_of
 from tests.toy import SCHEMA, row
 
@@ -21,7 +21,7 @@ SPECS = SCHEMA.specs
 def encoded(**changes):
     """A good row with some columns changed (`votes__mask` for `votes.mask`), encoded."""
     flat = flatten(row(1)) | {name.replace("__", "."): value for name, value in changes.items()}
-    return encode(nest(flat), SPECS, "a source", 16)
+    return encode(nest(flat), SPECS, "a source")
 
 
 def parts(encoded_row):
@@ -98,7 +98,7 @@ def test_what_the_schema_does_not_allow_is_refused(case):
     if "votes" in flat:
         flat = {name: value for name, value in flat.items() if not name.startswith("votes.")}
     with pytest.raises(SourceError, match=message) as caught:
-        encode(nest(flat), SPECS, "a source", 16)
+        encode(nest(flat), SPECS, "a source")
     assert "\n" not in str(caught.value)
 
 
@@ -107,13 +107,14 @@ def test_a_missing_column_is_named(column):
     flat = flatten(row(1))
     del flat[column]
     with pytest.raises(SourceError, match=rf"missing \['{column}'\], unexpected \[\]"):
-        encode(nest(flat), SPECS, "a source", 16)
+        encode(nest(flat), SPECS, "a source")
 
 
 def test_the_build_fills_in_pixel_and_source():
-    one = encoded(ra=12.5, dec=45.0)
+    (one, other) = located([encoded(ra=12.5, dec=45.0), encoded(ra=200.0, dec=-45.0)], 16)
     assert one.light["healpix"] == one.pixel == pixel_of(12.5, 45.0, 16)
-    assert one.light["source"] == one.source == "a source"
+    assert other.pixel == pixel_of(200.0, -45.0, 16)
+    assert one.light["source"] == "a source"
     assert one.order == (one.light["object_id"], "a source")
 
 

@@ -28,10 +28,10 @@ def one(number, pixel=None, source=None):
     """A row whose payload tells its number."""
     content = f"payload {number} ".encode() * (number % 5 + 1)
     half = len(content) // 2
-    light = {"object_id": f"o{number:03d}", "flux": float("nan"), "big": 2**62 + number, "name": "é\n"}
-    sizes = {"a": half, "b": len(content) - half}
-    pixel = number % 3 if pixel is None else pixel
-    return EncodedRow(pixel, f"o{number:03d}", source or f"s{number}", light, sizes, lambda: content)
+    light = {"flux": float("nan"), "big": 2**62 + number, "name": "é\n"}
+    light |= {"object_id": f"o{number:03d}", "source": source or f"s{number}"}
+    light |= {"healpix": number % 3 if pixel is None else pixel}
+    return EncodedRow(light, {"a": half, "b": len(content) - half}, lambda: content)
 
 
 def add(spool, key, rows, split="train"):
@@ -220,7 +220,7 @@ def test_delete_leaves_what_is_not_its_own(died):
 
 def test_payloads_of_no_bytes(tmp_path):
     spool = Spool(tmp_path / "spool")
-    empty = EncodedRow(1, "o", "s", {}, {}, lambda: b"")
+    empty = EncodedRow({"object_id": "o", "source": "s", "healpix": 1}, {}, lambda: b"")
     add(spool, "s", [empty])
     spool.commit()
     assert next(iter(spool.rows("train", 1))).payload() == b""
