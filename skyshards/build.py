@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import time
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from queue import SimpleQueue
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,7 +21,6 @@ from skyshards.errors import SourceError, UsageError
 from skyshards.fetch import Fetcher
 from skyshards.readers import Readers, ReadSource, start_fork_server
 from skyshards.recipe import Recipe, Source
-from skyshards.rows import located
 from skyshards.sources import SourceRecord
 from skyshards.spool import Spool
 from skyshards.workspace import hold, publish, what_is_there, without_lost_shards
@@ -95,7 +95,7 @@ def build(
     options = recipe.options() | {"max_rows_per_shard": max_rows_per_shard}
     columns = tuple(recipe.schema.specs.values())
     empty = Manifest(recipe.name, nside, options, simulated, recipe.splits, columns, ())
-    with contextlib.closing(recipe), hold(folder) as workspace, contextlib.closing(Spool(workspace)) as spool:
+    with contextlib.closing(recipe), hold(folder) as workspace, contextlib.closing(Spool(workspace, nside)) as spool:
         table, manifest = what_is_there(folder, empty)
         table, manifest, lost = without_lost_shards(folder, table, manifest)
         records = sources.read(folder) | {record.key: record for record in spool.records()}
@@ -113,8 +113,11 @@ def build(
         if pending or not spool.empty or lost or not (folder / catalog.CATALOG).exists():
             staged = workspace / "staged"
             staged.mkdir()
+            if executor is None:
+                start_fork_server(recipe)
+            sky.load()  # meanwhile
             with Readers(recipe, spool.files, workers, executor) as readers:
-                _read_all(pending, records, fetcher, readers, spool, nside, folder / recipe.downloads)
+                _read_all(pending, records, fetcher, readers, spool, folder / recipe.downloads)
                 table, manifest = _pack_all(staged, spool, table, manifest, readers)
             table = catalog.write(staged, manifest, table)
             records |= {record.key: record for record in spool.records()}
@@ -139,23 +142,30 @@ def _bar(what: str, unit: str, total: int | None = None, **kwargs) -> tqdm:
     return tqdm(desc=what, unit=unit, total=total, disable=None, **kwargs)
 
 
-def _read_all(pending, records, fetcher, readers, spool, nside, downloads) -> None:
+def _read_all(pending, records, fetcher, readers, spool, downloads) -> None:
     """Fetch and read sources, a bounded number at a time, and enter each one's outcome in the spool."""
     waiting = iter(pending)
     fetching: dict[Future, Source] = {}
+    done: SimpleQueue[Future] = SimpleQueue()
     ahead = 2 * fetcher.connections  # fetched or about to be
     with _bar("fetching", " sources", len(pending)) as bar, ThreadPoolExecutor(fetcher.connections) as threads:
         try:
             while True:
                 free = min(ahead - len(fetching), MAX_UNREAD - readers.busy - len(fetching))
                 for source in islice(waiting, max(0, free)):
-                    fetching[threads.submit(readers.recipe.fetch, source, fetcher, downloads)] = source
+                    future = threads.submit(readers.recipe.fetch, source, fetcher, downloads)
+                    fetching[future] = source
+                    future.add_done_callback(done.put)
                 if not fetching and not readers.busy:
                     return
-                wait([*fetching, *readers.futures], return_when=FIRST_COMPLETED)
+                finished = [done.get()]
+                while not done.empty():
+                    finished.append(done.get())
                 outcomes, arrived = readers.finished(), []
-                for future in [future for future in fetching if future.done()]:
-                    source = fetching.pop(future)
+                for future in finished:
+                    source = fetching.pop(future, None)
+                    if source is None:  # not fetched but read
+                        continue
                     try:
                         arrived.append((source, future.result()))
                     except SourceError as error:
@@ -164,11 +174,14 @@ def _read_all(pending, records, fetcher, readers, spool, nside, downloads) -> No
                         if is_disk_full(error):
                             raise
                         outcomes.append(((source, None), ReadSource(error=f"{type(error).__name__}: {error}")))
-                readers.submit(arrived)
-                for (source, _), outcome in outcomes:
-                    record = outcome.record(source, records.get(source.key))
-                    spool.add(record, source.split, located(outcome.rows, nside))
-                spool.commit()
+                readers.submit(arrived, done.put)
+                if outcomes:
+                    spool.enter(
+                        [
+                            (outcome.record(source, records.get(source.key)), source.split, outcome.rows)
+                            for (source, _), outcome in outcomes
+                        ]
+                    )
                 for (source, fetched), outcome in outcomes:
                     if fetched is not None:
                         readers.recipe.discard(source, fetched, failed=outcome.error is not None)

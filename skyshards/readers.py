@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import multiprocessing
 import multiprocessing.connection
@@ -23,9 +22,9 @@ from skyshards.errors import BuildError, SourceError
 from skyshards.fetch import file_digest
 from skyshards.machine import keep_freed_memory, usable_cores
 from skyshards.recipe import Recipe, Source
-from skyshards.rows import EncodedRow, encode
+from skyshards.rows import encode
 from skyshards.sources import SourceRecord
-from skyshards.spool import PayloadFiles
+from skyshards.spool import PayloadFiles, SpooledRow
 
 Arrived = tuple[Source, Any]
 """A source, and what fetching it gave."""
@@ -35,7 +34,7 @@ Arrived = tuple[Source, Any]
 class ReadSource:
     """What a source gave: its rows, or the error for which there are none."""
 
-    rows: tuple[EncodedRow, ...] = ()
+    rows: tuple[SpooledRow, ...] = ()
     nbytes: int | None = None
     sha256: str | None = None
     error: str | None = None
@@ -48,7 +47,7 @@ class ReadSource:
 
 
 def read_source(recipe: Recipe, files: PayloadFiles, source: Source, fetched: Any) -> ReadSource:
-    """Read one source into encoded rows, with their payloads in `files`. Whatever is wrong with it ends up in `error`.
+    """Read one source into rows, and keep these in `files`. Whatever is wrong with it ends up in `error`.
 
     Raises `OSError` only if the payloads cannot be written: then there is something wrong with the disk.
     """
@@ -96,6 +95,7 @@ class Readers:
         self._common = recipe, files
         self._given = executor
         self._pool = executor or self._new_pool()
+        self._waiting: list[Arrived] = []
         self._tasks: dict[Future, list[Arrived]] = {}
 
     def __enter__(self) -> Readers:
@@ -108,25 +108,26 @@ class Readers:
             self._pool.shutdown(cancel_futures=True)
 
     @property
-    def futures(self) -> list[Future]:
-        return list(self._tasks)
-
-    @property
     def busy(self) -> int:
         """How many sources are being read or wait to be."""
-        return sum(len(task) for task in self._tasks.values())
+        return len(self._waiting) + sum(len(task) for task in self._tasks.values())
 
-    def submit(self, arrived: list[Arrived]) -> None:
-        """Have sources read; those that come together are dealt out evenly, in tasks that are not too long."""
-        tasks = max(min(self.workers, len(arrived)), -(-len(arrived) // TASK))
-        for start in range(tasks):
-            task = arrived[start::tasks]
+    def submit(self, arrived: list[Arrived], call_back: Callable[[Future], None]) -> None:
+        """Have sources read, and be called back when some are finished.
+
+        Those that come while all processes are busy gather, to be read in fewer, longer tasks.
+        """
+        self._waiting += arrived
+        while self._waiting and (free := 2 * self.workers - len(self._tasks)) > 0:
+            size = min(TASK, -(-len(self._waiting) // free))
+            task, self._waiting = self._waiting[:size], self._waiting[size:]
             try:
                 future = self._pool.submit(read_sources, *self._common, task)
             except BrokenProcessPool as error:
                 future = Future()
                 future.set_exception(error)
             self._tasks[future] = task
+            future.add_done_callback(call_back)
 
     def call(self, function: Callable, calls: Iterable[tuple]) -> Iterator[Any]:
         """What a function gives for each tuple of arguments, in their order; a few calls are under way at once.
@@ -188,13 +189,8 @@ class Readers:
 
     def _new_pool(self) -> ProcessPoolExecutor:
         pool = ProcessPoolExecutor(self.workers, start_fork_server(self.recipe), initializer=start_worker)
-
-        def start() -> None:
-            with contextlib.suppress(RuntimeError, BrokenProcessPool):  # the build ended, or will meet it by itself
-                for _ in range(self.workers):
-                    pool.submit(os.getpid)
-
-        threading.Thread(target=start, daemon=True).start()  # it takes seconds, in which sources can be fetched
+        for _ in range(self.workers):
+            pool.submit(os.getpid)  # start now, not when the first source has come
         return pool
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import deflate
 import numpy as np
 
-from skyshards import sky
 from skyshards.columns import ColumnSpec, flatten
 from skyshards.errors import SourceError
 
@@ -23,17 +22,13 @@ ENGINE_COLUMNS = ("healpix", "source")
 class EncodedRow:
     """A row as the spool keeps it and a shard stores it.
 
-    `light` holds JSON values by column, "healpix" among them once the row is `located`; `sizes` the bytes that each
+    `light` holds JSON values by column, all but "healpix" until the row is in the spool; `sizes` the bytes that each
     heavy column takes in `payload()`, in its order.
     """
 
     light: dict[str, Any]
     sizes: dict[str, int]
     payload: Callable[[], bytes]
-
-    @property
-    def pixel(self) -> int:
-        return self.light["healpix"]
 
     @property
     def object_id(self) -> str:
@@ -85,16 +80,6 @@ def encode(row: Mapping[str, Any], specs: Mapping[str, ColumnSpec], source: str)
     payload = b"".join(heavy.values())
     sizes = {path: len(data) for path, data in heavy.items()}
     return EncodedRow(light, sizes, functools.partial(bytes, payload))
-
-
-def located(rows: Sequence[EncodedRow], nside: int) -> list[EncodedRow]:
-    """The rows with their pixels."""
-    if not rows:
-        return []
-    pixels = sky.pixel_of(*([row.light[name] for row in rows] for name in ("ra", "dec")), nside)
-    return [
-        replace(row, light=row.light | {"healpix": pixel}) for row, pixel in zip(rows, pixels.tolist(), strict=True)
-    ]
 
 
 def _number(value: Any, spec: ColumnSpec) -> np.ndarray:

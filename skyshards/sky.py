@@ -15,6 +15,11 @@ def pixel_of(ra, dec, nside: int) -> np.ndarray:
     return healpy.ang2pix(nside, ra, dec, nest=True, lonlat=True)
 
 
+def load() -> None:
+    """Import healpy now, rather than when many threads are busy, which all stand still meanwhile."""
+    import healpy  # noqa: F401
+
+
 def is_nside(nside: int) -> bool:
     """Whether HEALPix has a NESTED division of this resolution: a power of two up to 2**29."""
     return 0 < nside <= 1 << 29 and nside & (nside - 1) == 0

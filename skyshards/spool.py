@@ -1,8 +1,8 @@
 """Where encoded rows wait until they are packed: files of payloads, and an SQLite journal of what they hold.
 
-Each process that reads sources appends the payloads to a file of its own, and sends only where they lie to the process
-that keeps the journal. There a source and its rows enter in one transaction, so that a build killed at any moment finds
-every source either done or not.
+Each process that reads sources appends the payloads to a file of its own, and sends the rest to the process that keeps
+the journal. There a source and its rows enter in one transaction, so that a build killed at any moment finds every
+source either done or not.
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ import os
 import sqlite3
 import threading
 import uuid
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
+from skyshards import sky
 from skyshards.rows import EncodedRow
 from skyshards.sources import SourceRecord
 
@@ -47,6 +49,18 @@ class Payload:
             os.close(descriptor)
 
 
+class SpooledRow(NamedTuple):
+    """What the journal gets of a row: its position in degrees, columns and sizes as JSON, and where its payload is."""
+
+    ra: float
+    dec: float
+    light: str
+    sizes: str
+    file: str
+    start: int
+    nbytes: int
+
+
 @dataclass(frozen=True)
 class PayloadFiles:
     """The payload files of one build, one for each process that writes any; may be sent to all of them.
@@ -57,8 +71,8 @@ class PayloadFiles:
     folder: Path
     build: str
 
-    def keep(self, rows: Iterable[EncodedRow]) -> tuple[EncodedRow, ...]:
-        """The same rows, with their payloads in this process's file; raises `OSError` if they cannot be written."""
+    def keep(self, rows: Iterable[EncodedRow]) -> tuple[SpooledRow, ...]:
+        """Write payloads to this process's file; raises `OSError` if that cannot be done."""
         return _payload_file(self).append(rows)
 
 
@@ -75,34 +89,37 @@ class _PayloadFile:
         self._end = 0
         self._lock = threading.Lock()
 
-    def append(self, rows: Iterable[EncodedRow]) -> tuple[EncodedRow, ...]:
+    def append(self, rows: Iterable[EncodedRow]) -> tuple[SpooledRow, ...]:
         with self._lock, open(self._path, "ab", buffering=0) as file:
             file.truncate(self._end)  # if a write failed half way, the next begins where it did
-            end, kept = self._end, []
+            end, spooled = self._end, []
             for row in rows:
                 left = memoryview(row.payload())
-                kept.append(replace(row, payload=Payload(self._path, end, len(left))))
+                texts = json.dumps(row.light), json.dumps(row.sizes)
+                spooled.append(SpooledRow(row.light["ra"], row.light["dec"], *texts, self._path.name, end, len(left)))
                 end += len(left)
                 while left:
                     left = left[file.write(left) :]
             self._end = end
-            return tuple(kept)
+            return tuple(spooled)
 
 
 @dataclass(frozen=True)
-class SpooledRows:
+class PixelRows:
     """Rows of a pixel as the journal has them, to be sent to the process that packs them; iterated over, they are rows.
 
     A row's payload is read when it is called for.
     """
 
     folder: Path
+    pixel: int
     entries: list[tuple]
 
     def __iter__(self) -> Iterator[EncodedRow]:
         paths = functools.cache(self.folder.joinpath)
         for light, sizes, file, *place in self.entries:
-            yield EncodedRow(json.loads(light), json.loads(sizes), Payload(paths(file), *place))
+            columns = json.loads(light) | {"healpix": self.pixel}
+            yield EncodedRow(columns, json.loads(sizes), Payload(paths(file), *place))
 
 
 class Spool:
@@ -114,12 +131,13 @@ class Spool:
     Attributes
     ----------
     files : PayloadFiles
-        Where the payloads of rows are to be written before they are added.
+        Where rows are to be kept before they are entered.
     """
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, nside: int):
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
+        self._nside = nside
         self.files = PayloadFiles(folder, uuid.uuid4().hex)
         self._journal: sqlite3.Connection | None = sqlite3.connect(folder / "journal.sqlite", isolation_level=None)
         # Locked for this process alone, the journal needs no memory shared beside it, so network file systems will do.
@@ -134,23 +152,16 @@ class Spool:
             self._journal.execute("DELETE FROM rows")
             self._journal.execute("DELETE FROM sources")
 
-    def add(self, record: SourceRecord, split: str, rows: Iterable[EncodedRow]) -> None:
-        """Enter one source's outcome and rows, which `files` keeps and which are located.
-
-        They are there for good once `commit` has returned.
-        """
-        if not self._journal.in_transaction:
+    def enter(self, outcomes: Sequence[tuple[SourceRecord, str, Sequence[SpooledRow]]]) -> None:
+        """Enter sources, each with its split and rows: all, or none if this raises. They are there for good then."""
+        rows = [(split, row) for _, split, of_source in outcomes for row in of_source]
+        pixels = sky.pixel_of([row.ra for _, row in rows], [row.dec for _, row in rows], self._nside).tolist()
+        entries = [(split, pixel, *row[2:]) for (split, row), pixel in zip(rows, pixels, strict=True)]
+        with self._journal:  # commits
             self._journal.execute("BEGIN")
-        self._journal.execute("INSERT OR REPLACE INTO sources VALUES (?, ?, ?, ?, ?, ?, ?)", record)
-        for row in rows:
-            place = (row.payload.path.name, row.payload.start, row.payload.nbytes)
-            values = (split, row.pixel, json.dumps(row.light), json.dumps(row.sizes), *place)
-            self._journal.execute("INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?, ?)", values)
-
-    def commit(self) -> None:
-        """Make durable what was added: it survives the death of this process at any later moment."""
-        if self._journal.in_transaction:
-            self._journal.execute("COMMIT")
+            records = [record for record, *_ in outcomes]
+            self._journal.executemany("INSERT OR REPLACE INTO sources VALUES (?, ?, ?, ?, ?, ?, ?)", records)
+            self._journal.executemany("INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?, ?)", entries)
 
     @property
     def empty(self) -> bool:
@@ -167,10 +178,10 @@ class Spool:
         query = "SELECT split, pixel FROM rows GROUP BY split, pixel ORDER BY sum(nbytes) DESC, split, pixel"
         return self._journal.execute(query).fetchall()
 
-    def rows(self, split: str, pixel: int) -> SpooledRows:
+    def rows(self, split: str, pixel: int) -> PixelRows:
         """The rows of a pixel."""
         query = "SELECT light, sizes, file, start, nbytes FROM rows WHERE split = ? AND pixel = ?"
-        return SpooledRows(self._folder, self._journal.execute(query, (split, pixel)).fetchall())
+        return PixelRows(self._folder, pixel, self._journal.execute(query, (split, pixel)).fetchall())
 
     def close(self) -> None:
         """Let go of the files; a spool in which nothing was entered leaves none."""

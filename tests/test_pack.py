@@ -12,8 +12,8 @@ from skyshards import hdf5, pack
 from skyshards.catalog import Manifest
 from skyshards.errors import ShardCorrupted
 from skyshards.pack import divide, merge, pack_pixel, pixel_folder
-from skyshards.rows import EncodedRow, encode, located
-from tests.toy import SCHEMA, row
+from skyshards.rows import EncodedRow, encode
+from tests.toy import SCHEMA, located, row
 
 SIZES = st.lists(st.integers(0, 100), min_size=1, max_size=60)
 ROWS, BYTES = st.none() | st.integers(1, 20), st.integers(1, 400)

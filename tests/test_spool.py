@@ -3,6 +3,7 @@
 import errno
 import multiprocessing
 import os
+import sqlite3
 import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -14,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skyshards.rows import EncodedRow
+from skyshards.sky import pixel_of
 from skyshards.sources import SourceRecord
 from skyshards.spool import Spool, delete
 
@@ -24,47 +26,49 @@ def record(key, status="done", error=None):
     return SourceRecord(key, f"http://there/{key}", 7, "a" * 64, status, 1, error)
 
 
-def one(number, pixel=None, source=None):
-    """A row whose payload tells its number."""
+def one(number, source=None):
+    """A row whose payload tells its number; the first few lie in three pixels."""
     content = f"payload {number} ".encode() * (number % 5 + 1)
     half = len(content) // 2
-    light = {"flux": float("nan"), "big": 2**62 + number, "name": "é\n"}
+    light = {"flux": float("nan"), "big": 2**62 + number, "name": "é\n", "ra": 40.0 * (number % 3), "dec": -5.0}
     light |= {"object_id": f"o{number:03d}", "source": source or f"s{number}"}
-    light |= {"healpix": number % 3 if pixel is None else pixel}
     return EncodedRow(light, {"a": half, "b": len(content) - half}, lambda: content)
 
 
-def add(spool, key, rows, split="train"):
+def enter(spool, key, rows, split="train"):
     """What a build does with a source that was read."""
-    spool.add(record(key), split, spool.files.keep(rows))
+    spool.enter([(record(key), split, spool.files.keep(rows))])
+
+
+def text(split, pixel, row):
+    """All of a row; the light columns as text, since NaN is not equal to itself."""
+    return split, pixel, row.order, str(sorted(row.light.items())), row.sizes, row.payload()
 
 
 def contents(spool):
-    return [
-        (split, row.pixel, row.order, str(row.light), row.sizes, row.payload())
-        for split, pixel in sorted(spool.pixels())
-        for row in sorted(spool.rows(split, pixel), key=lambda row: row.order)
-    ]
+    return sorted(text(split, pixel, row) for split, pixel in spool.pixels() for row in spool.rows(split, pixel))
 
 
 def expected(numbers, split="train"):
-    rows = sorted((one(number) for number in numbers), key=lambda row: (row.pixel, row.order))
-    return [(split, row.pixel, row.order, str(row.light), row.sizes, row.payload()) for row in rows]
+    found = []
+    for row in map(one, numbers):
+        pixel = int(pixel_of(row.light["ra"], row.light["dec"], 16))
+        found.append(text(split, pixel, replace(row, light=row.light | {"healpix": pixel})))
+    return sorted(found)
 
 
 @settings(max_examples=20, deadline=None)
 @given(st.lists(st.lists(st.integers(0, 40), max_size=6, unique=True), max_size=6))
 def test_rows_come_back_whatever_the_order(tmp_path_factory, groups):
     folder, numbers = tmp_path_factory.mktemp("spool") / "spool", []
-    spool = Spool(folder)
+    spool = Spool(folder, 16)
     for group in groups:
         group = [number for number in group if number not in numbers]
         numbers += group
-        add(spool, f"group {len(numbers)} {group}", [one(number) for number in group])
-        spool.commit()
+        enter(spool, f"group {len(numbers)} {group}", [one(number) for number in group])
     assert contents(spool) == expected(numbers)
     spool.close()
-    spool = Spool(folder)
+    spool = Spool(folder, 16)
     assert contents(spool) == expected(numbers)
     spool.close()
 
@@ -73,27 +77,26 @@ DIES = """
 import os, sys
 from pathlib import Path
 from skyshards.spool import Spool
-from tests.test_spool import add, one
-spool = Spool(Path(sys.argv[1]))
+from tests.test_spool import enter, one
+spool = Spool(Path(sys.argv[1]), 16)
 for number in range(5):
-    add(spool, f"s{number}", [one(number)])
-    spool.commit()
+    enter(spool, f"s{number}", [one(number)])
 for number in range(5, 9):
-    add(spool, f"s{number}", [one(number)])
+    spool.files.keep([one(number)])
 os._exit(7)
 """
 
 
 @pytest.fixture
 def died(tmp_path):
-    """The spool of a process that ended between two commits."""
+    """The spool of a process that ended when some rows were kept and not entered."""
     folder = tmp_path / "spool"
     assert subprocess.run([sys.executable, "-c", DIES, str(folder)], cwd=REPOSITORY).returncode == 7
     return folder
 
 
 def test_what_was_committed_survives_and_what_was_not_does_not(died):
-    spool = Spool(died)
+    spool = Spool(died, 16)
     assert contents(spool) == expected(range(5))
     assert [found.key for found in spool.records()] == [f"s{number}" for number in range(5)]
     spool.close()
@@ -104,9 +107,8 @@ def test_what_follows_a_killed_build_does_not_touch_its_payloads(died):
     content = before.read_bytes()
     stray = died / "payloads-that-no-row-came-of"
     stray.write_bytes(b"half of a row")
-    spool = Spool(died)
-    add(spool, "s30", [one(30)])
-    spool.commit()
+    spool = Spool(died, 16)
+    enter(spool, "s30", [one(30)])
     assert contents(spool) == expected([*range(5), 30])
     assert before.read_bytes() == content and not stray.exists()
     spool.close()
@@ -117,23 +119,21 @@ def keep(files, numbers):
 
 
 def test_processes_and_threads_write_beside_each_other(tmp_path):
-    spool = Spool(tmp_path / "spool")
+    spool = Spool(tmp_path / "spool", 16)
     parts = [range(start, start + 10) for start in range(0, 200, 10)]
     with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as processes, ThreadPoolExecutor(4) as threads:
         pools = [processes, threads]
         futures = [pools[place % 2].submit(keep, spool.files, part) for place, part in enumerate(parts)]
         for part, future in zip(parts, futures, strict=True):
-            spool.add(record(f"s{part}"), "train", future.result())
-    spool.commit()
+            spool.enter([(record(f"s{part}"), "train", future.result())])
     assert contents(spool) == expected(range(200))
     spool.close()
 
 
 def test_a_process_that_outlives_a_build_has_a_new_file_for_the_next(tmp_path):
     for numbers in (range(5), range(5, 9)):
-        spool = Spool(tmp_path / "spool")
-        add(spool, "s", [one(number) for number in numbers])
-        spool.commit()
+        spool = Spool(tmp_path / "spool", 16)
+        enter(spool, "s", [one(number) for number in numbers])
         assert contents(spool) == expected(numbers)
         spool.close()
         delete(tmp_path / "spool")
@@ -144,12 +144,11 @@ def full():
 
 
 def test_rows_after_some_that_could_not_be_written(tmp_path):
-    spool = Spool(tmp_path / "spool")
-    add(spool, "s1", [one(1)])
+    spool = Spool(tmp_path / "spool", 16)
+    enter(spool, "s1", [one(1)])
     with pytest.raises(OSError, match="No space left"):
-        add(spool, "s2", [one(2), replace(one(3), payload=full)])
-    add(spool, "s4", [one(4)])
-    spool.commit()
+        enter(spool, "s2", [one(2), replace(one(3), payload=full)])
+    enter(spool, "s4", [one(4)])
     assert contents(spool) == expected([1, 4])
     (file,) = (tmp_path / "spool").glob("payloads-*")
     assert file.stat().st_size == len(one(1).payload() + one(4).payload())
@@ -161,7 +160,7 @@ def test_a_spool_that_lost_its_payloads_is_not_taken_for_whole(died):
     (payloads,) = died.glob("payloads-*")
     os.truncate(payloads, 10)
     try:
-        spool = Spool(died)
+        spool = Spool(died, 16)
         found = contents(spool)
         spool.close()
     except Exception as error:
@@ -176,36 +175,44 @@ def test_records_keep_everything(tmp_path):
         record("a", "failed", "line 'one', \"two\" é"),
         SourceRecord("c", None, None, None, "left out", 3, None),
     ]
-    spool = Spool(tmp_path / "spool")
-    for each in records:
-        spool.add(each, "train", [])
-    spool.commit()
+    spool = Spool(tmp_path / "spool", 16)
+    spool.enter([(each, "train", []) for each in records])
     assert list(spool.records()) == sorted(records, key=lambda each: each.key)
     spool.close()
 
 
 def test_a_source_tried_again_has_its_last_outcome(tmp_path):
-    spool = Spool(tmp_path / "spool")
-    spool.add(record("a", "failed", "once"), "train", [])
-    add(spool, "a", [one(1, source="a")])
-    spool.commit()
+    spool = Spool(tmp_path / "spool", 16)
+    spool.enter([(record("a", "failed", "once"), "train", [])])
+    enter(spool, "a", [one(1, source="a")])
     assert list(spool.records()) == [record("a")]
     spool.close()
 
 
 def test_splits_and_pixels_are_kept_apart(tmp_path):
-    spool = Spool(tmp_path / "spool")
-    for number, split in enumerate(["train", "test", "train"]):
-        add(spool, f"s{number}", [one(number, pixel=9)], split)
-    spool.commit()
-    assert spool.pixels() == [("train", 9), ("test", 9)], "those with most to pack come first"
-    assert [row.object_id for row in spool.rows("train", 9)] == ["o000", "o002"]
+    spool = Spool(tmp_path / "spool", 16)
+    for number, split in enumerate(["test", "train", "train"]):
+        enter(spool, f"s{number}", [one(3 * number)], split)
+    pixel = int(pixel_of(0.0, -5.0, 16))
+    assert spool.pixels() == [("train", pixel), ("test", pixel)], "those with most to pack come first"
+    assert [row.object_id for row in spool.rows("train", pixel)] == ["o003", "o006"]
+    spool.close()
+
+
+def test_all_is_entered_or_nothing(tmp_path):
+    spool = Spool(tmp_path / "spool", 16)
+    (row,) = spool.files.keep([one(1)])
+    with pytest.raises(sqlite3.Error):
+        spool.enter([(record("a"), "train", [row]), (record("b"), "train", [row._replace(start=object())])])
+    assert contents(spool) == [] and spool.empty
+    spool.enter([(record("a"), "train", [row])])
+    assert contents(spool) == expected([1])
     spool.close()
 
 
 def test_an_empty_spool_leaves_no_files(tmp_path):
     folder = tmp_path / "spool"
-    spool = Spool(folder)
+    spool = Spool(folder, 16)
     spool.close()
     spool.close()
     assert list(folder.iterdir()) == []
@@ -219,9 +226,8 @@ def test_delete_leaves_what_is_not_its_own(died):
 
 
 def test_payloads_of_no_bytes(tmp_path):
-    spool = Spool(tmp_path / "spool")
-    empty = EncodedRow({"object_id": "o", "source": "s", "healpix": 1}, {}, lambda: b"")
-    add(spool, "s", [empty])
-    spool.commit()
-    assert next(iter(spool.rows("train", 1))).payload() == b""
+    spool = Spool(tmp_path / "spool", 16)
+    enter(spool, "s", [EncodedRow(one(1).light, {}, lambda: b"")])
+    ((split, pixel),) = spool.pixels()
+    assert next(iter(spool.rows(split, pixel))).payload() == b""
     spool.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from PIL import Image
 from skyshards.errors import SourceError
 from skyshards.recipe import Recipe, Source
 from skyshards.schema import Column, Schema
+from skyshards.sky import pixel_of
 
 SCHEMA = Schema(
     columns={
@@ -99,3 +100,11 @@ class Toy(Recipe):
 def die() -> None:
     """How a process starts that cannot start."""
     os._exit(3)
+
+
+def located(rows, nside):
+    """Encoded rows with the column that they have once they come out of the spool."""
+    return [
+        replace(one, light=one.light | {"healpix": int(pixel_of(one.light["ra"], one.light["dec"], nside))})
+        for one in rows
+    ]
