@@ -5,7 +5,8 @@
 cutouts: 2,000 cutouts from a local server that answers each request after 50 ms, over 20 connections, against what the
 server can give, which a bare client without checks or archives measures. resume: from the start of a build to its first
 request, with 60,000 images done. filter: 660,000 rows read, cut and written. decode: JPEGs of 64 x 64 by Pillow and by
-simplejpeg. read: shuffled decoded batches of 64 from a table. All of them unless some are named.
+simplejpeg. read: shuffled decoded batches of 64 from a table, and
+from what other libraries keep (see `jpegs`). All of them unless some are named.
 Prints Markdown tables.
 """
 
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import http.client
+import importlib.util
 import io
 import multiprocessing
 import resource
@@ -30,10 +32,16 @@ import pandas as pd
 from PIL import Image
 
 if __name__ == "__main__":  # a script's own folder is first on the path: this file hides the package gz_sdss there
-    sys.path[0] = str(Path(__file__).resolve().parents[1])
+    sys.path[:1] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parent)]
+
+import jpegs
+from harness import in_fresh_process, machine, print_table, versions
 
 LATENCY, CONNECTIONS, CUTOUTS = 0.05, 20, 2_000
-DONE, ROWS, PICTURES, BATCH = 60_000, 660_000, 5_000, 64
+DONE, ROWS, PICTURES = 60_000, 660_000, 5_000
+SECONDS, ROUNDS = 3.0, 1
+_alive: list = []
+"""Loaders whose workers are still busy when a measure ends."""
 
 
 def picture(number: int) -> bytes:
@@ -268,17 +276,12 @@ def filtering() -> None:
     print(f"| filter | {seconds:.1f} | {memory:,.0f} | {kept:,} |")
 
 
-def with_pillow(content: bytes) -> np.ndarray:
-    with Image.open(io.BytesIO(content)) as image:
-        return np.asarray(image)
-
-
 def decoding() -> None:
     import simplejpeg
 
     pictures = [picture(number) for number in range(PICTURES)]
-    decoders = {"Pillow": with_pillow, "simplejpeg": lambda content: simplejpeg.decode_jpeg(content, "RGB")}
-    worst = max(np.abs(with_pillow(c).astype(int) - simplejpeg.decode_jpeg(c, "RGB")).max() for c in pictures)
+    decoders = {"Pillow": jpegs.with_pillow, "simplejpeg": lambda content: simplejpeg.decode_jpeg(content, "RGB")}
+    worst = max(np.abs(jpegs.with_pillow(c).astype(int) - simplejpeg.decode_jpeg(c, "RGB")).max() for c in pictures)
     size = np.mean([len(content) for content in pictures])
     print(f"\n| {PICTURES:,} JPEGs of 64 x 64, mean {size:,.0f} bytes | 1 thread | 2 threads |")
     print("|---|---|---|")
@@ -293,71 +296,73 @@ def decoding() -> None:
     print(f"\nGreatest difference between the two: {worst} grey levels.")
 
 
-def reading() -> None:
-    from datasets import Image as ImageFeature
-    from datasets import load_dataset
-
-    import gz_sdss  # noqa: F401
-    import skyshards
+def many_cutouts(folder: Path) -> None:
+    """A data set of 20,000 small JPEGs, of which 500 differ."""
     from gz_sdss.archive import ImageArchive
     from gz_sdss.build_parent_sample import GZSDSSRecipe
     from skyshards.build import build
 
+    table = catalog(20_000, good=True)
+    table.to_parquet(folder / "own.parquet")
+    pictures = [picture(number) for number in range(500)]
+    with ImageArchive(folder / "Images") as images:
+        for number, objid in enumerate(table["objid"].tolist()):
+            images.add(objid, pictures[number % 500])
+    with contextlib.closing(GZSDSSRecipe(folder, catalog=folder / "own.parquet", rate=0.0)) as recipe:
+        build(recipe, folder)
+
+
+def measure(name: str, built: Path, folder: Path, workers: int) -> float:
+    """Rows a second over `SECONDS` of shuffled passes, each from the moment that every worker gave a batch."""
+    seconds, count = 0.0, 0
+    while seconds < SECONDS:
+        start = None
+        batches = iter(jpegs.PEERS[name].batches(built, folder, workers))
+        _alive.append(batches)
+        for number, batch in enumerate(batches):
+            images = batch["image"] if isinstance(batch, dict) else batch[0]
+            assert images.shape[1:] == (64, 64, 3) and images.dtype == np.uint8
+            if start is not None:
+                count += len(images)
+                if seconds + time.perf_counter() - start > SECONDS:
+                    break
+            elif number == workers:
+                start = time.perf_counter()
+        seconds += time.perf_counter() - start
+    return count / seconds
+
+
+def write(name: str, built: Path, folder: Path) -> None:
+    folder.mkdir()
+    if jpegs.PEERS[name].write:
+        jpegs.PEERS[name].write(built, folder)
+
+
+def reading() -> None:
+    best: dict[str, tuple[float, int]] = {}
     with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        table = catalog(20_000, good=True)
-        table.to_parquet(folder / "own.parquet")
-        pictures = [picture(number) for number in range(500)]
-        with ImageArchive(folder / "Images") as images:
-            for number, objid in enumerate(table["objid"].tolist()):
-                images.add(objid, pictures[number % 500])
-        with contextlib.closing(GZSDSSRecipe(folder, catalog=folder / "own.parquet", rate=0.0)) as recipe:
-            build(recipe, folder)
-
-        def ours() -> float:
-            rows = skyshards.open(folder, threads=2).columns(["image", "label"])
-            order = np.random.default_rng(1).permutation(len(rows))
-            start = time.perf_counter()
-            count = sum(len(rows[order[first : first + BATCH]]["image"]) for first in range(0, len(order), BATCH))
-            return count / (time.perf_counter() - start)
-
-        def stock() -> float:
-            rows = load_dataset(str(folder), "images", split="train", streaming=True).shuffle(seed=1, buffer_size=500)
-            start, count = time.perf_counter(), 0
-            for row in rows.take(2_000):
-                with_pillow(bytes(row["image"]))
-                count += 1
-            return count / (time.perf_counter() - start)
-
-        def arrow() -> float:
-            cache = str(folder / "arrow")
-            rows = load_dataset("gz_sdss", "images", data_dir=str(folder), split="train", cache_dir=cache)
-            assert rows.features["image"] == ImageFeature()
-            rows = rows.with_format("numpy")
-            order = np.random.default_rng(1).permutation(len(rows))[:4_000]
-            start = time.perf_counter()
-            count = sum(len(rows[order[first : first + BATCH]]["image"]) for first in range(0, len(order), BATCH))
-            return count / (time.perf_counter() - start)
-
-        def webdataset() -> float:
-            tars = f"{folder}/Images/TAR-*.tar"
-            rows = load_dataset("webdataset", data_files=tars, split="train", streaming=True)
-            start, count = time.perf_counter(), 0
-            for row in rows.shuffle(seed=1, buffer_size=500).take(4_000):
-                np.asarray(row["jpg"])
-                count += 1
-            return count / (time.perf_counter() - start)
-
-        print("\n| shuffled, decoded, 20,000 JPEGs | rows/s | skyshards is ahead by |\n|---|---|---|")
-        base = max(ours() for _ in range(3))
-        print(f"| skyshards table, batches of 64, 2 threads | {base:,.0f} | |")
-        for name, read in (
-            ("stock `datasets` on the same shards, 1 process", stock),
-            ("`datasets` on Arrow, map-style, 1 process", arrow),
-            ("`datasets` on the TARs (webdataset), 1 process", webdataset),
-        ):
-            rate = read()
-            print(f"| {name} | {rate:,.0f} | {base / rate:.1f} |")
+        built = Path(scratch, "built")
+        built.mkdir()
+        many_cutouts(built)
+        present = [name for name, peer in jpegs.PEERS.items() if importlib.util.find_spec(peer.package)]
+        for name in present:
+            print(f"{time.strftime('%X')} {name}", file=sys.stderr)
+            in_fresh_process(write, name, built, Path(scratch, name))
+        for _ in range(ROUNDS):
+            for name in present:
+                for workers in jpegs.PEERS[name].workers:
+                    rate = in_fresh_process(measure, name, built, Path(scratch, name), workers).value
+                    best[name] = max(best.get(name, (0.0, 0)), (rate, workers))
+    ahead = best[jpegs.TABLE][0]
+    print_table(
+        ("shuffled, decoded batches of 64, from 20,000 JPEGs", "rows/s", "better with", "the table is faster by"),
+        [
+            (name, f"{rate:,.0f}", f"{workers} workers" if workers else "1 process", f"{ahead / rate:.1f}")
+            for name, (rate, workers) in sorted(best.items(), key=lambda item: -item[1][0])
+        ],
+    )
+    for name in jpegs.PEERS.keys() - present:
+        print(f"- Left out, since it is not installed: {name}")
 
 
 PARTS = {"cutouts": cutouts, "resume": resumed, "filter": filtering, "decode": decoding, "read": reading}
@@ -366,7 +371,10 @@ PARTS = {"cutouts": cutouts, "resume": resumed, "filter": filtering, "decode": d
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("parts", nargs="*", choices=[[], *PARTS], default=[])
-    for part in parser.parse_args().parts or PARTS:
+    parts = parser.parse_args().parts or PARTS
+    packages = ["datasets", "torch", "litdata", "webdataset", "grain", "mosaicml-streaming", "simplejpeg", "pillow"]
+    print(f"{machine()}; {versions(packages)}")
+    for part in parts:
         PARTS[part]()
 
 

@@ -58,7 +58,7 @@ MDS_BYTES = dict.fromkeys(SHAPES, "bytes") | {name: _MDS_SMALL[name] for name in
 MDS_ARRAYS = {name: f"ndarray:uint8:{','.join(map(str, shape))}" for name, shape in SHAPES.items()} | _MDS_SMALL
 
 
-def _streaming() -> types.ModuleType:
+def streaming_without_pictures() -> types.ModuleType:
     """mosaicml-streaming without its parts for pictures and text.
 
     These import torchvision and transformers, in versions that exclude the current `datasets`; arrays need neither.
@@ -75,7 +75,7 @@ def _streaming() -> types.ModuleType:
 
 def write_mds(built: Path, folder: Path, columns: dict[str, str]) -> np.ndarray:
     files = []
-    with _streaming().MDSWriter(out=str(folder), columns=columns, size_limit="32mb") as writer:
+    with streaming_without_pictures().MDSWriter(out=str(folder), columns=columns, size_limit="32mb") as writer:
         for row in deflated(built):
             writer.write(row if columns is MDS_BYTES else _unpack(row))
     for number, shard in enumerate(json.loads((folder / "index.json").read_text())["shards"]):
@@ -84,7 +84,9 @@ def write_mds(built: Path, folder: Path, columns: dict[str, str]) -> np.ndarray:
 
 
 def mds_batches(built: Path, folder: Path, workers: int, collate: Callable = _unpack_all) -> Iterator[dict[str, Any]]:
-    rows = _streaming().StreamingDataset(local=str(folder), shuffle=True, shuffle_seed=SEED, batch_size=BATCH)
+    rows = streaming_without_pictures().StreamingDataset(
+        local=str(folder), shuffle=True, shuffle_seed=SEED, batch_size=BATCH
+    )
     return iter(loader(rows, workers, batch_size=BATCH, collate_fn=collate))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 
 import deflate
@@ -29,19 +30,32 @@ def into(out: np.ndarray, content: bytes, spec: ColumnSpec) -> None:
     out[...] = np.frombuffer(content, out.dtype).reshape(out.shape)
 
 
-def image(content: bytes) -> np.ndarray:
+def image(content: bytes, out: np.ndarray | None = None) -> np.ndarray:
     """Decode an image file: a JPEG to uint8 [H, W, 3], any other to what Pillow makes of it.
 
-    libjpeg-turbo (simplejpeg) gives the same values as Pillow, three times as fast. Raises `ValueError` if it is no
-    image, is cut short, or is larger than Pillow's bound against decompression bombs.
+    libjpeg-turbo (simplejpeg) gives the same values as Pillow, three times as fast. If they fit into the array `out`,
+    they are written there, and that is returned. Raises `ValueError` if it is no image, is cut short, or is larger than
+    Pillow's bound against decompression bombs.
     """
     if content[:2] == JPEG:
-        height, width, *_ = simplejpeg.decode_jpeg_header(content)
-        if height * width > Image.MAX_IMAGE_PIXELS:
-            raise ValueError(f"{height} x {width} pixels, expected at most {Image.MAX_IMAGE_PIXELS}")
-        return simplejpeg.decode_jpeg(content)
+        return _jpeg(content, out)
     try:
         with Image.open(io.BytesIO(content)) as picture:
-            return np.asarray(picture)
+            pixels = np.asarray(picture)
     except (OSError, Image.DecompressionBombError) as error:
         raise ValueError(str(error)) from error
+    if out is None or out.shape != pixels.shape or out.dtype != pixels.dtype:
+        return pixels
+    out[...] = pixels
+    return out
+
+
+def _jpeg(content: bytes, out: np.ndarray | None) -> np.ndarray:
+    if out is not None and out.dtype == np.uint8 and out.shape[2:] == (3,):
+        with contextlib.suppress(ValueError):  # too large for it, or damaged, which is looked into below
+            found = simplejpeg.decode_jpeg(content, buffer=out)
+            return out if found.shape == out.shape else found.copy()
+    height, width, *_ = simplejpeg.decode_jpeg_header(content)
+    if height * width > Image.MAX_IMAGE_PIXELS:
+        raise ValueError(f"{height} x {width} pixels, expected at most {Image.MAX_IMAGE_PIXELS}")
+    return simplejpeg.decode_jpeg(content)

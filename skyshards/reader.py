@@ -17,12 +17,17 @@ from skyshards.errors import ShardCorrupted
 from skyshards.machine import usable_cores
 from skyshards.store import LocalStore, RemoteStore
 
+SMALL_BYTES = 1 << 20
+"""Less than this is read by one thread: files are opened and read so fast that threads would stand in each other's way.
+Only decoding is shared out then."""
+
 
 @dataclass(frozen=True)
 class Request:
     """Values of one heavy column: for each its shard, row in it, and byte range there; `out` takes what is decoded.
 
-    `out` is an array [values, *shape] for a number column, a list of as many for image files.
+    `out` is an array [values, *shape] for a number column, a list of as many for image files. An image that fits into
+    its place in `images` [values, H, W, C] is decoded there, and None in the list.
     """
 
     spec: ColumnSpec
@@ -31,6 +36,7 @@ class Request:
     starts: Sequence[int]
     sizes: Sequence[int]
     out: np.ndarray | list
+    images: np.ndarray | None = None
 
 
 class Reader:
@@ -60,42 +66,60 @@ class Reader:
         It raises `ShardCorrupted`, naming shard, row and column, or `FolderError`.
         """
         threads = self.threads or (1 if _in_data_loader_worker() else usable_cores())
+        if threads > 1 and self._process != os.getpid():
+            self._pool = ThreadPoolExecutor(threads, thread_name_prefix="skyshards")
+            self._process = os.getpid()
+        parts_per_thread, read = self.store.parts_per_thread, self._read
+        if threads > 1 and sum(sum(request.sizes) for request in requests) < SMALL_BYTES:
+            whole = {id(request): self._pool.submit(_all, self._read(request, slice(None))) for request in requests}
+            parts_per_thread, read = 1, lambda request, part: iter(whole[id(request)].result()[part])
         values = sum(len(request.out) for request in requests)
-        length = max(1, -(-values // (threads * self.store.parts_per_thread)))
+        length = max(1, -(-values // (threads * parts_per_thread)))
         tasks = [
             (request, slice(start, start + length))
             for request in requests
             for start in range(0, len(request.out), length)
         ]
-        if threads == 1 or len(tasks) == 1:
-            parts: Iterator[None] = map(self._read_part, tasks)
-        else:
-            if self._process != os.getpid():
-                self._pool = ThreadPoolExecutor(threads, thread_name_prefix="skyshards")
-                self._process = os.getpid()
-            parts = self._pool.map(self._read_part, tasks)
+        run = map if threads == 1 or len(tasks) == 1 else self._pool.map
+        parts = run(lambda task: self._decode(*task, read(*task)), tasks)
         return lambda: deque(parts, maxlen=0) and None
 
-    def _read_part(self, task: tuple[Request, slice]) -> None:
-        request, part = task
+    def _read(self, request: Request, part: slice) -> Iterator[bytes]:
+        """The stored bytes of some values, each when it is asked for."""
         shards, rows, sizes = request.shards[part], request.rows[part], request.sizes[part]
         contents = self.store.read(shards, request.starts[part], sizes)
-        for number, (row, size) in enumerate(zip(rows, sizes, strict=True)):
-            position = part.start + number
+        for shard, row, size in zip(shards, rows, sizes, strict=True):
             try:
                 content = next(contents)
-                if len(content) != size:
-                    raise ValueError(f"the file ends after {len(content)} of its {size} bytes")
-                if request.spec.kind != "bytes":
-                    decode.into(request.out[position], content, request.spec)
-                else:
-                    request.out[position] = decode.image(content) if self.decode_images else content
-                del content  # at once: the next one can have its memory
             except ShardCorrupted as error:
                 raise ShardCorrupted(f"{error} (row {row} of column {request.spec.path!r})") from error
+            if len(content) != size:
+                raise self._damaged(request, shard, row, f"the file ends after {len(content)} of its {size} bytes")
+            yield content
+            del content  # at once: the next one can have its memory
+
+    def _decode(self, request: Request, part: slice, contents: Iterator[bytes]) -> None:
+        for position, content in enumerate(contents, part.start):
+            try:
+                if request.spec.kind != "bytes":
+                    decode.into(request.out[position], content, request.spec)
+                elif self.decode_images:
+                    place = None if request.images is None else request.images[position]
+                    image = decode.image(content, place)
+                    request.out[position] = None if image is place else image
+                else:
+                    request.out[position] = content
             except ValueError as error:
-                where = f"{self.store}/{shards[number]}: row {row} of column {request.spec.path!r}"
-                raise ShardCorrupted(f"{where} is damaged: {error}; `skyshards verify` finds all that is") from error
+                raise self._damaged(request, request.shards[position], request.rows[position], error) from error
+            del content
+
+    def _damaged(self, request: Request, shard: str, row: int, why: object) -> ShardCorrupted:
+        where = f"{self.store}/{shard}: row {row} of column {request.spec.path!r}"
+        return ShardCorrupted(f"{where} is damaged: {why}; `skyshards verify` finds all that is")
+
+
+def _all(contents: Iterator[bytes]) -> list[bytes]:
+    return list(contents)
 
 
 def _in_data_loader_worker() -> bool:

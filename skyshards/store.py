@@ -22,7 +22,7 @@ MAX_OPEN_FILES = 128
 class _File:
     """A file descriptor that is closed with its last user, so that a cache may drop it while a thread reads from it."""
 
-    def __init__(self, path: Path, expected_bytes: int):
+    def __init__(self, path: str, expected_bytes: int):
         self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         found = os.fstat(self.descriptor).st_size
         if found != expected_bytes:
@@ -41,7 +41,7 @@ class LocalStore:
     """
 
     parts_per_thread = 8
-    """Into how many calls of `read` a thread's part of a batch is cut, so that an idle thread finds some left."""
+    """Into how many calls of `read` a thread's part of a batch is cut at most: an idle thread then finds some left."""
 
     def __init__(self, root: Path):
         self.root = root
@@ -63,7 +63,7 @@ class LocalStore:
         Raises `FolderError` for a file that is missing, `ShardCorrupted` for one of another size than expected.
         """
         if self._process != os.getpid():
-            self._file = functools.lru_cache(MAX_OPEN_FILES)(functools.partial(_open, self.root, self.sizes))
+            self._file = functools.lru_cache(MAX_OPEN_FILES)(functools.partial(_open, str(self.root), self.sizes))
             self._process = os.getpid()
         for name, start, size in zip(names, starts, sizes, strict=True):
             try:
@@ -75,8 +75,8 @@ class LocalStore:
             del content  # the next one can have its memory
 
 
-def _open(root: Path, sizes: Mapping[str, int], name: str) -> _File:
-    return _File(root / name, sizes[name])
+def _open(root: str, sizes: Mapping[str, int], name: str) -> _File:
+    return _File(f"{root}/{name}", sizes[name])  # pathlib would take longer than the system does to open it
 
 
 class RemoteStore:

@@ -73,6 +73,7 @@ class _Data:
         self._shards = self.rows["_shard"].chunk(0).dictionary.to_pylist() if len(rows) else []
         store.sizes = {shard.path: shard.nbytes for shard in self.manifest.shards}
         self._arrays: dict[str, np.ndarray] = {}
+        self._image_shapes: dict[str, tuple[int, ...]] = {}
 
     def __reduce__(self):
         return _Data, (self.reader.store, self.reader.threads, self.reader.decode_images)
@@ -100,6 +101,9 @@ class _Data:
 
     def heavy(self, spec: ColumnSpec, rows: np.ndarray) -> Request:
         """The request for values of a heavy column."""
+        images = None
+        if spec.path in self._image_shapes:
+            images = self._memory.empty((len(rows), *self._image_shapes[spec.path]), np.dtype(np.uint8))
         return Request(
             spec,
             [self._shards[code] for code in self.array("_shard")[rows].tolist()],
@@ -107,7 +111,27 @@ class _Data:
             self.array(f"_start:{spec.path}")[rows].tolist(),
             self.array(f"_size:{spec.path}")[rows].tolist(),
             [None] * len(rows) if spec.kind == "bytes" else self._memory.empty((len(rows), *spec.shape), spec.dtype),
+            images,
         )
+
+    def stack(self, request: Request) -> np.ndarray:
+        """The values of a request that was met: of image files, those of one size as an array [rows, H, W, C]; bytes,
+        or images of several sizes, as an array of objects.
+        """
+        values = request.out
+        if isinstance(values, np.ndarray):
+            return values
+        if request.images is not None:
+            if values and all(value is None for value in values):
+                return request.images
+            values = [request.images[place] if value is None else value for place, value in enumerate(values)]
+        if values and all(isinstance(image, np.ndarray) and image.shape == values[0].shape for image in values):
+            if values[0].dtype == np.uint8:
+                self._image_shapes[request.spec.path] = values[0].shape  # the next ones are most likely like these
+            return np.stack(values)
+        stacked = np.empty(len(values), object)
+        stacked[:] = values
+        return stacked
 
 
 class Table:
@@ -207,7 +231,7 @@ class Table:
         def values() -> dict[str, np.ndarray]:
             light = {path: self._data.light(specs[path], rows) for path in self._columns if path not in requests}
             finish()
-            heavy = {path: _stack(request.out) for path, request in requests.items()}
+            heavy = {path: self._data.stack(request) for path, request in requests.items()}
             return {path: light[path] if path in light else heavy[path] for path in self._columns}
 
         return values
@@ -266,14 +290,3 @@ class Table:
         keep = np.zeros(len(self._data.rows), bool)
         keep[matching["_position"].to_numpy()] = True
         return Table(self._data, self._columns, rows[keep[rows]])
-
-
-def _stack(values: np.ndarray | list) -> np.ndarray:
-    """Images of one size as an array [rows, H, W, C]; bytes, or images of several sizes, as an array of objects."""
-    if isinstance(values, np.ndarray):
-        return values
-    if values and all(isinstance(image, np.ndarray) and image.shape == values[0].shape for image in values):
-        return np.stack(values)
-    stacked = np.empty(len(values), object)
-    stacked[:] = values
-    return stacked

@@ -43,6 +43,28 @@ def test_pngs_are_exact():
 
 
 @pytest.mark.parametrize("kind", ["jpeg", "png"])
+@pytest.mark.parametrize("size", [32, 64, 80])
+@pytest.mark.parametrize("grey", [False, True])
+def test_images_go_into_the_array_given_if_they_fit(kind, size, grey):
+    pixels = smooth(4, size)
+    content = encoded(pixels[..., 0] if grey else pixels, kind)
+    wanted = decode.image(content)
+    for shape, dtype in (((size, size, 3), "u1"), ((size, size), "u1"), ((64, 64, 3), "u1"), ((size, size, 3), "f8")):
+        out = np.full(shape, 7, dtype)
+        found = decode.image(content, out)
+        assert (found == wanted).all() and found.dtype == wanted.dtype
+        assert (found is out) == (out.shape == wanted.shape and out.dtype == wanted.dtype)
+        assert found is out or not np.shares_memory(found, out)
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "png"])
+@pytest.mark.parametrize("keep", [0, 1, 20, 600])
+def test_images_cut_short_are_refused_with_an_array_for_them(kind, keep):
+    with pytest.raises(ValueError):
+        decode.image(encoded(smooth(2), kind)[:keep], np.zeros((64, 64, 3), np.uint8))
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "png"])
 @pytest.mark.parametrize("keep", [0, 1, 20, 600])
 def test_images_cut_short_are_refused(kind, keep):
     with pytest.raises(ValueError):

@@ -165,6 +165,14 @@ def test_usable_in_a_child_process(table, everything, method):
     assert child.exitcode == 0
 
 
+def test_images_of_another_size_than_those_before(folder, everything):
+    """Batches are laid out for images like the last ones."""
+    table = skyshards.open(folder)
+    for shape in ((6, 7, 3), (5, 7, 3), (6, 8, 3), (6, 7)):
+        table._data._image_shapes["picture"] = shape
+        assert_rows(flatten(table[[7, 3, 3]]), everything, [7, 3, 3])
+
+
 def test_files_are_left_as_encoded_if_asked(folder):
     picture = skyshards.open(folder, decode=False)[3]["picture"]
     assert isinstance(picture, bytes) and picture.startswith(b"\x89PNG")
