@@ -64,7 +64,7 @@ def catalog(rows: int, good: bool) -> pd.DataFrame:
     table = pd.DataFrame({name: random.normal(17, 1, rows).astype(np.float32).astype(float) for name in NEEDED})
     for number, name in enumerate(IDENTIFIERS):
         table[name] = pd.array(587722981736906813 + (number << 55) + np.arange(rows) * 61, dtype="Int64")
-    table["ra"], table["dec"] = random.uniform(0, 360, rows), random.uniform(-10, 70, rows)
+    table["ra"], table["dec"] = random.uniform(120, 240, rows), random.uniform(0, 60, rows)  # about SDSS's footprint
     table["p_cs_debiased"] = random.uniform(0.9 if good else 0, 1, rows)
     table["p_el_debiased"] = 1 - table["p_cs_debiased"]
     table["petroR90_r"] = random.uniform(4.1 if good else 2, 8.4 if good else 12, rows)

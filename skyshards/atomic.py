@@ -35,10 +35,16 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def sync(path: Path) -> None:
-    """Have a file's content, or a folder's list of files, on the disk itself when this returns."""
+    """Have a file's content, or a folder's list of files, on the disk itself when this returns.
+
+    Some file systems cannot do that for a folder: there it is as they leave it.
+    """
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
     finally:
         os.close(descriptor)
 

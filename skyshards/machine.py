@@ -3,11 +3,18 @@
 import contextlib
 import ctypes
 import os
+import resource
 
 
 def usable_cores() -> int:
     """How many processor cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def spare_files() -> int:
+    """How many files one user of this process may keep open: a quarter of what the system lets it, and 1024 at most."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 1024 if limit == resource.RLIM_INFINITY else max(16, min(1024, limit // 4))
 
 
 def keep_freed_memory() -> None:

@@ -15,8 +15,7 @@ import pyarrow as pa
 from skyshards import catalog
 from skyshards.catalog import CATALOG, Manifest
 from skyshards.errors import FolderError, ShardCorrupted
-
-MAX_OPEN_FILES = 128
+from skyshards.machine import spare_files
 
 
 class _File:
@@ -63,7 +62,7 @@ class LocalStore:
         Raises `FolderError` for a file that is missing, `ShardCorrupted` for one of another size than expected.
         """
         if self._process != os.getpid():
-            self._file = functools.lru_cache(MAX_OPEN_FILES)(functools.partial(_open, str(self.root), self.sizes))
+            self._file = functools.lru_cache(spare_files())(functools.partial(_open, str(self.root), self.sizes))
             self._process = os.getpid()
         for name, start, size in zip(names, starts, sizes, strict=True):
             try:

@@ -1,7 +1,9 @@
 """`skyshards.open`: a table is indexed like an array, holds what the shards hold, and says so when it cannot."""
 
 import multiprocessing
+import os
 import pickle
+import resource
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 
@@ -18,6 +20,7 @@ from skyshards import catalog
 from skyshards.build import build
 from skyshards.columns import flatten
 from skyshards.errors import FolderError, ShardCorrupted
+from skyshards.machine import spare_files
 from skyshards.memory import Recycler
 from tests.contract import assert_same
 from tests.toy import Toy
@@ -163,6 +166,17 @@ def test_usable_in_a_child_process(table, everything, method):
     assert_rows(queue.get(timeout=60), everything, [7, 3])
     child.join(60)
     assert child.exitcode == 0
+
+
+@pytest.mark.parametrize(("limit", "spare"), [(64, 16), (1024, 256), (10**6, 1024), (resource.RLIM_INFINITY, 1024)])
+def test_only_some_of_the_files_that_may_be_open_are(folder, everything, monkeypatch, limit, spare):
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (limit, limit))
+    assert spare_files() == spare
+    table = skyshards.open(folder)
+    before = len(os.listdir("/proc/self/fd"))
+    for position in range(ROWS):
+        assert_rows(flatten(table[[position]]), everything, [position])
+    assert len(os.listdir("/proc/self/fd")) - before <= spare
 
 
 def test_images_of_another_size_than_those_before(folder, everything):
