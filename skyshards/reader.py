@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -61,28 +64,53 @@ class Reader:
         return Reader, (self.store, self.threads, self.decode_images)
 
     def start(self, requests: Sequence[Request]) -> Callable[[], None]:
-        """Begin to fill the requests' `out`; the function that is returned waits until that is done.
+        """Begin to fill the requests' `out`; the function that is returned helps until that is done.
 
         It raises `ShardCorrupted`, naming shard, row and column, or `FolderError`.
         """
         threads = self.threads or (1 if _in_data_loader_worker() else usable_cores())
-        if threads > 1 and self._process != os.getpid():
-            self._pool = ThreadPoolExecutor(threads, thread_name_prefix="skyshards")
-            self._process = os.getpid()
         parts_per_thread, read = self.store.parts_per_thread, self._read
-        if threads > 1 and sum(sum(request.sizes) for request in requests) < SMALL_BYTES:
-            whole = {id(request): self._pool.submit(_all, self._read(request, slice(None))) for request in requests}
-            parts_per_thread, read = 1, lambda request, part: iter(whole[id(request)].result()[part])
+        if sum(sum(request.sizes) for request in requests) < SMALL_BYTES:
+            whole = {id(request): _Once(self._read_all, request) for request in requests}
+            parts_per_thread, read = 2, lambda request, part: iter(whole[id(request)]()[part])
         values = sum(len(request.out) for request in requests)
         length = max(1, -(-values // (threads * parts_per_thread)))
-        tasks = [
+        tasks = deque(
             (request, slice(start, start + length))
             for request in requests
             for start in range(0, len(request.out), length)
-        ]
-        run = map if threads == 1 or len(tasks) == 1 else self._pool.map
-        parts = run(lambda task: self._decode(*task, read(*task)), tasks)
-        return lambda: deque(parts, maxlen=0) and None
+        )
+
+        def work() -> None:
+            while tasks:
+                try:
+                    request, part = tasks.popleft()
+                except IndexError:  # another thread was faster
+                    return
+                self._decode(request, part, read(request, part))
+
+        alone = threads == 1 or len(tasks) == 1
+        helpers = [] if alone else [self._threads(threads).submit(work) for _ in range(threads)]
+
+        def finish() -> None:
+            try:
+                work()
+            finally:
+                tasks.clear()  # if one failed, the others need not be done
+                for helper in helpers:
+                    if not helper.cancel():
+                        helper.result()
+
+        return finish
+
+    def _threads(self, number: int) -> ThreadPoolExecutor:
+        if self._process != os.getpid():
+            self._pool = ThreadPoolExecutor(number, thread_name_prefix="skyshards")
+            self._process = os.getpid()
+        return self._pool
+
+    def _read_all(self, request: Request) -> list[bytes]:
+        return list(self._read(request, slice(None)))
 
     def _read(self, request: Request, part: slice) -> Iterator[bytes]:
         """The stored bytes of some values, each when it is asked for."""
@@ -118,8 +146,19 @@ class Reader:
         return ShardCorrupted(f"{where} is damaged: {why}; `skyshards verify` finds all that is")
 
 
-def _all(contents: Iterator[bytes]) -> list[bytes]:
-    return list(contents)
+class _Once:
+    """The result of a function that the first thread to ask for it calls."""
+
+    def __init__(self, function: Callable, *arguments: Any):
+        self._call = functools.partial(function, *arguments)
+        self._lock = threading.Lock()
+        self._results: list[Any] = []
+
+    def __call__(self) -> Any:
+        with self._lock:
+            if not self._results:
+                self._results.append(self._call())
+        return self._results[0]
 
 
 def _in_data_loader_worker() -> bool:
