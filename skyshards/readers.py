@@ -130,7 +130,8 @@ class Readers:
             future.add_done_callback(call_back)
 
     def call(self, function: Callable, calls: Iterable[tuple]) -> Iterator[Any]:
-        """What a function gives for each tuple of arguments, in their order; a few calls are under way at once.
+        """What a function gives for each tuple of arguments, in their order; one call more than there are
+        processes is under way at a time.
 
         Raises `BuildError` if a process dies.
         """
@@ -138,7 +139,7 @@ class Readers:
         try:
             for arguments in calls:
                 waiting.append(self._pool.submit(function, *arguments))
-                if len(waiting) > 2 * self.workers:
+                if len(waiting) > self.workers:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()

@@ -117,9 +117,11 @@ class PixelRows:
 
     def __iter__(self) -> Iterator[EncodedRow]:
         paths = functools.cache(self.folder.joinpath)
-        for light, sizes, file, *place in self.entries:
-            columns = json.loads(light) | {"healpix": self.pixel}
-            yield EncodedRow(columns, json.loads(sizes), Payload(paths(file), *place))
+        lights, sizes = (json.loads(f"[{','.join(entry[place] for entry in self.entries)}]") for place in (0, 1))
+        # All in one call, so that the rows share the names of their columns: a quarter of their memory.
+        for light, nbytes, (*_, file, start, length) in zip(lights, sizes, self.entries, strict=True):
+            light["healpix"] = self.pixel
+            yield EncodedRow(light, nbytes, Payload(paths(file), start, length))
 
 
 class Spool:
