@@ -37,7 +37,7 @@ class EncodedRow:
     @property
     def order(self) -> tuple[str, str]:
         """What rows of one pixel are sorted by; unique in a data set."""
-        return self.light["object_id"], self.light["source"]
+        return self.object_id, self.light["source"]
 
     @property
     def nbytes(self) -> int:

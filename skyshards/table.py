@@ -103,7 +103,7 @@ class _Data:
         """The request for values of a heavy column."""
         images = None
         if spec.path in self._image_shapes:
-            images = self._memory.empty((len(rows), *self._image_shapes[spec.path]), np.dtype(np.uint8))
+            images = self._memory.empty((len(rows), *self._image_shapes[spec.path]), "uint8")
         return Request(
             spec,
             [self._shards[code] for code in self.array("_shard")[rows].tolist()],
