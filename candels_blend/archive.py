@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,6 +92,11 @@ def _open(path: Path, kind: type, kind_name: str) -> np.ndarray:
     return array
 
 
+def let_go(array: np.ndarray) -> None:
+    """Have the pages of a mapped array that were read count as this process's memory no longer."""
+    array.base.madvise(mmap.MADV_DONTNEED)
+
+
 def _read_catalogue(path: Path) -> pd.DataFrame:
     try:
         catalogue = pd.read_csv(path)
@@ -106,9 +112,11 @@ def _read_catalogue(path: Path) -> pd.DataFrame:
 
 
 def _faults(images: np.ndarray, segmentation: np.ndarray, catalogue: pd.DataFrame) -> dict[str, np.ndarray]:
-    """Which galaxies cannot be used, by reason; a stamp's pages are let go as soon as it has been seen."""
+    """Which galaxies cannot be used, by reason."""
     largest = np.fromiter((np.abs(stamp).max() for stamp in images), float, len(images))
-    centre = np.asarray(segmentation[:, SIZE // 2, SIZE // 2])
+    centre = np.array(segmentation[:, SIZE // 2, SIZE // 2])
+    let_go(images)
+    let_go(segmentation)
     ra, dec, radius = (catalogue[name].to_numpy(float) for name in ("RA", "DEC", "radius"))
     placed = (ra >= 0) & (ra <= 360) & (np.abs(dec) <= 90)
     return {

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from candels_blend.archive import SIZE, Archive
+from candels_blend.archive import SIZE, Archive, let_go
 
 DILATIONS = 5
 """How often sources are dilated before the neighbours are taken out, as in candels-blender."""
@@ -61,7 +61,9 @@ def is_clean(segmentation: np.ndarray) -> np.ndarray:
 def clean_rows(archive: Archive) -> np.ndarray:
     """Which of the archive's galaxies have a clean stamp (bool [n]); see `is_clean`."""
     blocks = range(0, len(archive.segmentation), BLOCK)
-    return np.concatenate([is_clean(archive.segmentation[start : start + BLOCK]) for start in blocks])
+    clean = np.concatenate([is_clean(archive.segmentation[start : start + BLOCK]) for start in blocks])
+    let_go(archive.segmentation)
+    return clean
 
 
 @dataclass(frozen=True)
@@ -98,14 +100,16 @@ def prepare(archive: Archive) -> Stamps:
     shape = archive.images.shape
     images = np.zeros(shape, np.float32)
     central, replaced = np.zeros((2, *shape), np.uint8)
-    sigma = np.zeros(len(images))
+    sigma, peak = np.zeros((2, len(images)))
     for start in range(0, len(archive.rows), BLOCK):
         rows = archive.rows[start : start + BLOCK]
         image, segmentation = archive.images[rows].astype(np.float32, copy=False), archive.segmentation[rows]
         background, neighbours = split_pixels(segmentation)
-        images[rows] = np.where(neighbours, np.float32(0), image)
+        images[rows] = alone = np.where(neighbours, np.float32(0), image)
         central[rows], replaced[rows] = central_mask(segmentation), neighbours
         sigma[rows] = np.std(image * background, axis=(1, 2), dtype=np.float64)
+        peak[rows] = np.abs(alone).max(axis=(1, 2))
+        let_go(archive.images)
+        let_go(archive.segmentation)
     # 32 deviations: float32 deviates end at about 8, and a pixel's noise adds up to three of them.
-    bound = np.abs(images).max(axis=(1, 2), initial=0.0) + 32.0 * sigma
-    return Stamps(images, central, replaced, np.square(sigma).astype(np.float32), bound)
+    return Stamps(images, central, replaced, np.square(sigma).astype(np.float32), peak + 32.0 * sigma)

@@ -106,10 +106,9 @@ def _documentation(spec: ColumnSpec) -> dict[str, str]:
 
 def rows_table(specs: Mapping[str, ColumnSpec], shard: Shard, rows: Sequence[EncodedRow], ranges: Ranges) -> pa.Table:
     """The catalogue's part for one shard."""
+    light = [row.light() for row in rows]
     columns: list[Any] = [
-        pa.array([row.light[path] for row in rows], type=arrow_type(spec))
-        for path, spec in specs.items()
-        if not spec.heavy
+        pa.array([row[path] for row in light], type=arrow_type(spec)) for path, spec in specs.items() if not spec.heavy
     ]
     columns += [
         _repeat(shard.split, len(rows)),

@@ -10,6 +10,7 @@ import functools
 import mmap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -38,11 +39,13 @@ def write(path: Path, specs: Specs, rows: Sequence[EncodedRow], attributes: Mapp
     with h5py.File(path, "w", libver=("earliest", "v110")) as file:
         file.attrs.update(attributes)
         datasets = {}
+        light = [row.light() for row in rows]
         for name, spec in specs.items():
-            datasets[name] = _create(file, spec, rows)
+            datasets[name] = _create(file, spec, light)
             datasets[name].attrs["description"] = spec.description
             if spec.unit:
                 datasets[name].attrs["unit"] = spec.unit
+        del light
         for index, row in enumerate(rows):
             for name, content in _split(row).items():
                 if specs[name].kind == "bytes":
@@ -64,14 +67,14 @@ def _split(row: EncodedRow) -> dict[str, memoryview]:
     return parts
 
 
-def _create(file: h5py.File, spec: ColumnSpec, rows: Sequence[EncodedRow]) -> h5py.Dataset:
-    name, count = _inner(spec.path), len(rows)
+def _create(file: h5py.File, spec: ColumnSpec, light: Sequence[Mapping[str, Any]]) -> h5py.Dataset:
+    name, count = _inner(spec.path), len(light)
     if spec.kind == "bytes":
         return file.create_dataset(name, shape=(count,), dtype=h5py.vlen_dtype(np.uint8))
     if spec.heavy:
         compression = {"compression": "gzip"} if spec.deflate else {}
         return file.create_dataset(name, (count, *spec.shape), spec.dtype, chunks=(1, *spec.shape), **compression)
-    values = [row.light[spec.path] for row in rows]
+    values = [row[spec.path] for row in light]
     if spec.kind == "string":
         encoded = np.char.encode(np.array(values, dtype=str), "utf-8")
         return file.create_dataset(name, data=encoded.astype(h5py.string_dtype("utf-8", max(encoded.itemsize, 1))))
@@ -174,7 +177,7 @@ def read_light(file: h5py.File, spec: ColumnSpec) -> np.ndarray:
 
 
 def read_rows(file: h5py.File, specs: Specs) -> list[EncodedRow]:
-    """The rows of an open shard, as they were when it was written; payloads are read when they are called for."""
+    """The rows of an open shard, as they were when it was written."""
     light = {name: read_light(file, spec).tolist() for name, spec in specs.items() if not spec.heavy}
     chunks = {
         name: _chunk_ranges(file[_inner(name)]) for name, spec in specs.items() if spec.heavy and spec.kind != "bytes"
@@ -186,10 +189,13 @@ def read_rows(file: h5py.File, specs: Specs) -> list[EncodedRow]:
             for name, spec in specs.items()
             if spec.heavy
         }
-        values = {name: column[index] for name, column in light.items()}
-        load = functools.partial(_payload, file, specs, index)
-        rows.append(EncodedRow(values, sizes, load))
+        values, payload = functools.partial(_values, light, index), functools.partial(_payload, file, specs, index)
+        rows.append(EncodedRow(light["object_id"][index], light["source"][index], values, sizes, payload))
     return rows
+
+
+def _values(columns: Mapping[str, list], index: int) -> dict[str, Any]:
+    return {name: column[index] for name, column in columns.items()}
 
 
 def _payload(file: h5py.File, specs: Specs, index: int) -> bytes:

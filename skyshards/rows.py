@@ -18,26 +18,25 @@ ENGINE_COLUMNS = ("healpix", "source")
 """Columns that the build fills in: the row's pixel, and the key of the source it came from."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class EncodedRow:
     """A row as the spool keeps it and a shard stores it.
 
-    `light` holds JSON values by column, all but "healpix" until the row is in the spool; `sizes` the bytes that each
-    heavy column takes in `payload()`, in its order.
+    A pixel may have a hundred thousand rows, so that their values are read when they are called for. `light()` are
+    JSON values by column, all but "healpix" until the row is in the spool; `sizes` the bytes that each heavy column
+    takes in `payload()`, in its order.
     """
 
-    light: dict[str, Any]
+    object_id: str
+    source: str
+    light: Callable[[], dict[str, Any]]
     sizes: dict[str, int]
     payload: Callable[[], bytes]
 
     @property
-    def object_id(self) -> str:
-        return self.light["object_id"]
-
-    @property
     def order(self) -> tuple[str, str]:
         """What rows of one pixel are sorted by; unique in a data set."""
-        return self.object_id, self.light["source"]
+        return self.object_id, self.source
 
     @property
     def nbytes(self) -> int:
@@ -79,7 +78,8 @@ def encode(row: Mapping[str, Any], specs: Mapping[str, ColumnSpec], source: str)
             light[path] = _number(flat[path], spec).tolist()
     payload = b"".join(heavy.values())
     sizes = {path: len(data) for path, data in heavy.items()}
-    return EncodedRow(light, sizes, functools.partial(bytes, payload))
+    values = functools.partial(dict, light)
+    return EncodedRow(light["object_id"], source, values, sizes, functools.partial(bytes, payload))
 
 
 def _number(value: Any, spec: ColumnSpec) -> np.ndarray:

@@ -7,6 +7,7 @@ source either done or not.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
@@ -16,7 +17,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from skyshards import sky
 from skyshards.rows import EncodedRow
@@ -27,13 +28,14 @@ CREATE TABLE IF NOT EXISTS sources (
     key TEXT PRIMARY KEY, url TEXT, nbytes INTEGER, sha256 TEXT, status TEXT, tries INTEGER, error TEXT
 );
 CREATE TABLE IF NOT EXISTS rows (
-    split TEXT, pixel INTEGER, light TEXT, sizes TEXT, file TEXT, start INTEGER, nbytes INTEGER
+    split TEXT, pixel INTEGER,
+    object_id TEXT, source TEXT, light TEXT, sizes TEXT, file TEXT, start INTEGER, nbytes INTEGER
 );
 CREATE INDEX IF NOT EXISTS rows_of_pixel ON rows (split, pixel);
 """
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Payload:
     """A row's payload in a file, read when it is called for, in whatever process."""
 
@@ -50,10 +52,14 @@ class Payload:
 
 
 class SpooledRow(NamedTuple):
-    """What the journal gets of a row: its position in degrees, columns and sizes as JSON, and where its payload is."""
+    """What the journal gets of a row: its position in degrees, order, columns and sizes as JSON, and where its payload
+    is.
+    """
 
     ra: float
     dec: float
+    object_id: str
+    source: str
     light: str
     sizes: str
     file: str
@@ -95,8 +101,9 @@ class _PayloadFile:
             end, spooled = self._end, []
             for row in rows:
                 left = memoryview(row.payload())
-                texts = json.dumps(row.light), json.dumps(row.sizes)
-                spooled.append(SpooledRow(row.light["ra"], row.light["dec"], *texts, self._path.name, end, len(left)))
+                light = row.light()
+                texts = *row.order, json.dumps(light), json.dumps(row.sizes)
+                spooled.append(SpooledRow(light["ra"], light["dec"], *texts, self._path.name, end, len(left)))
                 end += len(left)
                 while left:
                     left = left[file.write(left) :]
@@ -106,22 +113,26 @@ class _PayloadFile:
 
 @dataclass(frozen=True)
 class PixelRows:
-    """Rows of a pixel as the journal has them, to be sent to the process that packs them; iterated over, they are rows.
+    """The rows of a pixel, read from the journal by any process that iterates over them; nothing is entered meanwhile."""
 
-    A row's payload is read when it is called for.
-    """
-
-    folder: Path
+    journal: Path
+    split: str
     pixel: int
-    entries: list[tuple]
 
     def __iter__(self) -> Iterator[EncodedRow]:
-        paths = functools.cache(self.folder.joinpath)
-        lights, sizes = (json.loads(f"[{','.join(entry[place] for entry in self.entries)}]") for place in (0, 1))
-        # All in one call, so that the rows share the names of their columns: a quarter of their memory.
-        for light, nbytes, (*_, file, start, length) in zip(lights, sizes, self.entries, strict=True):
-            light["healpix"] = self.pixel
-            yield EncodedRow(light, nbytes, Payload(paths(file), start, length))
+        path = functools.cache(self.journal.parent.joinpath)
+        query = "SELECT object_id, source, light, sizes, file, start, nbytes FROM rows WHERE split = ? AND pixel = ?"
+        # The process that keeps the journal has locked it; what cannot change needs no lock.
+        address = f"{self.journal.absolute().as_uri()}?immutable=1"
+        with contextlib.closing(sqlite3.connect(address, uri=True)) as journal:
+            found = journal.execute(query, (self.split, self.pixel))
+            for object_id, source, light, sizes, file, start, nbytes in found:
+                values = functools.partial(_light, light, self.pixel)
+                yield EncodedRow(object_id, source, values, json.loads(sizes), Payload(path(file), start, nbytes))
+
+
+def _light(text: str, pixel: int) -> dict[str, Any]:
+    return json.loads(text) | {"healpix": pixel}
 
 
 class Spool:
@@ -163,7 +174,7 @@ class Spool:
             self._journal.execute("BEGIN")
             records = [record for record, *_ in outcomes]
             self._journal.executemany("INSERT OR REPLACE INTO sources VALUES (?, ?, ?, ?, ?, ?, ?)", records)
-            self._journal.executemany("INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?, ?)", entries)
+            self._journal.executemany("INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", entries)
 
     @property
     def empty(self) -> bool:
@@ -181,9 +192,9 @@ class Spool:
         return self._journal.execute(query).fetchall()
 
     def rows(self, split: str, pixel: int) -> PixelRows:
-        """The rows of a pixel."""
-        query = "SELECT light, sizes, file, start, nbytes FROM rows WHERE split = ? AND pixel = ?"
-        return PixelRows(self._folder, pixel, self._journal.execute(query, (split, pixel)).fetchall())
+        """The rows of a pixel, to be iterated over before more are entered."""
+        self._journal.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # all that was entered is in the one file then
+        return PixelRows(self._folder / "journal.sqlite", split, pixel)
 
     def close(self) -> None:
         """Let go of the files; a spool in which nothing was entered leaves none."""

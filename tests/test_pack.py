@@ -50,7 +50,7 @@ def test_no_more_runs_than_need_be_for_a_bound_on_bytes(count, size, max_bytes):
 
 
 def light_row(name, source, version):
-    return EncodedRow({"object_id": name, "source": source, "version": version}, {}, lambda: b"")
+    return EncodedRow(name, source, lambda: {"version": version}, {}, lambda: b"")
 
 
 KEYS = st.dictionaries(st.tuples(st.sampled_from("abcde"), st.sampled_from("xyz")), st.integers())
@@ -65,7 +65,7 @@ def test_merged_rows_are_sorted_each_once_the_new_before_the_old(old, new, rando
 
     merged = merge(shuffled(old), shuffled(new))
     assert [row.order for row in merged] == sorted(old | new)
-    assert {row.order: row.light["version"] for row in merged} == old | new
+    assert {row.order: row.light()["version"] for row in merged} == old | new
 
 
 def test_one_split_needs_no_folder_of_its_own():

@@ -6,6 +6,7 @@ import io
 import os
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +105,9 @@ def die() -> None:
 
 def located(rows, nside):
     """Encoded rows with the column that they have once they come out of the spool."""
-    return [
-        replace(one, light=one.light | {"healpix": int(pixel_of(one.light["ra"], one.light["dec"], nside))})
-        for one in rows
-    ]
+    found = []
+    for one in rows:
+        light = one.light()
+        light["healpix"] = int(pixel_of(light["ra"], light["dec"], nside))
+        found.append(replace(one, light=partial(dict, light)))
+    return found
