@@ -39,7 +39,6 @@ class Peer:
     package: str
     batches: Callable[[Path, Path, int], Iterable[Any]]
     write: Callable[[Path, Path], None] | None = None
-    workers: tuple[int, ...] = (0, 2)
 
 
 def rows(built: Path) -> Iterator[tuple[bytes, int]]:

@@ -6,7 +6,7 @@ import math
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice, repeat
 
 import numpy as np
 
@@ -191,12 +191,8 @@ def _integers_below(state: np.random.RandomState) -> Callable[[int], int]:
     `RandomState`, frozen for good by NEP 19, takes 32-bit words of the generator, cuts each to the bits that n - 1 has,
     and discards those that are not below n. Here the words come many at a time.
     """
-
-    def words() -> Iterator[int]:
-        while True:
-            yield from state.randint(0, 2**32, size=4096, dtype=np.uint32).tolist()
-
-    next_word = words().__next__
+    blocks = (state.randint(0, 2**32, size=4096, dtype=np.uint32).tolist() for _ in repeat(None))
+    next_word = chain.from_iterable(blocks).__next__
 
     def below(n: int) -> int:
         mask = (1 << (n - 1).bit_length()) - 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 
 import deflate
@@ -13,6 +12,7 @@ from PIL import Image
 from skyshards.columns import ColumnSpec
 
 JPEG = b"\xff\xd8"
+UINT8 = np.dtype("uint8")
 
 
 def into(out: np.ndarray, content: bytes, spec: ColumnSpec) -> None:
@@ -37,8 +37,21 @@ def image(content: bytes, out: np.ndarray | None = None) -> np.ndarray:
     they are written there, and that is returned. Raises `ValueError` if it is no image, is cut short, or is larger than
     Pillow's bound against decompression bombs.
     """
-    if content[:2] == JPEG:
-        return _jpeg(content, out)
+    if content[:2] != JPEG:
+        return _by_pillow(content, out)
+    if out is not None and out.dtype == UINT8:
+        try:
+            found = simplejpeg.decode_jpeg(content, buffer=out)
+            return out if found.shape == out.shape else found.copy()
+        except ValueError:  # too large for it, or damaged
+            pass
+    height, width, *_ = simplejpeg.decode_jpeg_header(content)
+    if height * width > Image.MAX_IMAGE_PIXELS:
+        raise ValueError(f"{height} x {width} pixels, expected at most {Image.MAX_IMAGE_PIXELS}")
+    return simplejpeg.decode_jpeg(content)
+
+
+def _by_pillow(content: bytes, out: np.ndarray | None) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(content)) as picture:
             pixels = np.asarray(picture)
@@ -48,14 +61,3 @@ def image(content: bytes, out: np.ndarray | None = None) -> np.ndarray:
         return pixels
     out[...] = pixels
     return out
-
-
-def _jpeg(content: bytes, out: np.ndarray | None) -> np.ndarray:
-    if out is not None and out.dtype == np.uint8 and out.shape[2:] == (3,):
-        with contextlib.suppress(ValueError):  # too large for it, or damaged, which is looked into below
-            found = simplejpeg.decode_jpeg(content, buffer=out)
-            return out if found.shape == out.shape else found.copy()
-    height, width, *_ = simplejpeg.decode_jpeg_header(content)
-    if height * width > Image.MAX_IMAGE_PIXELS:
-        raise ValueError(f"{height} x {width} pixels, expected at most {Image.MAX_IMAGE_PIXELS}")
-    return simplejpeg.decode_jpeg(content)

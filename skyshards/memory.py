@@ -13,7 +13,7 @@ from collections import deque
 
 import numpy as np
 
-MIN_BYTES = 1 << 20
+MIN_BYTES = 1 << 16
 """Smaller arrays are left to NumPy: the allocator keeps memory of that size itself."""
 
 

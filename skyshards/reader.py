@@ -63,10 +63,11 @@ class Reader:
     def __reduce__(self):
         return Reader, (self.store, self.threads, self.decode_images)
 
-    def start(self, requests: Sequence[Request]) -> Callable[[], None]:
-        """Begin to fill the requests' `out`; the function that is returned helps until that is done.
+    def start(self, requests: Sequence[Request], ahead: bool) -> Callable[[], None]:
+        """Begin to fill the requests' `out`; the function that is returned helps, or waits, until that is done.
 
-        It raises `ShardCorrupted`, naming shard, row and column, or `FolderError`.
+        `ahead` says that the caller does other work before it calls that. It raises `ShardCorrupted`, naming shard, row
+        and column, or `FolderError`.
         """
         threads = self.threads or (1 if _in_data_loader_worker() else usable_cores())
         parts_per_thread, read = self.store.parts_per_thread, self._read
@@ -90,10 +91,14 @@ class Reader:
                 self._decode(request, part, read(request, part))
 
         alone = threads == 1 or len(tasks) == 1
-        helpers = [] if alone else [self._threads(threads).submit(work) for _ in range(threads)]
+        others = threads if ahead else threads - 1
+        helpers = [] if alone else [self._threads(threads).submit(work) for _ in range(others)]
 
         def finish() -> None:
             try:
+                if ahead:  # one thread more than there are cores would stand in the others' way
+                    for helper in helpers:
+                        helper.result()
                 work()
             finally:
                 tasks.clear()  # if one failed, the others need not be done
@@ -109,41 +114,61 @@ class Reader:
             self._process = os.getpid()
         return self._pool
 
-    def _read_all(self, request: Request) -> list[bytes]:
-        return list(self._read(request, slice(None)))
-
     def _read(self, request: Request, part: slice) -> Iterator[bytes]:
         """The stored bytes of some values, each when it is asked for."""
-        shards, rows, sizes = request.shards[part], request.rows[part], request.sizes[part]
-        contents = self.store.read(shards, request.starts[part], sizes)
-        for shard, row, size in zip(shards, rows, sizes, strict=True):
-            try:
-                content = next(contents)
-            except ShardCorrupted as error:
-                raise ShardCorrupted(f"{error} (row {row} of column {request.spec.path!r})") from error
-            if len(content) != size:
-                raise self._damaged(request, shard, row, f"the file ends after {len(content)} of its {size} bytes")
-            yield content
-            del content  # at once: the next one can have its memory
+        return self.store.read(request.shards[part], request.starts[part], request.sizes[part])
+
+    def _read_all(self, request: Request) -> list[bytes]:
+        contents: list[bytes] = []
+        try:
+            contents.extend(self._read(request, slice(None)))
+        except ShardCorrupted as error:
+            raise _located(error, request, len(contents)) from error
+        return contents
 
     def _decode(self, request: Request, part: slice, contents: Iterator[bytes]) -> None:
-        for position, content in enumerate(contents, part.start):
-            try:
-                if request.spec.kind != "bytes":
-                    decode.into(request.out[position], content, request.spec)
-                elif self.decode_images:
-                    place = None if request.images is None else request.images[position]
-                    image = decode.image(content, place)
-                    request.out[position] = None if image is place else image
-                else:
-                    request.out[position] = content
-            except ValueError as error:
-                raise self._damaged(request, request.shards[position], request.rows[position], error) from error
-            del content
+        """Decode some values. What is done for each is as little as may be: it is done by one thread at a time."""
+        decode_one, sizes, position = self._decoder(request), request.sizes, part.start
+        try:
+            for content in contents:
+                if len(content) != sizes[position]:
+                    raise ValueError(f"the file ends after {len(content)} of its {sizes[position]} bytes")
+                decode_one(position, content)
+                position += 1
+                del content  # at once: the next one can have its memory
+        except ValueError as error:
+            where = (
+                f"{self.store}/{request.shards[position]}: row {request.rows[position]} of column {request.spec.path!r}"
+            )
+            raise ShardCorrupted(f"{where} is damaged: {error}; `skyshards verify` finds all that is") from error
+        except ShardCorrupted as error:
+            raise _located(error, request, position) from error
 
-    def _damaged(self, request: Request, shard: str, row: int, why: object) -> ShardCorrupted:
-        where = f"{self.store}/{shard}: row {row} of column {request.spec.path!r}"
-        return ShardCorrupted(f"{where} is damaged: {why}; `skyshards verify` finds all that is")
+    def _decoder(self, request: Request) -> Callable[[int, bytes], None]:
+        """What puts a value's stored bytes, decoded, in its place."""
+        out, images, spec = request.out, request.images, request.spec
+
+        def array(position: int, content: bytes) -> None:
+            decode.into(out[position], content, spec)
+
+        def image(position: int, content: bytes) -> None:
+            out[position] = decode.image(content)
+
+        def image_in_place(position: int, content: bytes) -> None:
+            place = images[position]
+            found = decode.image(content, place)
+            out[position] = None if found is place else found
+
+        if spec.kind != "bytes":
+            return array
+        if not self.decode_images:
+            return out.__setitem__
+        return image if images is None else image_in_place
+
+
+def _located(error: ShardCorrupted, request: Request, position: int) -> ShardCorrupted:
+    """The same error, with the row for which the file was needed."""
+    return ShardCorrupted(f"{error} (row {request.rows[position]} of column {request.spec.path!r})")
 
 
 class _Once:

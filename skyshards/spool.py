@@ -113,7 +113,7 @@ class _PayloadFile:
 
 @dataclass(frozen=True)
 class PixelRows:
-    """The rows of a pixel, read from the journal by any process that iterates over them; nothing is entered meanwhile."""
+    """Rows of a pixel, read from the journal by the process that iterates over them, while nothing is entered."""
 
     journal: Path
     split: str

@@ -64,14 +64,12 @@ class LocalStore:
         if self._process != os.getpid():
             self._file = functools.lru_cache(spare_files())(functools.partial(_open, str(self.root), self.sizes))
             self._process = os.getpid()
-        for name, start, size in zip(names, starts, sizes, strict=True):
-            try:
+        try:
+            for name, start, size in zip(names, starts, sizes, strict=True):
                 file = self._file(name)  # held until it is read: another thread may push it out of the cache
-                content = os.pread(file.descriptor, size, start)
-            except OSError as error:
-                raise FolderError(f"{self.root / name}: cannot be read ({error}); build the data set again") from error
-            yield content
-            del content  # the next one can have its memory
+                yield os.pread(file.descriptor, size, start)
+        except OSError as error:
+            raise FolderError(f"{self.root / name}: cannot be read ({error}); build the data set again") from error
 
 
 def _open(root: str, sizes: Mapping[str, int], name: str) -> _File:

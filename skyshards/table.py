@@ -187,8 +187,8 @@ class Table:
         try:
             position = operator.index(key)
         except TypeError:
-            return nest(self._start(self._positions(key))())
-        values = self._start(self._positions([position]))()
+            return nest(self._start(self._positions(key), ahead=False)())
+        values = self._start(self._positions([position]), ahead=False)()
         return nest({path: value[0] for path, value in values.items()})
 
     def _positions(self, key: Any) -> np.ndarray:
@@ -215,18 +215,21 @@ class Table:
         """The batches `table[key]` of some keys, in turn; each is read while the one before it is in use."""
         ready = None
         for key in keys:
-            following = self._start(self._positions(key))
+            following = self._start(self._positions(key), ahead=True)
             if ready is not None:
                 yield nest(ready())
             ready = following
         if ready is not None:
             yield nest(ready())
 
-    def _start(self, rows: np.ndarray) -> Callable[[], dict[str, np.ndarray]]:
-        """Begin to read rows of the catalogue; the function that is returned waits for them, by dotted name."""
+    def _start(self, rows: np.ndarray, ahead: bool) -> Callable[[], dict[str, np.ndarray]]:
+        """Begin to read rows of the catalogue; the function that is returned waits for them, by dotted name.
+
+        `ahead` says that it will be called only after other work.
+        """
         specs = self._data.manifest.specs
         requests = {path: self._data.heavy(specs[path], rows) for path in self._columns if specs[path].heavy}
-        finish = self._data.reader.start(list(requests.values()))
+        finish = self._data.reader.start(list(requests.values()), ahead)
 
         def values() -> dict[str, np.ndarray]:
             light = {path: self._data.light(specs[path], rows) for path in self._columns if path not in requests}
