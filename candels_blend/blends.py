@@ -34,8 +34,8 @@ class Blends:
     """Blends of galaxies, rendered when they are asked for.
 
     `blends[i]` is a row, a dict of NumPy values; `blends[[3, 1, 4]]`, `blends[array]` and `blends[a:b]` are batches.
-    Blend i is a function of the options and i alone, and equal to that of a data set built with the same options.
-    Like `skyshards.open`, it can be read by threads, forked and pickled, and so goes into a `DataLoader` or a Grain
+    Blend i is a function of the options and i alone, and equal to that of a data set built with the same options
+    (`healpix` at a build's default resolution). Like `skyshards.open`, it can be read by threads, forked and pickled, and so goes into a `DataLoader` or a Grain
     pipeline.
 
     Parameters

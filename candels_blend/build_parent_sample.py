@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
-if __name__ == "__main__":
-    sys.path[0] = str(Path(__file__).parents[1])  # not this folder: its candels_blend.py would stand for the package
-
 import logging
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
+
+if __name__ == "__main__":  # a script's own folder is first on the path: its candels_blend.py would be the package
+    import sys
+
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+    from skyshards.cli import build
+
+    build(["candels_blend", *sys.argv[1:]])
 
 import click
 import numpy as np
@@ -127,9 +130,9 @@ def main(
 
     With --limit (or --tiny), the sample has only so many blends.
     """
-    if demo is not None and datapath is not None:
-        raise UsageError("--demo and --datapath name two archives: give one of them")
     if demo is not None:
+        if datapath is not None or zenodo_url != ZENODO_URL:
+            raise UsageError("--demo and --datapath or --zenodo_url name two archives: give one of them")
         # The archive is unpacked for this build alone, and gone when the command ends.
         datapath = Path(click.get_current_context().with_resource(tempfile.TemporaryDirectory(prefix="candels-demo-")))
         zenodo_url = demo.zenodo_url
@@ -138,9 +141,3 @@ def main(
     return CandelsBlendRecipe(
         datapath, min(n_blends, limit or n_blends), Sample(**sample), method, zeropoint, zenodo_url, delete
     )
-
-
-if __name__ == "__main__":
-    from skyshards.cli import build
-
-    build(["candels_blend", *sys.argv[1:]])

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from dataclasses import asdict
-from functools import wraps
 from pathlib import Path
 
 import click
@@ -17,8 +15,7 @@ from candels_blend.download import ZENODO_URL, download
 from candels_blend.draw import SPLITS, Sample, draw_sample
 from candels_blend.options import sample_options
 from candels_blend.targets import METHODS
-from skyshards.cli import option
-from skyshards.errors import SkyshardsError, UsageError
+from skyshards.cli import HELP, messages, option
 from skyshards.machine import usable_cores
 
 LOG = "candels-blender.log"
@@ -27,22 +24,7 @@ WORTH_PROCESSES = 4000
 FOLDER = click.Path(path_type=Path, file_okay=False)
 
 
-def _messages(command: Callable) -> Callable:
-    """One line and an exit status for every error that is meant for the user."""
-
-    @wraps(command)
-    def wrapped(*args, **kwargs):
-        try:
-            return command(*args, **kwargs)
-        except UsageError as error:
-            raise click.UsageError(str(error)) from error
-        except SkyshardsError as error:
-            raise click.ClickException(str(error)) from error
-
-    return wrapped
-
-
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(context_settings=HELP)
 @click.version_option(package_name="skyshards")
 def main() -> None:
     """Blend pairs of HST CANDELS galaxies, as candels-blender does."""
@@ -52,7 +34,7 @@ def main() -> None:
 @option("-o", "--output_dir", type=FOLDER, default=Path("data"), help="Folder to unpack the archive in.")
 @option("--delete", is_flag=True, help="Remove the .tar.gz file once it is unpacked.")
 @option("--zenodo_url", default=ZENODO_URL, metavar="URL", help="Where the archive's record is.")
-@_messages
+@messages()
 def download_archive(output_dir: Path, delete: bool, zenodo_url: str) -> None:
     """Fetch the archive of galaxy stamps (Zenodo record 2604740, 120 MB) and unpack it."""
     download(output_dir, zenodo_url, delete)
@@ -73,7 +55,7 @@ def download_archive(output_dir: Path, delete: bool, zenodo_url: str) -> None:
 @option(
     "--workers", type=click.IntRange(1), metavar="N", help="Processes. [default: usable cores, one for a few blends]"
 )
-@_messages
+@messages()
 def produce(n_blends: int, datapath: Path, workers: int | None, **options) -> None:
     """Write single blends with their masks, and their catalogues.
 
@@ -128,7 +110,7 @@ class _log:
 @option("-d", "--image_dir", type=FOLDER, required=True, help="Folder that `produce` wrote.")
 @option("-m", "--method", type=click.Choice(METHODS), required=True, help="The target to stack beside the blends.")
 @option("--delete", is_flag=True, help="Delete the single files once all stacks are safely on disk.")
-@_messages
+@messages()
 def concatenate(image_dir: Path, method: str, delete: bool) -> None:
     """Stack the single blends and a target made of them.
 
@@ -151,7 +133,7 @@ def concatenate(image_dir: Path, method: str, delete: bool) -> None:
 @main.command()
 @option("-d", "--image_dir", type=FOLDER, required=True, help="Folder that `produce` wrote.")
 @option("--zeropoint", type=float, default=ZEROPOINT, help="Magnitude of the flux 1.")
-@_messages
+@messages()
 def convert(image_dir: Path, zeropoint: float) -> None:
     """Write the galaxies' fluxes, 10 ** (-0.4 (mag - zeropoint)), as {split}_flux.npy [n, 2]."""
     for path in files.write_flux(image_dir, zeropoint):

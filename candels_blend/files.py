@@ -25,7 +25,7 @@ from candels_blend.render import Renderer
 from candels_blend.targets import CHANNELS, MASKS, flux
 from skyshards.atomic import is_disk_full, replacing
 from skyshards.errors import BuildError, UsageError
-from skyshards.readers import start_worker
+from skyshards.workers import start_worker
 
 IMAGE = Form(np.dtype(np.float32), (SIZE, SIZE, 2))
 MASKS_PAIR = Form(np.dtype(np.uint8), (2, SIZE, SIZE))

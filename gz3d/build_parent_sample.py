@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-if (
-    __name__ == "__main__"
-):  # run as a script, whose own folder is first on the path: gz3d.py there hides the package gz3d
+if __name__ == "__main__":  # a script's own folder is first on the path: its gz3d.py would stand for the package
     import sys
 
     sys.path[0] = str(Path(__file__).resolve().parents[1])

@@ -8,9 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-if (
-    __name__ == "__main__"
-):  # run as a script, whose own folder is first on the path: gz_decals.py hides the package there
+if __name__ == "__main__":  # a script's own folder is first on the path: its gz_decals.py would stand for the package
     import sys
 
     sys.path[0] = str(Path(__file__).resolve().parents[1])
@@ -77,7 +75,7 @@ class GZDecalsRecipe(Recipe):
     ----------
     layout : Layout
         The catalogue: its file, and what its columns are.
-    workspace : Path
+    output_dir : Path
         Where there is room for downloads and temporary files.
     archive_url : str
         The Zenodo record with the zip archives.
@@ -96,7 +94,7 @@ class GZDecalsRecipe(Recipe):
     """
 
     layout: Layout
-    workspace: Path
+    output_dir: Path
     archive_url: str = RECORD_URL
     local_data_path: Path | None = None
     size: int | None = None
@@ -135,7 +133,7 @@ class GZDecalsRecipe(Recipe):
         found.sort(key=lambda pair: pair[0].order)
         joined = None
         if self.representations is not None:
-            joined = Joined(self.representations, catalog.names, self.workspace)
+            joined = Joined(self.representations, catalog.names, self.output_dir)
         self._say(catalog, found, joined)
         self.images.take([place for place, _ in found], self.limit)
         for place, number in found:
@@ -143,7 +141,7 @@ class GZDecalsRecipe(Recipe):
 
     def _places(self, fetcher: Fetcher) -> Iterator[Place]:
         if self.local_data_path is None:
-            folder = self.workspace / self.downloads / "archives"  # this build's alone, which holds the lock
+            folder = self.output_dir / self.downloads / "archives"  # this build's alone, which holds the lock
             for leftover in folder.glob("tmp*"):  # of pooch, when it was killed
                 leftover.unlink()
             yield from chunk_places(image_chunks(self.archive_url, fetcher, folder, self.keep_archives), fetcher)
@@ -192,7 +190,7 @@ class GZDecalsRecipe(Recipe):
 
     def close(self) -> None:
         """Delete the downloads that nothing waits for."""
-        downloads = self.workspace / self.downloads
+        downloads = self.output_dir / self.downloads
         self.images.close()
         if not self.keep_archives and self.layout.path.parent == downloads:
             self.layout.path.unlink(missing_ok=True)
@@ -243,6 +241,8 @@ def main(
     if demo is not None:
         if local_data_path is not None or catalog_file is not None:
             raise UsageError("--demo and --local_data_path or --catalog_file name two sources: give one of them")
+        if archive_url != RECORD_URL:
+            raise UsageError("--demo and --archive_url name two sources: give one of them")
         archive_url = demo.decals_url
     if catalog == "advanced":
         max_smooth = MAX_SMOOTH if max_smooth is None else max_smooth

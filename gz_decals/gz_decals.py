@@ -15,10 +15,6 @@ from skyshards.builder import ShardBuilder
 from skyshards.columns import ColumnSpec
 from skyshards.schema import Column, Schema
 
-NATIVE_SCALE = 0.262
-"""arcsec a pixel of the Legacy Surveys' own coadds (Dey et al. 2019). The release's images are resampled, each to
-its galaxy's size."""
-
 BASIC = (
     ("ring", "int64"),
     ("smooth-or-featured_featured-or-disk_fraction", "float32"),

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-if __name__ == "__main__":  # run as a script, whose folder is first on the path: gz_sdss.py there hides the package
+if __name__ == "__main__":  # a script's own folder is first on the path: its gz_sdss.py would stand for the package
     import sys
 
     sys.path[0] = str(Path(__file__).resolve().parents[1])

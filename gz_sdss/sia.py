@@ -10,6 +10,7 @@ from functools import cached_property
 
 import numpy as np
 import pyvo
+import requests
 from pyvo.dal import Record, SIA2Service, SIAService, TAPService
 from pyvo.registry import regtap
 
@@ -148,7 +149,6 @@ class SIASource:
         FetchError
             With the service's own message.
         """
-        self._client.limit.wait()
         with server_errors(self._service.url, FetchError):
             found = self._search(ra, dec, size, MIME[format][0])
             records = list(self._records_of(found))
@@ -199,13 +199,16 @@ class SIASource:
     def _sia2_url(self) -> str:
         """Where SIA2 queries go, as the service's capabilities say; the URL itself if they cannot be had."""
         try:
-            return SIA2Service(self._service.url, session=vo_session(self._timeout)).query_ep
+            return SIA2Service(self._service.url, session=self._session()).query_ep
         except Exception:  # no capabilities, or no service of that kind among them; the first query will tell
             return self._service.url
 
+    def _session(self) -> requests.Session:
+        return vo_session(self._timeout, limit=self._client.limit)
+
     def _search(self, ra: float, dec: float, size: float, mime: str):
         if not hasattr(self._local, "session"):
-            self._local.session = vo_session(self._timeout)
+            self._local.session = self._session()
         session = self._local.session
         if self._service.version == 1:
             return SIAService(self._service.url, session=session).search(pos=(ra, dec), size=size, format=mime)

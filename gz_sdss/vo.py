@@ -14,6 +14,7 @@ from requests.adapters import HTTPAdapter
 from urllib3 import Retry
 
 from gz_sdss.polite import explanation, plainly
+from gz_sdss.rate import RateLimit
 from skyshards.errors import SkyshardsError
 from skyshards.fetch import RETRY_STATUSES, Fetcher
 
@@ -21,18 +22,35 @@ TIMEOUT = 60.0
 """Seconds without a byte: some services accept a connection and then never answer."""
 
 
-class _TimeoutAdapter(HTTPAdapter):
-    """Gives a time-out to requests that have none: pyvo sets none on most of its own."""
+class _Retry(Retry):
+    """Has a request wait for its turn before it is tried again."""
 
-    def __init__(self, timeout: float, retries: int):
-        self._timeout = timeout
+    limit: RateLimit
+
+    def new(self, **changes) -> _Retry:
+        following = super().new(**changes)
+        following.limit = self.limit
+        return following
+
+    def sleep(self, response=None) -> None:
+        super().sleep(response)
+        self.limit.wait()
+
+
+class _Adapter(HTTPAdapter):
+    """Gives a time-out to requests that have none: pyvo sets none on most of its own. Every try waits for its turn."""
+
+    def __init__(self, timeout: float, retries: int, limit: RateLimit):
+        self._timeout, self._limit = timeout, limit
         # POST as well: to make the same query, or the same job, twice does no harm.
-        retry = Retry(
+        retry = _Retry(
             retries, backoff_factor=0.5, status_forcelist=RETRY_STATUSES, allowed_methods=None, raise_on_status=False
         )
+        retry.limit = limit
         super().__init__(max_retries=retry)
 
     def send(self, request, *args, **kwargs):
+        self._limit.wait()
         kwargs["timeout"] = kwargs.get("timeout") or self._timeout
         return super().send(request, *args, **kwargs)
 
@@ -49,11 +67,14 @@ def _take_whole(response: requests.Response, **_) -> None:
     response.raw = _Body(response.content)
 
 
-def vo_session(timeout: float = TIMEOUT, retries: int = 3) -> requests.Session:
-    """A session to give to pyvo's services: every request has a time-out (s), and is tried again after a 429 or 503."""
+def vo_session(timeout: float = TIMEOUT, retries: int = 3, limit: RateLimit | None = None) -> requests.Session:
+    """A session to give to pyvo's services: every request has a time-out (s), and is tried again after a 429 or 503.
+
+    All tries count to the limit, if one is given.
+    """
     session = Fetcher().session
     for scheme in ("http://", "https://"):
-        session.mount(scheme, _TimeoutAdapter(timeout, retries))
+        session.mount(scheme, _Adapter(timeout, retries, limit or RateLimit(0.0)))
     session.hooks["response"].append(_take_whole)
     return session
 

@@ -19,10 +19,10 @@ from skyshards.atomic import is_disk_full
 from skyshards.catalog import Manifest
 from skyshards.errors import SourceError, UsageError
 from skyshards.fetch import Fetcher
-from skyshards.readers import Readers, ReadSource, start_fork_server
 from skyshards.recipe import Recipe, Source
 from skyshards.sources import SourceRecord
 from skyshards.spool import Spool
+from skyshards.workers import ReadSource, Workers, start_fork_server
 from skyshards.workspace import hold, publish, what_is_there, without_lost_shards
 
 MAX_UNREAD = 128
@@ -116,9 +116,9 @@ def build(
             if executor is None:
                 start_fork_server(recipe)
             sky.load()  # meanwhile
-            with Readers(recipe, spool.files, workers, executor) as readers:
-                _read_all(pending, records, fetcher, readers, spool, folder / recipe.downloads)
-                table, manifest = _pack_all(staged, spool, table, manifest, readers)
+            with Workers(recipe, spool.files, workers, executor) as pool:
+                _read_all(pending, records, fetcher, pool, spool, folder / recipe.downloads)
+                table, manifest = _pack_all(staged, spool, table, manifest, pool)
             table = catalog.write(staged, manifest, table)
             records |= {record.key: record for record in spool.records()}
             sources.write(staged, records.values(), table)
@@ -142,7 +142,7 @@ def _bar(what: str, unit: str, total: int | None = None, **kwargs) -> tqdm:
     return tqdm(desc=what, unit=unit, total=total, disable=None, **kwargs)
 
 
-def _read_all(pending, records, fetcher, readers, spool, downloads) -> None:
+def _read_all(pending, records, fetcher, pool, spool, downloads) -> None:
     """Fetch and read sources, a bounded number at a time, and enter each one's outcome in the spool."""
     waiting = iter(pending)
     fetching: dict[Future, Source] = {}
@@ -151,17 +151,17 @@ def _read_all(pending, records, fetcher, readers, spool, downloads) -> None:
     with _bar("fetching", " sources", len(pending)) as bar, ThreadPoolExecutor(fetcher.connections) as threads:
         try:
             while True:
-                free = min(ahead - len(fetching), MAX_UNREAD - readers.busy - len(fetching))
+                free = min(ahead - len(fetching), MAX_UNREAD - pool.busy - len(fetching))
                 for source in islice(waiting, max(0, free)):
-                    future = threads.submit(readers.recipe.fetch, source, fetcher, downloads)
+                    future = threads.submit(pool.recipe.fetch, source, fetcher, downloads)
                     fetching[future] = source
                     future.add_done_callback(done.put)
-                if not fetching and not readers.busy:
+                if not fetching and not pool.busy:
                     return
                 finished = [done.get()]
                 while not done.empty():
                     finished.append(done.get())
-                outcomes, arrived = readers.finished(), []
+                outcomes, arrived = pool.finished(), []
                 for future in finished:
                     source = fetching.pop(future, None)
                     if source is None:  # not fetched but read
@@ -174,7 +174,7 @@ def _read_all(pending, records, fetcher, readers, spool, downloads) -> None:
                         if is_disk_full(error):
                             raise
                         outcomes.append(((source, None), ReadSource(error=f"{type(error).__name__}: {error}")))
-                readers.submit(arrived, done.put)
+                pool.submit(arrived, done.put)
                 if outcomes:
                     spool.enter(
                         [
@@ -184,14 +184,14 @@ def _read_all(pending, records, fetcher, readers, spool, downloads) -> None:
                     )
                 for (source, fetched), outcome in outcomes:
                     if fetched is not None:
-                        readers.recipe.discard(source, fetched, failed=outcome.error is not None)
+                        pool.recipe.discard(source, fetched, failed=outcome.error is not None)
                     bar.update()
         finally:
             threads.shutdown(cancel_futures=True)
 
 
 def _pack_all(
-    staged: Path, spool: Spool, table: pa.Table, manifest: Manifest, readers: Readers
+    staged: Path, spool: Spool, table: pa.Table, manifest: Manifest, pool: Workers
 ) -> tuple[pa.Table, Manifest]:
     """Write the shards of all pixels that have new rows; gives the catalogue, in any order, and manifest."""
     folder = staged.parents[1]
@@ -204,7 +204,7 @@ def _pack_all(
     bare = replace(manifest, shards=())  # of many shards, it would be large to send
     calls = ((folder, staged, split, pixel, spool.rows(split, pixel), bare, attributes) for split, pixel in pixels)
     with _bar("packing", " rows") as bar:
-        for packed in readers.call(pack.pack_pixel, calls):
+        for packed in pool.call(pack.pack_pixel, calls):
             for shard, part in packed:
                 shards.append(shard)
                 parts.append(part)

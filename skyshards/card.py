@@ -26,9 +26,7 @@ SIMULATED = (
 )
 
 SLAB_BYTES = 16 << 20
-"""About how much stock `datasets` reads at once: its own choice (1,000 rows) takes a second and 750 MB with large
-rows.
-"""
+"""What stock `datasets` reads at once: its own choice, 1,000 rows, takes a second and 750 MB with large rows."""
 
 
 def stock_features(schema: Schema, config: str) -> datasets.Features:
@@ -108,7 +106,7 @@ def _this_copy(manifest: Manifest) -> str:
     return (
         f"## This copy\n\n{rows} in {len(manifest.shards):,} HDF5 files ({gigabytes:.3f} GB), one folder per HEALPix"
         f" pixel (nside {manifest.nside}, NESTED). Built with: {options or 'the default options'}."
-        " `catalog.parquet` holds the scalar columns of every row, `sources.parquet` where each row came from.\n"
+        " `catalog.parquet` holds the small columns of every row, `sources.parquet` where each row came from.\n"
     )
 
 

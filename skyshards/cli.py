@@ -1,4 +1,4 @@
-"""The command line: `skyshards build | info | verify`, and the decorator that makes a data set's build command."""
+"""The command `skyshards build | info | verify | cite | embed`, and what makes the build command of a data set."""
 
 from __future__ import annotations
 
@@ -20,9 +20,11 @@ DATA_SETS = {
     "candels_blend": "blended HST CANDELS galaxies, their masks and fluxes",
     "gz_decals": "Galaxy Zoo DECaLS rings, votes and representations",
 }
-"""Data sets by the name of their folder, where `build_parent_sample.py` has the command `main`, with a line about
-each.
-"""
+"""Data sets by the name of their folder, with a line about each. Its `build_parent_sample.py` has the command."""
+
+
+HELP = {"help_option_names": ["-h", "--help"]}
+"""Settings of every command."""
 
 
 def option(*names: str, **attributes) -> Callable:
@@ -40,7 +42,7 @@ _COMMON = (
         help="Folder to build in. [default: data/NAME]",
     ),
     option("--tiny", is_flag=True, help="Build a sample of five."),
-    option("--limit", type=click.IntRange(1), metavar="N", help="Take the first N sources only."),
+    option("--limit", type=click.IntRange(1), metavar="N", help="Build N objects only."),
     option("--demo", is_flag=True, help="Use the bundled archive of simulated galaxies; needs no network."),
     option(
         "--workers", type=click.IntRange(1), metavar="N", help="Processes that read sources. [default: usable cores]"
@@ -60,8 +62,7 @@ def build_command(name: str) -> Callable[[Callable], click.Command]:
     """Make a data set's build command from the function that makes its recipe.
 
     The function gets the command's own options, and by keyword `demo` (a running `skyshards.demo.DemoArchive`, or
-    None),
-    `limit` (5 for `--tiny`; or None) and `output_dir`. Its docstring is the command's help.
+    None), `limit` (5 for `--tiny`; or None) and `output_dir`. Its docstring is the command's help.
     """
 
     def decorate(make_recipe: Callable) -> click.Command:
@@ -71,7 +72,7 @@ def build_command(name: str) -> Callable[[Callable], click.Command]:
                 raise click.UsageError("--tiny is --limit 5: give one of the two")
             limit = 5 if tiny else limit
             output_dir = output_dir or Path("data") / name
-            with messages(), contextlib.ExitStack() as stack:
+            with messages(), resumable(), contextlib.ExitStack() as stack:
                 from skyshards.build import build
 
                 archive = None
@@ -95,7 +96,7 @@ def build_command(name: str) -> Callable[[Callable], click.Command]:
 
         for add in reversed(_COMMON):
             command = add(command)
-        return click.command(name)(command)
+        return click.command(name, context_settings=HELP)(command)
 
     return decorate
 
@@ -109,6 +110,13 @@ def messages():
         raise click.UsageError(str(error)) from error
     except SkyshardsError as error:
         raise click.ClickException(str(error)) from error
+
+
+@contextlib.contextmanager
+def resumable():
+    """Say on Ctrl-C that nothing is lost."""
+    try:
+        yield
     except KeyboardInterrupt:
         click.echo("Interrupted. The same command goes on from here.", err=True)
         sys.exit(130)
@@ -187,7 +195,7 @@ class _Group(click.Group):
 
 @click.group(
     cls=_Group,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings=HELP,
     elsewhere={
         "cite": ("skyshards.cite", "Print what to cite for built data sets."),
         "embed": ("skyshards.embed", "Compute representations of a built data set's images."),

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from skyshards import catalog
 from skyshards.atomic import TEMPORARY_PREFIX, is_disk_full, replacing
-from skyshards.cli import messages, option
+from skyshards.cli import messages, option, resumable
 from skyshards.encoders import MODEL, Encoder, encode, timm_encoder
 from skyshards.errors import BuildError, UsageError
 from skyshards.table import Table, open_table
@@ -198,7 +198,7 @@ def _merge(parts: Path, out: Path, about: dict[str, Any]) -> None:
 @option("--untrained", is_flag=True, help="Random weights, where there is no network to fetch any.")
 def command(folder: Path, model: str | None, out: Path, column: str, batch_size: int, untrained: bool) -> None:
     """Make representations of a built data set's images with a neural network, in a Parquet file keyed by object_id."""
-    with messages():
+    with messages(), resumable():
         encoder = timm_encoder(model, untrained)
         rows = embed(folder, out, encoder, column=column, batch_size=batch_size, progress=True)
     click.echo(f"{out}: {rows:,} representations by {encoder.about['model']}")

@@ -61,8 +61,8 @@ class Schema:
     ----------
     columns : nested dict of `Column`
         In the order in which they are shown. `object_id` (string), `ra`, `dec` (float64, degrees), `healpix` (int64)
-        and
-        `source` (string) must be among them; the build fills in `healpix`, and in `source` the key of the row's source.
+        and `source` (string) must be among them; the build fills in `healpix`, and in `source` the key of the row's
+        source.
     configs : dict of name -> tuple of dotted column names
         Named selections over the same files, beside "default" (everything) and "catalog" (scalars only), which every
         data set has. A group's name stands for all in it.

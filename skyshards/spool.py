@@ -52,9 +52,7 @@ class Payload:
 
 
 class SpooledRow(NamedTuple):
-    """What the journal gets of a row: its position in degrees, order, columns and sizes as JSON, and where its payload
-    is.
-    """
+    """What the journal gets of a row: position (degrees), order, columns and sizes as JSON, where its payload is."""
 
     ra: float
     dec: float

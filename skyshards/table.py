@@ -139,8 +139,7 @@ class Table:
 
     `table[i]` is one row, a nested dict of NumPy values; `table[a:b]`, `table[[3, 1, 4]]` and `table[array]` are
     batches, the same with a first dimension for the rows. Dtypes are those of the shards. Selections (`columns`,
-    `select`, `cone`,
-    `where`) are tables again and read nothing.
+    `select`, `cone`, `where`) are tables again and read nothing.
 
     A table can be forked and pickled, as data loaders do; a pickle holds where the data set is, not what is in it.
     """

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import skyshards
-from skyshards import catalog, pack, readers, spool, verify, workspace
+from skyshards import catalog, pack, spool, verify, workers, workspace
 from skyshards.build import build
 from skyshards.errors import BuildError, FolderError, UsageError
 from skyshards.workspace import WORKSPACE
@@ -133,7 +133,7 @@ def test_a_source_that_kills_its_process_fails_alone(tmp_path):
 
 def test_processes_that_cannot_start_end_the_build(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(readers, "start_worker", die)
+        patch.setattr(workers, "start_worker", die)
         with pytest.raises(BuildError, match="worker processes cannot start"):
             build(Toy(4), tmp_path / "toy", workers=2)
     assert build(Toy(4), tmp_path / "toy", workers=2).rows == 4

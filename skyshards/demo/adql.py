@@ -71,6 +71,7 @@ class Database:
         Raises
         ------
         QueryError
+            In the words of the database: a syntax error, an unknown table or column.
         """
         adql = adql.strip().rstrip(";")
         if top := TOP.match(adql):

@@ -14,6 +14,7 @@ from gz_sdss import images
 from gz_sdss.cutout import fits_cutout, jpeg_cutout, resample, tangent_wcs
 from gz_sdss.hips2fits import field_of_view
 from gz_sdss.polite import PoliteClient
+from gz_sdss.rate import RateLimit
 from gz_sdss.sia import ImageRecord, Service, SIASource, find_services
 from skyshards.demo import DemoArchive
 from skyshards.demo.faults import Fault
@@ -125,6 +126,20 @@ def test_passing_faults_are_got_over(match, kind):
         galaxy = archive.galaxies[0]
         content = source(archive).fetch(galaxy.ra, galaxy.dec, galaxy.petroR90_r, delay=0.01)
     images.check_jpeg(content, 64, 64)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_every_try_counts_to_the_rate(version, monkeypatch):
+    """Those of pyvo's own requests, too."""
+    turns = []
+    monkeypatch.setattr(RateLimit, "wait", lambda limit: turns.append(limit))
+    with DemoArchive(galaxies=1, faults=[Fault("POS", "503", 2), Fault("sia/cutout", "503", 1)]) as archive:
+        galaxy = archive.galaxies[0]
+        client = PoliteClient()
+        service = Service("demo", archive.sia_url if version == 1 else archive.sia2_url, version)
+        SIASource(service, "jpg", client).fetch(galaxy.ra, galaxy.dec, galaxy.petroR90_r, delay=0.01)
+        assert len(archive.requests) >= 5
+        assert turns == [client.limit] * len(archive.requests)
 
 
 def test_every_request_has_a_time_out():

@@ -78,8 +78,8 @@ TASK = 16
 """Sources in one task, at most: what is lost if the build is killed before the task is done."""
 
 
-class Readers:
-    """A pool of processes that read sources; survives the death of one of them.
+class Workers:
+    """A pool of processes that read sources, and then pack rows; survives the death of one of them.
 
     Parameters
     ----------
@@ -91,14 +91,14 @@ class Readers:
 
     def __init__(self, recipe: Recipe, files: PayloadFiles, workers: int | None, executor: Executor | None):
         self.recipe = recipe
-        self.workers = workers or usable_cores()
+        self.count = workers or usable_cores()
         self._common = recipe, files
         self._given = executor
         self._pool = executor or self._new_pool()
         self._waiting: list[Arrived] = []
         self._tasks: dict[Future, list[Arrived]] = {}
 
-    def __enter__(self) -> Readers:
+    def __enter__(self) -> Workers:
         return self
 
     def __exit__(self, *_) -> None:
@@ -118,7 +118,7 @@ class Readers:
         Those that come while all processes are busy gather, to be read in fewer, longer tasks.
         """
         self._waiting += arrived
-        while self._waiting and (free := 2 * self.workers - len(self._tasks)) > 0:
+        while self._waiting and (free := 2 * self.count - len(self._tasks)) > 0:
             size = min(TASK, -(-len(self._waiting) // free))
             task, self._waiting = self._waiting[:size], self._waiting[size:]
             try:
@@ -139,7 +139,7 @@ class Readers:
         try:
             for arguments in calls:
                 waiting.append(self._pool.submit(function, *arguments))
-                if len(waiting) > self.workers:
+                if len(waiting) > self.count:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
@@ -189,8 +189,8 @@ class Readers:
         return outcomes
 
     def _new_pool(self) -> ProcessPoolExecutor:
-        pool = ProcessPoolExecutor(self.workers, start_fork_server(self.recipe), initializer=start_worker)
-        for _ in range(self.workers):
+        pool = ProcessPoolExecutor(self.count, start_fork_server(self.recipe), initializer=start_worker)
+        for _ in range(self.count):
             pool.submit(os.getpid)  # start now, not when the first source has come
         return pool
 
