@@ -21,9 +21,10 @@ from pathlib import Path
 import pandas as pd
 
 from skyshards.atomic import replacing
-from skyshards.errors import BuildError
+from skyshards.errors import BuildError, UsageError
 
 DONE = "Images_downloaded.csv.gz"
+ORIGIN = "origin.txt"
 MEMBERS_PER_TAR = 1000
 PART = ".part"
 TAR_NAME = re.compile(r"TAR-(\d{6})\.tar")
@@ -59,15 +60,22 @@ class ImageArchive:
     suffix : str
         Of the members' names: ".jpg" or ".fits".
     members_per_tar : int
+    origin : str, optional
+        What the images are; kept beside them, and compared with what is there. Any will do without it.
 
     Raises
     ------
+    UsageError
+        The images there are of another origin.
     BuildError
         The list of what is done cannot be read.
     """
 
-    def __init__(self, folder: Path, suffix: str = ".jpg", members_per_tar: int = MEMBERS_PER_TAR):
-        self._folder, self._suffix, self._per_tar = folder, suffix, members_per_tar
+    def __init__(
+        self, folder: Path, suffix: str = ".jpg", members_per_tar: int = MEMBERS_PER_TAR, origin: str | None = None
+    ):
+        self._folder, self._suffix, self._per_tar, self._origin = folder, suffix, members_per_tar, origin
+        self._check_origin()
         self._lock = threading.Lock()
         self._places: dict[int, dict[int, tuple[int, int]]] = {}  # by TAR and objid: first byte and length
         self._file: int | None = None
@@ -138,9 +146,20 @@ class ImageArchive:
         self._done[objid] = number, sha256
         self._unlisted.append((objid, _tar_name(number), sha256))
 
+    def _check_origin(self) -> None:
+        path = self._folder / ORIGIN
+        if self._origin and path.exists() and (found := path.read_text(encoding="utf-8").strip()) != self._origin:
+            raise UsageError(
+                f"{self._folder}: holds {found}, expected {self._origin}; "
+                "delete that folder, or choose another --output_dir"
+            )
+
     def _start(self) -> None:
         """Open the last archive if there is room in it, or else a new one."""
         self._folder.mkdir(parents=True, exist_ok=True)
+        if self._origin:
+            with replacing(self._folder / ORIGIN) as temporary:
+                temporary.write_text(f"{self._origin}\n", encoding="utf-8")
         number = max(self._sealed(), default=-1)
         if number >= 0 and len(self._index(number)) < self._per_tar:
             end = _end_of(self._index(number))

@@ -96,6 +96,8 @@ class GZSDSSRecipe(Recipe):
         Requests for images a second, over all threads; 0 for no limit.
     representations : RepresentationFile, optional
         Vectors to join, by the DR7 objID.
+    simulated : bool
+        The services are the demo archive's.
     """
 
     output_dir: Path
@@ -109,6 +111,7 @@ class GZSDSSRecipe(Recipe):
     format: str = "jpg"
     rate: float = RATE
     representations: RepresentationFile | None = None
+    simulated: bool = False
 
     name = "gz_sdss"
     downloads = "Images"
@@ -131,7 +134,9 @@ class GZSDSSRecipe(Recipe):
     @cached_property
     def images(self) -> ImageArchive:
         """The images that are on disk."""
-        return ImageArchive(self.output_dir / self.downloads, f".{self.format}")
+        service = f"{HIPS} by hips2fits" if self.sia is None else self.sia.title or self.sia.url
+        origin = f"{self.format} cutouts of {'a simulated sky' if self.simulated else service}"
+        return ImageArchive(self.output_dir / self.downloads, f".{self.format}", origin=origin)
 
     @cached_property
     def _client(self) -> PoliteClient:
@@ -278,6 +283,12 @@ def main(
     """Galaxy Zoo on SDSS: galaxies with a clear vote, spiral or elliptical, each with a 64 x 64 colour cutout."""
     if format == "fits" and image_source != "sia":
         raise UsageError("--format fits goes with --image_source sia: the colour survey of hips2fits is JPEG alone")
+    if image_source != "sia" and (given := _given("sia_url", "sia_version", "sia_keywords", "sia_waveband")):
+        raise UsageError(f"{given} goes with --image_source sia")
+    if image_source == "sia" and (given := _given("hips2fits_url")):
+        raise UsageError(f"{given} goes with --image_source hips2fits")
+    if catalog is not None and (given := _given("tap_url", "adql", "top", "refresh_catalog")):
+        raise UsageError(f"--catalog takes the place of what is fetched: leave out {given}")
     cuts = Cuts(**cuts)
     request = CatalogRequest(adql.read_text() if adql else None, top=top)
     if click.get_current_context().params["tiny"] and adql is None and top is None:
@@ -287,7 +298,7 @@ def main(
         if tap_url != TAP_URL or hips2fits_url or sia_url:
             raise UsageError("--demo stands for all services: leave out --tap_url, --hips2fits_url and --sia_url")
         tap_url, hips2fits_url, registry_url = demo.tap_url, demo.hips2fits_url, demo.registry_url
-        if click.get_current_context().get_parameter_source("rate") is ParameterSource.DEFAULT:
+        if not _given("rate"):
             rate = 0.0  # nobody else uses this server
         if not (sia_keywords or sia_waveband):
             sia_url = demo.sia_url if sia_version == 1 else demo.sia2_url
@@ -307,6 +318,12 @@ def main(
         rate=rate,
         representations=open_representations(representations) if representations else None,
     )
+
+
+def _given(*names: str) -> str:
+    """Those of some options that the command was given."""
+    sources = {name: click.get_current_context().get_parameter_source(name) for name in names}
+    return ", ".join(f"--{name}" for name, source in sources.items() if source is not ParameterSource.DEFAULT)
 
 
 def _sia_service(

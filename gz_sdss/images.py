@@ -95,10 +95,10 @@ def open_fits(content: bytes) -> tuple[np.ndarray, fits.Header]:
     raise BrokenImage("a FITS file without an image in it")
 
 
-def encode_fits(pixels: np.ndarray) -> bytes:
-    """A FITS file with one image, float32 `[height, width]`."""
+def encode_fits(pixels: np.ndarray, header: fits.Header | None = None) -> bytes:
+    """A FITS file with one image, float32 `[height, width]`, and what the header says of it."""
     buffer = io.BytesIO()
-    fits.PrimaryHDU(pixels.astype(np.float32)).writeto(buffer)
+    fits.PrimaryHDU(pixels.astype(np.float32), header).writeto(buffer)
     return buffer.getvalue()
 
 

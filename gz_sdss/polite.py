@@ -16,8 +16,8 @@ from gz_sdss.rate import RateLimit
 from skyshards.errors import FetchError
 from skyshards.fetch import RETRY_STATUSES, Fetcher
 
-LONGEST_WAIT = 300.0
-"""Bound on what a `Retry-After` can ask for, seconds."""
+LONGEST_WAIT = 3600.0
+"""A server that asks for a longer wait (seconds) is not asked again for this image."""
 BLOCK = 1 << 18
 
 
@@ -86,8 +86,11 @@ class PoliteClient:
                 else:
                     self._first = number % len(urls)
                     return content
+            if wait is not None and wait > LONGEST_WAIT:
+                self.limit.hold(LONGEST_WAIT)
+                raise FetchError(f"{reason}; it asks to wait {wait:.0f} s: run the same command again after that")
             if wait is not None:
-                self.limit.hold(min(wait, LONGEST_WAIT))
+                self.limit.hold(wait)
             elif round_ < max_retries:
                 time.sleep(min(delay * 2**round_, 60.0))
         raise FetchError(f"{reason}; tried {tries} times")

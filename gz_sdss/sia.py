@@ -15,7 +15,7 @@ from pyvo.dal import Record, SIA2Service, SIAService, TAPService
 from pyvo.registry import regtap
 
 from gz_sdss import images
-from gz_sdss.cutout import fits_cutout, jpeg_cutout
+from gz_sdss.cutout import fits_cutout, jpeg_cutout, tangent_wcs
 from gz_sdss.hips2fits import field_of_view
 from gz_sdss.polite import PoliteClient
 from gz_sdss.vo import TIMEOUT, quietly, server_errors, vo_session
@@ -176,21 +176,32 @@ class SIASource:
             There is no image of the place, or it is blank or broken.
         """
         size = field_of_view(petroR90_r)
-        best: ImageRecord | None = None
+        refused: FetchError | None = None
         for format in self._formats:
             records = self.records(ra, dec, size, format)
-            best = max(records, key=lambda record: (*record.coverage(ra, dec, size), record.url), default=None)
-            if best is not None:
-                break
-        if best is None:
-            raise FetchError(f"{self._service.url}: no {' or '.join(self._formats)} image at ra={ra}, dec={dec}")
+            if not records:
+                continue
+            best = max(records, key=lambda record: (*record.coverage(ra, dec, size), record.url))
+            try:
+                return self._cutout(best, format, (ra, dec), size, max_retries, delay)
+            except FetchError as error:  # a JPEG that will not do; there may be a FITS image that does
+                refused = error
+        raise refused or FetchError(f"{self._service.url}: no {' or '.join(self._formats)} image at ra={ra}, dec={dec}")
+
+    def _cutout(
+        self, best: ImageRecord, format: str, place: tuple[float, float], size: float, max_retries: int, delay: float
+    ) -> bytes:
+        ra, dec = place
         if format == "jpg":
             content = self._client.get([best.url], images.open_jpeg, max_retries, delay)
             return jpeg_cutout(content, (best.ra, best.dec), (best.width, best.height), ra, dec, size)
         content = self._client.get([best.url], images.open_fits, max_retries, delay)
         pixels = fits_cutout(content, ra, dec, size)
         if self._formats == ("fits",):
-            return images.encode_fits(pixels if pixels.ndim == 2 else pixels.mean(axis=0))
+            header = tangent_wcs(ra, dec, (size, size), pixels.shape[-2:]).to_header()
+            if unit := images.open_fits(content)[1].get("BUNIT"):
+                header["BUNIT"] = unit
+            return images.encode_fits(pixels if pixels.ndim == 2 else pixels.mean(axis=0), header)
         picture = images.lupton_rgb(pixels)
         images.check_not_blank(picture)
         return images.encode_jpeg(picture)

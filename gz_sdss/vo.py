@@ -33,7 +33,10 @@ class _Retry(Retry):
         return following
 
     def sleep(self, response=None) -> None:
-        super().sleep(response)
+        if response is not None and (wait := self.get_retry_after(response)):
+            self.limit.hold(wait)
+        else:
+            super().sleep(response)
         self.limit.wait()
 
 

@@ -17,7 +17,7 @@ from PIL import Image
 
 from gz_sdss import save_images_to_TAR
 from gz_sdss.archive import DONE, ImageArchive
-from skyshards.errors import BuildError
+from skyshards.errors import BuildError, UsageError
 from tests.gz_sdss.conftest import picture
 
 FIRST = 1237648720693755918
@@ -32,6 +32,15 @@ def filled(folder, images, **options):
     for objid, content in images.items():
         archive.add(objid, content)
     return archive
+
+
+def test_images_of_another_origin_are_refused(tmp_path):
+    images = contents(3)
+    filled(tmp_path, dict(list(images.items())[:2]), origin="pictures of cats").close()
+    with pytest.raises(UsageError, match="holds pictures of cats, expected pictures of dogs; delete that folder"):
+        ImageArchive(tmp_path, origin="pictures of dogs")
+    filled(tmp_path, dict(list(images.items())[2:]), origin="pictures of cats").close()
+    assert {objid: ImageArchive(tmp_path).get(objid) for objid in images} == images
 
 
 def in_tars(folder):

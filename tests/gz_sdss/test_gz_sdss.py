@@ -355,6 +355,9 @@ def test_adql_from_a_file(tmp_path):
     [
         (["--format", "fits"], "--format fits goes with --image_source sia"),
         (["--image_source", "sia"], "needs --sia_url, or --sia_keywords"),
+        (["--sia_version", 2, "--sia-keywords", "x"], "--sia_version, --sia_keywords goes with --image_source sia"),
+        (["--image_source", "sia", "--hips2fits_url", "x"], "--hips2fits_url goes with --image_source hips2fits"),
+        (["--catalog", __file__, "--top", 2], "--catalog takes the place of what is fetched: leave out --top"),
         (["--demo", "--tap_url", "http://127.0.0.1:9/"], "--demo stands for all services"),
     ],
 )

@@ -140,6 +140,13 @@ def test_retry_after_holds_all_threads(serve):
     assert len(times) == 3 and min(times[1:]) - times[0] >= 0.99
 
 
+def test_a_wait_of_hours_is_an_error(serve):
+    server = serve(image(), Fault("", "429", None, retry_after=7200))
+    with pytest.raises(FetchError, match="429.*asks to wait 7200 s: run the same command again after that"):
+        download(server)
+    assert len(server.requests) == 1
+
+
 def test_the_mirror_serves_when_the_first_is_down(serve):
     down, mirror = serve(image(), Fault("", "503", None)), serve(image())
     client = PoliteClient()

@@ -3,10 +3,13 @@
 import io
 import math
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from astropy.coordinates import SkyCoord
 from astropy.io import fits
+from astropy.wcs import WCS
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -52,8 +55,11 @@ def test_cutouts_are_pictures_of_the_galaxy(demo, version):
 def test_fits_stay_fits(demo, version):
     galaxy = demo.galaxies[0]
     content = source(demo, version, "fits").fetch(galaxy.ra, galaxy.dec, galaxy.petroR90_r)
-    pixels, _ = images.open_fits(content)
+    pixels, header = images.open_fits(content)
     assert pixels.dtype == np.float32 and pixels.shape == (64, 64)
+    centre = WCS(header).pixel_to_world(31.5, 31.5)
+    assert centre.separation(SkyCoord(galaxy.ra, galaxy.dec, unit="deg")).arcsec < 1e-3
+    assert header["CDELT2"] * 64 == pytest.approx(field_of_view(galaxy.petroR90_r))
     row, column = np.unravel_index(pixels.argmax(), pixels.shape)
     assert abs(row - 31.5) < 8 and abs(column - 31.5) < 8
 
@@ -95,6 +101,20 @@ def test_fits_become_pictures_where_there_is_no_jpeg(serve, shared_data):
     assert pixels[28:36, 28:36].mean() > pixels[:8, :8].mean() + 80
     asked = [request.query["FORMAT"][0] for request in server.requests if "FORMAT" in request.query]
     assert asked == ["image/jpeg", "image/fits"]
+
+
+def test_a_fits_image_stands_in_for_a_jpeg_that_will_not_do(demo, monkeypatch):
+    galaxy = demo.galaxies[0]
+    service, listed = source(demo), SIASource.records
+    wanted = service.fetch(galaxy.ra, galaxy.dec, galaxy.petroR90_r)
+
+    def far_away(self, ra, dec, size, format):
+        records = listed(self, ra, dec, size, format)
+        return [replace(record, dec=record.dec + 1.0) for record in records] if format == "jpg" else records
+
+    monkeypatch.setattr(SIASource, "records", far_away)
+    found = images.open_jpeg(service.fetch(galaxy.ra, galaxy.dec, galaxy.petroR90_r))
+    assert found.shape == (64, 64, 3) and found.tobytes() != images.open_jpeg(wanted).tobytes()
 
 
 def test_recorded_services(replay):
