@@ -93,8 +93,9 @@ def _open(path: Path, kind: type, kind_name: str) -> np.ndarray:
 
 
 def let_go(array: np.ndarray) -> None:
-    """Have the pages of a mapped array that were read count as this process's memory no longer."""
-    array.base.madvise(mmap.MADV_DONTNEED)
+    """Have the pages of an array that were read count as this process's memory no longer, if it is mapped."""
+    if isinstance(array.base, mmap.mmap):
+        array.base.madvise(mmap.MADV_DONTNEED)
 
 
 def _read_catalogue(path: Path) -> pd.DataFrame:

@@ -8,6 +8,7 @@ import operator
 import sys
 from collections.abc import Iterable, Iterator
 from itertools import chain, count, islice
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,16 @@ class Blends:
 
     `blends[i]` is a row, a dict of NumPy values; `blends[[3, 1, 4]]`, `blends[array]` and `blends[a:b]` are batches.
     Blend i is a function of the options and i alone, and equal to that of a data set built with the same options
-    (`healpix` at a build's default resolution). Like `skyshards.open`, it can be read by threads, forked and pickled, and so goes into a `DataLoader` or a Grain
-    pipeline.
+    (`healpix` at a build's default resolution). In the test split, `length` and `n_blends` are among these options:
+    its pairs and noise depend on how many train blends go before them.
+
+    Like `skyshards.open`, blends can be read by threads, forked and pickled, and so go into a `DataLoader` or a Grain
+    pipeline. Both ask for a length; endless blends go with a sampler of integers. PyTorch's `default_collate` takes no
+    arrays of strings, such as `galtype`: give it `columns` of numbers.
+
+    The pairs of a seed are drawn one after the other: the first access to blend i costs the drawing of all before it,
+    about 3 microseconds and 12 bytes of memory each, in each worker process. In the test split, the train pairs that
+    go before are drawn, too, but not kept.
 
     Parameters
     ----------
@@ -126,6 +135,8 @@ class Blends:
         ------
         IndexError
             If a number is out of range.
+        BuildError
+            If no more pairs can be drawn.
         """
         try:
             number = operator.index(key)
@@ -188,8 +199,9 @@ def _options(seed: int, sample: dict[str, Any]) -> Sample:
 
 def _place(sample: Sample, split: str, length: int | None, n_blends: int | None) -> tuple[int | None, int | None]:
     """Number of blends (None: endless), and of train blends before a test split (None: as if there were none)."""
-    if min(length or 0, n_blends or 0) < 0:
-        raise UsageError(f"expected length and n_blends of at least 0, found {length} and {n_blends}")
+    for name, value in (("length", length), ("n_blends", n_blends)):
+        if value is not None and (not isinstance(value, Integral) or value < 0):
+            raise UsageError(f"{name}: expected an integer of at least 0, found {value!r}")
     if n_blends is None and (split == "train" or length is None):
         return length, None
     if n_blends is None:

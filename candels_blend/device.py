@@ -116,14 +116,19 @@ class DeviceRenderer:
     Raises
     ------
     UsageError
-        There is no such device.
+        `device` is neither a device nor the name of one, or there is no such device.
     """
 
     def __init__(self, stamps: Stamps, seed: int, device: Any):
         try:
             device = torch.device(device)
             torch.empty(1, device=device)
-        except (RuntimeError, AssertionError) as error:
+        except TypeError as error:
+            raise UsageError(
+                f"device: expected a torch.device or the name of one, such as 'cuda', found {device!r}; "
+                "leave out `device` to render with NumPy"
+            ) from error
+        except (RuntimeError, AssertionError, ValueError) as error:
             raise UsageError(
                 f"PyTorch {torch.__version__} has no device {str(device)!r} here ({str(error).splitlines()[0]}); "
                 "leave out `device` to render with NumPy"

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain, islice, repeat
+from numbers import Integral, Real
 
 import numpy as np
 
@@ -37,9 +38,9 @@ class Sample:
     mag_low, mag_high : float
         Galaxies of magnitudes between these, both excluded, are used.
     mag_diff : float
-        The two magnitudes of a blend differ by less than this.
+        The two magnitudes of a blend differ by less than this. At least 0.
     rad_diff : float
-        The shift is at most so many times the smaller of the two radii (and at most 64 pixels).
+        The shift is at most so many times the smaller of the two radii (and at most 64 pixels). At least 0.
     test_ratio : float
         Share of the galaxies, and of the blends, that are the test split.
     excluded_types : tuple of str
@@ -50,7 +51,7 @@ class Sample:
     Raises
     ------
     UsageError
-        For a value out of these bounds.
+        For a value out of these bounds, or one that is no number where a number is expected.
     """
 
     seed: int = 42
@@ -64,10 +65,18 @@ class Sample:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "excluded_types", tuple(sorted(set(self.excluded_types))))
-        if not 0 <= self.seed < 2**32:
-            raise UsageError(f"seed: expected 0 to 2**32 - 1, found {self.seed}")
-        if not 0 <= self.test_ratio <= 1:
-            raise UsageError(f"test_ratio: expected 0 to 1, found {self.test_ratio}")
+        if not isinstance(self.seed, Integral) or not 0 <= self.seed < 2**32:
+            raise UsageError(f"seed: expected an integer from 0 to 2**32 - 1, found {self.seed!r}")
+        for name in ("mag_low", "mag_high"):
+            bound = getattr(self, name)
+            if not isinstance(bound, Real) or math.isnan(bound):
+                raise UsageError(f"{name}: expected a magnitude, found {bound!r}")
+        for name in ("mag_diff", "rad_diff"):
+            limit = getattr(self, name)
+            if not isinstance(limit, Real) or not limit >= 0:
+                raise UsageError(f"{name}: expected a number of at least 0, found {limit!r}")
+        if not isinstance(self.test_ratio, Real) or not 0 <= self.test_ratio <= 1:
+            raise UsageError(f"test_ratio: expected a number from 0 to 1, found {self.test_ratio!r}")
         if unknown := set(self.excluded_types) - set(GALAXY_TYPES):
             raise UsageError(
                 f"excluded_types: expected some of {', '.join(GALAXY_TYPES)}, found {', '.join(sorted(unknown))}"
@@ -208,6 +217,8 @@ def _integers_below(state: np.random.RandomState) -> Callable[[int], int]:
 class Pairs:
     """Pairs by number, drawn as far as they are asked for and kept (12 bytes each). Safe to use from many threads.
 
+    Once the stream has failed, the pairs before the failure are there, and all others are that error.
+
     Parameters
     ----------
     stream : iterator
@@ -217,17 +228,39 @@ class Pairs:
     def __init__(self, stream: Iterator[tuple[int, int, int, int]]):
         self._stream = stream
         self._drawn = np.empty(0, PAIR)
+        self._failure = "the drawing of pairs was interrupted; make these blends anew"
         self._lock = threading.Lock()
 
     def __getitem__(self, numbers: np.ndarray) -> np.ndarray:
-        """Pairs (array of `PAIR`) of the numbers given, none negative."""
+        """Pairs (array of `PAIR`) of the numbers given, none negative.
+
+        Raises
+        ------
+        BuildError
+            The stream failed before the last of them.
+        """
         needed = int(np.max(numbers, initial=-1)) + 1
         if needed > len(self._drawn):
             with self._lock:
-                more = max(needed, len(self._drawn) + len(self._drawn) // 4, 1024) - len(self._drawn)
                 if needed > len(self._drawn):
-                    self._drawn = np.concatenate([self._drawn, np.fromiter(islice(self._stream, more), PAIR)])
+                    self._draw(max(needed, len(self._drawn) + len(self._drawn) // 4, 1024) - len(self._drawn))
+                if needed > len(self._drawn):
+                    raise BuildError(self._failure)
         return self._drawn[numbers]
+
+    def _draw(self, count: int) -> None:
+        """Draw so many more pairs, or those that come before the stream fails."""
+        stream, self._stream = self._stream, iter(())  # broken off, it may not go on: with other pairs
+        drawn = np.fromiter(self._until_failure(islice(stream, count)), PAIR)
+        self._drawn = np.concatenate([self._drawn, drawn])
+        if len(drawn) == count:
+            self._stream = stream
+
+    def _until_failure(self, pairs: Iterator[tuple[int, int, int, int]]) -> Iterator[tuple[int, int, int, int]]:
+        try:
+            yield from pairs
+        except BuildError as error:
+            self._failure = str(error)
 
 
 def draw_sample(

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from candels_blend.archive import SIZE, Archive
 from candels_blend.blender import BLOCK, load
 from candels_blend.draw import SPLITS
-from candels_blend.npy import Form, save_stack
+from candels_blend.npy import Form, is_whole_stack, save_stack
 from candels_blend.render import Renderer
 from candels_blend.targets import CHANNELS, MASKS, flux
 from skyshards.atomic import is_disk_full, replacing
@@ -171,7 +171,10 @@ class SingleFiles:
 
 
 def concatenate(folder: Path, method: str) -> list[Path]:
-    """Stack the single files of a sample as `{split}_blends.npy` and `{split}_{method}.npy`, unless these are there.
+    """Stack the single files of a sample as `{split}_blends.npy` and `{split}_{method}.npy`.
+
+    A stack that is there already is kept if it is whole, with a row for each blend of the catalogue; else it is made
+    again.
 
     Returns
     -------
@@ -203,7 +206,7 @@ def concatenate(folder: Path, method: str) -> list[Path]:
 def _stack(
     path: Path, form: Form, files: list[Path], file_form: Form, make: Callable[[np.ndarray], np.ndarray]
 ) -> None:
-    if not path.exists():
+    if not is_whole_stack(path, len(files), form):
         with _bar(path.name, len(files)) as bar:
             save_stack(path, len(files), form, (bar.update() or make(file_form.load(file)) for file in files))
 

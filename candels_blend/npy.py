@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -62,3 +63,13 @@ def save_stack(path: Path, length: int, form: Form, rows: Iterable[np.ndarray]) 
             file.write(row.data)
         file.flush()
         os.fsync(file.fileno())
+
+
+def is_whole_stack(path: Path, length: int, form: Form) -> bool:
+    """Whether there is a file with the header that `save_stack` gives an array of `length` rows, and all its bytes."""
+    header = _header(form.dtype, (length, *form.shape))
+    size = len(header) + length * math.prod(form.shape) * form.dtype.itemsize
+    if not path.exists() or path.stat().st_size != size:
+        return False
+    with open(path, "rb") as file:
+        return file.read(len(header)) == header

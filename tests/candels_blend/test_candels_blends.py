@@ -1,9 +1,12 @@
 """`Blends` is a random-access source: a pure function of (seed, i), for any loader."""
 
 import copy
+import importlib.util
 import pickle
+import re
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from itertools import count, islice
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -170,6 +173,53 @@ def test_torch_data_loader(blends, workers):
     assert torch.equal(one_by_one["bogg_masks"], torch.from_numpy(source[:4]["bogg_masks"]))
 
 
+def test_endless_blends_need_a_sampler_in_torch(datapath, blends):
+    torch = pytest.importorskip("torch")
+    source = Blends(datapath, seed=5, method="bogg_masks").columns(["image"])
+    with pytest.raises(TypeError, match="endless; give length"):
+        next(iter(torch.utils.data.DataLoader(source, batch_size=4)))
+    for sampler in (range(8, 16), count(8)):
+        loader = torch.utils.data.DataLoader(source, batch_size=4, sampler=sampler)
+        for start, batch in zip((8, 12), loader, strict=False):
+            assert np.array_equal(batch["image"], blends[start : start + 4]["image"])
+
+
+def test_torch_collates_columns_of_numbers_alone(blends):
+    torch = pytest.importorskip("torch")
+    with pytest.raises(TypeError, match="found <U"):
+        next(iter(torch.utils.data.DataLoader(blends, batch_size=4)))
+    numbers = [name for name, value in blends[0].items() if value.dtype.kind != "U"]
+    assert set(blends.column_names) - set(numbers) == {"galtype", "object_id", "source"}
+    batch = next(iter(torch.utils.data.DataLoader(blends.columns(numbers), batch_size=4)))
+    assert set(batch) == set(numbers)
+
+
+def test_endless_blends_need_a_sampler_in_grain(datapath, blends):
+    grain = pytest.importorskip("grain")
+    source = Blends(datapath, seed=5, method="bogg_masks").columns(["image"])
+    with pytest.raises(TypeError, match="endless; give length"):
+        grain.MapDataset.source(source).batch(4)[0]
+    sampler = grain.samplers.IndexSampler(num_records=100, shuffle=False, num_epochs=1)
+    loader = grain.DataLoader(data_source=source, sampler=sampler, operations=[grain.transforms.Batch(4)])
+    assert np.array_equal(next(iter(loader))["image"], blends[:4]["image"])
+
+
+def test_readme_renders_blends(datapath, tmp_path, monkeypatch):
+    """Its blocks of Python on `Blends`, from first to last, in one namespace."""
+    (tmp_path / "path/to/unpacked").mkdir(parents=True)
+    (tmp_path / "path/to/unpacked/archive").symlink_to(datapath)
+    monkeypatch.chdir(tmp_path)
+    text = (Path(__file__).parents[2] / "candels_blend" / "README.md").read_text(encoding="utf-8")
+    blocks = [block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "Blends(" in block]
+    names = {}
+    for block in blocks:
+        if "torch" not in block or importlib.util.find_spec("torch"):
+            exec(compile(block, "README.md", "exec"), names)
+    assert names["batch"]["ogg_masks"].shape == (64, 128, 128, 3)
+    if "loader" in names:
+        assert np.array_equal(next(iter(names["loader"]))["image"], names["batch"]["image"])
+
+
 def test_grain(blends):
     grain = pytest.importorskip("grain")
     source = blends.columns(["image", "flux"])
@@ -184,6 +234,13 @@ def test_grain(blends):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"length": 2.5}, "length: expected an integer of at least 0, found 2.5"),
+        ({"length": "a"}, "length: expected"),
+        ({"length": float("nan")}, "length: expected"),
+        ({"n_blends": 2.5}, "n_blends: expected"),
+        ({"n_blends": -3}, "n_blends: expected"),
+        ({"seed": "a"}, "seed: expected an integer from 0"),
+        ({"rad_diff": float("nan")}, "rad_diff: expected"),
         ({"split": "valid"}, "expected train or test"),
         ({"method": "masks"}, "expected one of gg_masks"),
         ({"mag_max": 3}, "no option mag_max; beside those of Blends there are seed, mag_low"),
@@ -195,6 +252,23 @@ def test_grain(blends):
 def test_options_that_make_no_sense(datapath, options, message):
     with pytest.raises(UsageError, match=message):
         Blends(datapath, **options)
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_a_draw_that_fails_does_so_at_each_access(datapath, split):
+    """In the test split, it is the train pairs that cannot be drawn, which the test pairs depend on."""
+    blends = Blends(datapath, split=split, n_blends=50, rad_diff=0.01)
+    for number in (0, 0, 5, 0):
+        with pytest.raises(BuildError, match="no shift found for 10000 pairs of train galaxies in a row"):
+            blends[number]
+
+
+@pytest.mark.parametrize(("one", "other"), [({"length": 4}, {"length": 8}), ({"n_blends": 20}, {"n_blends": 40})])
+def test_test_blends_alone_depend_on_how_many_train_blends_go_before_them(datapath, one, other):
+    for split, same in (("train", True), ("test", False)):
+        first, second = (Blends(datapath, split=split, **place)[:4] for place in (one, other))
+        assert np.array_equal(first["image"], second["image"]) == same
+        assert np.array_equal(first["shift"], second["shift"]) == same
 
 
 def test_cuts_that_leave_too_little(datapath, tmp_path):

@@ -140,6 +140,51 @@ def test_nothing_is_deleted_or_left_half_written_if_a_single_file_is_bad(produce
     assert set(after) - set(before) == {"train_blends.npy", "train_ogg_masks.npy", "test_blends.npy"}
 
 
+def longer(array):
+    return np.concatenate([array, array[:1]])
+
+
+@pytest.mark.parametrize("name", ["train_blends.npy", "test_ogg_masks.npy"])
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(path.read_bytes()[:1000]),
+        lambda path: path.write_bytes(path.read_bytes()[:-1]),
+        lambda path: path.write_bytes(path.read_bytes() + b"\0"),
+        lambda path: path.write_bytes(bytes(path.stat().st_size)),
+        lambda path: np.save(path, np.load(path)[:-1]),
+        lambda path: np.save(path, longer(np.load(path))),
+        lambda path: np.save(path, np.load(path)[:, :64]),
+        lambda path: np.save(path, np.load(path).view(f"V{np.load(path).itemsize}")),
+    ],
+)
+def test_stack_that_is_not_whole_is_made_again_before_single_files_are_deleted(produced, name, spoil):
+    run("concatenate", "-d", produced, "-m", "ogg_masks")
+    expected = content(produced)
+    spoil(produced / name)
+    run("concatenate", "-d", produced, "-m", "ogg_masks", "--delete")
+    assert content(produced) == {path: what for path, what in expected.items() if "_blend_" not in path}
+
+
+def test_nothing_is_deleted_if_a_stack_is_not_whole_and_cannot_be_made_again(produced):
+    run("concatenate", "-d", produced, "-m", "ogg_masks")
+    (produced / "train_blends.npy").write_bytes((produced / "train_blends.npy").read_bytes()[:1000])
+    (produced / "train_blend_000003.npy").unlink()
+    before = content(produced)
+    output = run("concatenate", "-d", produced, "-m", "ogg_masks", "--delete", expect=1)
+    assert "train_blend_000003.npy: not found" in output
+    assert content(produced) == before
+
+
+def test_stack_that_is_whole_is_kept(produced):
+    run("concatenate", "-d", produced, "-m", "ogg_masks")
+    before = {path: path.stat().st_mtime_ns for path in produced.glob("*_*s.npy")}
+    assert len(before) == 4
+    run("concatenate", "-d", produced, "-m", "ogg_masks")
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
 def test_single_file_of_another_form(produced):
     np.save(produced / "train_blend_000002.npy", np.zeros((128, 128), np.float32))
     output = run("concatenate", "-d", produced, "-m", "gg_masks", expect=1)
@@ -277,6 +322,12 @@ def test_killed_run_leaves_no_sample_and_the_next_one_starts_afresh(here, datapa
     with files.new_folder(here / "output-s_7-n_100000") as folder:
         assert not list(folder.iterdir())
     assert [path.name for path in here.iterdir()] == ["output-s_7-n_100000"]
+
+
+@pytest.mark.parametrize("option", ["--mag_low", "--mag_high", "--mag_diff", "--rad_diff", "--test_ratio"])
+def test_option_that_is_no_number_is_named(here, datapath, option):
+    assert option.removeprefix("--") in run("produce", "-d", datapath, f"{option}=nan", expect=2)
+    assert not list(here.iterdir())
 
 
 def test_help_says_what_a_clean_galaxy_is():

@@ -131,7 +131,15 @@ def test_blends_on_a_device(datapath, device):
     assert len(blends.columns(["flux"])[:5]["flux"]) == 5
 
 
-@pytest.mark.parametrize("absent", ["cuda:99", "toaster"] + ([] if torch.cuda.is_available() else ["cuda"]))
+@pytest.mark.parametrize("device", [3.5, True, ["cuda"]])
+def test_device_that_is_none(stamps, device):
+    with pytest.raises(
+        UsageError, match=r"^device: expected a torch.device or the name of one, .*; leave out `device`"
+    ):
+        DeviceRenderer(stamps, 3, device)
+
+
+@pytest.mark.parametrize("absent", ["cuda:99", "toaster", 10**30] + ([] if torch.cuda.is_available() else ["cuda"]))
 def test_device_that_is_not_there(datapath, absent):
     with pytest.raises(UsageError, match=f"has no device '{absent}' here .*; leave out `device` to render with NumPy"):
         Blends(datapath, device=absent)
