@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -297,6 +297,7 @@ def main(
     if demo is not None:
         if tap_url != TAP_URL or hips2fits_url or sia_url:
             raise UsageError("--demo stands for all services: leave out --tap_url, --hips2fits_url and --sia_url")
+        request = replace(request, source="the demo archive")  # whose address is another in every run
         tap_url, hips2fits_url, registry_url = demo.tap_url, demo.hips2fits_url, demo.registry_url
         if not _given("rate"):
             rate = 0.0  # nobody else uses this server
@@ -317,6 +318,7 @@ def main(
         format=format,
         rate=rate,
         representations=open_representations(representations) if representations else None,
+        simulated=demo is not None,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -56,15 +56,19 @@ class CatalogRequest:
         A condition, in ADQL, added to `QUERY`.
     top : int, optional
         Take so many rows, those of the lowest dr7objid.
+    source : str, optional
+        Names what answers, so that no table or page of one service is taken for another's; its URL if not given. The
+        demo archive, whose port is another in every run, needs a name that stays.
     """
 
     adql: str | None = None
     where: str | None = None
     top: int | None = None
+    source: str | None = None
 
     def within(self, other: CatalogRequest) -> bool:
         """Whether what `other` gave serves for this as well: it is the same, or all there is."""
-        return self == other or (self.adql is None and other == CatalogRequest())
+        return self == other or (self.adql is None and other == CatalogRequest(source=self.source))
 
 
 def get_catalog(
@@ -77,7 +81,7 @@ def get_catalog(
     request : CatalogRequest
     folder : Path
         Where `ZooSpecPhotoDR19.csv.gz` is kept. One without the note `ZooSpecPhotoDR19.json` beside it was put there by
-        hand, and is used as it is.
+        hand, and is used as it is; one that came from another source is fetched anew.
     tap_url : str
     refresh : bool
         Fetch it even if it is there.
@@ -96,6 +100,7 @@ def get_catalog(
         With the server's own message; or its result is cut and cannot be completed; or the file cannot be read.
     """
     path, note = folder / CATALOG, folder / REQUEST
+    request = replace(request, source=request.source or tap_url.rstrip("/"))
     if path.exists() and not refresh and (not note.exists() or request.within(_read_request(note))):
         return read_table(path)
     if request.adql is None:
@@ -106,7 +111,7 @@ def get_catalog(
         raise BuildError(f"{tap_url}: the query gave no row; expected galaxies")
     path.unlink(missing_ok=True)  # the note must never stand beside a table that it does not describe
     with replacing(note) as temporary:
-        temporary.write_text(json.dumps(asdict(request) | {"tap_url": tap_url, "rows": len(table)}, indent=1))
+        temporary.write_text(json.dumps(asdict(request) | {"rows": len(table)}, indent=1))
     write_csv(table, path)
     shutil.rmtree(folder / PAGES, ignore_errors=True)
     return table
@@ -115,7 +120,7 @@ def get_catalog(
 def _read_request(note: Path) -> CatalogRequest:
     try:
         values = json.loads(note.read_text())
-        return CatalogRequest(values["adql"], values["where"], values["top"])
+        return CatalogRequest(values["adql"], values["where"], values["top"], values.get("source"))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BuildError(f"{note}: cannot be read: {error}; delete it to use the table beside it as it is") from error
 
@@ -219,5 +224,7 @@ def run_query(service: TAPService, query: str, maxrec: int) -> TAPResults:
 
 
 def is_cut(result: TAPResults) -> bool:
-    """Whether the server says that there were more rows than it gave."""
-    return (result.query_status or "").upper() == "OVERFLOW"
+    """Whether the server says that there were more rows than it gave, in whatever part of its answer."""
+    # `result.query_status` knows no INFO of a TABLE, none in lower case, and of several statuses one alone.
+    infos = result.votable.iter_info()
+    return any((str(info.name).upper(), str(info.value).upper()) == ("QUERY_STATUS", "OVERFLOW") for info in infos)

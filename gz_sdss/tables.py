@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -22,10 +23,10 @@ from skyshards.errors import BuildError
 
 IDENTIFIERS = ("dr7objid", "specobjid", "objid")
 """64-bit, beyond 2**53: a float cannot hold them."""
+POSITION = ("ra", "dec")
 KEPT = (
     *IDENTIFIERS,
-    "ra",
-    "dec",
+    *POSITION,
     "p_el_debiased",
     "p_cs_debiased",
     "spiral",
@@ -38,13 +39,16 @@ KEPT = (
 """Columns of the filtered table."""
 NEEDED = (*KEPT, *(f"modelMagErr_{band}" for band in BANDS))
 """Columns of the whole table: those kept, and those that are only cut on."""
+GAPS = ("", "nan", "+nan", "-nan")
+"""Texts, in lower case, that stand for a missing number."""
 
 
 def safe_to_numeric(col: pd.Series) -> pd.Series:
     """A column as numbers if all of it can be numbers; the same column otherwise.
 
     Integers with gaps become nullable Int64, so that no identifier passes through a float; other numbers become
-    float64, with NaN for what is missing. Times, truth values and integers beyond 64 bits are left as they are.
+    float64, with NaN for what is missing. In text, "nan" (in any case) and blanks are missing values. Times, truth
+    values and integers beyond 64 bits are left as they are.
 
     Parameters
     ----------
@@ -53,7 +57,7 @@ def safe_to_numeric(col: pd.Series) -> pd.Series:
     if pd.api.types.is_numeric_dtype(col) or col.dtype.kind in "mM":
         return col
     try:
-        numbers = pd.to_numeric(col, dtype_backend="numpy_nullable")
+        numbers = pd.to_numeric(_with_gaps(col), dtype_backend="numpy_nullable")
     except (ValueError, TypeError):
         return col
     if not pd.api.types.is_numeric_dtype(numbers):
@@ -61,6 +65,11 @@ def safe_to_numeric(col: pd.Series) -> pd.Series:
     if not pd.api.types.is_integer_dtype(numbers):
         return _floats(numbers)
     return numbers if numbers.hasnans else numbers.astype(numbers.dtype.numpy_dtype)
+
+
+def _with_gaps(col: pd.Series) -> pd.Series:
+    """The column with nothing where there is a text of `GAPS`: pandas makes floats of integers beside a blank."""
+    return col.mask(np.array([isinstance(value, str) and value.strip().lower() in GAPS for value in col], dtype=bool))
 
 
 def _floats(col: pd.Series) -> pd.Series:
@@ -85,20 +94,22 @@ def degrees(col: pd.Series, unit: units.Unit) -> pd.Series:
     if pd.api.types.is_numeric_dtype(numbers):
         return _floats(numbers)
     angles = pd.Series(np.nan, index=col.index, name=col.name)
-    there = col.notna()
+    there = _with_gaps(col).notna()
     angles[there] = Angle(col[there].astype(str).tolist(), unit=unit).degree
     return angles
 
 
-def typed(names: Sequence[str], column: Callable[[str], pd.Series], origin: str) -> pd.DataFrame:
+def typed(names: Sequence[str], column: Callable[[int], pd.Series], origin: str) -> pd.DataFrame:
     """The columns that are needed, found whatever the case of their names, with their types.
+
+    Where both tables of a join gave positions, those of float64 are taken.
 
     Parameters
     ----------
     names : sequence of str
         Of the columns there are.
     column : callable
-        Gives one of them by its name; called for those only that are needed, one after the other.
+        Gives one of them by its place among the names; called for those only that are needed, one after the other.
     origin : str
         Where they come from, for messages.
 
@@ -110,15 +121,21 @@ def typed(names: Sequence[str], column: Callable[[str], pd.Series], origin: str)
     Raises
     ------
     BuildError
-        A column is missing, stands there twice, or cannot be what it should; an identifier is a float.
+        A column is missing, stands there twice, or cannot be what it should; an identifier is a float; a position
+        stands there twice, and not just one of the two is float64.
     """
     table = {}
     missing = []
     for name in NEEDED:
-        # `objid` (DR8) and `objID` (DR7) differ in case alone, so the exact name comes first.
-        found = [name] if name in names else [other for other in names if other.lower() == name.lower()]
+        found = _places(name, names)
+        if len(found) > 1 and name in POSITION:  # those of float32 are off by up to 0.05 arcsec
+            found = [place for place in found if column(place).dtype == np.float64] or found
         if len(found) > 1:
-            raise BuildError(f"{origin}: expected one column {name}, found {', '.join(found)}; name one of them {name}")
+            kind = " of float64" if name in POSITION else ""
+            raise BuildError(
+                f"{origin}: expected one column {name}{kind}, found {', '.join(names[place] for place in found)};"
+                f" leave out, or give other names to, all but the one that is meant, and name that {name}"
+            )
         if not found:
             missing.append(name)
             continue
@@ -131,8 +148,18 @@ def typed(names: Sequence[str], column: Callable[[str], pd.Series], origin: str)
     return pd.DataFrame(table)
 
 
+def _places(name: str, names: Sequence[str]) -> list[int]:
+    """The places, among the names that there are, of those that a column may have."""
+    if name in POSITION:
+        # Both tables of the join have positions, and a server renames one: to `ra_` or `ra_1`, say.
+        return [place for place, other in enumerate(names) if re.fullmatch(rf"{name}[\W_]*\d?", other, re.IGNORECASE)]
+    # `objid` (DR8) and `objID` (DR7) differ in case alone, so the exact name comes first.
+    exact = [place for place, other in enumerate(names) if other == name]
+    return exact or [place for place, other in enumerate(names) if other.lower() == name.lower()]
+
+
 def _typed_column(name: str, col: pd.Series) -> pd.Series:
-    if name in ("ra", "dec"):
+    if name in POSITION:
         return degrees(col, units.hourangle if name == "ra" else units.deg)
     numbers = safe_to_numeric(col)
     if name in IDENTIFIERS:
@@ -142,8 +169,8 @@ def _typed_column(name: str, col: pd.Series) -> pd.Series:
             raise ValueError(f"expected 64-bit integers, found {col.dtype}; identifiers lose digits as floats")
         return numbers.astype("Int64")
     if not pd.api.types.is_numeric_dtype(numbers):
-        odd = next(value for value in col if not _is_number(value))
-        raise ValueError(f"expected numbers, found {odd!r}")
+        odd = (repr(value) for value in col.dropna() if not _is_number(value))
+        raise ValueError(f"expected numbers, found {next(odd, f'{col.dtype} with integers beyond 64 bits')}")
     return _floats(numbers)
 
 
@@ -157,19 +184,18 @@ def _is_number(value: object) -> bool:
 
 def of_votable(element: votable.tree.TableElement, origin: str) -> pd.DataFrame:
     """The table of a VOTable, as `typed` gives it; integers do not pass through float, not even where some are NULL."""
-    positions = {field.name: position for position, field in enumerate(element.fields)}
 
-    def column(name: str) -> pd.Series:
-        array = element.array[element.array.dtype.names[positions[name]]]
+    def column(place: int) -> pd.Series:
+        array = element.array[element.array.dtype.names[place]]
         values, mask = np.ma.getdata(array), np.ma.getmaskarray(array)
         if values.dtype.kind == "i":
             return pd.Series(pd.arrays.IntegerArray(values.astype("int64"), mask))
         if values.dtype.kind == "f":
-            return pd.Series(np.where(mask, np.nan, values.astype("float64")))
+            return pd.Series(np.where(mask, np.nan, values))
         text = [value.decode() if isinstance(value, bytes) else value for value in values.tolist()]
         return pd.Series(text, dtype=object).mask(mask)
 
-    return typed(list(positions), column, origin)
+    return typed([field.name for field in element.fields], column, origin)
 
 
 def read_table(path: Path) -> pd.DataFrame:
@@ -193,8 +219,8 @@ def read_table(path: Path) -> pd.DataFrame:
     except (OSError, EOFError, ValueError, pa.ArrowException, IndexError) as error:
         raise BuildError(f"{path}: no table of CSV, Parquet or VOTable can be read from it: {error}") from error
 
-    def column(name: str) -> pd.Series:
-        values = arrow[name]
+    def column(place: int) -> pd.Series:
+        values = arrow.column(place)
         if pa.types.is_integer(values.type):  # with gaps in it, pandas would make it float
             return values.to_pandas(types_mapper=lambda _: pd.Int64Dtype())
         return values.to_pandas()
@@ -206,7 +232,7 @@ def _read_csv(path: Path) -> pa.Table:
     """The table, with types found in it. To find them takes all of its text at once, so likely ones are tried first."""
     with pa.csv.open_csv(path) as reader:
         names = reader.schema.names
-    if set(NEEDED) <= set(names):
+    if set(NEEDED) <= set(names) and all(len(_places(name, names)) == 1 for name in NEEDED):
         likely = {name: pa.int64() if name in IDENTIFIERS else pa.float64() for name in NEEDED}
         options = pa.csv.ConvertOptions(column_types=likely, include_columns=list(NEEDED))
         with contextlib.suppress(pa.ArrowInvalid):

@@ -75,7 +75,7 @@ def build(
         The sources are simulated, and the card and the shards are to say so.
     executor : concurrent.futures.Executor, optional
         Where to read sources instead of own processes, such as `dask.distributed.Client(...).get_executor()`. Its
-        workers must see the same file system.
+        workers must see the same file system. As many sources are read at once as `workers` says, not as it has.
 
     Returns
     -------
@@ -95,11 +95,15 @@ def build(
     options = recipe.options() | {"max_rows_per_shard": max_rows_per_shard}
     columns = tuple(recipe.schema.specs.values())
     empty = Manifest(recipe.name, nside, options, simulated, recipe.splits, columns, ())
-    with contextlib.closing(recipe), hold(folder) as workspace, contextlib.closing(Spool(workspace, nside)) as spool:
+    with (
+        contextlib.closing(recipe),
+        hold(folder, recipe.downloads) as workspace,
+        contextlib.closing(Spool(workspace, nside)) as spool,
+    ):
         table, manifest = what_is_there(folder, empty)
         table, manifest, lost = without_lost_shards(folder, table, manifest)
-        records = sources.read(folder) | {record.key: record for record in spool.records()}
-        records = {key: record for key, record in records.items() if key not in lost}
+        records = {key: record for key, record in sources.read(folder).items() if key not in lost}
+        records |= {record.key: record for record in spool.records()}
         if not records and executor is None:  # there will be something to read
             start_fork_server(recipe)
         fetcher = Fetcher(connections)
@@ -117,7 +121,7 @@ def build(
                 start_fork_server(recipe)
             sky.load()  # meanwhile
             with Workers(recipe, spool.files, workers, executor) as pool:
-                _read_all(pending, records, fetcher, pool, spool, folder / recipe.downloads)
+                _read_all(pending, records, fetcher, pool, spool, workspace.parent / recipe.downloads)
                 table, manifest = _pack_all(staged, spool, table, manifest, pool)
             table = catalog.write(staged, manifest, table)
             records |= {record.key: record for record in spool.records()}
@@ -197,12 +201,16 @@ def _pack_all(
     folder = staged.parents[1]
     attributes = {"data_set": manifest.name} | ({"simulated": "true"} if manifest.simulated else {})
     pixels = spool.pixels()
-    touched = {pack.pixel_folder(split, pixel, manifest.splits) for split, pixel in pixels}
-    shards = [shard for shard in manifest.shards if str(Path(shard.path).parent) not in touched]
+    touched = {(split, pixel): [] for split, pixel in pixels}
+    shards = []
+    for shard in manifest.shards:
+        touched.get((shard.split, shard.pixel), shards).append(shard)
     kept = pc.is_in(table["_shard"].cast(pa.string()), pa.array([shard.path for shard in shards], pa.string()))
     parts = [table.filter(kept)]
-    bare = replace(manifest, shards=())  # of many shards, it would be large to send
-    calls = ((folder, staged, split, pixel, spool.rows(split, pixel), bare, attributes) for split, pixel in pixels)
+    calls = (
+        (folder, staged, *pixel, spool.rows(*pixel), replace(manifest, shards=tuple(old)), attributes)
+        for pixel, old in touched.items()
+    )
     with _bar("packing", " rows") as bar:
         for packed in pool.call(pack.pack_pixel, calls):
             for shard, part in packed:

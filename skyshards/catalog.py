@@ -12,6 +12,7 @@ Rows stand in the order in which stock `load_dataset` gives them. Its schema met
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 CATALOG = "catalog.parquet"
 _KEY = b"skyshards"
+_SHARD_PATH = re.compile(r"(?:\w[\w-]*/)?healpix=\d+/\d+-of-\d+\.hdf5", re.ASCII)
 
 
 class Shard(NamedTuple):
@@ -151,7 +153,12 @@ def read(file: Any, folder: str) -> tuple[pa.Table, Manifest]:
         manifest = Manifest.from_json(table.schema.metadata[_KEY].decode())
         if table.schema.remove_metadata() != schema(manifest.specs).remove_metadata():
             raise ValueError("its columns are not those that it declares")
-    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
+        paths = {shard.path for shard in manifest.shards}
+        if strange := [path for path in paths if not _SHARD_PATH.fullmatch(path)]:
+            raise ValueError(f"expected shards such as healpix=7/001-of-001.hdf5, found {strange[0]!r}")
+        if not paths.issuperset(table["_shard"].unique().to_pylist()):
+            raise ValueError("it has rows of shards that it does not declare")
+    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise FolderError(f"{folder}: {CATALOG} cannot be read ({error}); build the data set again") from error
     return table.replace_schema_metadata(None), manifest
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 HEAVY_BYTES = 256
-"""A column whose rows take more bytes than this is stored a chunk per row and read by byte range; the catalogue
-holds the values of all the others."""
+"""A column whose rows take more bytes than this, or have two dimensions, is stored a chunk per row and read by byte
+range; the catalogue holds the values of all the others."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class ColumnSpec:
 
     `path` is dotted ("segmentation.array"). `kind` is "number" (any fixed shape, `()` for a scalar), "string"
     (likewise), or "bytes" (an image file, as a variable number of uint8 a row). `dtype` is a NumPy name, "str" for
-    strings.
+    strings. `classes` is the number of names that labels have, None for what is no label.
     """
 
     path: str
@@ -31,6 +31,7 @@ class ColumnSpec:
     description: str
     unit: str
     deflate: bool = True
+    classes: int | None = None
 
     @cached_property
     def nbytes(self) -> int:
@@ -40,7 +41,7 @@ class ColumnSpec:
     @cached_property
     def heavy(self) -> bool:
         """Whether rows are stored one to a chunk and read by byte range."""
-        return self.kind == "bytes" or self.nbytes > HEAVY_BYTES
+        return self.kind == "bytes" or self.nbytes > HEAVY_BYTES or (self.kind == "number" and len(self.shape) > 1)
 
     @property
     def scalar(self) -> bool:
@@ -73,8 +74,10 @@ def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
 def select(columns: Iterable[str], names: Iterable[str]) -> tuple[str, ...]:
     """Those of the leaf columns that the names stand for, in their own order; a group's name stands for its members.
 
-    Raises `KeyError`, naming the columns there are, for a name that is not among them.
+    Raises `KeyError`, naming the columns there are, for a name that is not among them, `TypeError` for a string.
     """
+    if isinstance(names, str):
+        raise TypeError(f"expected a list of column names, found the string {names!r}; write [{names!r}]")
     columns, chosen = tuple(columns), set()
     for name in names:
         found = [path for path in columns if path == name or path.startswith(f"{name}.")]

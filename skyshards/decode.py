@@ -37,26 +37,28 @@ def image(content: bytes, out: np.ndarray | None = None) -> np.ndarray:
     they are written there, and that is returned. Raises `ValueError` if it is no image, is cut short, or is larger than
     Pillow's bound against decompression bombs.
     """
-    if content[:2] != JPEG:
-        return _by_pillow(content, out)
-    if out is not None and out.dtype == UINT8:
-        try:
-            found = simplejpeg.decode_jpeg(content, buffer=out)
-            return out if found.shape == out.shape else found.copy()
-        except ValueError:  # too large for it, or damaged
-            pass
-    height, width, *_ = simplejpeg.decode_jpeg_header(content)
-    if height * width > Image.MAX_IMAGE_PIXELS:
-        raise ValueError(f"{height} x {width} pixels, expected at most {Image.MAX_IMAGE_PIXELS}")
-    return simplejpeg.decode_jpeg(content)
+    try:
+        if content[:2] != JPEG:
+            return _by_pillow(content, out)
+        if out is not None and out.dtype == UINT8:
+            try:
+                found = simplejpeg.decode_jpeg(content, buffer=out)
+                return out if found.shape == out.shape else found.copy()
+            except ValueError:  # too large for it, or damaged
+                pass
+        height, width, *_ = simplejpeg.decode_jpeg_header(content)
+        if Image.MAX_IMAGE_PIXELS is not None and height * width > Image.MAX_IMAGE_PIXELS:
+            raise ValueError(f"{height} x {width} pixels, expected at most {Image.MAX_IMAGE_PIXELS}")
+        return simplejpeg.decode_jpeg(content)
+    except (ValueError, MemoryError):
+        raise
+    except Exception as error:  # damaged files make the decoders raise SyntaxError, KeyError and others
+        raise ValueError(f"{type(error).__name__}: {error}") from error
 
 
 def _by_pillow(content: bytes, out: np.ndarray | None) -> np.ndarray:
-    try:
-        with Image.open(io.BytesIO(content)) as picture:
-            pixels = np.asarray(picture)
-    except (OSError, Image.DecompressionBombError) as error:
-        raise ValueError(str(error)) from error
+    with Image.open(io.BytesIO(content)) as picture:
+        pixels = np.asarray(picture)
     if out is None or out.shape != pixels.shape or out.dtype != pixels.dtype:
         return pixels
     out[...] = pixels

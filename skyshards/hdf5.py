@@ -7,6 +7,7 @@ deflated or as they are; image files as variable-length uint8. Nothing in the fi
 from __future__ import annotations
 
 import functools
+import io
 import mmap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -33,10 +34,12 @@ def write(path: Path, specs: Specs, rows: Sequence[EncodedRow], attributes: Mapp
 
     Raises
     ------
+    OSError
+        If the disk is full, or fails.
     ShardCorrupted
-        If what the file holds is not what was written.
+        If what the file holds is not what was written, or a row's payload is not as long as its sizes say.
     """
-    with h5py.File(path, "w", libver=("earliest", "v110")) as file:
+    with _DiskFile(path, "w+") as disk, h5py.File(disk, "w", libver=("earliest", "v110")) as file:
         file.attrs.update(attributes)
         datasets = {}
         light = [row.light() for row in rows]
@@ -47,6 +50,8 @@ def write(path: Path, specs: Specs, rows: Sequence[EncodedRow], attributes: Mapp
                 datasets[name].attrs["unit"] = spec.unit
         del light
         for index, row in enumerate(rows):
+            if disk.error:
+                break
             for name, content in _split(row).items():
                 if specs[name].kind == "bytes":
                     datasets[name][index] = np.frombuffer(content, np.uint8)
@@ -55,12 +60,49 @@ def write(path: Path, specs: Specs, rows: Sequence[EncodedRow], attributes: Mapp
     return _verified_ranges(path, specs, rows)
 
 
+class _DiskFile(io.FileIO):
+    """A file that HDF5 writes through; whatever goes wrong is raised on leaving it, when HDF5 is done.
+
+    HDF5 never hears of it: where it cannot write, it keeps half of the file open, and may end the process later on.
+    """
+
+    error: BaseException | None = None
+
+    def write(self, content) -> int:
+        rest = memoryview(content)
+        try:
+            while len(rest) and not self.error:  # a disk takes a part of what it has no room for
+                rest = rest[super().write(rest) :]
+        except BaseException as error:
+            self.error = error
+        return len(content)
+
+    def truncate(self, size: int) -> int:
+        try:
+            return super().truncate(size)
+        except BaseException as error:
+            self.error = self.error or error
+            return size
+
+    def __exit__(self, *raised) -> None:
+        super().__exit__(*raised)
+        if isinstance(self.error, OSError):
+            self.error.filename = str(self.name)
+        if self.error:
+            raise self.error
+
+
 def _inner(path: str) -> str:
     return path.replace(".", "/")
 
 
 def _split(row: EncodedRow) -> dict[str, memoryview]:
     payload, start, parts = memoryview(row.payload()), 0, {}
+    if len(payload) != row.nbytes:
+        raise ShardCorrupted(
+            f"row {row.object_id!r} of source {row.source!r}: expected {row.nbytes} bytes of large values, found "
+            f"{len(payload)}; the file that they were kept in is damaged, delete it and build again"
+        )
     for name, size in row.sizes.items():
         parts[name] = payload[start : start + size]
         start += size
@@ -143,7 +185,7 @@ def open_safely(path: Path) -> h5py.File:
     except OSError as error:
         raise ShardCorrupted(f"{path}: not a whole HDF5 file ({error}); delete it and build again") from error
     try:
-        _refuse_links(file, path)
+        _refuse_links(file, path, {_address(file)})
     except (KeyError, OSError, RuntimeError) as error:  # HDF5's ways to say that it is lost
         file.close()
         raise ShardCorrupted(f"{path}: not a whole HDF5 file ({error}); delete it and build again") from error
@@ -153,8 +195,12 @@ def open_safely(path: Path) -> h5py.File:
     return file
 
 
-def _refuse_links(group: h5py.Group, path: Path) -> None:
-    """Look at all there is in the file. (A group that contains itself ends in a RecursionError, a RuntimeError.)"""
+def _address(item: h5py.HLObject) -> int:
+    return h5py.h5o.get_info(item.id).addr
+
+
+def _refuse_links(group: h5py.Group, path: Path, seen: set[int]) -> None:
+    """Look at all there is in the file, each item once. (Groups too deep end in a RecursionError, a RuntimeError.)"""
     for name in group:
         link = group.get(name, getlink=True)
         if not isinstance(link, h5py.HardLink):
@@ -162,8 +208,11 @@ def _refuse_links(group: h5py.Group, path: Path) -> None:
                 f"{path}: {name!r} is a {type(link).__name__}, expected the data itself; do not trust this file"
             )
         item = group[name]
+        if (address := _address(item)) in seen:
+            raise ShardCorrupted(f"{path}: {name!r} has another name too, expected one; do not trust this file")
+        seen.add(address)
         if isinstance(item, h5py.Group):
-            _refuse_links(item, path)
+            _refuse_links(item, path, seen)
         elif not isinstance(item, h5py.Dataset):
             raise ShardCorrupted(f"{path}: {name!r} is a {type(item).__name__}, expected data; do not trust this file")
         elif item.is_virtual or item.external:

@@ -16,6 +16,9 @@ import numpy as np
 MIN_BYTES = 1 << 16
 """Smaller arrays are left to NumPy: the allocator keeps memory of that size itself."""
 
+MAX_PIECES = 64
+"""So many are kept at most: all of them are looked through for each array that is given or taken back."""
+
 
 class Recycler:
     """Gives arrays like `numpy.empty`, and takes their memory back when the last array, view or tensor that uses it is
@@ -29,7 +32,7 @@ class Recycler:
 
     def __init__(self, max_bytes: int = 512 << 20):
         self._max_bytes = max_bytes
-        self._free: deque[np.ndarray] = deque()
+        self._free: deque[np.ndarray] = deque(maxlen=MAX_PIECES)  # drops the oldest for a new one
 
     def empty(self, shape: tuple[int, ...], dtype: str | np.dtype) -> np.ndarray:
         """A new array with arbitrary content."""

@@ -11,6 +11,7 @@ import pyarrow as pa
 from skyshards import catalog, hdf5
 from skyshards.atomic import sync
 from skyshards.catalog import Manifest, Shard
+from skyshards.errors import ShardCorrupted
 from skyshards.fetch import file_digest
 from skyshards.rows import EncodedRow
 
@@ -57,13 +58,18 @@ def pack_pixel(
 ) -> list[tuple[Shard, pa.Table]]:
     """Write the shards of a pixel, in the folder `staged`, from the rows that it has in `folder` and the new ones.
 
-    Gives each shard with its part of the catalogue. The same rows give the same bytes, however many steps it took.
+    The manifest's shards are those that the pixel has. Gives each new one with its part of the catalogue. The same rows
+    give the same bytes, however many steps it took. Raises `ShardCorrupted` if an old shard is not what it was.
     """
     specs, max_rows = manifest.specs, manifest.options["max_rows_per_shard"]
     name = pixel_folder(split, pixel, manifest.splits)
-    (staged / name).mkdir(parents=True)
+    (staged / name).mkdir(parents=True, exist_ok=True)
+    for shard in manifest.shards:
+        if file_digest(folder / shard.path) != shard.sha256:
+            message = "not what was written there; delete it, and run the same command again to read its sources again"
+            raise ShardCorrupted(f"{folder / shard.path}: {message}")
     with contextlib.ExitStack() as stack:
-        files = [stack.enter_context(hdf5.open_safely(path)) for path in sorted((folder / name).glob("*.hdf5"))]
+        files = [stack.enter_context(hdf5.open_safely(folder / shard.path)) for shard in manifest.shards]
         rows = merge([row for file in files for row in hdf5.read_rows(file, specs)], new)
         runs = divide([row.nbytes for row in rows], max_rows, max_bytes)
         packed = []

@@ -66,8 +66,8 @@ class Reader:
     def start(self, requests: Sequence[Request], ahead: bool) -> Callable[[], None]:
         """Begin to fill the requests' `out`; the function that is returned helps, or waits, until that is done.
 
-        `ahead` says that the caller does other work before it calls that. It raises `ShardCorrupted`, naming shard, row
-        and column, or `FolderError`.
+        `ahead` says that the caller does other work before it calls that; what one thread is to do waits until then. It
+        raises `ShardCorrupted`, naming shard, row and column, or `FolderError`.
         """
         threads = self.threads or (1 if _in_data_loader_worker() else usable_cores())
         parts_per_thread, read = self.store.parts_per_thread, self._read

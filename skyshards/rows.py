@@ -50,7 +50,7 @@ def encode(row: Mapping[str, Any], specs: Mapping[str, ColumnSpec], source: str)
     ------
     SourceError
         Naming the column, what was expected and what was found: a column too many or too few, a wrong shape, a value
-        that the dtype cannot hold, bytes where text belongs, a position that is none.
+        that the dtype cannot hold, a label without a name, bytes where text belongs, a position that is none.
     """
     flat = flatten(row)
     expected = [path for path in specs if path not in ENGINE_COLUMNS]
@@ -83,6 +83,16 @@ def encode(row: Mapping[str, Any], specs: Mapping[str, ColumnSpec], source: str)
 
 
 def _number(value: Any, spec: ColumnSpec) -> np.ndarray:
+    number = _cast(value, spec)
+    if spec.classes is not None:
+        wrong = (number < -1) | (number >= spec.classes)  # datasets takes -1 for no label
+        if wrong.any():
+            expected = f"a label from 0 to {spec.classes - 1} (-1: none)"
+            raise SourceError(f"column {spec.path!r}: expected {expected}, found {number[wrong].flat[0]}")
+    return number
+
+
+def _cast(value: Any, spec: ColumnSpec) -> np.ndarray:
     if np.ma.is_masked(value):  # NumPy would give the number that lies under the mask
         raise SourceError(f"column {spec.path!r}: expected {spec.dtype}, found masked (missing) values")
     try:

@@ -29,20 +29,20 @@ Columns = Mapping[str, "Column | Columns"]
 
 def _spec(path: str, column: Column) -> ColumnSpec:
     feature, description, unit, deflate = column
-    kind, shape = "number", ()
+    kind, shape, classes = "number", (), None
     if isinstance(feature, (datasets.Array2D, datasets.Array3D, datasets.Array4D)):
         dtype, shape = feature.dtype, tuple(feature.shape)
     elif isinstance(feature, datasets.Image):
         kind, dtype = "bytes", "uint8"
     elif isinstance(feature, datasets.ClassLabel):
-        dtype = "int64"
+        dtype, classes = "int64", feature.num_classes
     else:
         if hasattr(feature, "feature"):  # List (Sequence before datasets 4)
             if feature.length == -1:
                 raise TypeError(f"column {path!r}: a list needs a fixed length; found {feature!r}")
             feature, shape = feature.feature, (feature.length,)
         kind, dtype = ("string", "str") if feature.dtype == "string" else ("number", feature.dtype)
-    return ColumnSpec(path, kind, dtype, shape, description, unit, deflate)
+    return ColumnSpec(path, kind, dtype, shape, description, unit, deflate, classes)
 
 
 def _walk(columns: Columns, prefix: str = "") -> Iterator[tuple[str, Column]]:

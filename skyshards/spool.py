@@ -160,8 +160,10 @@ class Spool:
             if path.name not in ends:
                 path.unlink()
         if any(_size(folder / name) < end for name, end in ends.items()):  # power failed before they reached the disk
-            self._journal.execute("DELETE FROM rows")
-            self._journal.execute("DELETE FROM sources")
+            with self._journal:  # commits both, or none
+                self._journal.execute("BEGIN")
+                self._journal.execute("DELETE FROM rows")
+                self._journal.execute("DELETE FROM sources")
 
     def enter(self, outcomes: Sequence[tuple[SourceRecord, str, Sequence[SpooledRow]]]) -> None:
         """Enter sources, each with its split and rows: all, or none if this raises. They are there for good then."""

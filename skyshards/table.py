@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import operator
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -78,6 +80,11 @@ class _Data:
     def __reduce__(self):
         return _Data, (self.reader.store, self.reader.threads, self.reader.decode_images)
 
+    @functools.cached_property
+    def state(self) -> str:
+        """A digest of the shards: while it is the same, a number of the catalogue stands for the same row."""
+        return hashlib.sha256(repr(self.manifest.shards).encode()).hexdigest()
+
     def array(self, name: str) -> np.ndarray:
         """A numeric column of the catalogue as an array, without copying it where Arrow allows."""
         if name not in self._arrays:
@@ -141,18 +148,19 @@ class Table:
     batches, the same with a first dimension for the rows. Dtypes are those of the shards. Selections (`columns`,
     `select`, `cone`, `where`) are tables again and read nothing.
 
-    A table can be forked and pickled, as data loaders do; a pickle holds where the data set is, not what is in it.
+    A table can be forked and pickled, as data loaders do; a pickle holds where the data set is, not what is in it. That
+    of a selection of rows raises `FolderError` when it is loaded after the data set was built further.
     """
 
     def __init__(self, data: _Data, columns: tuple[str, ...], index: np.ndarray | None):
         self._data = data
         self._columns = columns
         self._index = index
-        if index is not None and len(index) and index.max() >= len(data.rows):
-            raise FolderError(f"{data.reader.store}: has fewer rows than when this selection was made; make it again")
 
     def __reduce__(self):
-        return Table, (self._data, self._columns, self._index)
+        if self._index is None:
+            return Table, (self._data, self._columns, None)
+        return _unpickled, (self._data, self._columns, self._index, self._data.state)
 
     def __len__(self) -> int:
         return len(self._data.rows) if self._index is None else len(self._index)
@@ -184,6 +192,8 @@ class Table:
             If what a shard holds is not what the catalogue says, naming the shard, row and column.
         """
         try:
+            if getattr(key, "ndim", 0):  # a tensor of one integer would pass for an integer
+                raise TypeError
             position = operator.index(key)
         except TypeError:
             return nest(self._start(self._positions(key), ahead=False)())
@@ -203,15 +213,18 @@ class Table:
                 positions = np.flatnonzero(positions)
             elif positions.ndim != 1 or (positions.size and positions.dtype.kind not in "iu"):
                 raise TypeError(f"a table is indexed by integers, slices and 1-D arrays of integers, found {key!r:.60}")
-            positions = positions.astype(np.int64)
             outside = (positions < -length) | (positions >= length)
             if outside.any():
                 raise IndexError(f"row {positions[outside][0]} is out of range for a table of {length} rows")
+            positions = positions.astype(np.int64)
             positions = np.where(positions < 0, positions + length, positions)
         return positions if self._index is None else self._index[positions]
 
     def batches(self, keys: Iterable[Any]) -> Iterator[dict[str, Any]]:
-        """The batches `table[key]` of some keys, in turn; each is read while the one before it is in use."""
+        """The batches `table[key]` of some keys, in turn; each is read while the one before it is in use.
+
+        With one thread, as in a worker process of a PyTorch `DataLoader`, each is read when it is asked for.
+        """
         ready = None
         for key in keys:
             following = self._start(self._positions(key), ahead=True)
@@ -292,3 +305,11 @@ class Table:
         keep = np.zeros(len(self._data.rows), bool)
         keep[matching["_position"].to_numpy()] = True
         return Table(self._data, self._columns, rows[keep[rows]])
+
+
+def _unpickled(data: _Data, columns: tuple[str, ...], index: np.ndarray, state: str) -> Table:
+    """A selection of rows, if the data set is still what it was made of."""
+    if data.state != state:
+        cause = "the data set is another than when this selection was pickled, and its rows have other places"
+        raise FolderError(f"{data.reader.store}: {cause}; make the selection again")
+    return Table(data, columns, index)

@@ -43,7 +43,9 @@ class ReadSource:
         """What the journal keeps of it."""
         status = "failed" if self.error else "done" if self.rows else "left out"
         tries = 1 + (earlier.tries if earlier else 0)
-        return SourceRecord(source.key, source.url, self.nbytes, self.sha256, status, tries, self.error)
+        # A file's name in it may be no text.
+        error = self.error and self.error.encode("utf-8", "backslashreplace").decode()
+        return SourceRecord(source.key, source.url, self.nbytes, self.sha256, status, tries, error)
 
 
 def read_source(recipe: Recipe, files: PayloadFiles, source: Source, fetched: Any) -> ReadSource:

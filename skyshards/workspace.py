@@ -23,14 +23,15 @@ import pyarrow.compute as pc
 from skyshards import catalog, sources, spool
 from skyshards.atomic import TEMPORARY_PREFIX, is_disk_full, replacing, sync
 from skyshards.catalog import Manifest, Shard
-from skyshards.errors import BuildError, UsageError
+from skyshards.errors import BuildError, FolderError, UsageError
 
 WORKSPACE = ".build"
 
 
 @contextlib.contextmanager
-def hold(folder: Path) -> Iterator[Path]:
-    """Hold a folder for this build alone, and give its workspace; in the end nothing is left of it, if all is done.
+def hold(folder: Path, downloads: str) -> Iterator[Path]:
+    """Hold a folder for this build alone, and give its workspace (absolute); in the end nothing is left of it, if all
+    is done.
 
     What killed builds left is cleaned up or finished first. Errors of the disk become a `BuildError` that says what to
     do.
@@ -46,12 +47,13 @@ def hold(folder: Path) -> Iterator[Path]:
             message = f"{folder}: another build is at work in this folder; wait for it, or choose another --output_dir"
             raise BuildError(message) from None
         try:
-            for leftover in folder.rglob(f"{TEMPORARY_PREFIX}*"):
+            own = folder.glob, workspace.rglob, (folder / downloads).rglob  # other builds may be at work below
+            for leftover in [path for look in own for path in look(f"{TEMPORARY_PREFIX}*")]:
                 leftover.unlink(missing_ok=True)
             shutil.rmtree(workspace / "staged", ignore_errors=True)
             if (workspace / "ready").exists():
                 _move(workspace, folder)
-            yield workspace
+            yield workspace.absolute()
         finally:
             left = {path.name for path in workspace.iterdir()}
             if left <= {"lock", "manifest.json"}:  # nothing was read: the next build may have other options
@@ -77,21 +79,32 @@ def _clear_errors(folder: Path) -> Iterator[None]:
         if is_disk_full(error):
             message = "the disk is full; free some space and run the same command again, nothing done is lost"
             raise BuildError(f"{folder}: {message}") from error
+        if type(error) is sqlite3.DatabaseError:  # not one of its subclasses, which are about something else
+            message = f"the journal of what was read is damaged ({error}); delete {folder / WORKSPACE} and build again"
+            raise BuildError(message) from error
         raise BuildError(f"{folder}: {error}") from error
 
 
 def what_is_there(folder: Path, wanted: Manifest) -> tuple[pa.Table, Manifest]:
     """The catalogue and manifest that the folder has, or empty ones.
 
-    Raises `UsageError` if it was built, or begun, with other options than those of the manifest `wanted`.
+    Raises `UsageError` if it was built, or begun, with other options than those of the manifest `wanted`, `BuildError`
+    if it cannot be told.
     """
     if (folder / catalog.CATALOG).exists():
-        table, found = catalog.open_folder(folder)
+        try:
+            table, found = catalog.open_folder(folder)
+        except FolderError as error:
+            message = f"{catalog.CATALOG} is damaged; delete the folder and build again, or choose another --output_dir"
+            raise BuildError(f"{folder}: {message}") from error
     else:
         table, found = catalog.schema(wanted.specs).empty_table(), wanted
         path = folder / WORKSPACE / "manifest.json"
         if path.exists():
-            found = Manifest.from_json(path.read_text())
+            try:
+                found = Manifest.from_json(path.read_text())
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                raise BuildError(f"{path}: cannot be read ({error}); delete {path.parent} and build again") from error
         else:
             with replacing(path) as temporary:
                 temporary.write_text(wanted.to_json())

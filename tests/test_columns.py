@@ -62,6 +62,12 @@ def test_an_unknown_column_is_named_with_those_there_are(name):
         select(("a", "group.b", "group.inner.c"), ["a", name])
 
 
+def test_a_string_is_no_list_of_names():
+    """Else its letters would be, and some of them may even be columns."""
+    with pytest.raises(TypeError, match=r"expected a list of column names, found the string 'ba'; write \['ba'\]"):
+        select(("a", "b", "ba"), "ba")
+
+
 @pytest.mark.parametrize(
     "dtype", ["bool", "int8", "uint8", "int16", "int64", "uint64", "float16", "float32", "float64"]
 )
@@ -72,7 +78,7 @@ def test_numbers(dtype):
     listed = one(datasets.Sequence(datasets.Value(dtype), length=3))
     assert (listed.kind, listed.dtype, listed.shape, listed.scalar) == ("number", dtype, (3,), False)
     cube = one(datasets.Array3D((2, 3, 4), dtype))
-    assert (cube.kind, cube.dtype, cube.shape) == ("number", dtype, (2, 3, 4))
+    assert (cube.kind, cube.dtype, cube.shape, cube.heavy) == ("number", dtype, (2, 3, 4), True)
 
 
 def test_text_labels_and_images():
@@ -89,9 +95,13 @@ def test_text_labels_and_images():
 
 @given(st.lists(st.integers(1, 40), min_size=2, max_size=2), st.sampled_from(["uint8", "float32", "float64"]))
 def test_heavy_is_what_takes_more_than_the_bound(shape, dtype):
-    spec = one(datasets.Array2D(shape, dtype))
-    assert spec.nbytes == math.prod(shape) * np.dtype(dtype).itemsize
-    assert spec.heavy == (spec.nbytes > HEAVY_BYTES)
+    array, listed = (
+        one(datasets.Array2D(shape, dtype)),
+        one(datasets.Sequence(datasets.Value(dtype), math.prod(shape))),
+    )
+    assert array.nbytes == listed.nbytes == math.prod(shape) * np.dtype(dtype).itemsize
+    assert listed.heavy == (listed.nbytes > HEAVY_BYTES)
+    assert array.heavy, "the catalogue has no columns of two dimensions"
 
 
 def test_a_list_without_a_length_is_refused():

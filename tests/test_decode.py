@@ -79,6 +79,31 @@ def test_bombs_are_refused(kind, monkeypatch):
         decode.image(content)
 
 
+def test_no_bound_on_the_pixels(monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
+    assert decode.image(encoded(smooth(3), "jpeg")).shape == (64, 64, 3)
+
+
+def with_a_short_chunk(content):
+    """A PNG whose pixels are said to end halfway: Pillow takes what follows for a chunk, and raises `SyntaxError`."""
+    place = content.index(b"IDAT") - 4
+    half = int.from_bytes(content[place : place + 4], "big") // 2
+    return content[:place] + half.to_bytes(4, "big") + content[place + 4 :]
+
+
+@pytest.mark.parametrize("out", [None, np.zeros((64, 64, 3), np.uint8)], ids=["alone", "in place"])
+def test_what_the_decoders_raise_is_a_value_error(out, monkeypatch):
+    with pytest.raises(ValueError, match="SyntaxError: broken PNG"):
+        decode.image(with_a_short_chunk(encoded(smooth(5), "png")), out)
+
+    def header(content):
+        raise KeyError(6)  # for a damaged colour space
+
+    monkeypatch.setattr(decode.simplejpeg, "decode_jpeg_header", header)
+    with pytest.raises(ValueError, match="KeyError: 6"):
+        decode.image(encoded(smooth(5), "jpeg")[:600], out)
+
+
 @pytest.mark.parametrize("deflated", [True, False])
 def test_numbers_fill_the_array_exactly(deflated):
     values = np.arange(63, dtype=np.uint8).reshape(9, 7)

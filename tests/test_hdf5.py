@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -167,6 +168,41 @@ def test_an_image_that_the_disk_did_not_keep_is_found_too(path, monkeypatch):
         hdf5.write(path, SPECS, located([encode(row(0) | {"picture": image}, SPECS, "")], 16), {})
 
 
+WRITE_WITH_LITTLE_ROOM = """
+import errno, resource, sys
+from pathlib import Path
+from skyshards import hdf5
+from tests.test_hdf5 import ATTRIBUTES, SPECS, rows
+path, encoded = Path(sys.argv[1]), rows()
+hdf5.write(path, SPECS, encoded, ATTRIBUTES)
+for room in range(0, path.stat().st_size, 1000):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY))
+    try:
+        hdf5.write(path, SPECS, encoded, ATTRIBUTES)
+    except OSError as error:
+        assert (error.errno, error.filename) == (errno.EFBIG, str(path)), error
+    else:
+        sys.exit(f"written to {room} bytes")
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+hdf5.write(path, SPECS, encoded, ATTRIBUTES)
+"""
+
+
+def test_a_disk_without_room_is_an_error_of_the_system_wherever_it_ends(path):
+    """And the process lives on; HDF5 by itself would end it sooner or later."""
+    subprocess.run([sys.executable, "-c", WRITE_WITH_LITTLE_ROOM, str(path)], cwd=REPOSITORY, check=True)
+    hdf5.open_safely(path).close()
+
+
+@pytest.mark.parametrize("change", [lambda payload: payload[:-1], lambda payload: payload + b"x", lambda payload: b""])
+def test_a_payload_of_another_length_is_refused(path, change):
+    """As from a spool that was cut short: the picture, which may have any length, would be stored without its end."""
+    first, *others = rows()
+    changed = replace(first, payload=lambda: change(first.payload()))
+    with pytest.raises(ShardCorrupted, match=f"row {first.object_id!r} of source 's0': expected {first.nbytes} bytes"):
+        hdf5.write(path, SPECS, [changed, *others], {})
+
+
 @pytest.fixture
 def secret(tmp_path):
     """A file that a shard must not be able to show."""
@@ -203,13 +239,37 @@ def group_in_itself(file, secret):
     file.create_group("votes")["again"] = file["/"]
 
 
+def bomb_of_groups(file, secret):
+    """Of 2**60 paths: none would live to see their end."""
+    inner = file.create_group("end")
+    for level in range(60):
+        outer = file.create_group(f"level {level}")
+        outer["a"] = outer["b"] = inner
+        inner = outer
+
+
+def data_with_two_names(file, secret):
+    file["ra"] = np.arange(3.0)
+    file["dec"] = file["ra"]
+
+
 def named_type(file, secret):
     file["ra"] = np.dtype("f8")
 
 
 @pytest.mark.parametrize(
     "attack",
-    [external_link, external_link_in_a_group, soft_link, external_storage, virtual_data, group_in_itself, named_type],
+    [
+        external_link,
+        external_link_in_a_group,
+        soft_link,
+        external_storage,
+        virtual_data,
+        group_in_itself,
+        bomb_of_groups,
+        data_with_two_names,
+        named_type,
+    ],
 )
 def test_a_shard_that_points_elsewhere_is_refused(path, secret, attack):
     with h5py.File(path, "w") as file:

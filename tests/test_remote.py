@@ -1,9 +1,13 @@
 """Tables behind URLs: a real HTTP server with ranges, and a real S3 interface, both on loopback."""
 
 import asyncio
+import functools
+import http.server
 import re
 import threading
+import time
 
+import fsspec
 import numpy as np
 import pytest
 
@@ -25,7 +29,7 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture
-def http(folder):
+def web_server(folder):
     """aiohttp's own static file server, and the requests that it got: (path, bytes of the range or None)."""
     requests = []
 
@@ -57,8 +61,8 @@ def http(folder):
     loop.close()
 
 
-def test_http_reads_catalogue_once_and_a_range_a_value(folder, http):
-    url, requests = http
+def test_http_reads_catalogue_once_and_a_range_a_value(folder, web_server):
+    url, requests = web_server
     local, remote = skyshards.open(folder), skyshards.open(url)
     positions = np.random.default_rng(1).permutation(30)
     assert_same(flatten(remote[positions]), flatten(local[positions]))
@@ -69,15 +73,15 @@ def test_http_reads_catalogue_once_and_a_range_a_value(folder, http):
     assert sum(ranges) == sum(sizes)
 
 
-def test_http_reads_only_the_columns_asked_for(http):
-    url, requests = http
+def test_http_reads_only_the_columns_asked_for(web_server):
+    url, requests = web_server
     remote = skyshards.open(url).columns(["ra", "votes.mask"])
     remote[4]
     assert len([path for path, _ in requests if path.endswith(".hdf5")]) == 1
 
 
-def test_http_without_a_data_set(http):
-    url, _ = http
+def test_http_without_a_data_set(web_server):
+    url, _ = web_server
     with pytest.raises(FolderError, match="/nothing: not a built data set"):
         skyshards.open(url + "/nothing")
 
@@ -85,6 +89,72 @@ def test_http_without_a_data_set(http):
 def test_server_that_is_gone():
     with pytest.raises(FolderError, match=r"127\.0\.0\.1:9/toy.*cannot be read"):
         skyshards.open("http://127.0.0.1:9/toy")
+
+
+def test_server_without_ranges(folder):
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=folder.parent)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            remote = skyshards.open(f"http://127.0.0.1:{server.server_port}/toy")
+            with pytest.raises(FolderError, match=r"hdf5: asked for \d+ bytes of it, .* gives no byte ranges"):
+                remote[3]
+        finally:
+            server.shutdown()
+            thread.join(10)
+
+
+class CountedFile(fsspec.spec.AbstractBufferedFile):
+    def _fetch_range(self, start, end):
+        self.fs.flying += 1
+        self.fs.requests.append((self.path, end - start, self.fs.flying))
+        time.sleep(0.01)
+        self.fs.flying -= 1
+        with open(self.path, "rb") as file:
+            file.seek(start)
+            return file.read(end - start)
+
+
+class CountedFileSystem(fsspec.AbstractFileSystem):
+    """Files on disk behind fsspec's own buffers, which is how `hf://` reads: (path, bytes, requests in flight)."""
+
+    protocol = "counted"
+    cachable = False
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.requests, self.flying, self.lookups = [], 0, []
+
+    def info(self, path, **_):
+        self.lookups.append(path)
+        return fsspec.filesystem("file").info(path)
+
+    def _open(self, path, **options):
+        return CountedFile(self, path, **options)
+
+
+def test_file_system_that_is_not_async(folder):
+    fsspec.register_implementation("counted", CountedFileSystem, clobber=True)
+    remote = skyshards.open(f"counted://{folder}")
+    filesystem, _ = remote._data.reader.store._connect()
+    local = skyshards.open(folder)
+    filesystem.requests.clear()
+    filesystem.lookups.clear()
+    assert_same(flatten(remote[:]), flatten(local[:]))
+    sizes = [local._data.array(f"_size:{name}").sum() for name in ("votes.mask", "noise", "picture")]
+    assert len(filesystem.requests) == 30 * 3
+    assert sum(size for _, size, _ in filesystem.requests) == sum(sizes)
+    assert max(flying for *_, flying in filesystem.requests) > 4
+    assert filesystem.lookups == []
+
+
+@pytest.mark.parametrize("protocol", ["file", "memory", "simplecache::file"])
+def test_other_file_systems(folder, protocol):
+    if protocol == "memory":
+        fsspec.filesystem("memory").put(str(folder), str(folder), recursive=True)
+    remote = skyshards.open(f"{protocol}://{folder}")
+    assert_same(flatten(remote[[7, 3, 21, 3]]), flatten(skyshards.open(folder)[[7, 3, 21, 3]]))
 
 
 def test_s3(folder, monkeypatch):

@@ -2,6 +2,7 @@
 
 import json
 import zlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,10 +18,15 @@ from tests.toy import SCHEMA, row
 SPECS = SCHEMA.specs
 
 
-def encoded(**changes):
+def labels(classes, shape=()):
+    """The columns, with "label" one of some number of classes, or of integers without names (None)."""
+    return SPECS | {"label": replace(SPECS["label"], classes=classes, shape=shape)}
+
+
+def encoded(specs=SPECS, **changes):
     """A good row with some columns changed (`votes__mask` for `votes.mask`), encoded."""
     flat = flatten(row(1)) | {name.replace("__", "."): value for name, value in changes.items()}
-    return encode(nest(flat), SPECS, "a source")
+    return encode(nest(flat), specs, "a source")
 
 
 def parts(encoded_row):
@@ -63,6 +69,7 @@ BAD = {
     ),
     "a complex number": ({"flux": 1j}, "column 'flux': expected float32"),
     "two for a truth value": ({"barred": 2}, "'barred'.*found 2"),
+    "a label without a name": ({"label": 2}, r"column 'label': expected a label from 0 to 1 \(-1: none\), found 2"),
     "bytes for text": ({"object_id": b"1-2"}, "column 'object_id': expected a string, found bytes b'1-2'"),
     "a number for text": ({"object_id": 7}, "column 'object_id': expected a string, found int 7"),
     "nothing for text": ({"object_id": None}, "column 'object_id': expected a string, found NoneType"),
@@ -109,6 +116,21 @@ def test_a_missing_column_is_named(column):
         encode(nest(flat), SPECS, "a source")
 
 
+@pytest.mark.parametrize("value", [2, 5, -2, np.uint8(255), np.int64(2)])
+def test_a_label_without_a_name_is_refused(value):
+    """Stock `load_dataset` would refuse the whole data set for it."""
+    found = rf"column 'label': expected a label from 0 to 1 \(-1: none\), found {value}"
+    with pytest.raises(SourceError, match=found):
+        encoded(labels(2), label=value)
+    with pytest.raises(SourceError, match=found):
+        encoded(labels(2, shape=(3,)), label=[0, value, 1])
+
+
+@pytest.mark.parametrize("value", [0, 1, -1, np.uint8(1), True])
+def test_labels_with_a_name_and_none_are_kept(value):
+    assert encoded(labels(2), label=value).light()["label"] == value
+
+
 def test_the_build_fills_in_the_source_and_later_the_pixel():
     one = encoded(ra=12.5, dec=45.0)
     assert one.light()["source"] == "a source" and "healpix" not in one.light()
@@ -120,13 +142,14 @@ def test_the_build_fills_in_the_source_and_later_the_pixel():
     ra=st.floats(0, 360),
     dec=st.floats(-90, 90),
     count=st.integers(-(2**15), 2**15 - 1),
-    label=st.integers(-(2**63), 2**63 - 1),
+    label=st.integers(-1, 1),
     barred=st.booleans(),
     name=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1),
     fraction=arrays(np.float32, 2, elements=st.floats(width=32)),
 )
 def test_light_values_are_exact_through_json(flux, ra, dec, count, label, barred, name, fraction):
     one = encoded(
+        labels(None),
         flux=np.float32(flux),
         ra=ra,
         dec=dec,

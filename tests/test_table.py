@@ -1,5 +1,6 @@
 """`skyshards.open`: a table is indexed like an array, holds what the shards hold, and says so when it cannot."""
 
+import errno
 import multiprocessing
 import os
 import pickle
@@ -21,7 +22,7 @@ from skyshards.build import build
 from skyshards.columns import flatten
 from skyshards.errors import FolderError, ShardCorrupted
 from skyshards.machine import spare_files
-from skyshards.memory import Recycler
+from skyshards.memory import MAX_PIECES, MIN_BYTES, Recycler
 from tests.contract import assert_same
 from tests.toy import Toy
 
@@ -73,7 +74,19 @@ def test_index_arrays_of_any_integer_dtype(table, everything, dtype):
     assert_rows(table[np.array([3, 1, 3], dtype)], everything, [3, 1, 3])
 
 
-@pytest.mark.parametrize("key", [ROWS, -ROWS - 1, [0, ROWS], [-ROWS - 1], np.ones(ROWS + 1, bool)], ids=repr)
+def test_arrays_and_tensors_of_one_integer(table, everything):
+    """With a dimension they are a batch of one, without they are a row."""
+    torch = pytest.importorskip("torch", reason="the extra `torch` is not installed")
+    for make in (np.array, torch.tensor):
+        assert_rows(table[make([3])], everything, [3])
+        assert_rows(table[make(3)], everything, 3)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [ROWS, -ROWS - 1, [0, ROWS], [-ROWS - 1], np.ones(ROWS + 1, bool), np.array([2**64 - 1], np.uint64)],
+    ids=repr,
+)
 def test_out_of_range(table, key):
     with pytest.raises(IndexError, match=str(ROWS)):
         table[key]
@@ -152,6 +165,28 @@ def test_pickle_is_small_and_equal(table, everything):
     assert_rows(pickle.loads(pickle.dumps(few))[:], {"noise": everything["noise"]}, [4, 2])
 
 
+def test_pickled_selections_are_of_the_data_set_as_it_was(tmp_path):
+    """Once it was built further, the numbers of its rows stand for others."""
+    build(Toy(20), tmp_path / "toy", workers=1)
+    table = skyshards.open(tmp_path / "toy")
+    few = pickle.dumps(table.where(pc.field("object_id") == "galaxy-007-é"))
+    whole = pickle.dumps(table.columns(["object_id"]))
+    assert pickle.loads(few)[0]["object_id"] == "galaxy-007-é"
+    build(Toy(40), tmp_path / "toy", workers=1)
+    with pytest.raises(FolderError, match=r"toy: the data set is another .*make the selection again"):
+        pickle.loads(few)
+    assert len(pickle.loads(whole)) == 40
+
+
+def test_a_relative_path_is_of_the_folder_where_it_was_opened(folder, everything, tmp_path, monkeypatch):
+    monkeypatch.chdir(folder.parent)
+    table = skyshards.open(folder.name)
+    assert f"rows at {folder.name}" in repr(table)
+    monkeypatch.chdir(tmp_path)
+    assert_rows(table[[2]], everything, [2])
+    assert_rows(pickle.loads(pickle.dumps(table))[[2]], everything, [2])
+
+
 def _read_in_child(table, queue):
     queue.put(flatten(table[[7, 3]]))
 
@@ -177,6 +212,27 @@ def test_only_some_of_the_files_that_may_be_open_are(folder, everything, monkeyp
     for position in range(ROWS):
         assert_rows(flatten(table[[position]]), everything, [position])
     assert len(os.listdir("/proc/self/fd")) - before <= spare
+
+
+def test_tables_share_the_files_that_may_be_open(folder, everything, monkeypatch):
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (64, 64))
+    tables = [skyshards.open(folder, threads=1) for _ in range(5)]
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(2):
+        for table in tables:
+            assert_rows(table[:], everything, slice(None))
+            assert len(os.listdir("/proc/self/fd")) - before <= spare_files() + 1
+
+
+def test_too_many_open_files(folder, monkeypatch):
+    table = skyshards.open(folder)
+
+    def refuse(*_):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(FolderError, match=r"Too many open files.*raise the limit of open files \(`ulimit -n`\)"):
+        table[3]
 
 
 def test_images_of_another_size_than_those_before(folder, everything):
@@ -275,3 +331,11 @@ def test_recycler_keeps_no_more_than_it_may():
     batches = [recycler.empty((2 << 20,), "uint8") for _ in range(4)]
     del batches
     assert sum(memory.nbytes for memory in recycler._free) <= 3 << 20
+
+
+def test_recycler_keeps_few_pieces():
+    """It looks through all that it keeps, for each array."""
+    recycler = Recycler()
+    rows = [recycler.empty((MIN_BYTES,), "uint8") for _ in range(2 * MAX_PIECES)]
+    del rows[:]
+    assert len(recycler._free) == MAX_PIECES

@@ -122,6 +122,31 @@ def test_a_stray_shard(folder, shards):
     assert problems(folder) == [f"{stray}: is not in the catalogue, and stock datasets would load it"]
 
 
+@pytest.mark.parametrize("place", [".build/staged/healpix=7/001-of-001.hdf5", "healpix=7/.writing-123.hdf5"])
+def test_files_of_a_build_under_way_are_no_stray_shards(folder, shards, place):
+    (folder / place).parent.mkdir(parents=True)
+    shutil.copy(folder / shards[0], folder / place)
+    assert problems(folder) == []
+
+
+class ToyWithGaps(Toy):
+    """NaN wherever a float may be, and in one of two of a list."""
+
+    def read(self, source, fetched):
+        for row in super().read(source, fetched):
+            votes = row["votes"] | {"fraction": np.array([source.info, np.nan], np.float32)}
+            yield row | {"flux": np.float32("nan"), "votes": votes}
+
+
+def test_nan_is_a_value_like_others(tmp_path):
+    build(ToyWithGaps(SOURCES), tmp_path / "toy", workers=1)
+    assert problems(tmp_path / "toy") == []
+    table, manifest = catalog.open_folder(tmp_path / "toy")
+    for name, value in (("flux", 1.0), ("votes.fraction", [1.0, np.nan]), ("flux", None), ("votes.fraction", None)):
+        edited(tmp_path / "toy", set_column(table, name, [value] * len(table)), manifest)
+        assert any(f"column {name!r} differs from the catalogue's" in line for line in problems(tmp_path / "toy"))
+
+
 def test_two_shards_in_each_others_place(folder, shards):
     first, second = (folder / shard for shard in shards[:2])
     first.rename(folder / "aside")

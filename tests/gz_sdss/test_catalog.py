@@ -1,5 +1,6 @@
 """The catalogue over TAP: page after page, never content with a cut result, and saved."""
 
+import io
 import json
 import re
 import shutil
@@ -16,6 +17,8 @@ from gz_sdss.tables import IDENTIFIERS, NEEDED
 from skyshards.demo import DemoArchive
 from skyshards.demo.faults import Fault
 from skyshards.errors import BuildError
+
+LITERAL = "SELECT {} FROM BestDR9.ZooSpec AS z JOIN BestDR7.PhotoObj AS p ON p.objid = z.dr7objid"
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +88,33 @@ def test_a_table_put_there_by_hand_is_used(whole, tmp_path):
     pd.testing.assert_frame_equal(get_catalog(CatalogRequest(), tmp_path, "http://127.0.0.1:9/nowhere"), table)
 
 
+def test_a_table_of_another_service_is_not_used(archive, whole, tmp_path):
+    with DemoArchive(galaxies=20) as other:
+        assert len(get_catalog(CatalogRequest(), tmp_path, other.tap_url)) == 20
+        before = len(other.requests)
+        get_catalog(CatalogRequest(), tmp_path, other.tap_url + "/")
+        assert len(other.requests) == before
+    pd.testing.assert_frame_equal(get_catalog(CatalogRequest(), tmp_path, archive.tap_url), whole[1])
+
+
+def test_simulated_galaxies_are_used_again_by_simulations_alone(archive, whole, tmp_path):
+    demo = CatalogRequest(source="demo")
+    with DemoArchive(galaxies=20) as simulated:
+        table = get_catalog(demo, tmp_path, simulated.tap_url)
+    nowhere = "http://127.0.0.1:9/tap"  # the demo archive has another port every time
+    pd.testing.assert_frame_equal(get_catalog(demo, tmp_path, nowhere), table)
+    assert len(get_catalog(CatalogRequest(top=5, source="demo"), tmp_path, nowhere)) == len(table)
+    pd.testing.assert_frame_equal(get_catalog(CatalogRequest(), tmp_path, archive.tap_url), whole[1])
+
+
+def test_a_note_that_tells_of_no_source_is_of_another(archive, whole, tmp_path):
+    shutil.copy(whole[0] / catalog.CATALOG, tmp_path)
+    (tmp_path / catalog.REQUEST).write_text('{"adql": null, "where": null, "top": null}')
+    before = len(archive.requests)
+    get_catalog(CatalogRequest(), tmp_path, archive.tap_url)
+    assert len(archive.requests) > before
+
+
 def test_a_few_rows_ask_little_of_the_server(tmp_path):
     with DemoArchive(galaxies=100) as archive:
         cuts = Cuts()
@@ -103,8 +133,11 @@ def test_pages_of_any_size_give_the_same(tmp_path, page_rows, whole):
         assert len(set(queries(archive))) <= 100 / (page_rows - 1) + 2
 
 
-def test_goes_on_from_the_pages_that_are_there(tmp_path, monkeypatch, whole):
-    with DemoArchive(galaxies=100) as archive:
+@pytest.fixture
+def die(monkeypatch):
+    """Ask for pages, and die at the third."""
+
+    def start(request, folder, tap_url):
         run_query, count = catalog.run_query, iter(range(100))
 
         def dies_at_the_third(*args):
@@ -112,10 +145,35 @@ def test_goes_on_from_the_pages_that_are_there(tmp_path, monkeypatch, whole):
                 raise KeyboardInterrupt
             return run_query(*args)
 
-        monkeypatch.setattr(catalog, "run_query", dies_at_the_third)
-        with pytest.raises(KeyboardInterrupt):
-            get_catalog(CatalogRequest(), tmp_path, archive.tap_url, page_rows=40)
-        assert not (tmp_path / catalog.CATALOG).exists()
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(catalog, "run_query", dies_at_the_third)
+            get_catalog(request, folder, tap_url, page_rows=40)
+        assert not (folder / catalog.CATALOG).exists()
+
+    return start
+
+
+def test_pages_of_another_service_are_not_used(archive, whole, tmp_path, die):
+    for source in (None, "demo"):
+        with DemoArchive(galaxies=200) as other:
+            die(CatalogRequest(source=source), tmp_path / str(source), other.tap_url)
+        table = get_catalog(CatalogRequest(), tmp_path / str(source), archive.tap_url)
+        pd.testing.assert_frame_equal(table, whole[1])
+
+
+def test_pages_of_the_demo_archive_are_used_though_its_port_is_another(whole, tmp_path, die):
+    request = CatalogRequest(source="demo")
+    with DemoArchive(galaxies=100) as archive:
+        die(request, tmp_path, archive.tap_url)
+        before = set(queries(archive))
+    with DemoArchive(galaxies=100) as archive:
+        pd.testing.assert_frame_equal(get_catalog(request, tmp_path, archive.tap_url, page_rows=40), whole[1])
+        assert not before & set(queries(archive))
+
+
+def test_goes_on_from_the_pages_that_are_there(tmp_path, whole, die):
+    with DemoArchive(galaxies=100) as archive:
+        die(CatalogRequest(), tmp_path, archive.tap_url)
         before = set(queries(archive))
         table = get_catalog(CatalogRequest(), tmp_path, archive.tap_url, page_rows=40)
         assert not before & set(queries(archive)[len(before) :])
@@ -127,6 +185,14 @@ def test_own_query(archive, tmp_path):
     request = CatalogRequest(adql=catalog.QUERY + " WHERE p.petroR90_r > 8", top=10)
     table = get_catalog(request, tmp_path, archive.tap_url)
     assert 0 < len(table) <= 10 and (table["petroR90_r"] > 8).all()
+
+
+@pytest.mark.parametrize("columns", ["z.*, p.*", "p.*, z.*"])
+def test_of_positions_that_both_tables_have_those_of_float64_are_kept(whole, tmp_path, columns):
+    with DemoArchive(galaxies=100) as archive:
+        table = get_catalog(CatalogRequest(adql=LITERAL.format(columns)), tmp_path, archive.tap_url)
+    table = table.sort_values("dr7objid", ignore_index=True)
+    pd.testing.assert_frame_equal(table, whole[1], check_exact=True)
 
 
 def test_a_cut_result_of_an_own_query_is_an_error(archive, tmp_path):
@@ -169,6 +235,36 @@ def test_a_broken_result_is_an_error_and_leaves_nothing(tmp_path):
 )
 def test_overflow_of_recorded_results(shared_data, name, cut):
     assert is_cut(TAPResults(votable.parse(str(shared_data / "vo" / name), verify="ignore"))) is cut
+
+
+PARTS = ("VOTABLE", "RESOURCE", "TABLE", "TABLE_end", "RESOURCE_end", "VOTABLE_end")
+
+
+def answer(statuses):
+    """A VOTable with a status in each of its parts that has one."""
+    infos = {part: f'<INFO name="{name}" value="{value}"/>' for part, (name, value) in statuses.items()}
+    parts = {part: infos.get(part, "") for part in PARTS}
+    return (
+        '<VOTABLE version="1.4" xmlns="http://www.ivoa.net/xml/VOTable/v1.3">{VOTABLE}<RESOURCE type="results">'
+        '{RESOURCE}<TABLE>{TABLE}<FIELD name="x" datatype="int"/><DATA><TABLEDATA><TR><TD>1</TD></TR></TABLEDATA>'
+        "</DATA>{TABLE_end}</TABLE>{RESOURCE_end}</RESOURCE>{VOTABLE_end}</VOTABLE>"
+    ).format(**parts)
+
+
+def is_cut_by(statuses):
+    return is_cut(TAPResults(votable.parse(io.BytesIO(answer(statuses).encode()), verify="ignore")))
+
+
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("status", [("QUERY_STATUS", "OVERFLOW"), ("query_status", "overflow")])
+@pytest.mark.filterwarnings("ignore::pyvo.dal.exceptions.DALOverflowWarning")
+def test_overflow_counts_wherever_it_stands(part, status):
+    assert is_cut_by({part: status})
+    assert is_cut_by(dict.fromkeys(PARTS, ("QUERY_STATUS", "OK")) | {part: status})
+
+
+def test_other_infos_are_no_overflow():
+    assert not is_cut_by(dict.fromkeys(PARTS, ("QUERY_STATUS", "OK")) | {"TABLE": ("note", "OVERFLOW")})
 
 
 JOB = "pyvo/io/uws/tests/data/"
