@@ -336,6 +336,8 @@ def _sia_service(
         return Service("", url, version)
     if not (keywords or waveband):
         raise UsageError("--image_source sia needs --sia_url, or --sia_keywords or --sia_waveband to find a service")
-    service = find_services(keywords or "", waveband or "", registry_url)[0]
-    click.echo(f"Images from: {service.title} ({service.url})", err=True)
-    return service
+    first, *others = find_services(keywords or "", waveband or "", registry_url)
+    click.echo(f"Images from: {first.title} ({first.url})", err=True)
+    for other in others:
+        click.echo(f"  or --sia_url {other.url} --sia_version {other.version}: {other.title}", err=True)
+    return first

@@ -341,7 +341,9 @@ def test_demo_with_a_service_from_the_registry(tmp_path):
     registry = ("--image_source", "sia", "--sia_keywords", "SDSS", "--sia_waveband", "optical")
     outcome = run("--tiny", "--demo", "-o", tmp_path, *registry)
     assert outcome.exit_code == 0, outcome.output
-    assert "Images from: Simulated SDSS images" in outcome.output
+    used, *others = outcome.stderr.splitlines()
+    assert used.startswith("Images from: Simulated SDSS images")
+    assert any(" --sia_version 2: " in other for other in others)
 
 
 def test_simulated_data_do_not_get_into_a_real_data_set(tmp_path):
