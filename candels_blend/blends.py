@@ -44,7 +44,7 @@ class Blends:
     arrays of strings, such as `galtype`: give it `columns` of numbers.
 
     The pairs of a seed are drawn one after the other: the first access to blend i costs the drawing of all before it,
-    about 3 microseconds and 12 bytes of memory each, in each worker process. In the test split, the train pairs that
+    about 2 microseconds and 12 bytes of memory each, in each worker process. In the test split, the train pairs that
     go before are drawn, too, but not kept.
 
     Parameters

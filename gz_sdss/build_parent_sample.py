@@ -20,7 +20,6 @@ if __name__ == "__main__":  # a script's own folder is first on the path: its gz
 import click
 import numpy as np
 import pandas as pd
-from click.core import ParameterSource
 
 from gz_sdss.archive import ImageArchive
 from gz_sdss.catalog import TAP_URL, CatalogRequest, get_catalog
@@ -37,6 +36,7 @@ from gz_sdss.hips2fits import (
     field_of_view,
 )
 from gz_sdss.images import open_fits
+from gz_sdss.options import cut_options, given
 from gz_sdss.polite import PoliteClient
 from gz_sdss.sia import Service, SIASource, find_services
 from gz_sdss.tables import KEPT, read_table, write_csv
@@ -227,27 +227,6 @@ class GZSDSSRecipe(Recipe):
             self.images.close()
 
 
-CUT_HELP = {
-    "min_mag": "modelMag_u..z above this.",
-    "max_magerr_u": "modelMagErr_u below this.",
-    "max_magerr_g": "modelMagErr_g below this.",
-    "max_magerr_r": "modelMagErr_r below this.",
-    "max_magerr_i": "modelMagErr_i below this.",
-    "max_magerr_z": "modelMagErr_z below this.",
-    "min_vote": "p_cs_debiased or p_el_debiased at least this.",
-    "min_pixels": "2 petroR90_r / 0.4 above this.",
-    "max_pixels": "3 petroR90_r / 0.4 below this.",
-}
-
-
-def cut_options(command):
-    """An option for each of the quality cuts."""
-    for cut in reversed(fields(Cuts)):
-        add = option(f"--{cut.name}", type=float, default=cut.default, metavar="X", help=CUT_HELP[cut.name])
-        command = add(command)
-    return command
-
-
 @build_command("gz_sdss")
 @option("--tap_url", default=TAP_URL, metavar="URL", help="The TAP service with the catalogue.")
 @option("--adql", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="File with a query of your own.")
@@ -283,12 +262,12 @@ def main(
     """Galaxy Zoo on SDSS: galaxies with a clear vote, spiral or elliptical, each with a 64 x 64 colour cutout."""
     if format == "fits" and image_source != "sia":
         raise UsageError("--format fits goes with --image_source sia: the colour survey of hips2fits is JPEG alone")
-    if image_source != "sia" and (given := _given("sia_url", "sia_version", "sia_keywords", "sia_waveband")):
-        raise UsageError(f"{given} goes with --image_source sia")
-    if image_source == "sia" and (given := _given("hips2fits_url")):
-        raise UsageError(f"{given} goes with --image_source hips2fits")
-    if catalog is not None and (given := _given("tap_url", "adql", "top", "refresh_catalog")):
-        raise UsageError(f"--catalog takes the place of what is fetched: leave out {given}")
+    if image_source != "sia" and (names := given("sia_url", "sia_version", "sia_keywords", "sia_waveband")):
+        raise UsageError(f"{names} goes with --image_source sia")
+    if image_source == "sia" and (names := given("hips2fits_url")):
+        raise UsageError(f"{names} goes with --image_source hips2fits")
+    if catalog is not None and (names := given("tap_url", "adql", "top", "refresh_catalog")):
+        raise UsageError(f"--catalog takes the place of what is fetched: leave out {names}")
     cuts = Cuts(**cuts)
     request = CatalogRequest(adql.read_text() if adql else None, top=top)
     if click.get_current_context().params["tiny"] and adql is None and top is None:
@@ -299,7 +278,7 @@ def main(
             raise UsageError("--demo stands for all services: leave out --tap_url, --hips2fits_url and --sia_url")
         request = replace(request, source="the demo archive")  # whose address is another in every run
         tap_url, hips2fits_url, registry_url = demo.tap_url, demo.hips2fits_url, demo.registry_url
-        if not _given("rate"):
+        if not given("rate"):
             rate = 0.0  # nobody else uses this server
         if not (sia_keywords or sia_waveband):
             sia_url = demo.sia_url if sia_version == 1 else demo.sia2_url
@@ -320,12 +299,6 @@ def main(
         representations=open_representations(representations) if representations else None,
         simulated=demo is not None,
     )
-
-
-def _given(*names: str) -> str:
-    """Those of some options that the command was given."""
-    sources = {name: click.get_current_context().get_parameter_source(name) for name in names}
-    return ", ".join(f"--{name}" for name, source in sources.items() if source is not ParameterSource.DEFAULT)
 
 
 def _sia_service(
