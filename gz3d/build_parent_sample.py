@@ -68,9 +68,8 @@ class GZ3DRecipe(Recipe):
             yield Source(name, url=url, checksum=checksums.get(name))
 
     def read(self, source: Source, fetched: Path) -> Iterator[dict[str, Any]]:
-        from gz3d.fits import (
-            read_gz3d,
-        )  # astropy is for the worker processes alone: a build with nothing to do is quick
+        # astropy is for the worker processes alone: a build with nothing to do is quick
+        from gz3d.fits import read_gz3d
 
         row = read_gz3d(fetched)
         # A cut of 0 keeps all, also those nobody classified, whose fractions are negative.
