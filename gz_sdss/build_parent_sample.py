@@ -157,7 +157,9 @@ class GZSDSSRecipe(Recipe):
         if self.catalog is not None:
             whole, origin = read_table(self.catalog), str(self.catalog)
         else:
-            whole, origin = get_catalog(self.request, self.output_dir, self.tap_url, self.refresh_catalog), self.tap_url
+            # The demo archive's address is another in every run.
+            request = replace(self.request, source="the demo archive") if self.simulated else self.request
+            whole, origin = get_catalog(request, self.output_dir, self.tap_url, self.refresh_catalog), self.tap_url
         kept = one_row_a_galaxy(whole.loc[self.cuts.mask(whole), list(KEPT)]).sort_values("dr7objid", ignore_index=True)
         if kept.empty:
             raise BuildError(f"{origin}: none of {len(whole):,} galaxies passes the cuts; loosen them")
@@ -276,7 +278,6 @@ def main(
     if demo is not None:
         if tap_url != TAP_URL or hips2fits_url or sia_url:
             raise UsageError("--demo stands for all services: leave out --tap_url, --hips2fits_url and --sia_url")
-        request = replace(request, source="the demo archive")  # whose address is another in every run
         tap_url, hips2fits_url, registry_url = demo.tap_url, demo.hips2fits_url, demo.registry_url
         if not given("rate"):
             rate = 0.0  # nobody else uses this server

@@ -86,11 +86,10 @@ class PoliteClient:
                 else:
                     self._first = number % len(urls)
                     return content
-            if wait is not None and wait > LONGEST_WAIT:
-                self.limit.hold(LONGEST_WAIT)
-                raise FetchError(f"{reason}; it asks to wait {wait:.0f} s: run the same command again after that")
             if wait is not None:
-                self.limit.hold(wait)
+                self.limit.hold(min(wait, LONGEST_WAIT))
+                if wait > LONGEST_WAIT:
+                    raise FetchError(f"{reason}; it asks to wait {wait:.0f} s: run the same command again after that")
             elif round_ < max_retries:
                 time.sleep(min(delay * 2**round_, 60.0))
         raise FetchError(f"{reason}; tried {tries} times")

@@ -3,7 +3,6 @@
 import errno
 import os
 import stat
-import sys
 import threading
 
 import pytest
@@ -31,7 +30,6 @@ def test_a_block_that_raises_leaves_all_as_it_was(tmp_path):
     assert path.read_text() == "first" and list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="no umask")
 @pytest.mark.parametrize("umask", [0o022, 0o077, 0o002])
 def test_files_have_the_mode_that_the_umask_leaves(tmp_path, umask):
     before = os.umask(umask)

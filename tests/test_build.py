@@ -2,45 +2,28 @@
 
 import contextlib
 import errno
-import hashlib
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
 import skyshards
-from skyshards import catalog, pack, spool, verify, workers, workspace
+from skyshards import catalog, pack, spool, workers, workspace
 from skyshards.build import build
-from skyshards.errors import BuildError, FolderError, ShardCorrupted, SourceError, UsageError
+from skyshards.errors import BuildError, FolderError, SourceError, UsageError
 from skyshards.workspace import WORKSPACE
 from tests.contract import Contract, assert_same
 from tests.toy import Toy, die, row
+from tests.toy_folder import assert_whole, shard_bytes
 
 REPOSITORY = Path(__file__).parents[1]
-
-
-def shard_bytes(folder):
-    """Digest of every shard by its path."""
-    return {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*.hdf5"))
-    }
-
-
-def assert_whole(folder):
-    """The folder is a good data set and holds nothing that a build should have cleaned up."""
-    assert list(verify.problems(folder)) == []
-    assert not (folder / WORKSPACE).exists()
-    assert not list(folder.rglob(".*"))
 
 
 @pytest.fixture(scope="module")
@@ -183,107 +166,6 @@ def test_one_file_an_object(tmp_path):
     assert_whole(folder)
 
 
-def test_lost_and_shortened_shards_are_made_again(tmp_path, toy_folder):
-    folder = tmp_path / "toy"
-    build(Toy(20, rows_each=2), folder, workers=1)
-    first, second, *_ = sorted(folder.rglob("*.hdf5"))
-    first.unlink()
-    second.write_bytes(second.read_bytes()[:-10])
-    summary = build(Toy(20, rows_each=2), folder, workers=1)
-    assert summary.added > 0
-    assert shard_bytes(folder) == shard_bytes(toy_folder)
-    assert_whole(folder)
-
-
-def test_what_was_read_again_for_a_lost_shard_is_kept(tmp_path, monkeypatch):
-    """A build that is interrupted after that does not make the next one read it once more."""
-    folder = tmp_path / "toy"
-    build(Toy(8), folder, workers=1)
-    for path in folder.rglob("*.hdf5"):
-        path.unlink()
-    with monkeypatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
-        patch.setattr("skyshards.build._pack_all", interrupt)
-        build(Toy(8), folder, workers=1)
-    with monkeypatch.context() as patch:
-        patch.setattr(Toy, "read", None)
-        build(Toy(8), folder, workers=1)
-    assert_whole(folder)
-
-
-def interrupt(*_, **__):
-    raise KeyboardInterrupt
-
-
-def test_damaged_shards_are_not_built_upon(tmp_path, toy_folder):
-    """A byte that changed on the disk must not get into a new shard, where nothing could tell any more."""
-    folder, recipe, whole = tmp_path / "toy", Toy(20, rows_each=2), shard_bytes(toy_folder)
-    build(recipe, folder, limit=12, workers=1)
-    damaged = next(folder / path for path, digest in shard_bytes(folder).items() if whole[path] != digest)
-    content = bytearray(damaged.read_bytes())
-    content[len(content) // 2] ^= 1
-    damaged.write_bytes(content)
-    with pytest.raises(ShardCorrupted, match=f"{damaged}: not what was written there; delete it, and run the same"):
-        build(recipe, folder, workers=1)
-    damaged.unlink()
-    build(recipe, folder, workers=1)
-    assert shard_bytes(folder) == whole
-    assert_whole(folder)
-
-
-def test_files_beside_the_shards_are_not_taken_for_some(tmp_path, toy_folder):
-    folder, recipe = tmp_path / "toy", Toy(20, rows_each=2)
-    build(recipe, folder, limit=12, workers=1)
-    for path in list(folder.rglob("*.hdf5")):
-        shutil.copy(path, path.with_name(f"copy of {path.name}"))
-    build(recipe, folder, workers=1)
-    assert len(skyshards.open(folder)) == len(skyshards.open(toy_folder))
-    for path, digest in shard_bytes(toy_folder).items():
-        assert shard_bytes(folder)[path] == digest
-
-
-@pytest.mark.parametrize(
-    "path", ["/victim.hdf5", "../victim.hdf5", "healpix=7/../../../victim.hdf5", "../healpix=7/1-of-1.hdf5"]
-)
-def test_a_catalogue_that_names_other_files_is_refused(tmp_path, path):
-    """It may come from anybody."""
-    folder, victim = tmp_path / "toy", tmp_path / "victim.hdf5"
-    build(Toy(4), folder, workers=1)
-    victim.write_text("precious")
-    table, manifest = catalog.open_folder(folder)
-    strange = manifest.shards[0]._replace(path=str(victim) if path.startswith("/") else path)
-    catalog.write(folder, replace(manifest, shards=(*manifest.shards, strange)), table)
-    with pytest.raises(FolderError, match="expected shards such as healpix=7/001-of-001.hdf5, found"):
-        skyshards.open(folder)
-    with pytest.raises(BuildError, match="catalog.parquet is damaged; delete the folder and build again"):
-        build(Toy(5), folder, workers=1)
-    assert victim.read_text() == "precious"
-
-
-def test_rows_of_a_shard_that_is_not_declared(tmp_path):
-    build(Toy(4), tmp_path, workers=1)
-    table, manifest = catalog.open_folder(tmp_path)
-    catalog.write(tmp_path, replace(manifest, shards=manifest.shards[1:]), table)
-    with pytest.raises(FolderError, match="rows of shards that it does not declare"):
-        skyshards.open(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [("journal.sqlite", "the journal of what was read is damaged"), ("manifest.json", "manifest.json: cannot be read")],
-)
-def test_a_damaged_workspace_is_named(tmp_path, monkeypatch, name, message):
-    with monkeypatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
-        patch.setattr("skyshards.build._pack_all", interrupt)
-        build(Toy(4), tmp_path, workers=1)
-    (tmp_path / WORKSPACE / name).write_bytes(b"no such thing " * 400)
-    with pytest.raises(BuildError, match=f"{message}.*delete .*{WORKSPACE} and build again"):
-        build(Toy(4), tmp_path, workers=1)
-    shutil.rmtree(tmp_path / WORKSPACE)
-    (tmp_path / "README.md").unlink(missing_ok=True)
-    build(Toy(4), tmp_path, workers=1)
-    assert_whole(tmp_path)
-
-
 def test_errors_that_are_no_text_are_recorded(tmp_path, monkeypatch):
     def read(recipe, source, fetched):
         raise SourceError("no such file: caf\udce9.fits")
@@ -292,14 +174,6 @@ def test_errors_that_are_no_text_are_recorded(tmp_path, monkeypatch):
         patch.setattr(Toy, "read", read)
         assert build(Toy(2), tmp_path, executor=here).failed == 2
     assert "caf\\udce9.fits" in (tmp_path / "failures.csv").read_text()
-
-
-def test_what_another_build_writes_below_is_left_alone(tmp_path):
-    other = tmp_path / "other" / "downloads"
-    other.mkdir(parents=True)
-    (other / ".writing-1").write_text("half a file")
-    build(Toy(2), tmp_path, workers=1)
-    assert (other / ".writing-1").exists()
 
 
 def test_two_builds_in_one_folder(tmp_path):
