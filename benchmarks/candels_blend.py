@@ -27,10 +27,10 @@ import numpy as np
 from harness import in_fresh_process, machine, print_table, versions
 
 from candels_blend import Blends
-from candels_blend.archive import read_archive
 from candels_blend.download import unpack
 from candels_blend.render import noise_generator
-from skyshards.demo import stamps
+from candels_blend.stamp_archive import read_archive
+from demo_archive.holdings import candels as stamps
 
 PIXELS = 128 * 128
 GALAXIES = 2001

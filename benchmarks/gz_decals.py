@@ -73,7 +73,7 @@ def pack(folder: Path, output: Path, size: int | None) -> float:
     """Build from the zip archive with two workers; images a second."""
     from gz_decals.build_parent_sample import GZDecalsRecipe
     from gz_decals.catalogs import layout
-    from skyshards.build import build
+    from skyshards.pipeline.build import build
 
     recipe = GZDecalsRecipe(layout(folder / "rings.csv"), output, local_data_path=folder / "chunk", size=size)
     summary = build(recipe, output, workers=2)
@@ -91,7 +91,7 @@ def make_representations(path: Path, rows: int) -> None:
 
 def join(path: Path, rows: int) -> float:
     """Join the representations of all these objects, and look each up; seconds."""
-    from skyshards.representations import Joined, open_representations
+    from skyshards.embed.representations import Joined, open_representations
 
     start = time.perf_counter()
     joined = Joined(open_representations(path), [f"J{number}" for number in reversed(range(rows))], path.parent)

@@ -167,7 +167,7 @@ def bare(url: str, count: int) -> float:
 def download(folder: Path, url: str, count: int) -> tuple[float, float]:
     """Images a second and peak MiB of the fetching of a build: downloaded, checked and archived, by its threads."""
     from gz_sdss.build_parent_sample import GZSDSSRecipe
-    from skyshards.fetch import Fetcher
+    from skyshards.fetch.client import Fetcher
 
     recipe = GZSDSSRecipe(folder, catalog=folder / "own.parquet", hips2fits_urls=(url,), rate=0.0)
     fetcher = Fetcher(CONNECTIONS)
@@ -183,7 +183,7 @@ def download(folder: Path, url: str, count: int) -> tuple[float, float]:
 def whole_build(folder: Path, url: str, count: int) -> tuple[float, float]:
     """Images a second and peak MiB of a whole build, with its workers and shards."""
     from gz_sdss.build_parent_sample import GZSDSSRecipe
-    from skyshards.build import build
+    from skyshards.pipeline.build import build
 
     recipe = GZSDSSRecipe(folder, catalog=folder / "own.parquet", hips2fits_urls=(url,), rate=0.0)
     with contextlib.closing(recipe):
@@ -220,7 +220,7 @@ def cutouts() -> None:
 def to_first_request(folder: Path, url: str) -> float:
     """Seconds from the start of a build to its first request, of a build that is stopped then."""
     from gz_sdss.build_parent_sample import GZSDSSRecipe
-    from skyshards.build import build
+    from skyshards.pipeline.build import build
 
     recipe = GZSDSSRecipe(folder, catalog=folder / "own.parquet", hips2fits_urls=(url,), rate=0.0)
     start = time.perf_counter()
@@ -231,9 +231,9 @@ def to_first_request(folder: Path, url: str) -> float:
 
 def resumed() -> None:
     """A folder in which all but 40 of 60,040 galaxies are done, as images and as shards; then the build of the rest."""
-    from gz_sdss.archive import ImageArchive
     from gz_sdss.build_parent_sample import GZSDSSRecipe
-    from skyshards.build import build
+    from gz_sdss.image_tars import ImageArchive
+    from skyshards.pipeline.build import build
 
     with tempfile.TemporaryDirectory() as scratch, slow_server() as (url, asked):
         folder = Path(scratch)
@@ -297,9 +297,9 @@ def decoding() -> None:
 
 def many_cutouts(folder: Path) -> None:
     """A data set of 20,000 small JPEGs, of which 500 differ."""
-    from gz_sdss.archive import ImageArchive
     from gz_sdss.build_parent_sample import GZSDSSRecipe
-    from skyshards.build import build
+    from gz_sdss.image_tars import ImageArchive
+    from skyshards.pipeline.build import build
 
     table = catalog(20_000, good=True)
     table.to_parquet(folder / "own.parquet")

@@ -73,7 +73,7 @@ def _read(table: Any, order: np.ndarray) -> None:
 
 
 def _stream(stream: Any) -> None:
-    from skyshards.arrow import as_numpy
+    from skyshards.read.arrow import as_numpy
 
     for batch in stream.iter(BATCH):
         as_numpy(batch)

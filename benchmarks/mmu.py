@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 from astropy.io import fits
 
-from skyshards.sky import pixel_of
+from skyshards.format.healpix import pixel_of
 
 
 def read(path: Path) -> dict[str, Any]:

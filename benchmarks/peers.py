@@ -79,7 +79,7 @@ def _parts(built: Path) -> Iterator[Any]:
     import datasets
 
     import gz3d
-    from skyshards.arrow import to_arrow
+    from skyshards.read.arrow import to_arrow
 
     datasets.disable_progress_bars()
     table = skyshards.open(built)

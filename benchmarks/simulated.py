@@ -17,15 +17,15 @@ import pyarrow as pa
 from astropy.io import fits
 from datasets import Array3D, Value
 
+from demo_archive.holdings.gz3d import Subject, gz3d_file
+from demo_archive.protocols.sas import subjects
+from demo_archive.simulation.galaxies import simulate
 from gz3d.build_parent_sample import GZ3DRecipe
-from skyshards import catalog
-from skyshards.build import Summary, build
-from skyshards.demo.galaxies import simulate
-from skyshards.demo.gz3d_fits import Subject, gz3d_file
-from skyshards.demo.sas import subjects
-from skyshards.fetch import Fetcher
-from skyshards.recipe import Recipe, Source
-from skyshards.schema import Column, Schema
+from skyshards.fetch.client import Fetcher
+from skyshards.format import catalog
+from skyshards.format.schema import Column, Schema
+from skyshards.pipeline.build import Summary, build
+from skyshards.pipeline.recipe import Recipe, Source
 
 COPY_SUBJECT = 1_000_000
 """What a copy's subject number is higher by than that of the copy before it."""

@@ -2,7 +2,7 @@
 
 from candels_blend.blends import Blends
 from candels_blend.candels_blend import SCHEMA, CandelsBlend
-from skyshards.builder import register
+from skyshards.read.hf_builder import register
 
 register("candels_blend", CandelsBlend)
 

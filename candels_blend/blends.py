@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from candels_blend.blender import Blender, load
 from candels_blend.candels_blend import schema_of
+from candels_blend.columns import Blender, load
 from candels_blend.draw import SPLITS, Draw, Pairs, Sample
 from candels_blend.render import Renderer
 from candels_blend.targets import METHODS
-from skyshards.columns import select
 from skyshards.errors import UsageError
-from skyshards.schema import Schema
+from skyshards.format.columns import select
+from skyshards.format.schema import Schema
 
 ZEROPOINT = 25.96
 """Magnitude of the flux 1, as in candels-blender: HST's F160W."""

@@ -13,7 +13,7 @@ if __name__ == "__main__":  # a script's own folder is first on the path: its ca
     import sys
 
     sys.path[0] = str(Path(__file__).resolve().parents[1])
-    from skyshards.cli import build
+    from skyshards.cli.main import build
 
     build(["candels_blend", *sys.argv[1:]])
 
@@ -21,20 +21,21 @@ import click
 import numpy as np
 import pooch
 
-from candels_blend.archive import read_archive
-from candels_blend.blender import BLOCK, Blender, load, source_key
 from candels_blend.blends import ZEROPOINT
 from candels_blend.candels_blend import schema_of
+from candels_blend.columns import BLOCK, Blender, load, source_key
 from candels_blend.download import ZENODO_URL, download
 from candels_blend.draw import SPLITS, Sample, draw_sample
 from candels_blend.options import sample_options
 from candels_blend.render import Renderer
+from candels_blend.stamp_archive import read_archive
 from candels_blend.targets import METHODS
-from skyshards.cli import build_command, option
+from skyshards.cli.build_command import build_command
+from skyshards.cli.options import option
 from skyshards.errors import UsageError
-from skyshards.fetch import Fetcher
-from skyshards.recipe import Recipe, Source
-from skyshards.schema import Schema
+from skyshards.fetch.client import Fetcher
+from skyshards.format.schema import Schema
+from skyshards.pipeline.recipe import Recipe, Source
 
 log = logging.getLogger(__name__)
 

@@ -7,11 +7,11 @@ from functools import cache
 
 import datasets
 
-from candels_blend.archive import SIZE
+from candels_blend.stamp_archive import SIZE
 from candels_blend.targets import CHANNELS, METHODS
-from skyshards.builder import ShardBuilder
-from skyshards.columns import ColumnSpec
-from skyshards.schema import Column, Schema
+from skyshards.format.columns import ColumnSpec
+from skyshards.format.schema import Column, Schema
+from skyshards.read.hf_builder import ShardBuilder
 
 NUMBER, TEXT = datasets.Value("float32"), datasets.Value("string")
 

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import click
 
-from candels_blend import files
-from candels_blend.archive import read_archive
+from candels_blend import npy_files as files
 from candels_blend.blends import ZEROPOINT
 from candels_blend.download import ZENODO_URL, download
 from candels_blend.draw import SPLITS, Sample, draw_sample
 from candels_blend.options import sample_options
+from candels_blend.stamp_archive import read_archive
 from candels_blend.targets import METHODS
-from skyshards.cli import HELP, messages, option
+from skyshards.cli.options import HELP, messages, option
 from skyshards.machine import usable_cores
 
 LOG = "candels-blender.log"

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from candels_blend.archive import SIZE
 from candels_blend.render import TINY, grid_offset
+from candels_blend.stamp_archive import SIZE
 from candels_blend.stamps import Stamps
 from skyshards.errors import UsageError
 

@@ -16,10 +16,10 @@ import pooch
 import requests
 from tqdm import tqdm
 
-from candels_blend.archive import FILES
-from skyshards.atomic import TEMPORARY_PREFIX, is_disk_full
+from candels_blend.stamp_archive import FILES
 from skyshards.errors import BuildError, FetchError
-from skyshards.fetch import Fetcher
+from skyshards.fetch.client import Fetcher
+from skyshards.files import TEMPORARY_PREFIX, is_disk_full
 
 ZENODO_URL = "https://zenodo.org"
 RECORD = "2604740"

@@ -11,7 +11,7 @@ from numbers import Integral, Real
 
 import numpy as np
 
-from candels_blend.archive import SIZE, Archive
+from candels_blend.stamp_archive import SIZE, Archive
 from candels_blend.stamps import clean_rows
 from skyshards.errors import BuildError, UsageError
 

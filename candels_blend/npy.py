@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from skyshards.atomic import replacing
 from skyshards.errors import BuildError
+from skyshards.files import replacing
 
 
 def _header(dtype: np.dtype, shape: tuple[int, ...]) -> bytes:

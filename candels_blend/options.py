@@ -7,7 +7,7 @@ from collections.abc import Callable
 import click
 
 from candels_blend.draw import GALAXY_TYPES, Sample
-from skyshards.cli import option
+from skyshards.cli.options import option
 
 DEFAULT = Sample()
 CLEAN = (

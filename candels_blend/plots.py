@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from astropy.visualization import AsinhStretch, ImageNormalize, MinMaxInterval
 
-from candels_blend.archive import Archive
+from candels_blend.stamp_archive import Archive
 from candels_blend.stamps import central_mask, split_pixels
 
 try:
@@ -55,7 +55,7 @@ def plot_galaxy(archive: Archive, row: int) -> Figure:
     Parameters
     ----------
     archive : Archive
-        As `candels_blend.archive.read_archive` gives it.
+        As `candels_blend.stamp_archive.read_archive` gives it.
     row : int
         The galaxy's row of the catalogue.
 

@@ -20,7 +20,7 @@ from collections.abc import Collection
 
 import numpy as np
 
-from candels_blend.archive import SIZE
+from candels_blend.stamp_archive import SIZE
 from candels_blend.stamps import Stamps
 from candels_blend.targets import CHANNELS, MASKS
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from candels_blend.archive import SIZE, Archive, let_go
+from candels_blend.stamp_archive import SIZE, Archive, let_go
 
 DILATIONS = 5
 """How often sources are dilated before the neighbours are taken out, as in candels-blender."""

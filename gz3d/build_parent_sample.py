@@ -12,7 +12,7 @@ if __name__ == "__main__":  # a script's own folder is first on the path: its gz
     import sys
 
     sys.path[0] = str(Path(__file__).resolve().parents[1])
-    from skyshards.cli import build
+    from skyshards.cli.main import build
 
     build(["gz3d", *sys.argv[1:]])
 
@@ -20,10 +20,11 @@ import click
 
 from gz3d.gz3d import SCHEMA
 from gz3d.sas import GZ3D_URL, list_gz3d
-from skyshards.cli import build_command, option
+from skyshards.cli.build_command import build_command
+from skyshards.cli.options import option
 from skyshards.errors import UsageError
-from skyshards.fetch import Fetcher
-from skyshards.recipe import Recipe, Source
+from skyshards.fetch.client import Fetcher
+from skyshards.pipeline.recipe import Recipe, Source
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from datasets import Array3D, Sequence, Value
 
-from skyshards.builder import ShardBuilder, ShardConfig
-from skyshards.schema import Column, Schema
+from skyshards.format.schema import Column, Schema
+from skyshards.read.hf_builder import ShardBuilder, ShardConfig
 
 SIZE = 525
 """Height and width of the images and masks, in pixels."""

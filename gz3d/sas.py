@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 from urllib.parse import unquote, urljoin
 
 from skyshards.errors import BuildError, FetchError
-from skyshards.fetch import Fetcher
+from skyshards.fetch.client import Fetcher
 
 GZ3D_URL = "https://data.sdss.org/sas/dr17/env/MANGA_MORPHOLOGY/galaxyzoo3d/v4_0_0/"
 

@@ -1,7 +1,7 @@
 """Galaxy Zoo DECaLS: images of ring and other galaxies, volunteers' votes, and learnt representations."""
 
 from gz_decals.gz_decals import SCHEMA, GZDecals
-from skyshards.builder import register
+from skyshards.read.hf_builder import register
 
 register("gz_decals", GZDecals)
 

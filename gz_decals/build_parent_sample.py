@@ -12,7 +12,7 @@ if __name__ == "__main__":  # a script's own folder is first on the path: its gz
     import sys
 
     sys.path[0] = str(Path(__file__).resolve().parents[1])
-    from skyshards.cli import build
+    from skyshards.cli.main import build
 
     build(["gz_decals", *sys.argv[1:]])
 
@@ -21,18 +21,19 @@ import numpy as np
 
 from gz_decals import catalogs
 from gz_decals.catalogs import Catalog, Layout
-from gz_decals.chunks import Chunk
+from gz_decals.find_images import ImageStore, Index, Place, chunk_places, folder_places
 from gz_decals.gz_decals import schema
-from gz_decals.images import ImageStore, Index, Place, chunk_places, folder_places
-from gz_decals.names import position
-from gz_decals.pixels import checked, resampled
+from gz_decals.positions import position
 from gz_decals.release import CATALOGS, RECORD_URL, fetch_catalog, image_chunks
-from skyshards.cli import build_command, option
+from gz_decals.resample import checked, resampled
+from gz_decals.zip_archives import Chunk
+from skyshards.cli.build_command import build_command
+from skyshards.cli.options import option
+from skyshards.embed.representations import Joined, RepresentationFile, open_representations
 from skyshards.errors import BuildError, UsageError
-from skyshards.fetch import Fetcher
-from skyshards.recipe import Recipe, Source
-from skyshards.representations import Joined, RepresentationFile, open_representations
-from skyshards.schema import Schema
+from skyshards.fetch.client import Fetcher
+from skyshards.format.schema import Schema
+from skyshards.pipeline.recipe import Recipe, Source
 
 MAX_SMOOTH, MAX_EDGE_ON = 0.75, 0.25
 """The cut behind the advanced ring catalogue (Walmsley et al. 2022, Practical Galaxy Morphology Tools)."""

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 
 from datasets import Image, Sequence, Value
 
-from skyshards.builder import ShardBuilder
-from skyshards.columns import ColumnSpec
-from skyshards.schema import Column, Schema
+from skyshards.format.columns import ColumnSpec
+from skyshards.format.schema import Column, Schema
+from skyshards.read.hf_builder import ShardBuilder
 
 BASIC = (
     ("ring", "int64"),

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gz_decals.chunks import Chunk
+from gz_decals.zip_archives import Chunk
 from skyshards.errors import BuildError, FetchError
-from skyshards.fetch import Fetcher
+from skyshards.fetch.client import Fetcher
 
 RECORD_URL = "https://zenodo.org/api/records/4573248"
 """GZ DECaLS, version 0.0.2 of 10.5281/zenodo.4196266."""

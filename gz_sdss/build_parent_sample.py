@@ -13,7 +13,7 @@ if __name__ == "__main__":  # a script's own folder is first on the path: its gz
     import sys
 
     sys.path[0] = str(Path(__file__).resolve().parents[1])
-    from skyshards.cli import build
+    from skyshards.cli.main import build
 
     build(["gz_sdss", *sys.argv[1:]])
 
@@ -21,8 +21,6 @@ import click
 import numpy as np
 import pandas as pd
 
-from gz_sdss.archive import ImageArchive
-from gz_sdss.catalog import TAP_URL, CatalogRequest, get_catalog
 from gz_sdss.cuts import Cuts, one_row_a_galaxy, shuffled
 from gz_sdss.gz_sdss import FLOATS, LABELS, schema_of
 from gz_sdss.hips2fits import (
@@ -35,18 +33,21 @@ from gz_sdss.hips2fits import (
     download_with_retries,
     field_of_view,
 )
-from gz_sdss.images import open_fits
+from gz_sdss.image_checks import open_fits
+from gz_sdss.image_tars import ImageArchive
 from gz_sdss.options import cut_options, given
-from gz_sdss.polite import PoliteClient
 from gz_sdss.sia import Service, SIASource, find_services
 from gz_sdss.tables import KEPT, read_table, write_csv
-from skyshards.cli import build_command, option
+from gz_sdss.tap_catalog import TAP_URL, CatalogRequest, get_catalog
+from skyshards.cli.build_command import build_command
+from skyshards.cli.options import option
+from skyshards.embed.representations import Joined, RepresentationFile, open_representations
 from skyshards.errors import BuildError, SourceError, UsageError
-from skyshards.fetch import Fetcher
-from skyshards.recipe import Recipe, Source
-from skyshards.representations import Joined, RepresentationFile, open_representations
-from skyshards.schema import Schema
-from skyshards.workspace import WORKSPACE
+from skyshards.fetch.client import Fetcher
+from skyshards.fetch.mirrors import PoliteClient
+from skyshards.format.schema import Schema
+from skyshards.pipeline.recipe import Recipe, Source
+from skyshards.pipeline.workspace import WORKSPACE
 
 FILTERED = "ZooSpecPhotoDR19_filtered.csv.gz"
 TINY_ROWS = 50

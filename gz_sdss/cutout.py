@@ -8,7 +8,7 @@ import numpy as np
 from astropy.coordinates import SkyCoord
 from astropy.wcs import WCS
 
-from gz_sdss import images
+from gz_sdss import image_checks as images
 from gz_sdss.hips2fits import SIZE
 from skyshards.errors import FetchError
 

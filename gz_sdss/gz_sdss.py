@@ -12,9 +12,9 @@ from datasets import Array2D, ClassLabel, Image, Sequence, Value
 
 from gz_sdss.cuts import BANDS
 from gz_sdss.hips2fits import SIZE
-from skyshards.builder import ShardBuilder
-from skyshards.columns import ColumnSpec
-from skyshards.schema import Column, Schema
+from skyshards.format.columns import ColumnSpec
+from skyshards.format.schema import Column, Schema
+from skyshards.read.hf_builder import ShardBuilder
 
 LABELS = ("elliptical", "spiral")
 

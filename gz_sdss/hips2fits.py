@@ -7,9 +7,9 @@ import math
 from collections.abc import Sequence
 from urllib.parse import quote
 
-from gz_sdss.images import check_jpeg
-from gz_sdss.polite import PoliteClient
+from gz_sdss.image_checks import check_jpeg
 from skyshards.errors import SourceError
+from skyshards.fetch.mirrors import PoliteClient
 
 HIPS2FITS_URL = "https://alasky.cds.unistra.fr/hips-image-services/hips2fits"
 HIPS2FITS_URLS = (HIPS2FITS_URL, HIPS2FITS_URL.replace("alasky", "alaskybis"))

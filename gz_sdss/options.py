@@ -9,7 +9,7 @@ import click
 from click.core import ParameterSource
 
 from gz_sdss.cuts import Cuts
-from skyshards.cli import option
+from skyshards.cli.options import option
 
 CUT_HELP = {
     "min_mag": "modelMag_u..z above this.",

@@ -14,12 +14,12 @@ import requests
 from pyvo.dal import Record, SIA2Service, SIAService, TAPService
 from pyvo.registry import regtap
 
-from gz_sdss import images
+from gz_sdss import image_checks as images
 from gz_sdss.cutout import fits_cutout, jpeg_cutout, tangent_wcs
 from gz_sdss.hips2fits import field_of_view
-from gz_sdss.polite import PoliteClient
 from gz_sdss.vo import TIMEOUT, quietly, server_errors, vo_session
 from skyshards.errors import BuildError, FetchError
+from skyshards.fetch.mirrors import PoliteClient
 
 MIME = {"jpg": ("image/jpeg", "image/jpg"), "fits": ("image/fits", "image/x-fits", "application/fits")}
 """What services call the two formats."""

@@ -18,8 +18,8 @@ from astropy.coordinates import Angle
 from astropy.io import votable
 
 from gz_sdss.cuts import BANDS
-from skyshards.atomic import replacing
 from skyshards.errors import BuildError
+from skyshards.files import replacing
 
 IDENTIFIERS = ("dr7objid", "specobjid", "objid")
 """64-bit, beyond 2**53: a float cannot hold them."""

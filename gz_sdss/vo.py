@@ -13,10 +13,10 @@ from pyvo.dal.exceptions import DALAccessError, DALOverflowWarning
 from requests.adapters import HTTPAdapter
 from urllib3 import Retry
 
-from gz_sdss.polite import explanation, plainly
-from gz_sdss.rate import RateLimit
 from skyshards.errors import SkyshardsError
-from skyshards.fetch import RETRY_STATUSES, Fetcher
+from skyshards.fetch.client import RETRY_STATUSES, Fetcher
+from skyshards.fetch.mirrors import explanation, plainly
+from skyshards.fetch.rate import RateLimit
 
 TIMEOUT = 60.0
 """Seconds without a byte: some services accept a connection and then never answer."""

@@ -4,9 +4,9 @@
 the packages beside this one: `gz3d`, `gz_sdss`, `candels_blend`, `gz_decals`.
 """
 
-from skyshards.arrow import as_numpy
 from skyshards.crossmatch import crossmatch
-from skyshards.table import Table
-from skyshards.table import open_table as open
+from skyshards.read.arrow import as_numpy
+from skyshards.read.table import Table
+from skyshards.read.table import open_table as open
 
 __all__ = ["Table", "as_numpy", "crossmatch", "open"]

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from skyshards.errors import UsageError
-from skyshards.table import Table
+from skyshards.read.table import Table
 
 IDS = ("object_id", "iauname", "id_str")
 """What may identify the rows of a table that is not a built data set; their numbers do, where it has none of these."""

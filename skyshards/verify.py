@@ -11,11 +11,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from skyshards import catalog, hdf5, sky, sources
-from skyshards.catalog import Manifest, Shard
 from skyshards.errors import FolderError, ShardCorrupted
-from skyshards.fetch import file_digest
-from skyshards.table import Table, open_table
+from skyshards.files import file_digest
+from skyshards.format import catalog
+from skyshards.format import healpix as sky
+from skyshards.format import provenance as sources
+from skyshards.format import shard as hdf5
+from skyshards.format.catalog import Manifest, Shard
+from skyshards.read.table import Table, open_table
 
 
 def problems(folder: Path) -> Iterator[str]:

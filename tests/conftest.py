@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from skyshards.build import build
-from skyshards.demo import DemoArchive
+from demo_archive import DemoArchive
+from skyshards.pipeline.build import build
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 

@@ -13,10 +13,11 @@ import pytest
 from datasets import Image, load_dataset
 
 import skyshards
-from skyshards import catalog, verify
-from skyshards.card import stock_features
-from skyshards.columns import flatten
-from skyshards.hdf5 import read_light
+from skyshards import verify
+from skyshards.format import catalog
+from skyshards.format.card import stock_features
+from skyshards.format.columns import flatten
+from skyshards.format.shard import read_light
 
 
 def assert_same(found, expected, where=""):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skyshards.arrow import as_numpy, to_arrow
+from skyshards.read.arrow import as_numpy, to_arrow
 from tests.contract import assert_same
 from tests.toy import SCHEMA, row
 

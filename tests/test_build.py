@@ -15,10 +15,11 @@ import pyarrow.parquet as pq
 import pytest
 
 import skyshards
-from skyshards import catalog, pack, spool, workers, workspace
-from skyshards.build import build
 from skyshards.errors import BuildError, FolderError, SourceError, UsageError
-from skyshards.workspace import WORKSPACE
+from skyshards.format import catalog
+from skyshards.pipeline import pack, spool, workers, workspace
+from skyshards.pipeline.build import build
+from skyshards.pipeline.workspace import WORKSPACE
 from tests.contract import Contract, assert_same
 from tests.toy import Toy, die, row
 from tests.toy_folder import assert_whole, shard_bytes
@@ -256,7 +257,7 @@ def test_killed_while_files_move_to_their_places(tmp_path, toy_folder, monkeypat
 PROGRAM = """
 import sys
 from tests.toy import Toy
-from skyshards.build import build
+from skyshards.pipeline.build import build
 if __name__ == "__main__":
     build(Toy(60, pause=0.02), sys.argv[1], workers=2)
 """

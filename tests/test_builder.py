@@ -8,9 +8,9 @@ from datasets import load_dataset
 
 import gz3d  # noqa: F401  (registers the builder)
 import skyshards
-from skyshards.arrow import as_numpy
-from skyshards.columns import flatten
 from skyshards.errors import FolderError
+from skyshards.format.columns import flatten
+from skyshards.read.arrow import as_numpy
 from tests.contract import assert_same
 
 

@@ -7,10 +7,10 @@ from datasets.utils.metadata import MetadataConfigs
 from huggingface_hub import DatasetCard
 
 import skyshards
-from skyshards import card, catalog
-from skyshards.build import build
-from skyshards.card import columns_table, stock_features, with_columns
-from skyshards.cli import DATA_SETS
+from skyshards.cli.data_sets import DATA_SETS
+from skyshards.format import card, catalog
+from skyshards.format.card import columns_table, stock_features, with_columns
+from skyshards.pipeline.build import build
 from tests.toy import SCHEMA, Toy
 
 
@@ -149,7 +149,7 @@ def test_the_table_of_columns_has_a_line_for_each():
 
 
 def test_the_cards_in_the_repository_are_in_step():
-    """`skyshards.card.with_columns` fills in the table; this fails where a column was changed since."""
+    """`skyshards.format.card.with_columns` fills in the table; this fails where a column was changed since."""
     from gz3d.build_parent_sample import GZ3DRecipe
 
     text = (GZ3DRecipe().folder / "README.md").read_text(encoding="utf-8")

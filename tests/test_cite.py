@@ -4,7 +4,7 @@ import shutil
 
 from click.testing import CliRunner
 
-from skyshards import cite
+from skyshards.cli import cite
 
 WORK = """@article{{{key},
   author = {{Some One}},

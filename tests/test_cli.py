@@ -9,16 +9,17 @@ import pytest
 from click.testing import CliRunner
 
 import skyshards
-from skyshards import cli
+from skyshards.cli import build_command, main, options
+from skyshards.cli.data_sets import DATA_SETS
 from skyshards.errors import BuildError, FolderError, ShardCorrupted, SkyshardsError, SourceError, UsageError
 from tests.toy import Toy
 
 REPOSITORY = Path(__file__).parents[1]
 
 
-@cli.build_command("toy")
-@cli.option("--broken_source", type=int, multiple=True, help="Sources that fail.")
-@cli.option("--raises", hidden=True)
+@build_command.build_command("toy")
+@options.option("--broken_source", type=int, multiple=True, help="Sources that fail.")
+@options.option("--raises", hidden=True)
 def toy(broken_source, raises, *, demo, limit, output_dir):
     """A toy."""
     if raises:
@@ -27,7 +28,7 @@ def toy(broken_source, raises, *, demo, limit, output_dir):
     return Toy(8, broken=broken_source)
 
 
-MAIN = cli._Group("main", {"toy": toy})
+MAIN = main._Group("main", {"toy": toy})
 
 
 def run(*arguments, command=None):
@@ -86,7 +87,7 @@ def test_errors_are_a_line(tmp_path, monkeypatch, raises, status):
 @pytest.mark.parametrize("error", [BuildError, FolderError, ShardCorrupted, SourceError])
 def test_every_error_of_ours_is_a_message(error):
     assert issubclass(error, SkyshardsError)
-    with pytest.raises(click.ClickException, match="words"), cli.messages():
+    with pytest.raises(click.ClickException, match="words"), options.messages():
         raise error("words")
 
 
@@ -115,22 +116,22 @@ def test_options_have_a_hyphenated_alias():
     assert {"--output_dir", "--max_rows_per_shard", "--broken_source", "-o"} <= names
 
 
-@pytest.mark.parametrize("name", cli.DATA_SETS)
+@pytest.mark.parametrize("name", DATA_SETS)
 def test_every_data_set_has_its_command(name):
-    outcome = run("build", name, "--help", command=cli.main)
+    outcome = run("build", name, "--help", command=main.main)
     assert outcome.exit_code == 0
     for option in ("--output_dir", "--output-dir", "--tiny", "--limit", "--demo", "--workers", "--nside"):
         assert option in outcome.stdout
-    command = cli.build.get_command(None, name)
+    command = main.build.get_command(None, name)
     assert command.help and all(
         parameter.help for parameter in command.params if isinstance(parameter, click.Option) and not parameter.hidden
     )
 
 
 def test_what_there_is_to_build_is_listed():
-    outcome = run("build", "--help", command=cli.main)
-    assert all(name in outcome.stdout for name in cli.DATA_SETS)
-    assert all(name in run("--help", command=cli.main).stdout for name in ("build", "info", "verify"))
+    outcome = run("build", "--help", command=main.main)
+    assert all(name in outcome.stdout for name in DATA_SETS)
+    assert all(name in run("--help", command=main.main).stdout for name in ("build", "info", "verify"))
 
 
 @pytest.mark.parametrize(
@@ -147,7 +148,7 @@ def test_what_there_is_to_build_is_listed():
     ids=" ".join,
 )
 def test_unknown_commands_are_a_line(arguments):
-    outcome = run(*arguments, command=cli.main)
+    outcome = run(*arguments, command=main.main)
     assert (outcome.exit_code, outcome.stdout) == (2, "")
     assert len(outcome.stderr.splitlines()) == 1
 
@@ -159,7 +160,7 @@ def test_help_is_quick_to_come(command):
 import sys
 for name in ("astropy", "datasets", "h5py", "healpy", "pandas", "pyvo"):
     sys.modules[name] = None
-from skyshards.cli import main
+from skyshards.cli.main import main
 main({command!r}, prog_name="skyshards")
 """
     outcome = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True)

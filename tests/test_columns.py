@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skyshards.columns import HEAVY_BYTES, flatten, nest, select
-from skyshards.schema import Column, Schema
+from skyshards.format.columns import HEAVY_BYTES, flatten, nest, select
+from skyshards.format.schema import Column, Schema
 from tests.toy import SCHEMA
 
 NAMES = st.text("abcxyz_", min_size=1, max_size=4)

@@ -7,8 +7,8 @@ import shutil
 import pytest
 
 import skyshards
-from skyshards import catalog, croissant
-from skyshards.columns import flatten
+from skyshards.format import catalog, croissant
+from skyshards.format.columns import flatten
 
 
 @pytest.fixture

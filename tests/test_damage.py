@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 
 import skyshards
-from skyshards import catalog
-from skyshards.build import build
 from skyshards.errors import BuildError, FolderError, ShardCorrupted
-from skyshards.workspace import WORKSPACE
+from skyshards.format import catalog
+from skyshards.pipeline.build import build
+from skyshards.pipeline.workspace import WORKSPACE
 from tests.toy import Toy
 from tests.toy_folder import assert_whole, shard_bytes
 
@@ -41,7 +41,7 @@ def test_what_was_read_again_for_a_lost_shard_is_kept(tmp_path, monkeypatch):
     for path in folder.rglob("*.hdf5"):
         path.unlink()
     with monkeypatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
-        patch.setattr("skyshards.build._pack_all", interrupt)
+        patch.setattr("skyshards.pipeline.build._pack_all", interrupt)
         build(Toy(8), folder, workers=1)
     with monkeypatch.context() as patch:
         patch.setattr(Toy, "read", None)
@@ -111,7 +111,7 @@ def test_rows_of_a_shard_that_is_not_declared(tmp_path):
 )
 def test_a_damaged_workspace_is_named(tmp_path, monkeypatch, name, message):
     with monkeypatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
-        patch.setattr("skyshards.build._pack_all", interrupt)
+        patch.setattr("skyshards.pipeline.build._pack_all", interrupt)
         build(Toy(4), tmp_path, workers=1)
     (tmp_path / WORKSPACE / name).write_bytes(b"no such thing " * 400)
     with pytest.raises(BuildError, match=f"{message}.*delete .*{WORKSPACE} and build again"):

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from skyshards import decode
-from skyshards.columns import ColumnSpec
+from skyshards.format.columns import ColumnSpec
+from skyshards.read import decode
 
 SPEC = ColumnSpec("mask", "number", "uint8", (9, 7), "", "")
 

@@ -13,10 +13,10 @@ import requests
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from skyshards.demo import DemoArchive
-from skyshards.demo.galaxies import simulate
-from skyshards.demo.gz3d_fits import Subject, gz3d_file
-from skyshards.demo.volunteers import add_polygon, draw
+from demo_archive import DemoArchive
+from demo_archive.holdings.gz3d import Subject, gz3d_file
+from demo_archive.simulation.galaxies import simulate
+from demo_archive.simulation.volunteers import add_polygon, draw
 
 REAL = "gz3d_1-379196_127_14728482.fits.gz"
 NO_STARS = "gz3d_1-140242_91_14710002.fits.gz"

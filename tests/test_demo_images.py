@@ -11,7 +11,7 @@ from astropy.io import fits
 from astropy.wcs import WCS
 from PIL import Image
 
-from skyshards.demo import DemoArchive
+from demo_archive import DemoArchive
 
 # pyvo reads answers as streams, and leaves their connections to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")

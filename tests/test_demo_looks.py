@@ -11,11 +11,11 @@ import pytest
 import requests
 from PIL import Image
 
-from skyshards.demo import DemoArchive
-from skyshards.demo.galaxies import arm_angle, disk_to_picture, iauname, picture_to_disk, simulate
-from skyshards.demo.render import colour, picture
-from skyshards.demo.stamps import TYPES, stamp
-from skyshards.demo.votes import TREE_1_AND_2, TREE_5, cast, fractions
+from demo_archive import DemoArchive
+from demo_archive.holdings.candels import TYPES, stamp
+from demo_archive.simulation.galaxies import arm_angle, disk_to_picture, iauname, picture_to_disk, simulate
+from demo_archive.simulation.render import colour, picture
+from demo_archive.simulation.votes import TREE_1_AND_2, TREE_5, cast, fractions
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import requests
 
-import skyshards.demo.sas
-from skyshards.demo import DemoArchive, Fault
+import demo_archive.protocols.sas
+from demo_archive import DemoArchive, Fault
 
 SHA1SUM = "manga_morphology_galaxyzoo3d_v4_0_0.sha1sum"
 
@@ -44,8 +44,10 @@ def test_nothing_is_left_when_the_block_ends():
 
 def test_nothing_is_rendered_before_it_is_asked_for_and_then_only_once(monkeypatch):
     rendered = []
-    render = skyshards.demo.sas.gz3d_file
-    monkeypatch.setattr(skyshards.demo.sas, "gz3d_file", lambda subject: rendered.append(subject) or render(subject))
+    render = demo_archive.protocols.sas.gz3d_file
+    monkeypatch.setattr(
+        demo_archive.protocols.sas, "gz3d_file", lambda subject: rendered.append(subject) or render(subject)
+    )
     with DemoArchive(galaxies=3) as archive:
         page = requests.get(archive.sas_url).text
         assert rendered == []
@@ -57,7 +59,7 @@ def test_nothing_is_rendered_before_it_is_asked_for_and_then_only_once(monkeypat
 
 
 def test_it_can_be_served_from_the_command_line():
-    command = [sys.executable, "-m", "skyshards.demo", "--galaxies", "2"]
+    command = [sys.executable, "-m", "demo_archive", "--galaxies", "2"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             lines = [process.stdout.readline().split() for _ in range(8)]

@@ -12,7 +12,7 @@ import pyvo
 import requests
 from astropy.coordinates import SkyCoord
 
-from skyshards.demo import DemoArchive, Fault
+from demo_archive import DemoArchive, Fault
 
 # pyvo reads answers as streams, and leaves their connections to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
@@ -190,7 +190,7 @@ def test_errors_have_the_status_200_and_say_what_is_wrong(archive, query, words)
 
 
 def test_a_query_without_end_is_given_up(archive, monkeypatch):
-    monkeypatch.setattr("skyshards.demo.adql.TIME_LIMIT", 0.2)
+    monkeypatch.setattr("demo_archive.protocols.adql.TIME_LIMIT", 0.2)
     endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT sum(i) FROM n"
     assert b"interrupted" in ask(archive, endless).content
 

@@ -18,12 +18,12 @@ import pytest
 from click.testing import CliRunner
 
 import skyshards
-from skyshards import embed as embedding
-from skyshards.build import build
-from skyshards.embed import command, embed
-from skyshards.encoders import Encoder, prepared, timm_encoder
+from skyshards.embed import run as embedding
+from skyshards.embed.encoders import Encoder, prepared, timm_encoder
+from skyshards.embed.representations import Joined, open_representations
+from skyshards.embed.run import command, embed
 from skyshards.errors import BuildError, UsageError
-from skyshards.representations import Joined, open_representations
+from skyshards.pipeline.build import build
 
 torch = pytest.importorskip("torch")
 ROOT = Path(__file__).parents[1]
@@ -111,9 +111,9 @@ def test_survives_kill_9(toy, tmp_path):
     program = f"""
 import os, signal
 from pathlib import Path
-from skyshards import embed as embedding
+from skyshards.embed import run as embedding
 from tests.test_embed import ENCODER, Means
-from skyshards.encoders import Encoder
+from skyshards.embed.encoders import Encoder
 embedding.PART = 4
 calls = []
 def deadly(images):
@@ -258,7 +258,7 @@ def write_features(path, ids, vectors, name="iauname", form="feat_{}", **kwargs)
 @pytest.mark.parametrize("form", ["feat_{}", "feat_{}_pred"])
 @pytest.mark.parametrize("row_group_size", [7, 1000])
 def test_joins_by_id_in_any_order(tmp_path, monkeypatch, form, row_group_size):
-    monkeypatch.setattr("skyshards.representations.BATCH_BYTES", 4 * 50 * 7)  # seven columns at once
+    monkeypatch.setattr("skyshards.embed.representations.BATCH_BYTES", 4 * 50 * 7)  # seven columns at once
     vectors = np.random.default_rng(0).random((50, 23)).astype(np.float32)
     ids = [f"J{number}" for number in range(50)]
     file = open_representations(

@@ -12,9 +12,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 import requests
 
-from skyshards.demo import DemoArchive, Fault
+from demo_archive import DemoArchive, Fault
 from skyshards.errors import FetchError
-from skyshards.fetch import Fetcher, file_digest
+from skyshards.fetch.client import Fetcher
+from skyshards.files import file_digest
 
 SHA1SUM = "manga_morphology_galaxyzoo3d_v4_0_0.sha1sum"
 

@@ -9,11 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skyshards import hdf5, pack
-from skyshards.catalog import Manifest
 from skyshards.errors import ShardCorrupted
-from skyshards.pack import divide, merge, pack_pixel, pixel_folder
-from skyshards.rows import EncodedRow, encode
+from skyshards.format import shard as hdf5
+from skyshards.format.catalog import Manifest
+from skyshards.format.layout import pixel_folder
+from skyshards.format.rows import EncodedRow
+from skyshards.pipeline import pack
+from skyshards.pipeline.encode import encode
+from skyshards.pipeline.pack import divide, merge, pack_pixel
 from tests.toy import SCHEMA, located, row
 
 SIZES = st.lists(st.integers(0, 100), min_size=1, max_size=60)

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from skyshards.cli import DATA_SETS, main
+from skyshards.cli.data_sets import DATA_SETS
+from skyshards.cli.main import main
 
 REPOSITORY = Path(__file__).parents[1]
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 import skyshards
-from skyshards.build import build
-from skyshards.columns import flatten
 from skyshards.errors import FolderError
+from skyshards.format.columns import flatten
+from skyshards.pipeline.build import build
 from tests.contract import assert_same
 from tests.toy import Toy
 

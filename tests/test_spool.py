@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skyshards.rows import EncodedRow
-from skyshards.sky import pixel_of
-from skyshards.sources import SourceRecord
-from skyshards.spool import Spool, delete
+from skyshards.format.healpix import pixel_of
+from skyshards.format.provenance import SourceRecord
+from skyshards.format.rows import EncodedRow
+from skyshards.pipeline.spool import Spool, delete
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -79,7 +79,7 @@ def test_rows_come_back_whatever_the_order(tmp_path_factory, groups):
 DIES = """
 import os, sys
 from pathlib import Path
-from skyshards.spool import Spool
+from skyshards.pipeline.spool import Spool
 from tests.test_spool import enter, one
 spool = Spool(Path(sys.argv[1]), 16)
 for number in range(5):

@@ -17,12 +17,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import skyshards
-from skyshards import catalog
-from skyshards.build import build
-from skyshards.columns import flatten
 from skyshards.errors import FolderError, ShardCorrupted
+from skyshards.format import catalog
+from skyshards.format.columns import flatten
 from skyshards.machine import spare_files
-from skyshards.memory import MAX_PIECES, MIN_BYTES, Recycler
+from skyshards.pipeline.build import build
+from skyshards.read.memory import MAX_PIECES, MIN_BYTES, Recycler
 from tests.contract import assert_same
 from tests.toy import Toy
 

@@ -14,9 +14,10 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skyshards import catalog, verify
-from skyshards.build import build
-from skyshards.cli import main
+from skyshards import verify
+from skyshards.cli.main import main
+from skyshards.format import catalog
+from skyshards.pipeline.build import build
 from tests.toy import Toy
 
 SOURCES = 4

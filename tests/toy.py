@@ -15,9 +15,9 @@ import numpy as np
 from PIL import Image
 
 from skyshards.errors import SourceError
-from skyshards.recipe import Recipe, Source
-from skyshards.schema import Column, Schema
-from skyshards.sky import pixel_of
+from skyshards.format.healpix import pixel_of
+from skyshards.format.schema import Column, Schema
+from skyshards.pipeline.recipe import Recipe, Source
 
 SCHEMA = Schema(
     columns={

@@ -3,7 +3,7 @@
 import hashlib
 
 from skyshards import verify
-from skyshards.workspace import WORKSPACE
+from skyshards.pipeline.workspace import WORKSPACE
 
 
 def shard_bytes(folder):

@@ -2,10 +2,10 @@
 
 import pytest
 
-from candels_blend.archive import read_archive
 from candels_blend.download import unpack
+from candels_blend.stamp_archive import read_archive
 from candels_blend.stamps import prepare
-from skyshards.demo import stamps as simulated
+from demo_archive.holdings import candels as simulated
 
 
 @pytest.fixture(scope="session")

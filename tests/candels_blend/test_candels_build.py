@@ -13,8 +13,8 @@ import skyshards
 from candels_blend import Blends
 from candels_blend.build_parent_sample import CandelsBlendRecipe
 from candels_blend.draw import Sample
-from skyshards.build import build
 from skyshards.errors import BuildError
+from skyshards.pipeline.build import build
 from tests.contract import Contract, assert_same
 
 SAMPLE = Sample(seed=11, mag_high=23.5, excluded_types=("irr",))

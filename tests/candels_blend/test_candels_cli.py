@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from candels_blend import Blends, files
+from candels_blend import Blends
+from candels_blend import npy_files as files
 from candels_blend.cli import main
 from candels_blend.targets import MASKS
 from skyshards.errors import BuildError
@@ -67,8 +68,8 @@ def test_log_has_the_configuration_and_each_rejected_pair(here, datapath):
     run("produce", "-n", 60, "-s", 7, "-d", datapath, "--rad_diff", 1.2, "--excluded_type", "irr", "-e", "sph")
     log = (here / "output-s_7-n_60" / "candels-blender.log").read_text()
     assert "n_blends=60" in log and "rad_diff=1.2" in log and "excluded_types=('irr', 'sph')" in log
-    from candels_blend.archive import read_archive
     from candels_blend.draw import Sample, draw_sample
+    from candels_blend.stamp_archive import read_archive
 
     rejected, archive = [], read_archive(datapath)
     draw_sample(

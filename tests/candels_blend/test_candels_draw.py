@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from candels_blend.archive import read_archive
 from candels_blend.download import unpack
 from candels_blend.draw import GALAXY_TYPES, SPLITS, Draw, Pairs, Sample, _mask, _words, draw_sample
-from candels_blend.files import write_catalogue
+from candels_blend.npy_files import write_catalogue
+from candels_blend.stamp_archive import read_archive
 from skyshards.errors import BuildError, UsageError
 
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from candels_blend.archive import Archive
 from candels_blend.draw import PAIR, Sample, draw_sample
 from candels_blend.render import PIXELS, Renderer
+from candels_blend.stamp_archive import Archive
 from candels_blend.stamps import prepare
 from tests.candels_blend.reference import binary_dilation, shifted
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from candels_blend.archive import Archive
+from candels_blend.stamp_archive import Archive
 from candels_blend.stamps import central_mask, clean_rows, dilate, is_clean, prepare, split_pixels
 from tests.candels_blend.reference import binary_dilation
 

@@ -14,7 +14,7 @@ import pytest
 
 import skyshards
 from gz3d.build_parent_sample import GZ3DRecipe
-from skyshards.build import build
+from skyshards.pipeline.build import build
 
 pytestmark = pytest.mark.environments
 

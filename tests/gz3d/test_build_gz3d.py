@@ -20,12 +20,12 @@ from astropy.io import fits
 from click.testing import CliRunner
 
 import skyshards
+from demo_archive import DemoArchive, Fault
 from gz3d.fits import read_gz3d
 from gz3d.sas import GZ3D_URL, list_gz3d
 from skyshards import verify
-from skyshards.cli import main
-from skyshards.demo import DemoArchive, Fault
-from skyshards.fetch import Fetcher
+from skyshards.cli.main import main
+from skyshards.fetch.client import Fetcher
 
 REPOSITORY = Path(__file__).parents[2]
 GALAXIES = 8
@@ -294,7 +294,7 @@ def test_the_three_commands_are_one(archive, tmp_path):
     commands = {
         "front door": [REPOSITORY / "build_parent_sample.py", "gz3d"],
         "own script": [REPOSITORY / "gz3d/build_parent_sample.py"],
-        "installed": ["-c", "from skyshards.cli import main; main()", "build", "gz3d"],
+        "installed": ["-c", "from skyshards.cli.main import main; main()", "build", "gz3d"],
     }
     found = {}
     for name, command in commands.items():

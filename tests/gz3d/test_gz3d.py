@@ -5,7 +5,7 @@ import pytest
 from astropy.io import fits
 
 from gz3d.build_parent_sample import GZ3DRecipe
-from skyshards.build import build
+from skyshards.pipeline.build import build
 from tests.contract import Contract
 
 

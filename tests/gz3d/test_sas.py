@@ -9,11 +9,11 @@ import requests
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from demo_archive import DemoArchive, Fault
 from gz3d.fits import FILE_NAME
 from gz3d.sas import GZ3D_URL, files_in_listing, list_gz3d, parse_sha1sum
-from skyshards.demo import DemoArchive, Fault
 from skyshards.errors import BuildError
-from skyshards.fetch import Fetcher
+from skyshards.fetch.client import Fetcher
 
 URL = "https://archive.example/sas/v4_0_0/"
 SHA1SUM = "manga_morphology_galaxyzoo3d_v4_0_0.sha1sum"

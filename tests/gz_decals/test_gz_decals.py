@@ -15,9 +15,10 @@ from PIL import Image
 import skyshards
 from gz_decals import catalogs
 from gz_decals.build_parent_sample import GZDecalsRecipe, main
-from skyshards import catalog, sources
-from skyshards.build import build
-from skyshards.representations import open_representations
+from skyshards.embed.representations import open_representations
+from skyshards.format import catalog
+from skyshards.format import provenance as sources
+from skyshards.pipeline.build import build
 from tests.contract import Contract
 
 

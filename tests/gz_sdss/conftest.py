@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from skyshards.demo.faults import Faults
-from skyshards.demo.server import Response, Server
+from demo_archive.serve.faults import Faults
+from demo_archive.serve.server import Response, Server
 
 
 @pytest.fixture

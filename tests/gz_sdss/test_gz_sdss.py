@@ -23,21 +23,21 @@ from datasets import ClassLabel, Image, load_dataset
 from huggingface_hub import DatasetCard
 
 import skyshards
-from gz_sdss import images
-from gz_sdss.archive import DONE, ImageArchive
+from demo_archive import DemoArchive
+from demo_archive.serve.faults import Fault
+from gz_sdss import image_checks as images
 from gz_sdss.build_parent_sample import FILTERED, TINY_ROWS, GZSDSSRecipe, main
-from gz_sdss.catalog import CATALOG, QUERY, REQUEST
 from gz_sdss.cuts import Cuts
 from gz_sdss.gz_sdss import FLOATS, LABELS
 from gz_sdss.hips2fits import field_of_view
+from gz_sdss.image_tars import DONE, ImageArchive
 from gz_sdss.sia import Service
 from gz_sdss.tables import KEPT, read_table
-from skyshards.build import build
-from skyshards.demo import DemoArchive
-from skyshards.demo.faults import Fault
+from gz_sdss.tap_catalog import CATALOG, QUERY, REQUEST
+from skyshards.embed.representations import open_representations
 from skyshards.errors import UsageError
-from skyshards.fetch import Fetcher
-from skyshards.representations import open_representations
+from skyshards.fetch.client import Fetcher
+from skyshards.pipeline.build import build
 from tests.contract import Contract
 from tests.gz_sdss.conftest import picture
 
@@ -220,7 +220,7 @@ def test_images_on_disk_are_not_fetched_again(built, archive, tmp_path):
 
 @pytest.mark.parametrize("faults", [[Fault("hips2fits", "503", 3), Fault("hips2fits", "truncate", 2)]])
 def test_faults_leave_no_trace(built, tmp_path, faults, monkeypatch):
-    monkeypatch.setattr("gz_sdss.polite.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("skyshards.fetch.mirrors.time.sleep", lambda seconds: None)
     with DemoArchive(galaxies=40, faults=faults) as archive:
         assert build_with(recipe_for(archive, tmp_path)).failed == 0
     for path in built.output_dir.glob("healpix=*/*.hdf5"):
@@ -268,7 +268,7 @@ def test_a_killed_build_loses_nothing_that_arrived(tmp_path, built):
         program = f"""
 import contextlib, pathlib, sys
 from gz_sdss.build_parent_sample import GZSDSSRecipe
-from skyshards.build import build
+from skyshards.pipeline.build import build
 recipe = GZSDSSRecipe(pathlib.Path(sys.argv[1]), tap_url={archive.tap_url!r}, rate=0.0,
                       hips2fits_urls=({archive.hips2fits_url!r},))
 with contextlib.closing(recipe):

@@ -6,11 +6,11 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from demo_archive.serve.faults import Fault
+from demo_archive.serve.server import Response
 from gz_sdss import Hips2Fits_access, download_with_retries, hips2fits
-from gz_sdss.polite import PoliteClient
-from skyshards.demo.faults import Fault
-from skyshards.demo.server import Response
 from skyshards.errors import FetchError, SourceError
+from skyshards.fetch.mirrors import PoliteClient
 from tests.gz_sdss.conftest import picture
 
 PLACE = (180.25, -1.5, 6.0)

@@ -13,16 +13,16 @@ from astropy.wcs import WCS
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gz_sdss import images
+from demo_archive import DemoArchive
+from demo_archive.serve.faults import Fault
+from demo_archive.serve.server import Response
+from gz_sdss import image_checks as images
 from gz_sdss.cutout import fits_cutout, jpeg_cutout, resample, tangent_wcs
 from gz_sdss.hips2fits import field_of_view
-from gz_sdss.polite import PoliteClient
-from gz_sdss.rate import RateLimit
 from gz_sdss.sia import ImageRecord, Service, SIASource, find_services
-from skyshards.demo import DemoArchive
-from skyshards.demo.faults import Fault
-from skyshards.demo.server import Response
 from skyshards.errors import BuildError, FetchError
+from skyshards.fetch.mirrors import PoliteClient
+from skyshards.fetch.rate import RateLimit
 from tests.gz_sdss.conftest import picture
 
 VERSIONS = (1, 2)

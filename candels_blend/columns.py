@@ -1,0 +1,117 @@
+"""The columns of blends whose pairs are drawn: what the shards hold, and what `Blends` gives."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Collection
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from candels_blend.render import PIXELS
+from candels_blend.stamp_archive import FILES, Archive, read_archive
+from candels_blend.stamps import Stamps, prepare
+from candels_blend.targets import flux
+from skyshards.format import healpix as sky
+
+BLOCK = 64
+"""Blends in one source of a build."""
+NSIDE = 16
+"""HEALPix resolution of the column `healpix`, a build's default."""
+
+
+def load(folder: Path | str) -> tuple[Archive, Stamps]:
+    """Read an archive and prepare its stamps; the last one is kept for whoever asks for it next in this process."""
+    paths = [Path(folder).resolve() / name for name in FILES]
+    return _load(paths[0].parent, tuple(path.stat().st_mtime_ns if path.exists() else None for path in paths))
+
+
+@functools.lru_cache(maxsize=1)
+def _load(folder: Path, _: tuple[int | None, ...]) -> tuple[Archive, Stamps]:
+    archive = read_archive(folder)
+    return archive, prepare(archive)
+
+
+class Blender:
+    """Makes the columns of one split's blends.
+
+    Parameters
+    ----------
+    archive : Archive
+    renderer : candels_blend.render.Renderer or candels_blend.device.DeviceRenderer
+    seed : int
+    split : str
+    first : int
+        Number in the whole sample of the split's blend 0, on which the noise depends: train blends come first.
+    zeropoint : float
+        Magnitude of the flux 1.
+    """
+
+    def __init__(self, archive: Archive, renderer: Any, seed: int, split: str, first: int, zeropoint: float):
+        self._archive = archive
+        self._renderer = renderer
+        self._prefix = f"s{seed}-{split}-"
+        self._split = split
+        self._first = first
+        self._zeropoint = zeropoint
+
+    @cached_property
+    def _galaxies(self) -> dict[str, np.ndarray]:
+        """What the columns have of each galaxy."""
+        catalogue = self._archive.catalogue
+        return {
+            "flux": flux(catalogue["mag"].to_numpy(float), self._zeropoint).astype(np.float32),
+            **{name: catalogue[name].to_numpy(np.float32) for name in ("mag", "radius", "z")},
+            "galtype": catalogue["galtype"].to_numpy(str),
+            "galaxy_id": catalogue["ID"].to_numpy(np.int64),
+            "ra": catalogue["RA"].to_numpy(float),
+            "dec": catalogue["DEC"].to_numpy(float),
+        }
+
+    @cached_property
+    def _pixels(self) -> np.ndarray:
+        """The galaxies' HEALPix pixels; -1 for one that is left out, which may have no position."""
+        pixels = np.full(len(self._archive.catalogue), -1, np.int64)
+        usable = self._archive.rows
+        pixels[usable] = sky.pixel_of(*(self._galaxies[name][usable] for name in ("ra", "dec")), NSIDE)
+        return pixels
+
+    def columns(self, numbers: np.ndarray, pairs: np.ndarray, names: Collection[str]) -> dict[str, Any]:
+        """Columns of a batch of blends, in the order of `names`.
+
+        Parameters
+        ----------
+        numbers : int64 array [n]
+            Numbers of the blends within their split.
+        pairs : array [n] of `candels_blend.draw.PAIR`
+        names : collection of str
+            Names of columns (see `candels_blend.candels_blend.schema_of`) or "gg_masks".
+
+        Returns
+        -------
+        dict of name -> array with first dimension n (a tensor, for a column of pixels that a device rendered)
+        """
+        pixels = self._renderer.batch(numbers + self._first, pairs, [name for name in names if name in PIXELS])
+        return {name: pixels[name] if name in pixels else self._light(name, numbers, pairs) for name in names}
+
+    def _light(self, name: str, numbers: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+        if name == "healpix":
+            return self._pixels[pairs["g1"]]
+        if name in ("ra", "dec"):
+            return self._galaxies[name][pairs["g1"]]
+        if name == "shift":
+            return np.stack([pairs["dy"], pairs["dx"]], axis=-1)
+        if name == "distance":
+            return np.hypot(pairs["dy"], pairs["dx"], dtype=np.float32)
+        if name == "object_id":
+            return np.array([f"{self._prefix}{number:06d}" for number in numbers.tolist()], dtype=str)
+        if name == "source":
+            return np.array([source_key(self._split, number // BLOCK) for number in numbers.tolist()], dtype=str)
+        return self._galaxies[name][np.stack([pairs["g1"], pairs["g2"]], axis=-1)]
+
+
+def source_key(split: str, block: int) -> str:
+    """Name of a block of `BLOCK` blends."""
+    return f"{split}-block-{block:06d}"

@@ -1,0 +1,240 @@
+"""A sample in files, as candels-blender lays them out: single blends, catalogues, stacks and fluxes."""
+
+from __future__ import annotations
+
+import csv
+import math
+import multiprocessing
+import shutil
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import filelock
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from candels_blend.columns import BLOCK, load
+from candels_blend.draw import SPLITS
+from candels_blend.npy import Form, is_whole_stack, save_stack
+from candels_blend.render import Renderer
+from candels_blend.stamp_archive import SIZE, Archive
+from candels_blend.targets import CHANNELS, MASKS, flux
+from skyshards.errors import BuildError, UsageError
+from skyshards.files import is_disk_full, replacing
+from skyshards.pipeline.workers import start_worker
+
+IMAGE = Form(np.dtype(np.float32), (SIZE, SIZE, 2))
+MASKS_PAIR = Form(np.dtype(np.uint8), (2, SIZE, SIZE))
+BLEND = Form(np.dtype(np.float32), (SIZE, SIZE))
+HEADER = ("id", "distance", "shift_x", "shift_y") + tuple(
+    f"g{n}_{name}" for n in (1, 2) for name in ("id", "mag", "rad", "z", "type")
+)
+"""Columns of a catalogue. As its users have it, `shift_x` holds the shift along y, and `shift_y` that along x."""
+
+
+def image_name(split: str, number: int) -> str:
+    """File of a blend's two galaxies: float32 [128, 128, 2]."""
+    return f"{split}_blend_{number:06d}.npy"
+
+
+def masks_name(split: str, number: int) -> str:
+    """File of a blend's two masks: uint8 [2, 128, 128]."""
+    return f"{split}_blend_seg_{number:06d}.npy"
+
+
+def catalogue_name(split: str) -> str:
+    return f"{split}_catalogue.csv"
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """Give a folder to fill that is moved to `folder` if the block ends well, and removed if it does not.
+
+    Raises
+    ------
+    UsageError
+        The folder is there already.
+    BuildError
+        Another run is writing it, or the disk is full.
+    """
+    if folder.exists():
+        raise UsageError(f"{folder} is there already; move or delete it, or choose another seed or number of blends")
+    unfinished, lock = folder.with_name(f"{folder.name}.partial"), folder.with_name(f"{folder.name}.lock")
+    with (
+        _clear_errors(folder),
+        _held(lock, f"{folder}: another run is writing it; wait for it, or work in another folder"),
+    ):
+        shutil.rmtree(unfinished, ignore_errors=True)  # what a killed run left
+        unfinished.mkdir(parents=True)
+        try:
+            yield unfinished
+            unfinished.rename(folder)
+        except BaseException:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            raise
+
+
+@contextmanager
+def _held(path: Path, otherwise: str) -> Iterator[None]:
+    lock = filelock.FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        raise BuildError(otherwise) from None
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        lock.release()
+
+
+@contextmanager
+def _clear_errors(folder: Path) -> Iterator[None]:
+    """Say in one line what the disk did."""
+    try:
+        yield
+    except OSError as error:
+        reason = "the disk is full; free some space and run the same command again" if is_disk_full(error) else error
+        raise BuildError(f"{folder}: {reason}") from error
+
+
+def write_catalogue(path: Path, archive: Archive, pairs: np.ndarray) -> None:
+    """The catalogue of pairs (array of `candels_blend.draw.PAIR`), byte for byte as candels-blender has it."""
+    galaxies = archive.catalogue
+    names = [galaxies[name].tolist() for name in ("ID", "mag", "radius", "z", "galtype")]
+    texts = [
+        (f"{number}", f"{mag:.6f}", f"{radius:.6f}", f"{z:.6f}", galtype)
+        for number, mag, radius, z, galtype in zip(*names, strict=True)
+    ]
+    with open(path, "w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(HEADER)
+        for i, (g1, g2, dy, dx) in enumerate(pairs.tolist()):
+            table.writerow((i, f"{math.hypot(dy, dx):.6f}", dy, dx, *texts[g1], *texts[g2]))
+
+
+@dataclass(frozen=True)
+class SingleFiles:
+    """Writes blends to files of their own, in any process.
+
+    Parameters
+    ----------
+    datapath : Path
+        Folder of the unpacked archive.
+    folder : Path
+    seed : int
+    """
+
+    datapath: Path
+    folder: Path
+    seed: int
+
+    def write_block(self, split: str, first: int, start: int, pairs: np.ndarray) -> int:
+        """Two files for each of a block of pairs; gives how many pairs.
+
+        The first one's number is `start` in its split, and `first + start` in the whole sample.
+        """
+        numbers = np.arange(start, start + len(pairs))
+        renderer = Renderer(load(self.datapath)[1], self.seed)
+        columns = renderer.batch(numbers + first, pairs, ("galaxies", "masks"))
+        for number, galaxies, masks in zip(numbers.tolist(), columns["galaxies"], columns["masks"], strict=True):
+            IMAGE.save(self.folder / image_name(split, number), np.stack(tuple(galaxies), axis=-1))
+            MASKS_PAIR.save(self.folder / masks_name(split, number), masks)
+        return len(pairs)
+
+    def write(self, pairs: dict[str, np.ndarray], workers: int) -> None:
+        """All files of a sample's pairs, in so many processes."""
+        first = {"train": 0, "test": len(pairs["train"])}
+        blocks = [
+            (split, first[split], start, pairs[split][start : start + BLOCK])
+            for split in SPLITS
+            for start in range(0, len(pairs[split]), BLOCK)
+        ]
+        with _bar("blends", sum(map(len, pairs.values()))) as bar:
+            if workers == 1:
+                for block in blocks:
+                    bar.update(self.write_block(*block))
+                return
+            context = multiprocessing.get_context("forkserver")
+            context.set_forkserver_preload([__name__])
+            with ProcessPoolExecutor(workers, context, initializer=start_worker) as pool:
+                futures = [pool.submit(self.write_block, *block) for block in blocks]
+                try:
+                    for future in as_completed(futures):
+                        bar.update(future.result())
+                finally:
+                    pool.shutdown(cancel_futures=True)
+
+
+def concatenate(folder: Path, method: str) -> list[Path]:
+    """Stack the single files of a sample as `{split}_blends.npy` and `{split}_{method}.npy`.
+
+    A stack that is there already is kept if it is whole, with a row for each blend of the catalogue; else it is made
+    again.
+
+    Returns
+    -------
+    list of Path
+        The single files, none of which is needed any more for these stacks.
+
+    Raises
+    ------
+    BuildError
+        A single file is missing or of another form, or the disk is full; no stack is left half-written.
+    """
+    single = []
+    with _clear_errors(folder):
+        for split in SPLITS:
+            numbers = range(len(read_catalogue(folder, split)))
+            images = [folder / image_name(split, number) for number in numbers]
+            masks = [folder / masks_name(split, number) for number in numbers]
+            _stack(folder / f"{split}_blends.npy", BLEND, images, IMAGE, lambda image: image[..., 0] + image[..., 1])
+            target = folder / f"{split}_{method}.npy"
+            if method == "single_images":
+                _stack(target, IMAGE, images, IMAGE, lambda image: image)
+            else:
+                form = Form(np.dtype(np.uint8), (SIZE, SIZE, CHANNELS[method]))
+                _stack(target, form, masks, MASKS_PAIR, MASKS[method])
+            single += images + masks
+    return single
+
+
+def _stack(
+    path: Path, form: Form, files: list[Path], file_form: Form, make: Callable[[np.ndarray], np.ndarray]
+) -> None:
+    if not is_whole_stack(path, len(files), form):
+        with _bar(path.name, len(files)) as bar:
+            save_stack(path, len(files), form, (bar.update() or make(file_form.load(file)) for file in files))
+
+
+def read_catalogue(folder: Path, split: str) -> pd.DataFrame:
+    """A split's catalogue; raises `BuildError` if the folder has none."""
+    path = folder / catalogue_name(split)
+    try:
+        catalogue = pd.read_csv(path)
+    except (OSError, ValueError) as error:
+        raise BuildError(f"{path}: expected a catalogue that `candels-blender produce` wrote ({error})") from error
+    if missing := set(HEADER) - set(catalogue):
+        raise BuildError(f"{path}: expected the columns {', '.join(HEADER)}; found no {', '.join(sorted(missing))}")
+    return catalogue
+
+
+def write_flux(folder: Path, zeropoint: float) -> list[Path]:
+    """Fluxes (float64 [n, 2]) of both splits' galaxies as `{split}_flux.npy`, from the magnitudes in the catalogues."""
+    written = []
+    with _clear_errors(folder):
+        for split in SPLITS:
+            magnitudes = read_catalogue(folder, split)[["g1_mag", "g2_mag"]].to_numpy(float)
+            with replacing(folder / f"{split}_flux.npy") as temporary, open(temporary, "wb") as file:
+                np.save(file, flux(magnitudes, zeropoint))
+            written.append(folder / f"{split}_flux.npy")
+    return written
+
+
+def _bar(what: str, total: int) -> tqdm:
+    """A progress bar on standard error; none where that is not a terminal."""
+    return tqdm(desc=what, unit=" blends", total=total, disable=None)

@@ -1,0 +1,6 @@
+"""A stand-in for the public archives: simulated galaxies, served on loopback over the archives' own protocols."""
+
+from demo_archive.archive import DemoArchive
+from demo_archive.serve.faults import Fault
+
+__all__ = ["DemoArchive", "Fault"]

@@ -1,0 +1,184 @@
+"""The demo archive: all its services on one loopback address, for as long as a `with` block lasts."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
+
+from demo_archive.holdings import candels as stamps
+from demo_archive.holdings import gz_decals as decals
+from demo_archive.holdings.sdss_tables import sdss_tables
+from demo_archive.protocols import hips2fits, registry, sas, sia, zenodo
+from demo_archive.protocols.adql import Database
+from demo_archive.protocols.tap import Tap
+from demo_archive.serve.faults import Fault, Faults
+from demo_archive.serve.files import Files
+from demo_archive.serve.server import Request, Response, Server, error_page
+from demo_archive.simulation.galaxies import simulate
+from demo_archive.simulation.sky import Sky
+
+CANDELS, CANDELS_RECORD = "candels-blender-data.tar.gz", 2604740
+TAP_PREFIX = "/ssa"
+
+
+class DemoArchive:
+    """Serves simulated data in the way of the real archives, on a free port of 127.0.0.1.
+
+    Use it as a context manager; nothing of it is left when the block ends. What it serves follows from `galaxies`,
+    `seed` and `stamps` alone, and is made when it is first asked for.
+
+    Parameters
+    ----------
+    galaxies : int
+        How many galaxies its sky holds; all services show the same ones.
+    seed : int
+    faults : iterable of Fault
+        How it is to misbehave; `add_fault` adds one later.
+    stamps : int
+        How many stamps its CANDELS archive holds.
+    maxrec : int
+        The most rows that its TAP service gives in one answer.
+
+    Attributes
+    ----------
+    url : str
+        Address without a path.
+    sas_url : str
+        Folder of GZ3D files, as the SDSS Science Archive Server lists it.
+    tap_url : str
+        TAP service with BestDR9.ZooSpec and BestDR7.PhotoObj.
+    hips2fits_url : str
+        Cutouts by position and size.
+    sia_url, sia2_url : str
+        Simple Image Access, versions 1 and 2.
+    registry_url : str
+        TAP service with the VO Registry's tables, which lists the archive's own services and one that never answers.
+    zenodo_url : str
+        What stands for https://zenodo.org: `zenodo_url + "/api/records/2604740"` is the record of the CANDELS stamps.
+    decals_url : str
+        JSON of the Zenodo record of Galaxy Zoo DECaLS.
+    galaxies : list of Galaxy
+        The truth behind all of it.
+
+    Examples
+    --------
+    >>> with DemoArchive(galaxies=3) as archive:
+    ...     archive.sas_url.startswith("http://127.0.0.1:")
+    True
+    """
+
+    def __init__(
+        self, galaxies: int = 40, seed: int = 0, faults: Iterable[Fault] = (), stamps: int = 60, maxrec: int = 20000
+    ) -> None:
+        if galaxies < 1:
+            raise ValueError(f"a demo archive needs at least one galaxy; found galaxies={galaxies}")
+        self.galaxies = simulate(galaxies, seed)
+        self.seed, self.stamps, self.maxrec = seed, stamps, maxrec
+        self._faults = list(faults)
+
+    def __enter__(self) -> DemoArchive:
+        self._folder = tempfile.TemporaryDirectory(prefix="skyshards-demo-")
+        cache = Path(self._folder.name)
+        release = decals.release(self.galaxies, cache / "decals")
+        candels = Files(cache / "candels", {CANDELS: partial(stamps.archive, self.stamps, self.seed)})
+        # A service that is always silent is one that a fault always strikes.
+        self._server = Server(
+            self._answer, Faults([*self._faults, Fault(f" {registry.SILENT}", "silence", times=None)])
+        )
+        self._databases = (
+            Database(partial(sdss_tables, self.galaxies)),
+            Database(partial(registry.registry_tables, self._server.url)),
+        )
+        self._taps = tuple(
+            Tap(prefix, database, self.maxrec)
+            for prefix, database in zip((TAP_PREFIX, registry.PREFIX), self._databases, strict=True)
+        )
+        sky = Sky(self.galaxies, self.seed)
+        images = sia.Sia(sky)
+        self._services = {
+            TAP_PREFIX: self._taps[0],
+            registry.PREFIX: self._taps[1],
+            hips2fits.PREFIX: hips2fits.Hips2Fits(sky),
+            sia.PREFIX_2: images.version_2,
+            sia.PREFIX: images,
+            sas.FOLDER: sas.Sas(self.galaxies, cache / "sas"),
+            zenodo.PREFIX: zenodo.Zenodo(
+                {
+                    CANDELS_RECORD: ("Simulated CANDELS stamps", candels),
+                    decals.RECORD: ("Simulated Galaxy Zoo DECaLS", release),
+                }
+            ),
+        }
+        self._server.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for tap in self._taps:
+            tap.jobs.closing.set()
+        self._server.stop()
+        for database in self._databases:
+            database.close()
+        self._folder.cleanup()
+
+    def _answer(self, request: Request) -> Response:
+        for prefix, service in self._services.items():
+            if request.path.startswith(prefix):
+                return service(request)
+        return error_page(404)
+
+    def add_fault(self, fault: Fault) -> None:
+        """Misbehave so from now on."""
+        self._server.faults.add(fault)
+
+    @property
+    def requests(self) -> list[Request]:
+        """The requests so far (the latest 100,000), in the order of arrival."""
+        return list(self._server.requests)
+
+    @property
+    def peak_connections(self) -> int:
+        """The most requests that were being answered at one time."""
+        return self._server.peak
+
+    @property
+    def errors(self) -> list[Exception]:
+        """What went wrong in the archive itself, faults on request apart: empty unless it has a bug."""
+        return self._server.errors
+
+    @property
+    def url(self) -> str:
+        return self._server.url
+
+    @property
+    def sas_url(self) -> str:
+        return self.url + sas.FOLDER
+
+    @property
+    def zenodo_url(self) -> str:
+        return self.url + zenodo.PREFIX
+
+    @property
+    def tap_url(self) -> str:
+        return self.url + TAP_PREFIX
+
+    @property
+    def hips2fits_url(self) -> str:
+        return self.url + hips2fits.PREFIX
+
+    @property
+    def sia_url(self) -> str:
+        return self.url + sia.PREFIX
+
+    @property
+    def sia2_url(self) -> str:
+        return self.url + sia.PREFIX_2
+
+    @property
+    def registry_url(self) -> str:
+        return self.url + registry.PREFIX
+
+    @property
+    def decals_url(self) -> str:
+        return f"{self.zenodo_url}/api/records/{decals.RECORD}"

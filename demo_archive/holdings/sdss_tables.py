@@ -1,0 +1,173 @@
+"""The tables behind the demo archive's TAP service: SDSS's ZooSpec and PhotoObj, filled with the simulated galaxies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from demo_archive.simulation.galaxies import Galaxy, sexagesimal
+
+NAN = float("inf")
+"""What stands in the database for NaN: SQLite would make it NULL, while the real server's database ranks it, as this
+one does infinity, above every number. It is NaN again in what the service answers."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its name, VOTable datatype ("long", "double", "float", "int" or "char"), unit and what it is."""
+
+    name: str
+    datatype: str
+    unit: str = ""
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with its rows; `schema` and `name` are what a query calls it."""
+
+    schema: str
+    name: str
+    description: str
+    columns: tuple[Column, ...]
+    rows: Sequence[tuple]
+
+
+ZOOSPEC = (
+    Column("specobjid", "long", "", "DR8 spectrum"),
+    Column("objid", "long", "", "DR8 object"),
+    Column("dr7objid", "long", "", "DR7 object"),
+    Column("ra", "float", "deg", "Right ascension, J2000"),
+    Column("dec", "float", "deg", "Declination, J2000"),
+    Column("rastring", "char", "", "Right ascension, sexagesimal hours"),
+    Column("decstring", "char", "", "Declination, sexagesimal degrees"),
+    Column("nvote", "int", "", "Votes in all"),
+    Column("p_el", "double", "", "Fraction of votes for elliptical"),
+    Column("p_cw", "double", "", "Fraction for clockwise spiral"),
+    Column("p_acw", "double", "", "Fraction for anticlockwise spiral"),
+    Column("p_edge", "double", "", "Fraction for edge-on disk"),
+    Column("p_dk", "double", "", "Fraction for not known"),
+    Column("p_mg", "double", "", "Fraction for merger"),
+    Column("p_cs", "double", "", "Fraction for spiral of any kind"),
+    Column("p_el_debiased", "double", "", "Fraction for elliptical, debiased"),
+    Column("p_cs_debiased", "double", "", "Fraction for spiral, debiased"),
+    Column("spiral", "int", "", "1 if p_cs_debiased > 0.8"),
+    Column("elliptical", "int", "", "1 if p_el_debiased > 0.8"),
+    Column("uncertain", "int", "", "1 if neither of the two"),
+)
+PHOTOOBJ = (
+    Column("objID", "long", "", "DR7 object"),
+    Column("run", "int", "", "Run number"),
+    Column("camcol", "int", "", "Camera column"),
+    Column("field", "int", "", "Field number"),
+    Column("obj", "int", "", "Number within the field"),
+    Column("mode", "int", "", "1: primary"),
+    Column("type", "int", "", "3: galaxy"),
+    Column("petroRad_r", "float", "arcsec", "Petrosian radius"),
+    Column("petroR50_r", "float", "arcsec", "Radius with 50% of the Petrosian flux"),
+    Column("petroR90_r", "float", "arcsec", "Radius with 90% of the Petrosian flux"),
+    Column("petroMag_r", "float", "mag", "Petrosian magnitude"),
+    *(Column(f"modelMag_{band}", "float", "mag", "Model magnitude") for band in "ugriz"),
+    *(Column(f"modelMagErr_{band}", "float", "mag", "Its error") for band in "ugriz"),
+    *(Column(f"extinction_{band}", "float", "mag", "Galactic extinction") for band in "ugriz"),
+    Column("ra", "double", "deg", "Right ascension, J2000"),
+    Column("dec", "double", "deg", "Declination, J2000"),
+    Column("specObjID", "long", "", "DR7 spectrum"),
+)
+EXTINCTION = {"u": 5.155, "g": 3.793, "r": 2.751, "i": 2.086, "z": 1.479}
+"""Extinction in each band for E(B-V) = 1 (Stoughton et al. 2002, AJ 123, 485, table 22)."""
+SPOILED_EVERY = 10
+"""One galaxy in so many has a value that the real tables have too, and that no sample should let through."""
+
+
+def _single(value: float) -> float:
+    """A value as a float32 column would hold it."""
+    return float(np.float32(value))
+
+
+def zoospec_row(galaxy: Galaxy) -> dict[str, object]:
+    """ZooSpec's row of a galaxy."""
+    rng = galaxy.rng(20)
+    p_el, p_cs = galaxy.p_el_debiased, galaxy.p_cs_debiased
+    p_dk, p_mg = (1 - p_el - p_cs) * rng.dirichlet([1, 1])
+    p_edge = 0.1 * p_cs
+    p_cw = (p_cs - p_edge) * (0.9 if galaxy.winding > 0 else 0.1)
+    spiral, elliptical = int(p_cs > 0.8), int(p_el > 0.8)
+    values = (
+        galaxy.specobjid,
+        galaxy.objid,
+        galaxy.dr7objid,
+        _single(galaxy.ra),
+        _single(galaxy.dec),
+        "{:02d}:{:02d}:{:05.2f}".format(*sexagesimal(galaxy.ra / 15, 100)),
+        ("-" if galaxy.dec < 0 else "+") + "{:02d}:{:02d}:{:04.1f}".format(*sexagesimal(abs(galaxy.dec), 10)),
+        int(rng.integers(20, 80)),
+        p_el,
+        p_cw,
+        p_cs - p_edge - p_cw,
+        p_edge,
+        p_dk,
+        p_mg,
+        p_cs,
+        p_el,
+        p_cs,
+        spiral,
+        elliptical,
+        1 - spiral - elliptical,
+    )
+    row = dict(zip((column.name for column in ZOOSPEC), values, strict=True))
+    if _spoiled(galaxy) == 0:
+        row |= {"p_el_debiased": NAN, "p_cs_debiased": NAN}
+    return row
+
+
+def photoobj_row(galaxy: Galaxy) -> dict[str, object]:
+    """PhotoObj's row of a galaxy."""
+    rng = galaxy.rng(21)
+    reddening = rng.uniform(0.01, 0.08)
+    magnitudes = galaxy.magnitudes
+    # Errors at the magnitude of a typical galaxy of the spectroscopic sample; u and z are shallower.
+    depth = {"u": 0.06, "g": 0.006, "r": 0.004, "i": 0.005, "z": 0.015}
+    errors = {band: depth[band] * 10 ** (0.3 * (magnitudes["r"] - 16.5)) for band in depth}
+    row = {
+        "objID": galaxy.dr7objid,
+        "run": (galaxy.dr7objid >> 32) & 0xFFFF,
+        "camcol": (galaxy.dr7objid >> 29) & 0x7,
+        "field": (galaxy.dr7objid >> 16) & 0xFFF,
+        "obj": galaxy.dr7objid & 0xFFFF,
+        "mode": 1,
+        "type": 3,
+        "petroRad_r": _single(1.2 * galaxy.petroR90_r),
+        "petroR50_r": _single(galaxy.petroR50_r),
+        "petroR90_r": _single(galaxy.petroR90_r),
+        "petroMag_r": _single(galaxy.modelMag_r + 0.03),
+        **{f"modelMag_{band}": _single(value) for band, value in magnitudes.items()},
+        **{f"modelMagErr_{band}": _single(min(value, 0.45)) for band, value in errors.items()},
+        **{f"extinction_{band}": _single(factor * reddening) for band, factor in EXTINCTION.items()},
+        "ra": galaxy.ra,
+        "dec": galaxy.dec,
+        "specObjID": galaxy.specobjid - 224002048,
+    }
+    spoiled = {1: ("modelMag_z", -9999.0), 2: ("modelMagErr_u", NAN), 3: ("petroR90_r", None), 4: ("modelMag_u", None)}
+    if _spoiled(galaxy) in spoiled:
+        name, value = spoiled[_spoiled(galaxy)]
+        row[name] = value
+    return row
+
+
+def _spoiled(galaxy: Galaxy) -> int | None:
+    """Which of the five ways in which rows are spoiled is this galaxy's, if any."""
+    number, is_last = galaxy.index // SPOILED_EVERY % 5, galaxy.index % SPOILED_EVERY == SPOILED_EVERY - 1
+    return number if is_last else None
+
+
+def sdss_tables(galaxies: list[Galaxy]) -> list[Table]:
+    """The two tables of the query that joins Galaxy Zoo's votes with SDSS's photometry."""
+    zoospec = [tuple(zoospec_row(galaxy).values()) for galaxy in galaxies]
+    photoobj = [tuple(photoobj_row(galaxy).values()) for galaxy in galaxies]
+    return [
+        Table("BestDR9", "ZooSpec", "Galaxy Zoo votes of simulated galaxies with spectra", ZOOSPEC, zoospec),
+        Table("BestDR7", "PhotoObj", "Photometry of simulated galaxies", PHOTOOBJ, photoobj),
+    ]

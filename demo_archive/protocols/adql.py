@@ -1,0 +1,199 @@
+"""The database behind a TAP service: SQLite in memory, asked in what its SQL and ADQL have in common and a bit more."""
+
+from __future__ import annotations
+
+import math
+import re
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from demo_archive.holdings.sdss_tables import Column, Table
+
+TOP = re.compile(r"^(\s*SELECT\s+(?:ALL\s+|DISTINCT\s+)?)TOP\s+(\d+)\s", re.IGNORECASE)
+ALIAS = re.compile(r'\bAS\s+"?(\w+)', re.IGNORECASE)
+TIME_LIMIT = 20.0
+"""Seconds after which a query is given up."""
+_READING = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
+_AFFINITY = {"long": "INTEGER", "int": "INTEGER", "double": "REAL", "float": "REAL", "char": "TEXT"}
+
+
+class QueryError(Exception):
+    """A query that cannot be answered, in the words that the server says so."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """Rows of an answer, with `overflow` if there are more than were to be given."""
+
+    columns: tuple[Column, ...]
+    rows: list[tuple]
+    overflow: bool
+
+
+class Database:
+    """Tables that can be queried, from any thread, and not changed. They are loaded with the first query.
+
+    Parameters
+    ----------
+    tables : function
+        Gives the tables.
+    """
+
+    def __init__(self, tables: Callable[[], Sequence[Table]]) -> None:
+        self._make_tables = tables
+        self._lock = threading.Lock()
+        self._connection: sqlite3.Connection | None = None
+        self._tables: Sequence[Table] = ()
+        self._deadline = 0.0
+
+    @property
+    def tables(self) -> Sequence[Table]:
+        """What there is to ask."""
+        with self._lock:
+            self._load()
+        return self._tables
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+
+    def query(self, adql: str, maxrec: int) -> Result:
+        """The first `maxrec` rows of an answer.
+
+        Columns have their tables' spelling, and aliases come back in lower case; of two columns with one name, the
+        second gets an underscore. (A GAVO DaCHS server does both.)
+
+        Raises
+        ------
+        QueryError
+            In the words of the database: a syntax error, an unknown table or column.
+        """
+        adql = adql.strip().rstrip(";")
+        if top := TOP.match(adql):
+            adql = f"{top[1]}{adql[top.end() :]} LIMIT {top[2]}"
+        with self._lock:
+            self._load()
+            self._deadline = time.monotonic() + TIME_LIMIT
+            try:
+                cursor = self._connection.execute(re.sub(r"\bILIKE\b", "LIKE", adql, flags=re.IGNORECASE))
+                rows = cursor.fetchmany(maxrec + 1)
+            except (sqlite3.Error, sqlite3.Warning, OverflowError) as error:
+                raise QueryError(f"Field query: {error}") from error
+            if cursor.description is None:
+                raise QueryError("Field query: Could not parse your query: Expected SELECT")
+            names = [entry[0] for entry in cursor.description]
+        aliases = set(ALIAS.findall(adql))
+        names = [name.lower() if name in aliases else name for name in names]
+        return Result(self._columns(names, rows), rows[:maxrec], len(rows) > maxrec)
+
+    def _load(self) -> None:
+        if self._connection is not None:
+            return
+        self._tables = self._make_tables()
+        connection = sqlite3.connect(":memory:", check_same_thread=False)
+        for schema in {table.schema for table in self._tables}:
+            connection.execute(f"ATTACH ':memory:' AS {schema}")
+        for table in self._tables:
+            columns = ", ".join(f'"{column.name}" {_AFFINITY[column.datatype]}' for column in table.columns)
+            connection.execute(f'CREATE TABLE {table.schema}."{table.name}" ({columns})')
+            marks = ", ".join("?" * len(table.columns))
+            connection.executemany(f'INSERT INTO {table.schema}."{table.name}" VALUES ({marks})', table.rows)
+        connection.commit()
+        _add_functions(connection)
+        # From here on, whoever asks may read and nothing else.
+        connection.set_authorizer(lambda action, *_: sqlite3.SQLITE_OK if action in _READING else sqlite3.SQLITE_DENY)
+        connection.set_progress_handler(lambda: time.monotonic() > self._deadline, 100_000)
+        self._connection = connection
+
+    def _columns(self, names: list[str], rows: list[tuple]) -> tuple[Column, ...]:
+        known: dict[str, list[Column]] = {}
+        for column in (column for table in self._tables for column in table.columns):
+            for name in {column.name, column.name.lower()}:
+                known.setdefault(name, []).append(replace(column, name=name))
+        columns: list[Column] = []
+        for place, name in enumerate(names):
+            values = [row[place] for row in rows if row[place] is not None]
+            found = known.get(name, [])
+            column = found[0] if found else Column(name.lower(), _datatype(values))
+            if {each.datatype for each in found} == {"float", "double"}:
+                # ZooSpec's ra and dec are float32, PhotoObj's float64: which ones these are, their values tell.
+                single = all(value == float(np.float32(value)) for value in values)
+                column = next(each for each in found if (each.datatype == "float") == single)
+            while column.name in {earlier.name for earlier in columns}:
+                column = replace(column, name=f"{column.name}_")
+            columns.append(column)
+        return tuple(columns)
+
+
+def _datatype(values: list) -> str:
+    if any(isinstance(value, str) for value in values):
+        return "char"
+    return "long" if values and all(isinstance(value, int) for value in values) else "double"
+
+
+def _add_functions(connection: sqlite3.Connection) -> None:
+    """What ADQL and RegTAP have and SQLite has not."""
+    connection.create_function("POINT", -1, lambda *args: f"P {args[-2]!r} {args[-1]!r}", deterministic=True)
+    connection.create_function("CIRCLE", -1, _circle, deterministic=True)
+    connection.create_function("DISTANCE", 2, _distance, deterministic=True)
+    connection.create_function("CONTAINS", 2, _contains, deterministic=True)
+    connection.create_function("ivo_hashlist_has", 2, _hash_list_has, deterministic=True)
+    connection.create_function("ivo_nocasematch", 2, _no_case_match, deterministic=True)
+    connection.create_function("ivo_hasword", 2, _has_word, deterministic=True)
+    connection.create_aggregate("ivo_string_agg", 2, _StringAgg)
+
+
+def _circle(*args) -> str:
+    """CIRCLE([system,] ra, dec, radius) or CIRCLE(point, radius), degrees."""
+    centre = args[-2].split()[1:] if isinstance(args[-2], str) else [repr(args[-3]), repr(args[-2])]
+    return f"C {centre[0]} {centre[1]} {args[-1]!r}"
+
+
+def _distance(one: str, other: str) -> float:
+    """Degrees between two points, by Vincenty's formula."""
+    (a, b), (c, d) = ([math.radians(float(part)) for part in point.split()[1:3]] for point in (one, other))
+    across = math.hypot(
+        math.cos(d) * math.sin(c - a), math.cos(b) * math.sin(d) - math.sin(b) * math.cos(d) * math.cos(c - a)
+    )
+    return math.degrees(math.atan2(across, math.sin(b) * math.sin(d) + math.cos(b) * math.cos(d) * math.cos(c - a)))
+
+
+def _contains(point: str, circle: str) -> int:
+    return int(_distance(point, circle) <= float(circle.split()[3]))
+
+
+def _has_word(text: str | None, word: str) -> int:
+    """RegTAP's ivo_hasword: whether all the words are in the text, whatever their case."""
+    return int(all(re.search(rf"\b{re.escape(part)}", text or "", re.IGNORECASE) for part in word.split()))
+
+
+def _hash_list_has(hash_list: str | None, item: str) -> int:
+    """RegTAP's ivo_hashlist_has: whether a list separated by # has an item."""
+    return int(item.lower() in (hash_list or "").lower().split("#"))
+
+
+def _no_case_match(text: str | None, pattern: str) -> int:
+    """RegTAP's ivo_nocasematch: LIKE, whatever the case."""
+    expression = re.escape(pattern).replace("%", ".*").replace("_", ".")
+    return int(re.fullmatch(expression, text or "", re.IGNORECASE) is not None)
+
+
+class _StringAgg:
+    """RegTAP's ivo_string_agg."""
+
+    def __init__(self) -> None:
+        self.parts: list[str] = []
+        self.separator = ""
+
+    def step(self, value, separator) -> None:
+        self.separator = separator
+        if value is not None:
+            self.parts.append(str(value))
+
+    def finalize(self) -> str:
+        return self.separator.join(self.parts)

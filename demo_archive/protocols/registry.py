@@ -1,0 +1,70 @@
+"""The VO Registry's tables (RegTAP 1.1), as far as a search for services needs them, with the demo archive's own."""
+
+from __future__ import annotations
+
+from demo_archive.holdings.sdss_tables import Column, Table
+
+PREFIX = "/registry"
+SILENT = "/silent"
+"""Where a service lies that takes requests and never answers, as some in the real Registry do."""
+
+
+def _text(*names: str) -> tuple[Column, ...]:
+    return tuple(Column(name, "char") for name in names)
+
+
+def registry_tables(url: str) -> list[Table]:
+    """The Registry's tables for an archive at `url`."""
+    images, votes = "Images of simulated galaxies", "Galaxy Zoo votes and photometry"
+    services = (
+        # Short name, title, description, subject, wavebands, standard, path.
+        ("demo SIA", "Simulated SDSS images (SIA1)", images, "galaxies", "optical", "sia", "/sia"),
+        ("demo SIA2", "Simulated SDSS images (SIA2)", images, "galaxies", "optical", "sia2", "/sia2"),
+        ("demo TAP", "Simulated SDSS catalogue", votes, "catalogs", "optical", "tap", "/ssa"),
+        ("silent", "A silent archive of galaxies", "It does not answer", "galaxies", "optical#radio", "sia", SILENT),
+    )
+    standards = {
+        "sia": "ivo://ivoa.net/std/sia",
+        "sia2": "ivo://ivoa.net/std/sia#query-2.0",
+        "tap": "ivo://ivoa.net/std/tap",
+    }
+    resource, capability, interface, subject = [], [], [], []
+    for number, (short, title, description, about, wavebands, standard, path) in enumerate(services):
+        ivoid = f"ivo://skyshards.demo/{number}"
+        created = "2020-01-01T00:00:00", "2024-01-01T00:00:00"
+        described = "vs:catalogservice", short, title, "research", description, f"{url}{path}/info", "The demo archive"
+        resource.append((ivoid, *described, *created, "", "survey", "", "", None, wavebands))
+        capability.append((ivoid, 1, "vs:catalogservice", title, standards[standard]))
+        access = f"{url}{path}?" if standard == "sia" else f"{url}{path}"
+        interface.append((ivoid, 1, 1, "vs:paramhttp", "std", "1.1", "full", access, None))
+        subject.append((ivoid, about))
+    return [
+        Table("rr", "resource", "Resources", _RESOURCE, resource),
+        Table("rr", "capability", "Their capabilities", _CAPABILITY, capability),
+        Table("rr", "interface", "Their interfaces", _INTERFACE, interface),
+        Table("rr", "res_subject", "Their subjects", _text("ivoid", "res_subject"), subject),
+        Table("rr", "alt_identifier", "Further names", _text("ivoid", "alt_identifier"), []),
+        Table("rr", "res_role", "People", _text("ivoid", "role_name", "base_role"), []),
+        Table("rr", "res_detail", "Details", _text("ivoid", "detail_xpath", "detail_value"), []),
+        Table("rr", "table_column", "Columns", _text("ivoid", "name", "ucd"), []),
+        Table("rr", "res_table", "Tables", _text("ivoid", "table_name", "table_utype"), []),
+    ]
+
+
+_RESOURCE = (
+    *_text("ivoid", "res_type", "short_name", "res_title", "content_level", "res_description", "reference_url"),
+    *_text("creator_seq", "created", "updated", "rights", "content_type", "source_format", "source_value"),
+    Column("region_of_regard", "float", "deg"),
+    *_text("waveband"),
+)
+_CAPABILITY = (
+    *_text("ivoid"),
+    Column("cap_index", "int"),
+    *_text("cap_type", "cap_description", "standard_id"),
+)
+_INTERFACE = (
+    *_text("ivoid"),
+    Column("cap_index", "int"),
+    Column("intf_index", "int"),
+    *_text("intf_type", "intf_role", "std_version", "url_use", "access_url", "authenticated_only"),
+)

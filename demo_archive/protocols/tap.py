@@ -1,0 +1,132 @@
+"""A TAP service (IVOA TAP 1.1): synchronous and asynchronous queries, and what it says of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from xml.sax.saxutils import escape
+
+from demo_archive.protocols import votable
+from demo_archive.protocols.adql import Database, QueryError
+from demo_archive.protocols.uws import Jobs
+from demo_archive.serve.server import Request, Response, error_page
+
+_VOSI = (
+    'xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xmlns:vs="http://www.ivoa.net/xml/VODataService/v1.1"'
+    ' xmlns:tr="http://www.ivoa.net/xml/TAPRegExt/v1.0" xmlns:vr="http://www.ivoa.net/xml/VOResource/v1.0"'
+)
+
+
+class Tap:
+    """Answers queries to a database.
+
+    Parameters
+    ----------
+    prefix : str
+        Path below which the service lies.
+    database : Database
+    maxrec : int
+        The most rows that are given, whatever is asked for. An answer that was cut says so in its QUERY_STATUS alone.
+    """
+
+    def __init__(self, prefix: str, database: Database, maxrec: int) -> None:
+        self._prefix, self._database, self._maxrec = prefix, database, maxrec
+        self.jobs = Jobs(self._run)
+
+    def __call__(self, request: Request) -> Response:
+        base = f"http://{request.headers['Host']}{self._prefix}"
+        what, _, rest = request.path.removeprefix(self._prefix).strip("/").partition("/")
+        if what == "sync":
+            given = {name: values[-1] for name, values in (*request.query.items(), *request.form.items())}
+            outcome = self._run(given)
+            # An error has the status 200, and its message in the VOTable: DALI leaves this open, and DaCHS does so.
+            return Response(votable.error(outcome), "text/xml") if isinstance(outcome, str) else outcome
+        if what == "async":
+            return self.jobs(request, f"{base}/async", rest)
+        pages = {"availability": _availability, "capabilities": self._capabilities, "tables": self._tables}
+        return Response(pages[what](base).encode(), "text/xml") if what in pages else error_page(404)
+
+    def _run(self, parameters: Mapping[str, str]) -> Response | str:
+        if parameters.get("REQUEST", "doQuery") != "doQuery":
+            return f"Field request: {parameters['REQUEST']!r} is not doQuery"
+        if parameters.get("LANG", "ADQL").upper().partition("-")[0] != "ADQL":
+            return f"Field lang: This service does not support the query language {parameters['LANG']}"
+        if not parameters.get("QUERY"):
+            return "Field query: Required parameter query missing"
+        asked = parameters.get("MAXREC", str(self._maxrec))
+        if not asked.isdecimal():
+            return f"Field maxrec: {asked!r} is not a valid literal for an integer"
+        form = parameters.get("RESPONSEFORMAT") or parameters.get("FORMAT") or "votable"
+        try:
+            result = self._database.query(parameters["QUERY"], min(int(asked), self._maxrec))
+        except QueryError as error:
+            return str(error)
+        if form.partition(";")[0] in ("csv", "text/csv"):
+            return Response(votable.as_csv(result.columns, result.rows), "text/csv;header=present")
+        if form.partition(";")[0] in ("votable", "text/xml", votable.CONTENT_TYPE):
+            body = votable.results(result.columns, result.rows, result.overflow, parameters["QUERY"])
+            return Response(body, votable.CONTENT_TYPE)
+        return f"Field responseformat: {form!r} is not among csv, votable"
+
+    def _capabilities(self, base: str) -> str:
+        # Besides the language, set operations are named: clients use UNION only where it is.
+        sets = "".join(f"<feature><form>{form}</form></feature>" for form in ("UNION", "EXCEPT", "INTERSECT"))
+        language = (
+            '<language><name>ADQL</name><version ivo-id="ivo://ivoa.net/std/ADQL#v2.0">2.0</version>'
+            '<languageFeatures type="ivo://ivoa.net/std/TAPRegExt#features-adql-sets">'
+            f"{sets}</languageFeatures></language>"
+        )
+        forms = "".join(
+            f"<outputFormat><mime>{mime}</mime><alias>{alias}</alias></outputFormat>"
+            for mime, alias in ((votable.CONTENT_TYPE, "votable"), ("text/csv;header=present", "csv"))
+        )
+        limits = "".join(f'<{limit} unit="row">{self._maxrec}</{limit}>' for limit in ("default", "hard"))
+        return vosi_capabilities(
+            {
+                "ivo://ivoa.net/std/TAP": base,
+                "ivo://ivoa.net/std/VOSI#capabilities": f"{base}/capabilities",
+                "ivo://ivoa.net/std/VOSI#availability": f"{base}/availability",
+                "ivo://ivoa.net/std/VOSI#tables": f"{base}/tables",
+            },
+            tap=f"{language}{forms}<outputLimit>{limits}</outputLimit>",
+        )
+
+    def _tables(self, base: str) -> str:
+        schemas: dict[str, str] = {}
+        for table in self._database.tables:
+            columns = "".join(
+                f"<column><name>{column.name}</name><description>{escape(column.description)}</description>"
+                f"<unit>{column.unit}</unit>"
+                f'<dataType xsi:type="vs:VOTableType"{_arraysize(column.datatype)}>{column.datatype}</dataType>'
+                "</column>"
+                for column in table.columns
+            )
+            description = f"<description>{escape(table.description)}</description>"
+            schemas.setdefault(table.schema, "")
+            schemas[table.schema] += f"<table><name>{table.schema}.{table.name}</name>{description}{columns}</table>"
+        body = "".join(f"<schema><name>{name}</name>{tables}</schema>" for name, tables in schemas.items())
+        return _document("vtm:tableset", "vtm", "VOSITables", body)
+
+
+def vosi_capabilities(urls: Mapping[str, str], tap: str = "") -> str:
+    """Where each standard is served, by its identifier; `tap` is what else a TAP service says of itself."""
+    body = ""
+    for standard, url in urls.items():
+        is_tap = standard == "ivo://ivoa.net/std/TAP"
+        kind = ' xsi:type="tr:TableAccess"' if is_tap else ""
+        access = f'<accessURL use="{"full" if is_tap else "base"}">{escape(url)}</accessURL>'
+        interface = f'<interface xsi:type="vs:ParamHTTP" role="std" version="1.1">{access}</interface>'
+        body += f'<capability standardID="{standard}"{kind}>{interface}{tap if is_tap else ""}</capability>'
+    return _document("cap:capabilities", "cap", "VOSICapabilities", body)
+
+
+def _arraysize(datatype: str) -> str:
+    return ' arraysize="*"' if datatype == "char" else ""
+
+
+def _document(root: str, space: str, name: str, body: str) -> str:
+    spaces = f'xmlns:{space}="http://www.ivoa.net/xml/{name}/v1.0" {_VOSI}'
+    return f"<?xml version='1.0' encoding='utf-8'?>\n<{root} {spaces}>{body}</{root}>"
+
+
+def _availability(base: str) -> str:
+    return _document("avl:availability", "avl", "VOSIAvailability", "<avl:available>true</avl:available>")

@@ -1,0 +1,99 @@
+"""What TAP and SIA services answer with: VOTable and CSV."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+import math
+from collections.abc import Sequence
+from xml.sax.saxutils import escape, quoteattr
+
+import numpy as np
+
+from demo_archive.holdings.sdss_tables import Column
+
+NULL = {"long": -(2**63), "int": -(2**31)}
+"""What stands for NULL among integers, as a GAVO DaCHS server has it. Floats have NaN, and text nothing at all."""
+_DTYPES = {"long": ">i8", "int": ">i4", "double": ">f8", "float": ">f4"}
+_HEAD = (
+    "<?xml version='1.0' encoding='utf-8'?>\n"
+    '<VOTABLE version="1.4" xmlns="http://www.ivoa.net/xml/VOTable/v1.3">'
+    "<RESOURCE type={type}>"
+)
+_TAIL = "</RESOURCE></VOTABLE>"
+CONTENT_TYPE = "application/x-votable+xml"
+
+
+def info(name: str, value: str, text: str = "") -> str:
+    return f"<INFO name={quoteattr(name)} value={quoteattr(value)}>{escape(text)}</INFO>"
+
+
+def document(body: str, kind: str = "results") -> bytes:
+    """A whole VOTable around what its one RESOURCE holds."""
+    return (_HEAD.format(type=quoteattr(kind)) + body + _TAIL).encode()
+
+
+def error(message: str) -> bytes:
+    """An error in the form of DALI 1.1: a VOTable, which services send with the HTTP status 200."""
+    return document(info("QUERY_STATUS", "ERROR", message))
+
+
+def field(column: Column, datatype: str, **attributes: str) -> str:
+    """A FIELD element; `attributes` are further ones, such as ucd."""
+    given = {"name": column.name, "datatype": datatype, "unit": column.unit} | attributes
+    text = "".join(f" {name}={quoteattr(value)}" for name, value in given.items() if value)
+    null = f'<VALUES null="{NULL[datatype]}"/>' if datatype in NULL else ""
+    return f"<FIELD{text}><DESCRIPTION>{escape(column.description)}</DESCRIPTION>{null}</FIELD>"
+
+
+def _clean(value):
+    """NaN for what stands for it in the database."""
+    return math.nan if isinstance(value, float) and math.isinf(value) else value
+
+
+def binary_table(columns: Sequence[Column], rows: Sequence[tuple], name: str) -> str:
+    """A TABLE with its rows in the BINARY serialization; NULL and NaN are the same in floats."""
+    dtype, fields, filled = [], [], []
+    for place, column in enumerate(columns):
+        values = [row[place] for row in rows]
+        if column.datatype == "char":
+            texts = ["" if value is None else str(value).encode() for value in values]
+            width = max([1, *(len(text) for text in texts)])
+            dtype.append((f"f{place}", f"S{width}"))
+            fields.append(field(column, "char", arraysize=str(width)))
+            filled.append(texts)
+        else:
+            dtype.append((f"f{place}", _DTYPES[column.datatype]))
+            fields.append(field(column, column.datatype))
+            null = NULL.get(column.datatype, math.nan)
+            filled.append([null if value is None else _clean(value) for value in values])
+    table = np.empty(len(rows), dtype)
+    for place, values in enumerate(filled):
+        table[f"f{place}"] = values
+    stream = base64.b64encode(table.tobytes()).decode()
+    data = f'<DATA><BINARY><STREAM encoding="base64">{stream}</STREAM></BINARY></DATA>'
+    return f"<TABLE name={quoteattr(name)}>{''.join(fields)}{data}</TABLE>"
+
+
+def results(columns: Sequence[Column], rows: Sequence[tuple], overflow: bool, query: str) -> bytes:
+    """A query's answer; if it was cut, a second QUERY_STATUS behind the table says so."""
+    head = info("query", query) + info("QUERY_STATUS", "OK", "Query successful")
+    tail = info("QUERY_STATUS", "OVERFLOW") if overflow else ""
+    return document(head + binary_table(columns, rows, "result") + tail)
+
+
+def as_csv(columns: Sequence[Column], rows: Sequence[tuple]) -> bytes:
+    """A query's answer as CSV with a header; NULL and NaN are empty."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\r\n")
+    writer.writerow([column.name for column in columns])
+    single = [column.datatype == "float" for column in columns]
+    for row in rows:
+        cells = zip(map(_clean, row), single, strict=True)
+        writer.writerow(["" if _is_missing(value) else np.float32(value) if short else value for value, short in cells])
+    return text.getvalue().encode()
+
+
+def _is_missing(value) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))

@@ -1,0 +1,145 @@
+"""From simulated galaxies to pixels: a galaxy with its foreground and noise, as bands or as a colour picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from demo_archive.simulation.galaxies import (
+    NOISE_SCALE,
+    PSF_FWHM,
+    SKY_NOISE,
+    Galaxy,
+    arm_angle,
+    disk_to_picture,
+    surface_brightness,
+)
+
+BRIGHTEST = np.float32(62.0)
+"""Grey levels for each factor e in brightness, where the scale of `colour` is logarithmic."""
+FOREGROUND_RADIUS = 45.0
+"""Stars and faint galaxies are drawn this far from each galaxy, arcsec."""
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """A round source beside the galaxy: offsets (column, row) and width in arcsec, flux in nanomaggies in g, r, i."""
+
+    x: float
+    y: float
+    flux: tuple[float, float, float]
+    fwhm: float
+    star: bool
+
+
+def foreground(galaxy: Galaxy) -> list[Blob]:
+    """Stars and faint galaxies around a galaxy, the same in every picture of it; none over its core."""
+    rng = galaxy.rng(1)
+    blobs = []
+    for star in [True] * rng.poisson(5) + [False] * rng.poisson(18):
+        x, y = rng.uniform(-FOREGROUND_RADIUS, FOREGROUND_RADIUS, 2)
+        magnitude = rng.uniform(15.5, 19.5) if star else rng.uniform(19.5, 22.5)
+        # The stellar locus is narrow: colours of stars go together.
+        g_r = rng.uniform(0.2, 1.3)
+        r_i = 0.05 + 0.4 * (g_r - 0.2) + rng.normal(0, 0.04)
+        fwhm = PSF_FWHM if star else PSF_FWHM * rng.uniform(1.1, 2.0)
+        if np.hypot(x, y) > 0.8 * galaxy.petroR90_r + 3:
+            magnitudes = magnitude + g_r, magnitude, magnitude - r_i
+            blobs.append(Blob(x, y, tuple(10 ** (0.4 * (22.5 - m)) for m in magnitudes), fwhm, star))
+    return blobs
+
+
+def knots(galaxy: Galaxy) -> list[Blob]:
+    """Star-forming regions along the arms of a spiral."""
+    if not galaxy.spiral:
+        return []
+    rng = galaxy.rng(2)
+    count = int(30 * galaxy.contrast)
+    radius = rng.uniform(max(galaxy.bar_length, 0.3 * galaxy.petroR90_r), galaxy.petroR90_r, count)
+    angle = arm_angle(galaxy, radius, rng.integers(0, galaxy.arms, count)) + rng.normal(0, 0.12, count)
+    x, y = disk_to_picture(galaxy, radius, angle)
+    flux = 10 ** (0.4 * (22.5 - galaxy.modelMag_r)) * 0.004 * rng.exponential(1, count)
+    widths = PSF_FWHM * rng.uniform(0.8, 1.3, count)
+    return [
+        Blob(*row[:2], (1.25 * row[2], row[2], 0.9 * row[2]), row[3], False)
+        for row in zip(x, y, flux, widths, strict=True)
+    ]
+
+
+def _window(centre: float, half: float, length: int) -> slice:
+    """Pixels within `half` of `centre` along an axis of `length`."""
+    return slice(max(0, int(centre - half)), max(0, min(length, int(centre + half) + 2)))
+
+
+def _add_blob(bands: np.ndarray, blob: Blob, x0: float, y0: float, scale: float) -> None:
+    """Add a blob (a Moffat profile with beta = 3) where the galaxy's centre is at column x0 and row y0."""
+    column, row = x0 + blob.x / scale, y0 + blob.y / scale
+    half = 7 * blob.fwhm / scale
+    rows, columns = _window(row, half, bands.shape[1]), _window(column, half, bands.shape[2])
+    if rows.start >= rows.stop or columns.start >= columns.stop:
+        return
+    core = blob.fwhm / (2 * np.sqrt(2 ** (1 / 3) - 1))
+    x = (np.arange(columns.start, columns.stop, dtype=np.float32) - np.float32(column)) * np.float32(scale / core)
+    y = (np.arange(rows.start, rows.stop, dtype=np.float32) - np.float32(row)) * np.float32(scale / core)
+    profile = (1 + x[None, :] ** 2 + y[:, None] ** 2) ** -3 * np.float32(2 / (np.pi * core * core))
+    bands[:, rows, columns] += np.asarray(blob.flux, np.float32)[:, None, None] * profile
+
+
+def add_galaxy(bands: np.ndarray, galaxy: Galaxy, x0: float, y0: float, scale: float) -> None:
+    """Add a galaxy and what lies around it to a picture.
+
+    Parameters
+    ----------
+    bands : float32 array, `[3, H, W]`
+        Surface brightness in g, r, i, nanomaggies per square arcsecond; changed in place.
+    x0, y0 : float
+        Column and row of the galaxy's centre, counted from 0 at the centre of the first pixel.
+    scale : float
+        Arcsec a pixel.
+    """
+    half = 6 * galaxy.petroR90_r / scale
+    rows, columns = _window(y0, half, bands.shape[1]), _window(x0, half, bands.shape[2])
+    if rows.start < rows.stop and columns.start < columns.stop:
+        x = (np.arange(columns.start, columns.stop, dtype=np.float32) - np.float32(x0)) * np.float32(scale)
+        y = (np.arange(rows.start, rows.stop, dtype=np.float32) - np.float32(y0)) * np.float32(scale)
+        bands[:, rows, columns] += surface_brightness(galaxy, x[None, :], y[:, None])
+    for blob in (*knots(galaxy), *foreground(galaxy)):
+        _add_blob(bands, blob, x0, y0, scale)
+
+
+def add_noise(bands: np.ndarray, scale: float, rng: np.random.Generator) -> None:
+    """Add the sky's noise in place: white in the camera's pixels, and resampled with them where those are coarser."""
+    shape = bands.shape[1:]
+    ratio = max(1.0, NOISE_SCALE / scale)
+    coarse = tuple(int(np.ceil(length / ratio)) for length in shape)
+    sigma = SKY_NOISE * NOISE_SCALE / max(scale, NOISE_SCALE)
+    for band, depth in zip(bands, (0.8, 1.0, 1.5), strict=True):
+        noise = rng.standard_normal(coarse, np.float32) * np.float32(sigma * depth)
+        if coarse != shape:
+            noise = np.asarray(Image.fromarray(noise).resize(shape[::-1], Image.Resampling.BICUBIC))
+        band += noise
+
+
+def picture(galaxy: Galaxy, size: int, scale: float) -> np.ndarray:
+    """A square picture of one galaxy at its centre: float32 `[3, size, size]`, `scale` arcsec a pixel, with noise."""
+    bands = np.zeros((3, size, size), np.float32)
+    centre = (size - 1) / 2
+    add_galaxy(bands, galaxy, centre, centre, scale)
+    add_noise(bands, scale, galaxy.rng(3))
+    return bands
+
+
+def colour(bands: np.ndarray, stretch: float = 4.0, q: float = 9.0) -> np.ndarray:
+    """Bands g, r, i as a picture, uint8 `[H, W, 3]`, after Lupton et al. (2004, PASP 116, 133).
+
+    `stretch` is in the bands' unit, where the scale turns from linear to logarithmic; `q` says how much of it is
+    logarithmic.
+    """
+    blue, green, red = bands[0] * np.float32(1.35), bands[1], bands[2] * np.float32(0.78)
+    mean = np.maximum((blue + green + red) / 3, 1e-4)
+    factor = np.arcsinh(q * mean / stretch) * (BRIGHTEST / mean)
+    # A pixel that is too bright in one colour keeps its hue.
+    factor *= np.minimum(1, 255 / np.maximum(np.maximum(np.maximum(red, green), blue) * factor, 1))
+    return np.stack([np.maximum(band * factor, 0).astype(np.uint8) for band in (red, green, blue)], axis=-1)

@@ -1,0 +1,149 @@
+"""What simulated volunteers of Galaxy Zoo: 3D draw on a galaxy, and the masks that their drawings add up to.
+
+Coordinates are those of the project's drawing tool: column and row, counted from 0, the picture's centre at `SIZE` / 2.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from demo_archive.simulation.galaxies import Galaxy, arm_angle, disk_to_picture
+from demo_archive.simulation.render import foreground
+
+SIZE = 525
+"""Pixels along each side of the picture."""
+SCALE = 0.099
+"""Arcsec a pixel: 2.75e-5 degrees."""
+DRAWERS = 15
+"""Volunteers who were shown each picture."""
+
+Path = list[list[float]]
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Clicks that mean one thing: mean and covariance, in pixels, and their number."""
+
+    points: np.ndarray
+
+    @property
+    def mean(self) -> np.ndarray:
+        return self.points.mean(axis=0)
+
+    @property
+    def covariance(self) -> np.ndarray:
+        return np.cov(self.points.T)
+
+
+@dataclass(frozen=True)
+class Drawings:
+    """All that was drawn on one picture: for each volunteer, points or closed paths."""
+
+    centres: list[Path]
+    stars: list[Path]
+    spirals: list[list[Path]]
+    bars: list[list[Path]]
+    star_clusters: list[Cluster]
+
+    @property
+    def centre_cluster(self) -> Cluster:
+        return Cluster(np.array([point for points in self.centres for point in points]))
+
+
+def _pixels(x, y) -> np.ndarray:
+    """Points `[n, 2]` in the drawing tool's coordinates, from offsets in arcsec."""
+    return np.column_stack([x, y]) / SCALE + SIZE / 2
+
+
+def _closed(points: np.ndarray) -> Path:
+    return np.clip(points, 0, SIZE - 1).round(4).tolist()
+
+
+def _arm(galaxy: Galaxy, arm: int, rng: np.random.Generator) -> Path:
+    """An outline of one arm: along one side and back along the other, with an unsteady hand."""
+    outer = galaxy.petroR90_r * rng.uniform(0.85, 1.1)
+    inner = max(galaxy.bar_length, 0.28 * galaxy.petroR90_r) * rng.uniform(0.95, 1.15)
+    radius = np.geomspace(inner, outer, 16)
+    angle = arm_angle(galaxy, radius, arm) + rng.normal(0, 0.05)
+    # Half the width of the arm, as an angle: less than half the way to the next arm.
+    half = 0.3 * np.pi / galaxy.arms * rng.uniform(0.75, 1.25)
+    # Outlines close to a point at either end: a wide straight end would cut across the arm's own curve.
+    width = half * np.sin(np.linspace(0.3, np.pi - 0.3, 16))
+    sides = [angle + side * width * rng.uniform(0.88, 1.12, 16) for side in (-1, 1)]
+    points = [_pixels(*disk_to_picture(galaxy, radius, side)) for side in sides]
+    return _closed(np.vstack([points[0], points[1][::-1]]))
+
+
+def _bar(galaxy: Galaxy, rng: np.random.Generator) -> Path:
+    """A four-cornered outline of the bar, as the drawing tool of this task gives."""
+    long = np.array([1, 1, -1, -1]) * rng.uniform(0.85, 1.15, 4) * galaxy.bar_length
+    short = np.array([1, -1, -1, 1]) * rng.uniform(0.8, 1.3, 4) * galaxy.bar_length * 0.32
+    angle = galaxy.bar_angle + rng.normal(0, 0.06)
+    points = disk_to_picture(galaxy, np.hypot(long, short), np.arctan2(short, long) + angle)
+    return _closed(_pixels(*points))
+
+
+def draw(galaxy: Galaxy, subject: int) -> Drawings:
+    """What the volunteers who saw `subject`, a picture of this galaxy, drew on it."""
+    rng = np.random.default_rng((galaxy.seed, galaxy.index, 7, subject))
+    centres = [[point.round(4).tolist()] for point in SIZE / 2 + rng.normal(-0.5, 1.8, (DRAWERS, 2))]
+    stars: list[Path] = [[] for _ in range(DRAWERS)]
+    clusters = []
+    for blob in foreground(galaxy):
+        (place,) = _pixels([blob.x], [blob.y])
+        clicked = rng.random(DRAWERS) < 0.7
+        if not blob.star or clicked.sum() < 3 or not np.all((place > 8) & (place < SIZE - 8)):
+            continue
+        points = (place + rng.normal(0, 1.8, (clicked.sum(), 2))).round(4)
+        clusters.append(Cluster(points))
+        for drawer, point in zip(np.flatnonzero(clicked), points.tolist(), strict=True):
+            stars[drawer].append(point)
+    # The weaker the arms, the more volunteers miss them; a few see a bar where there is none.
+    seen = 0.25 + 0.72 * galaxy.contrast if galaxy.spiral else 0.0
+    spirals = [
+        [_arm(galaxy, arm, rng) for arm in range(galaxy.arms) if rng.random() < 0.93] if rng.random() < seen else []
+        for _ in range(DRAWERS)
+    ]
+    bar_seen = 0.85 if galaxy.bar else 0.06
+    bars = [[_bar(galaxy, rng)] if rng.random() < bar_seen else [] for _ in range(DRAWERS)]
+    return Drawings(centres, stars, spirals, bars, clusters)
+
+
+def add_polygon(mask: np.ndarray, path: Path) -> None:
+    """Add 1, in place, to the pixels whose place (column, row) lies inside a closed path (even-odd rule)."""
+    start = np.asarray(path)
+    stop = np.roll(start, -1, axis=0)
+    first = max(0, int(np.ceil(start[:, 1].min())))
+    rows = np.arange(first, min(mask.shape[0], int(np.floor(start[:, 1].max())) + 1))
+    (x0, y0), (x1, y1) = start.T[:, :, None], stop.T[:, :, None]
+    edge, row = np.nonzero((y0 <= rows) != (y1 <= rows))
+    x0, y0, x1, y1 = (value[edge, 0] for value in (x0, y0, x1, y1))
+    cross = x0 + (rows[row] - y0) * (x1 - x0) / (y1 - y0)
+    # A crossing switches all pixels to its right.
+    switch = np.zeros((len(rows), mask.shape[1] + 1), np.int32)
+    np.add.at(switch, (row, np.clip(np.floor(cross).astype(int) + 1, 0, mask.shape[1])), 1)
+    mask[rows] += np.cumsum(switch[:, :-1], axis=1) % 2
+
+
+def polygon_mask(drawn: list[list[Path]]) -> np.ndarray:
+    """How many paths lie over each pixel: float64 `[SIZE, SIZE]`."""
+    mask = np.zeros((SIZE, SIZE))
+    for paths in drawn:
+        for path in paths:
+            add_polygon(mask, path)
+    return mask
+
+
+def ellipse_mask(clusters: list[Cluster]) -> np.ndarray:
+    """The clusters' numbers of clicks inside their ellipses of two standard deviations: float64 `[SIZE, SIZE]`."""
+    mask = np.zeros((SIZE, SIZE))
+    for cluster in clusters:
+        mean, covariance = cluster.mean, cluster.covariance
+        reach = 2 * np.sqrt(np.diag(covariance)) + 1
+        low, high = (np.clip(place, 0, SIZE).astype(int) for place in (mean - reach, mean + reach + 1))
+        x, y = np.arange(low[0], high[0]) - mean[0], np.arange(low[1], high[1])[:, None] - mean[1]
+        (a, b), (_, c) = np.linalg.inv(covariance)
+        mask[low[1] : high[1], low[0] : high[0]] += len(cluster.points) * (a * x * x + 2 * b * x * y + c * y * y <= 4)
+    return mask

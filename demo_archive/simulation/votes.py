@@ -1,0 +1,111 @@
+"""What simulated volunteers of Galaxy Zoo DECaLS answer: a decision tree, followed vote by vote."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from demo_archive.simulation.galaxies import Galaxy
+
+# Each question, with the answer that leads to it and its own. After Walmsley et al. 2022, MNRAS 509, 3966, figure 4.
+FEATURED = "smooth-or-featured_featured-or-disk"
+FACE_ON = "disk-edge-on_no"
+TREE_5 = {
+    "smooth-or-featured": (None, ("smooth", "featured-or-disk", "artifact")),
+    "disk-edge-on": (FEATURED, ("yes", "no")),
+    "has-spiral-arms": (FACE_ON, ("yes", "no")),
+    "bar": (FACE_ON, ("strong", "weak", "no")),
+    "bulge-size": (FACE_ON, ("dominant", "large", "moderate", "small", "none")),
+    "how-rounded": ("smooth-or-featured_smooth", ("round", "in-between", "cigar-shaped")),
+    "edge-on-bulge": ("disk-edge-on_yes", ("boxy", "none", "rounded")),
+    "spiral-winding": ("has-spiral-arms_yes", ("tight", "medium", "loose")),
+    "spiral-arm-count": ("has-spiral-arms_yes", ("1", "2", "3", "4", "more-than-4", "cant-tell")),
+    "merging": (None, ("none", "minor-disturbance", "major-disturbance", "merger")),
+}
+"""The tree of the campaign on DR5."""
+TREE_1_AND_2 = TREE_5 | {
+    "bar": (FACE_ON, ("yes", "no")),
+    "bulge-size": (FACE_ON, ("none", "obvious", "dominant")),
+    "how-rounded": ("smooth-or-featured_smooth", ("completely", "in-between", "cigar-shaped")),
+    "spiral-arm-count": ("has-spiral-arms_yes", ("1", "2", "3", "4", "more-than-4")),
+    "merging": (None, ("neither", "tidal-debris", "both", "merger")),
+}
+"""The tree of the campaigns on DR1 and DR2."""
+Tree = Mapping[str, tuple[str | None, tuple[str, ...]]]
+
+
+def chances(galaxy: Galaxy) -> dict[str, dict[str, float]]:
+    """How likely each answer to each question is, of both trees, up to a factor a question."""
+    pitch, round_ = np.degrees(galaxy.pitch), galaxy.axis_ratio
+    featured, arms = galaxy.p_cs_debiased, 0.35 + 0.6 * galaxy.contrast if galaxy.spiral else 0.1
+    count = {str(number): 0.85 if number == galaxy.arms else 0.04 for number in (1, 2, 3, 4)}
+    disk = galaxy.bulge if galaxy.spiral else 0.6
+    winding = {"tight": 17 - pitch, "medium": 5 - abs(pitch - 19.5), "loose": pitch - 22}
+    return {
+        "smooth-or-featured": {"smooth": galaxy.p_el_debiased, "featured-or-disk": featured, "artifact": 0.02},
+        "disk-edge-on": {"yes": 0.04, "no": 0.96},
+        "has-spiral-arms": {"yes": arms, "no": 1 - arms},
+        "bar": dict(
+            zip(
+                ("strong", "weak", "yes", "no"),
+                (0.5, 0.3, 0.8, 0.2) if galaxy.bar else (0.02, 0.1, 0.1, 0.9),
+                strict=True,
+            )
+        ),
+        "bulge-size": {
+            "dominant": max(disk - 0.3, 0.02),
+            "large": max(disk - 0.15, 0.02),
+            "moderate": 0.3,
+            "obvious": 0.3,
+            "small": max(0.4 - disk, 0.02),
+            "none": 0.05,
+        },
+        "how-rounded": {
+            "round": max(round_ - 0.6, 0.02),
+            "completely": max(round_ - 0.6, 0.02),
+            "in-between": 0.3,
+            "cigar-shaped": 0.02,
+        },
+        "edge-on-bulge": {"boxy": 0.1, "none": 0.2, "rounded": 0.7},
+        "spiral-winding": {name: max(value, 0.3) for name, value in winding.items()},
+        "spiral-arm-count": count | {"more-than-4": 0.02, "cant-tell": 0.1},
+        "merging": {
+            "none": 0.9,
+            "neither": 0.9,
+            "minor-disturbance": 0.06,
+            "tidal-debris": 0.06,
+            "major-disturbance": 0.02,
+        }
+        | {"merger": 0.02, "both": 0.02},
+    }
+
+
+def fractions(galaxy: Galaxy, tree: Tree) -> dict[str, float]:
+    """The chance of each `{question}_{answer}` of a tree; those of a question add up to 1."""
+    result, likely = {}, chances(galaxy)
+    for question, (_, answers) in tree.items():
+        weights = np.array([likely[question][answer] for answer in answers])
+        result |= {
+            f"{question}_{answer}": value for answer, value in zip(answers, weights / weights.sum(), strict=True)
+        }
+    return result
+
+
+def cast(galaxy: Galaxy, tree: Tree, voters: int, rng: np.random.Generator) -> dict[str, float]:
+    """The columns of a released table: counts, totals and fractions.
+
+    A question has as many votes as the answer that leads to it. `{question}_total-votes` is the spelling of the tables
+    (the release's own description has `_total`). A fraction without votes is NaN.
+    """
+    expected = fractions(galaxy, tree)
+    row: dict[str, float] = {}
+    for question, (parent, answers) in tree.items():
+        total = voters if parent is None else row[parent]
+        counts = rng.multinomial(total, [expected[f"{question}_{answer}"] for answer in answers])
+        row[f"{question}_total-votes"] = total
+        for answer, count in zip(answers, counts.tolist(), strict=True):
+            row[f"{question}_{answer}"] = count
+            row[f"{question}_{answer}_fraction"] = count / total if total else np.nan
+            row[f"{question}_{answer}_debiased"] = count / total if total else np.nan
+    return row

@@ -1,0 +1,230 @@
+"""The catalogue over TAP: Galaxy Zoo's votes joined with the photometry of SDSS, page after page, saved for reuse."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+from pyvo.dal import TAPResults, TAPService
+from tqdm import tqdm
+
+from gz_sdss.cuts import BANDS
+from gz_sdss.tables import of_votable, read_table, write_csv
+from gz_sdss.vo import quietly, server_errors, vo_session
+from skyshards.errors import BuildError
+from skyshards.files import replacing
+
+TAP_URL = "http://tap.roe.ac.uk/ssa"
+CATALOG = "ZooSpecPhotoDR19.csv.gz"
+REQUEST = "ZooSpecPhotoDR19.json"
+PAGES = "ZooSpecPhotoDR19.pages"
+PAGE_ROWS = 50_000
+LAST = "end"
+MOST_ROWS = 100_000_000
+"""MAXREC of a query that is to give all it has: without one, servers cut the result at a default of their own."""
+
+VOTE_COLUMNS = ("dr7objid", "specobjid", "objid", "p_el_debiased", "p_cs_debiased", "spiral", "elliptical")
+PHOTO_COLUMNS = (
+    "ra",
+    "dec",
+    "petroR50_r",
+    "petroR90_r",
+    *(f"{quantity}_{band}" for quantity in ("modelMag", "modelMagErr", "extinction") for band in BANDS),
+)
+# Every column by name: with `z.*, p.*`, ra and dec come from both tables (ZooSpec's are float32), and objid (DR8)
+# differs from objID (DR7) in case alone.
+QUERY = (
+    "SELECT "
+    + ", ".join([f"z.{name} AS {name}" for name in VOTE_COLUMNS] + [f"p.{name} AS {name}" for name in PHOTO_COLUMNS])
+    + " FROM BestDR9.ZooSpec AS z JOIN BestDR7.PhotoObj AS p ON p.objid = z.dr7objid"
+)
+
+
+@dataclass(frozen=True)
+class CatalogRequest:
+    """What is asked of the TAP service.
+
+    Parameters
+    ----------
+    adql : str, optional
+        A query that takes the place of `QUERY`, run as it is.
+    where : str, optional
+        A condition, in ADQL, added to `QUERY`.
+    top : int, optional
+        Take so many rows, those of the lowest dr7objid.
+    source : str, optional
+        Names what answers, so that no table or page of one service is taken for another's; its URL if not given. The
+        demo archive, whose port is another in every run, needs a name that stays.
+    """
+
+    adql: str | None = None
+    where: str | None = None
+    top: int | None = None
+    source: str | None = None
+
+    def within(self, other: CatalogRequest) -> bool:
+        """Whether what `other` gave serves for this as well: it is the same, or all there is."""
+        return self == other or (self.adql is None and other == CatalogRequest(source=self.source))
+
+
+def get_catalog(
+    request: CatalogRequest, folder: Path, tap_url: str = TAP_URL, refresh: bool = False, page_rows: int = PAGE_ROWS
+) -> pd.DataFrame:
+    """The catalogue: the one saved in a folder if it answers the request, or else fetched, and saved there.
+
+    Parameters
+    ----------
+    request : CatalogRequest
+    folder : Path
+        Where `ZooSpecPhotoDR19.csv.gz` is kept. One without the note `ZooSpecPhotoDR19.json` beside it was put there by
+        hand, and is used as it is; one that came from another source is fetched anew.
+    tap_url : str
+    refresh : bool
+        Fetch it even if it is there.
+    page_rows : int
+        Rows to ask for at a time.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The columns `gz_sdss.tables.NEEDED`: identifiers nullable Int64, all others float64; angles in degrees, radii in
+        arcsec, magnitudes in mag.
+
+    Raises
+    ------
+    BuildError
+        With the server's own message; or its result is cut and cannot be completed; or the file cannot be read.
+    """
+    path, note = folder / CATALOG, folder / REQUEST
+    request = replace(request, source=request.source or tap_url.rstrip("/"))
+    if path.exists() and not refresh and (not note.exists() or request.within(_read_request(note))):
+        return read_table(path)
+    if request.adql is None:
+        table = _fetch_in_pages(request, folder / PAGES, tap_url, page_rows)
+    else:
+        table = _fetch_at_once(request, tap_url)
+    if table.empty:
+        raise BuildError(f"{tap_url}: the query gave no row; expected galaxies")
+    path.unlink(missing_ok=True)  # the note must never stand beside a table that it does not describe
+    with replacing(note) as temporary:
+        temporary.write_text(json.dumps(asdict(request) | {"rows": len(table)}, indent=1))
+    write_csv(table, path)
+    shutil.rmtree(folder / PAGES, ignore_errors=True)
+    return table
+
+
+def _read_request(note: Path) -> CatalogRequest:
+    try:
+        values = json.loads(note.read_text())
+        return CatalogRequest(values["adql"], values["where"], values["top"], values.get("source"))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BuildError(f"{note}: cannot be read: {error}; delete it to use the table beside it as it is") from error
+
+
+def page_query(request: CatalogRequest, rows: int, first: int | None) -> str:
+    """The query for the next so many rows in the order of dr7objid, from the key `first` on."""
+    conditions = [f"({request.where})"] if request.where else []
+    if first is not None:
+        conditions.append(f"z.dr7objid >= {first}")
+    where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
+    return QUERY.replace("SELECT ", f"SELECT TOP {rows} ", 1) + where + " ORDER BY z.dr7objid"
+
+
+def _fetch_in_pages(request: CatalogRequest, folder: Path, tap_url: str, page_rows: int) -> pd.DataFrame:
+    """All pages; those that a killed run left are not asked for again."""
+    names = _saved_pages(request, folder)
+    pages = [pd.read_parquet(folder / name) for name in names]
+    following = names[-1].removesuffix(".parquet").partition("-")[2] if names else None
+    rows = sum(len(page) for page in pages)
+    if following != LAST:
+        first = None if following is None else int(following)
+        with tqdm(desc="catalogue", unit=" rows", initial=rows, total=request.top, disable=None) as bar:
+            for page, following in _pages(request, tap_url, page_rows, rows, first):
+                # The name says where the next page begins, so that page and place can only be there together.
+                with replacing(folder / f"{len(pages):06d}-{following or LAST}.parquet") as temporary:
+                    page.to_parquet(temporary)
+                pages.append(page)
+                bar.update(len(page))
+    return pd.concat(pages, ignore_index=True)
+
+
+def _pages(
+    request: CatalogRequest, tap_url: str, page_rows: int, rows: int, first: int | None
+) -> Iterator[tuple[pd.DataFrame, int | None]]:
+    """Pages from a key on, each with the key that the next one begins with (None after the last)."""
+    service = TAPService(tap_url, session=vo_session())
+    while True:
+        wanted = page_rows if request.top is None else min(page_rows, request.top - rows)
+        result = run_query(service, page_query(request, wanted, first), wanted)
+        page = of_votable(result.resultstable, tap_url)
+        keys = page["dr7objid"]
+        if keys.hasnans or not keys.is_monotonic_increasing or (first is not None and (keys < first).any()):
+            raise BuildError(f"{tap_url}: expected rows ordered by dr7objid, from {first} on; the server gave others")
+        is_enough = request.top is not None and rows + len(page) >= request.top
+        if is_enough or (len(page) < wanted and not is_cut(result)):
+            yield page.head(wanted), None
+            return
+        # Cut, by us or by the server: there may be more rows of the last key, so they all go to the next page.
+        following = int(keys.iloc[-1]) if len(page) else None
+        page = page[keys < following] if len(page) else page
+        if page.empty:
+            raise BuildError(f"{tap_url}: the server cuts results after {len(keys)} rows, too few to go page by page")
+        yield page, following
+        rows += len(page)
+        first = following
+
+
+def _saved_pages(request: CatalogRequest, folder: Path) -> list[str]:
+    """Names, in order, of the pages that an interrupted run saved of this very request; those of others are deleted."""
+    note = folder / "request.json"
+    described = json.dumps(asdict(request))
+    if not (note.exists() and note.read_text() == described):
+        shutil.rmtree(folder, ignore_errors=True)
+        with replacing(note) as temporary:
+            temporary.write_text(described)
+    return sorted(path.name for path in folder.glob("*-*.parquet"))
+
+
+def _fetch_at_once(request: CatalogRequest, tap_url: str) -> pd.DataFrame:
+    result = run_query(TAPService(tap_url, session=vo_session()), request.adql, request.top or MOST_ROWS)
+    table = of_votable(result.resultstable, tap_url)
+    if is_cut(result) and (request.top is None or len(table) < request.top):
+        raise BuildError(
+            f"{tap_url}: the server cut the result of --adql after {len(table)} rows, so it is not all there is;"
+            " narrow the query, take no more with --top, or leave out --adql: the query by default goes page by page"
+        )
+    return table.head(request.top)
+
+
+def run_query(service: TAPService, query: str, maxrec: int) -> TAPResults:
+    """Run a query as a job on the server (UWS), wait for it, and fetch its result.
+
+    Parameters
+    ----------
+    service : pyvo.dal.TAPService
+    query : str
+        ADQL.
+    maxrec : int
+        The most rows to give; see `is_cut` for whether there were more.
+
+    Raises
+    ------
+    BuildError
+        The job failed, was aborted, or its result cannot be read, in the server's own words.
+    """
+    with quietly(), server_errors(service.baseurl, BuildError), service.submit_job(query, maxrec=maxrec) as job:
+        job.run()
+        job.wait()
+        job.raise_if_error()
+        return job.fetch_result()
+
+
+def is_cut(result: TAPResults) -> bool:
+    """Whether the server says that there were more rows than it gave, in whatever part of its answer."""
+    # `result.query_status` knows no INFO of a TABLE, none in lower case, and of several statuses one alone.
+    infos = result.votable.iter_info()
+    return any((str(info.name).upper(), str(info.value).upper()) == ("QUERY_STATUS", "OVERFLOW") for info in infos)

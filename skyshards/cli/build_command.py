@@ -1,0 +1,81 @@
+"""What makes the build command of a data set from the function that makes its recipe."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from skyshards.cli.options import COMMON, HELP, messages, resumable
+
+
+def build_command(name: str) -> Callable[[Callable], click.Command]:
+    """Make a data set's build command from the function that makes its recipe.
+
+    The function gets the command's own options, and by keyword `demo` (a running `demo_archive.DemoArchive`, or
+    None), `limit` (5 for `--tiny`; or None) and `output_dir`. Its docstring is the command's help.
+    """
+
+    def decorate(make_recipe: Callable) -> click.Command:
+        @functools.wraps(make_recipe)
+        def command(output_dir, tiny, limit, demo, workers, connections, max_rows_per_shard, nside, **own) -> None:
+            if tiny and limit:
+                raise click.UsageError("--tiny is --limit 5: give one of the two")
+            limit = 5 if tiny else limit
+            output_dir = output_dir or Path("data") / name
+            with messages(), resumable(), contextlib.ExitStack() as stack:
+                from skyshards.pipeline.build import build
+
+                archive = None
+                if demo:
+                    from demo_archive import DemoArchive
+
+                    archive = stack.enter_context(DemoArchive())
+                recipe = make_recipe(demo=archive, limit=limit, output_dir=output_dir, **own)
+                summary = build(
+                    recipe,
+                    output_dir,
+                    limit=limit,
+                    workers=workers,
+                    connections=connections,
+                    max_rows_per_shard=max_rows_per_shard,
+                    nside=nside,
+                    simulated=demo,
+                )
+            _report(summary, name, demo)
+            sys.exit(1 if summary.failed else 0)
+
+        for add in reversed(COMMON):
+            command = add(command)
+        return click.command(name, context_settings=HELP)(command)
+
+    return decorate
+
+
+def _report(summary, name: str, demo: bool) -> None:
+    """What was built, and the lines that load it."""
+    from skyshards.format.provenance import FAILURES
+
+    click.echo(
+        f"{summary.folder}: {summary.rows:,} rows in {summary.shards:,} shards, {summary.nbytes / 1e6:,.1f} MB"
+        f" ({summary.added:,} rows added, {summary.failed:,} sources failed, {summary.elapsed:.1f} s)"
+    )
+    if demo:
+        click.echo("All of it is simulated: these galaxies are made up.")
+    if summary.failed:
+        click.echo(
+            f"Why sources failed: {summary.folder / FAILURES}. The same command tries only those again.", err=True
+        )
+    if summary.rows:
+        click.echo(
+            "\nLoad it with\n"
+            "    from datasets import load_dataset\n"
+            f'    ds = load_dataset("{summary.folder}", split="train", streaming=True).with_format("numpy")\n'
+            "or, at random and faster, with\n"
+            "    import skyshards\n"
+            f'    table = skyshards.open("{summary.folder}")'
+        )

@@ -1,0 +1,102 @@
+"""What to cite for built data sets: the BibTeX entries and the acknowledgements of all that went into them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from skyshards.cli.options import messages
+from skyshards.errors import FolderError
+from skyshards.format import catalog
+
+_HEADING = "## How to cite"
+_HEAD = re.compile(r"@(\w+)\s*\{\s*([^,\s]+)\s*,")
+_DOI = re.compile(r"""\bdoi\s*=\s*[{"]\s*([^}"]+?)\s*[}"]""", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Citation:
+    """What a built data set asks to be cited: its name, words about it, and BibTeX entries."""
+
+    name: str
+    simulated: bool
+    words: str
+    entries: tuple[str, ...]
+
+
+def bibtex_entries(text: str) -> Iterator[str]:
+    """The entries of a BibTeX file, as they stand in it; what is between them is left out."""
+    place = 0
+    while head := _HEAD.search(text, place):
+        depth, place = 0, head.start()
+        for found in re.finditer(r"\\.|[{}]", text[head.start() :]):
+            depth += {"{": 1, "}": -1}.get(found[0], 0)
+            place = head.start() + found.end()
+            if depth == 0 and found[0] == "}":
+                break
+        yield text[head.start() : place]
+
+
+def _work(entry: str) -> str:
+    """What tells whether two entries are the same work: the DOI, or else the key."""
+    doi = _DOI.search(entry)
+    return doi[1].lower().removeprefix("https://doi.org/") if doi else _HEAD.match(entry)[2]
+
+
+def how_to_cite(card: str) -> str:
+    """The section "How to cite" of a data card, without its heading; empty if there is none."""
+    _, heading, rest = card.partition(f"{_HEADING}\n")
+    return re.split(r"^## ", rest, maxsplit=1, flags=re.MULTILINE)[0].strip() if heading else ""
+
+
+def citation(folder: Path) -> Citation:
+    """What a built data set asks to be cited.
+
+    Raises
+    ------
+    FolderError
+        If there is no built data set, or its `CITATION.bib` or `README.md` is gone.
+    """
+    _, manifest = catalog.open_folder(folder)
+    try:
+        card = (folder / "README.md").read_text(encoding="utf-8")
+        bibtex = (folder / "CITATION.bib").read_text(encoding="utf-8")
+    except OSError as error:
+        raise FolderError(
+            f"{folder}: {error.filename} cannot be read ({error.strerror}); build the data set again"
+        ) from error
+    return Citation(manifest.name, manifest.simulated, how_to_cite(card), tuple(bibtex_entries(bibtex)))
+
+
+def bibliography(citations: Iterable[Citation]) -> str:
+    """A BibTeX file for several data sets: each work once, and the words about each data set as comments before.
+
+    Keys that stand for different works in different data sets get the data set's name in front.
+    """
+    comments, entries = [], {}
+    keys: dict[str, str] = {}
+    for found in citations:
+        simulated = " This copy is simulated: it is no data of theirs." if found.simulated else ""
+        comments += [f"% {found.name}.{simulated}", *(f"% {line}".rstrip() for line in found.words.splitlines()), "%"]
+        for entry in found.entries:
+            work, key = _work(entry), _HEAD.match(entry)[2]
+            if work in entries:
+                continue
+            if keys.setdefault(key, work) != work:
+                entry = entry.replace(key, f"{found.name}:{key}", 1)
+            entries[work] = entry
+    # Outside of entries BibTeX reads an @ as the beginning of one, even in what looks like a comment.
+    header = "\n".join(comments).replace("@", "(at)")
+    return "\n\n".join([header.rstrip("%\n"), *entries.values()]) + "\n"
+
+
+@click.command("cite")
+@click.argument("folders", metavar="FOLDER...", nargs=-1, required=True, type=click.Path(path_type=Path))
+def command(folders: tuple[Path, ...]) -> None:
+    """Print the BibTeX and acknowledgements of all that went into built data sets."""
+    with messages():
+        click.echo(bibliography(citation(folder) for folder in folders), nl=False)

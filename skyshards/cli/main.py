@@ -1,0 +1,106 @@
+"""The command `skyshards build | info | verify | cite | embed`."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+import click
+
+from skyshards.cli.data_sets import DATA_SETS
+from skyshards.cli.options import HELP, messages
+
+
+@contextlib.contextmanager
+def _one_line():
+    """Keep click from printing two more lines before the one that says what is wrong."""
+    try:
+        yield
+    except click.exceptions.NoArgsIsHelpError:
+        raise
+    except click.UsageError as error:
+        error.ctx = None
+        raise
+
+
+class _Group(click.Group):
+    """A group that says in one line what is wrong with its arguments, and imports a command only when it is called.
+
+    `elsewhere` has, by command, the module whose `command` or `main` it is, and a line about it.
+    """
+
+    def __init__(self, *args, elsewhere: Mapping[str, tuple[str, str]] = MappingProxyType({}), **attributes):
+        super().__init__(*args, **attributes)
+        self._elsewhere = elsewhere
+
+    def make_context(self, *args, **attributes) -> click.Context:
+        with _one_line():
+            return super().make_context(*args, **attributes)
+
+    def invoke(self, ctx):
+        with _one_line():
+            return super().invoke(ctx)
+
+    def list_commands(self, ctx) -> list[str]:
+        return [*super().list_commands(ctx), *self._elsewhere]
+
+    def get_command(self, ctx, name: str) -> click.Command | None:
+        if name not in self._elsewhere:
+            return super().get_command(ctx, name)
+        module = importlib.import_module(self._elsewhere[name][0])
+        return getattr(module, "main", None) or module.command
+
+    def format_commands(self, ctx, formatter) -> None:
+        lines = [(name, command.get_short_help_str(100)) for name, command in self.commands.items()]
+        lines += [(name, line) for name, (_, line) in self._elsewhere.items()]
+        with formatter.section("Commands" if self.commands else "Data sets"):
+            formatter.write_dl(lines)
+
+
+@click.group(
+    cls=_Group,
+    context_settings=HELP,
+    elsewhere={
+        "cite": ("skyshards.cli.cite", "Print what to cite for built data sets."),
+        "embed": ("skyshards.embed.run", "Compute representations of a built data set's images."),
+    },
+)
+@click.version_option(package_name="skyshards")
+def main() -> None:
+    """Galaxy-morphology data sets that a training loop can read at the speed of the disk."""
+
+
+@main.group(cls=_Group, elsewhere={name: (f"{name}.build_parent_sample", line) for name, line in DATA_SETS.items()})
+def build() -> None:
+    """Build a data set: a folder of HEALPix-partitioned HDF5 shards."""
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+def info(folder: Path) -> None:
+    """Print what a built data set holds."""
+    with messages():
+        from skyshards.verify import describe
+
+        click.echo(describe(folder))
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+def verify(folder: Path) -> None:
+    """Check every file of a built data set: hashes, counts, dtypes, order, pixels, and that catalogue and shards
+    agree.
+    """
+    with messages():
+        from skyshards.verify import problems
+
+        found = list(problems(folder))
+    for problem in found:
+        click.echo(problem, err=True)
+    if found:
+        sys.exit(1)
+    click.echo(f"{folder}: all is well")

@@ -1,0 +1,67 @@
+"""What every command shares: options, their help, and errors as one line."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from skyshards.errors import SkyshardsError, UsageError
+
+HELP = {"help_option_names": ["-h", "--help"]}
+"""Settings of every command."""
+
+
+def option(*names: str, **attributes) -> Callable:
+    """`click.option`, with a hyphenated alias for each name that has underscores."""
+    aliases = [name.replace("_", "-") for name in names if "_" in name]
+    attributes.setdefault("show_default", True)
+    return click.option(*names, *aliases, **attributes)
+
+
+COMMON = (
+    option(
+        "-o",
+        "--output_dir",
+        type=click.Path(path_type=Path, file_okay=False),
+        help="Folder to build in. [default: data/NAME]",
+    ),
+    option("--tiny", is_flag=True, help="Build a sample of five."),
+    option("--limit", type=click.IntRange(1), metavar="N", help="Build N objects only."),
+    option("--demo", is_flag=True, help="Use the bundled archive of simulated galaxies; needs no network."),
+    option(
+        "--workers", type=click.IntRange(1), metavar="N", help="Processes that read sources. [default: usable cores]"
+    ),
+    option("--connections", type=click.IntRange(1), default=8, metavar="N", help="Downloads at once, at most."),
+    option(
+        "--max_rows_per_shard",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Split pixels with more rows (1: a file per object).",
+    ),
+    option("--nside", type=click.IntRange(1), default=16, help="HEALPix resolution of the partition (a power of two)."),
+)
+
+
+@contextlib.contextmanager
+def messages():
+    """One line and an exit status for every error that is meant for the user."""
+    try:
+        yield
+    except UsageError as error:
+        raise click.UsageError(str(error)) from error
+    except SkyshardsError as error:
+        raise click.ClickException(str(error)) from error
+
+
+@contextlib.contextmanager
+def resumable():
+    """Say on Ctrl-C that nothing is lost."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        click.echo("Interrupted. The same command goes on from here.", err=True)
+        sys.exit(130)

@@ -1,0 +1,206 @@
+"""Representations of a built data set's images, in a Parquet file that a killed run goes on with."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import click
+import filelock
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from skyshards.cli.options import messages, option, resumable
+from skyshards.embed.encoders import MODEL, Encoder, encode, timm_encoder
+from skyshards.errors import BuildError, UsageError
+from skyshards.files import TEMPORARY_PREFIX, is_disk_full, replacing
+from skyshards.format import catalog
+from skyshards.read.table import Table, open_table
+
+PART = 2048
+"""Rows to a part: what a killed run loses at most."""
+_MERGED_BYTES = 128 << 20
+
+
+def embed(
+    folder: Path, out: Path, encoder: Encoder, *, column: str = "image", batch_size: int = 64, progress: bool = False
+) -> int:
+    """Write the representations of all images of a built data set to a Parquet file.
+
+    The file has the columns `object_id`, `source` and `feat_0`, `feat_1`, … (float32), in the order of the data set.
+    Its metadata say under "skyshards", as JSON, what it was made of. Until it is whole, parts lie in a folder beside
+    it, and a run that was killed goes on with these.
+
+    Parameters
+    ----------
+    folder : Path
+        The built data set.
+    out : Path
+        The file to write; it must not be there yet.
+    encoder : Encoder
+    column : str
+        The images: files, or uint8 or float arrays [H, W], [H, W, channels] or [channels, H, W] with 1, 3 or 4
+        channels. They are resized, the whole of each, to the square that the encoder wants. uint8 is divided by 255;
+        float images have no scale of their own, and each is stretched from its least value to its greatest.
+    batch_size : int
+    progress : bool
+        Show a bar on standard error.
+
+    Returns
+    -------
+    int
+        How many rows there are.
+
+    Raises
+    ------
+    UsageError
+        If the file exists, there are no such images, or the parts are of another run.
+    BuildError
+        If another run writes the same file, or the disk is full.
+    """
+    if out.exists():
+        raise UsageError(f"{out}: exists already; delete it, or choose another --out")
+    table = open_table(folder)
+    if column not in table.column_names:
+        raise UsageError(f"--column {column}: there is none; there are {', '.join(table.column_names)}")
+    manifest = catalog.open_folder(folder)[1]
+    about = encoder.about | {
+        "data_set": manifest.name,
+        "simulated": manifest.simulated,
+        "shards": [shard.sha256 for shard in manifest.shards],
+        "column": column,
+        "size": encoder.size,
+        "mean": list(encoder.mean),
+        "std": list(encoder.std),
+    }
+    parts = out.with_name(out.name + ".parts")
+    try:
+        with _hold(parts, about):
+            todo = [start for start in range(0, len(table), PART) if not _part(parts, start).exists()]
+            for start, vectors in _vectors(table, encoder, column, batch_size, todo, progress):
+                _write_part(_part(parts, start), table.select(slice(start, start + PART)), vectors)
+            _merge(parts, out, about)
+    except OSError as error:
+        if is_disk_full(error):
+            raise BuildError(f"{out}: the disk is full; free some space and run the same command again") from error
+        raise
+    return len(table)
+
+
+@contextlib.contextmanager
+def _hold(parts: Path, about: dict[str, Any]) -> Iterator[None]:
+    """Hold the folder of parts for this run alone, if the parts in it are of this run; delete it in the end."""
+    parts.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(parts / "lock")
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        raise BuildError(f"{parts}: another run is at work on it; wait for it, or choose another --out") from None
+    try:
+        told, text = parts / "about.json", json.dumps(about, sort_keys=True)
+        if told.exists() and told.read_text() != text:
+            raise UsageError(f"{parts}: parts of another data set or model; delete it, or choose another --out")
+        with replacing(told) as path:
+            path.write_text(text)
+        yield
+        for path in parts.glob("*"):
+            if path.name != "lock":
+                path.unlink()
+    finally:
+        for leftover in parts.glob(f"{TEMPORARY_PREFIX}*"):
+            leftover.unlink()
+        if [path.name for path in parts.iterdir()] == ["lock"]:
+            (parts / "lock").unlink()
+        lock.release()
+        with contextlib.suppress(OSError):  # not empty: the run is to go on
+            parts.rmdir()
+
+
+def _part(parts: Path, start: int) -> Path:
+    return parts / f"part-{start:010d}.parquet"
+
+
+def _vectors(
+    table: Table, encoder: Encoder, column: str, batch_size: int, todo: list[int], progress: bool
+) -> Iterator[tuple[int, np.ndarray]]:
+    """For each part to do its first row and its vectors, float32 [rows, length]. Images are read while the network
+    runs.
+    """
+    from tqdm import tqdm
+
+    images = table.columns([column])
+    batches = []
+    for start in todo:
+        rows = range(start, min(start + PART, len(table)))
+        batches += [(start, rows[place : place + batch_size]) for place in range(0, len(rows), batch_size)]
+    done: list[np.ndarray] = []
+    rows_to_do = sum(len(rows) for _, rows in batches)
+    with (
+        ThreadPoolExecutor(1) as reader,
+        tqdm(desc="embedding", unit=" images", total=rows_to_do, disable=None if progress else True) as bar,
+    ):
+        ahead = reader.submit(_read, images, column, batches[0][1]) if batches else None
+        for number, (start, rows) in enumerate(batches):
+            batch = ahead.result()
+            if number + 1 < len(batches):
+                ahead = reader.submit(_read, images, column, batches[number + 1][1])
+            done.append(encode(batch, encoder))
+            bar.update(len(rows))
+            if number + 1 == len(batches) or batches[number + 1][0] != start:
+                yield start, np.concatenate(done)
+                done = []
+
+
+def _read(images: Table, column: str, rows: range) -> np.ndarray:
+    value: Any = images[rows.start : rows.stop]
+    for name in column.split("."):
+        value = value[name]
+    return value
+
+
+def _write_part(path: Path, rows: Table, vectors: np.ndarray) -> None:
+    names = rows.catalog
+    columns = {name: names[name] for name in ("object_id", "source")}
+    columns |= {f"feat_{number}": pa.array(vectors[:, number]) for number in range(vectors.shape[1])}
+    with replacing(path) as temporary:
+        pq.write_table(pa.table(columns), temporary, compression="zstd", use_dictionary=False)
+
+
+def _merge(parts: Path, out: Path, about: dict[str, Any]) -> None:
+    """Put all parts into one file, a bounded number at a time."""
+    paths = sorted(parts.glob("part-*.parquet"))
+    if not paths:
+        raise UsageError("the data set has no rows to embed")
+    schema = pq.read_schema(paths[0]).with_metadata({"skyshards": json.dumps(about)})
+    at_once = max(1, _MERGED_BYTES // (4 * PART * len(schema)))
+    with (
+        replacing(out) as temporary,
+        pq.ParquetWriter(temporary, schema, compression="zstd", use_dictionary=False) as file,
+    ):
+        for first in range(0, len(paths), at_once):
+            tables = [pq.ParquetFile(path).read() for path in paths[first : first + at_once]]
+            file.write_table(pa.concat_tables(tables).cast(schema), row_group_size=at_once * PART)
+
+
+@click.command("embed")
+@click.argument("folder", type=click.Path(path_type=Path))
+@option("--model", metavar="NAME", help=f"Any model of timm. [default: {MODEL}]")
+@option(
+    "--out", type=click.Path(path_type=Path, dir_okay=False), default="representations.parquet", help="File to write."
+)
+@option("--column", default="image", metavar="NAME", help="Column with the images.")
+@option("--batch_size", type=click.IntRange(1), default=64, metavar="N", help="Images that the network takes at once.")
+@option("--untrained", is_flag=True, help="Random weights, where there is no network to fetch any.")
+def command(folder: Path, model: str | None, out: Path, column: str, batch_size: int, untrained: bool) -> None:
+    """Make representations of a built data set's images with a neural network, in a Parquet file keyed by object_id."""
+    with messages(), resumable():
+        encoder = timm_encoder(model, untrained)
+        rows = embed(folder, out, encoder, column=column, batch_size=batch_size, progress=True)
+    click.echo(f"{out}: {rows:,} representations by {encoder.about['model']}")
+    if untrained:
+        click.echo("Its weights are random: what they say of galaxies means nothing.")

@@ -1,0 +1,171 @@
+"""The catalogue of a built data set: every light column of every row, where its heavy values lie, and what the shards
+are.
+
+`catalog.parquet` has a column per light column (nested ones by dotted name), then
+
+- `_split`, `_shard` (path below the folder), `_row` (position in the shard), and
+- for each heavy column `_start:<column>` and `_size:<column>`, the byte range of its value in the shard.
+
+Rows stand in the order in which stock `load_dataset` gives them. Its schema metadata hold a `Manifest`, as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from skyshards.errors import FolderError
+from skyshards.format.columns import ColumnSpec
+
+if TYPE_CHECKING:
+    from skyshards.format.rows import EncodedRow
+    from skyshards.format.shard import Ranges
+
+CATALOG = "catalog.parquet"
+_KEY = b"skyshards"
+_SHARD_PATH = re.compile(r"(?:\w[\w-]*/)?healpix=\d+/\d+-of-\d+\.hdf5", re.ASCII)
+
+
+class Shard(NamedTuple):
+    """One file of a built data set: its path below the folder, split, HEALPix pixel, rows, bytes and sha256."""
+
+    path: str
+    split: str
+    pixel: int
+    rows: int
+    nbytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a built data set is: its name, the options it was built with, its columns and its shards."""
+
+    name: str
+    nside: int
+    options: dict[str, Any]
+    simulated: bool
+    splits: tuple[str, ...]
+    columns: tuple[ColumnSpec, ...]
+    shards: tuple[Shard, ...]
+
+    @property
+    def specs(self) -> dict[str, ColumnSpec]:
+        return {spec.path: spec for spec in self.columns}
+
+    @property
+    def form(self) -> tuple[tuple, ...]:
+        """What of the columns decides how values are stored: all but what they say of themselves."""
+        return tuple((spec.path, spec.kind, spec.dtype, spec.shape, spec.deflate) for spec in self.columns)
+
+    def to_json(self) -> str:
+        record = vars(self) | {"columns": [asdict(column) for column in self.columns]}
+        return json.dumps(record, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> Manifest:
+        record = json.loads(text)
+        columns = tuple(ColumnSpec(**spec | {"shape": tuple(spec["shape"])}) for spec in record.pop("columns"))
+        shards = tuple(Shard(*values) for values in record.pop("shards"))
+        return cls(**record | {"splits": tuple(record["splits"]), "columns": columns, "shards": shards})
+
+
+def arrow_type(spec: ColumnSpec) -> pa.DataType:
+    """The Arrow type of a light column."""
+    item = pa.string() if spec.kind == "string" else pa.from_numpy_dtype(np.dtype(spec.dtype))
+    return pa.list_(item, spec.shape[0]) if spec.shape else item
+
+
+def schema(specs: Mapping[str, ColumnSpec]) -> pa.Schema:
+    """The catalogue's Arrow schema; fields carry `description` and `unit`."""
+    catalog_fields = []
+    for path, spec in specs.items():
+        if not spec.heavy:
+            catalog_fields.append(pa.field(path, arrow_type(spec), metadata=_documentation(spec)))
+    catalog_fields += [
+        pa.field("_split", pa.dictionary(pa.int32(), pa.string())),
+        pa.field("_shard", pa.dictionary(pa.int32(), pa.string())),
+        pa.field("_row", pa.int32()),
+    ]
+    for path, spec in specs.items():
+        if spec.heavy:
+            catalog_fields += [pa.field(f"_start:{path}", pa.int64()), pa.field(f"_size:{path}", pa.int32())]
+    return pa.schema(catalog_fields)
+
+
+def _documentation(spec: ColumnSpec) -> dict[str, str]:
+    return {"description": spec.description} | ({"unit": spec.unit} if spec.unit else {})
+
+
+def rows_table(specs: Mapping[str, ColumnSpec], shard: Shard, rows: Sequence[EncodedRow], ranges: Ranges) -> pa.Table:
+    """The catalogue's part for one shard."""
+    light = [row.light() for row in rows]
+    columns: list[Any] = [
+        pa.array([row[path] for row in light], type=arrow_type(spec)) for path, spec in specs.items() if not spec.heavy
+    ]
+    columns += [
+        _repeat(shard.split, len(rows)),
+        _repeat(shard.path, len(rows)),
+        pa.array(np.arange(len(rows), dtype=np.int32)),
+    ]
+    for found in ranges.values():
+        columns += [pa.array(found[:, 0]), pa.array(found[:, 1].astype(np.int32))]
+    return pa.table(columns, schema=schema(specs))
+
+
+def _repeat(value: str, count: int) -> pa.DictionaryArray:
+    return pa.DictionaryArray.from_arrays(np.zeros(count, np.int32), [value])
+
+
+def write(folder: Path, manifest: Manifest, table: pa.Table) -> pa.Table:
+    """Write `catalog.parquet` from a table whose shards may come in any order; gives it in the final order."""
+    rank = {shard.path: number for number, shard in enumerate(manifest.shards)}
+    table = table.unify_dictionaries()
+    ranks = pc.index_in(table["_shard"].cast(pa.string()), pa.array(list(rank), pa.string()))
+    order = np.lexsort((table["_row"].to_numpy(), ranks.to_numpy()))
+    table = table.take(pa.array(order)).replace_schema_metadata({_KEY: manifest.to_json()})
+    pq.write_table(table, folder / CATALOG, compression="zstd", row_group_size=1 << 20, write_page_checksum=True)
+    return table
+
+
+def read(file: Any, folder: str) -> tuple[pa.Table, Manifest]:
+    """The catalogue and manifest from an open `catalog.parquet` (a path or a file object).
+
+    Raises
+    ------
+    FolderError
+        If the file is not a catalogue of this form; `folder` is named in the message.
+    """
+    try:
+        # Not pq.read_table, which also imports pandas.
+        parquet = pq.ParquetFile(file, read_dictionary=["_split", "_shard"], page_checksum_verification=True)
+        table = parquet.read()
+        table.validate(full=True)
+        manifest = Manifest.from_json(table.schema.metadata[_KEY].decode())
+        if table.schema.remove_metadata() != schema(manifest.specs).remove_metadata():
+            raise ValueError("its columns are not those that it declares")
+        paths = {shard.path for shard in manifest.shards}
+        if strange := [path for path in paths if not _SHARD_PATH.fullmatch(path)]:
+            raise ValueError(f"expected shards such as healpix=7/001-of-001.hdf5, found {strange[0]!r}")
+        if not paths.issuperset(table["_shard"].unique().to_pylist()):
+            raise ValueError("it has rows of shards that it does not declare")
+    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise FolderError(f"{folder}: {CATALOG} cannot be read ({error}); build the data set again") from error
+    return table.replace_schema_metadata(None), manifest
+
+
+def open_folder(folder: Path) -> tuple[pa.Table, Manifest]:
+    """The catalogue and manifest of a built data set on disk; raises `FolderError` if it is none."""
+    if not (folder / CATALOG).is_file():
+        advice = "`skyshards build --help` says how to make one"
+        raise FolderError(f"{folder}: not a built data set, there is no {CATALOG} in it; {advice}")
+    return read(folder / CATALOG, str(folder))

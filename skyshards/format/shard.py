@@ -1,0 +1,258 @@
+"""One shard: an HDF5 file of rows, written from encoded rows and read back as such.
+
+Plain HDF5 that any reader opens: numbers and fixed-length UTF-8 text, contiguous; large columns with a chunk per row,
+deflated or as they are; image files as variable-length uint8. Nothing in the file depends on when or where it was made.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import mmap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from skyshards.errors import ShardCorrupted
+from skyshards.format.columns import ColumnSpec
+from skyshards.format.rows import EncodedRow
+
+Specs = Mapping[str, ColumnSpec]
+KEPT_PAGES = 32 << 20
+"""Bytes of a file in memory while it is verified."""
+Ranges = dict[str, np.ndarray]
+"""By heavy column, int64 [rows, 2]: where in the file each row's bytes start, and how many there are."""
+
+
+def write(path: Path, specs: Specs, rows: Sequence[EncodedRow], attributes: Mapping[str, str]) -> Ranges:
+    """Write a shard of at least one row, and verify that each heavy value lies in the file as it was given.
+
+    Peak memory is one row's payload and the light columns.
+
+    Raises
+    ------
+    OSError
+        If the disk is full, or fails.
+    ShardCorrupted
+        If what the file holds is not what was written, or a row's payload is not as long as its sizes say.
+    """
+    with _DiskFile(path, "w+") as disk, h5py.File(disk, "w", libver=("earliest", "v110")) as file:
+        file.attrs.update(attributes)
+        datasets = {}
+        light = [row.light() for row in rows]
+        for name, spec in specs.items():
+            datasets[name] = _create(file, spec, light)
+            datasets[name].attrs["description"] = spec.description
+            if spec.unit:
+                datasets[name].attrs["unit"] = spec.unit
+        del light
+        for index, row in enumerate(rows):
+            if disk.error:
+                break
+            for name, content in _split(row).items():
+                if specs[name].kind == "bytes":
+                    datasets[name][index] = np.frombuffer(content, np.uint8)
+                else:
+                    datasets[name].id.write_direct_chunk((index, *(0,) * len(specs[name].shape)), content)
+    return _verified_ranges(path, specs, rows)
+
+
+class _DiskFile(io.FileIO):
+    """A file that HDF5 writes through; whatever goes wrong is raised on leaving it, when HDF5 is done.
+
+    HDF5 never hears of it: where it cannot write, it keeps half of the file open, and may end the process later on.
+    """
+
+    error: BaseException | None = None
+
+    def write(self, content) -> int:
+        rest = memoryview(content)
+        try:
+            while len(rest) and not self.error:  # a disk takes a part of what it has no room for
+                rest = rest[super().write(rest) :]
+        except BaseException as error:
+            self.error = error
+        return len(content)
+
+    def truncate(self, size: int) -> int:
+        try:
+            return super().truncate(size)
+        except BaseException as error:
+            self.error = self.error or error
+            return size
+
+    def __exit__(self, *raised) -> None:
+        super().__exit__(*raised)
+        if isinstance(self.error, OSError):
+            self.error.filename = str(self.name)
+        if self.error:
+            raise self.error
+
+
+def _inner(path: str) -> str:
+    return path.replace(".", "/")
+
+
+def _split(row: EncodedRow) -> dict[str, memoryview]:
+    payload, start, parts = memoryview(row.payload()), 0, {}
+    if len(payload) != row.nbytes:
+        raise ShardCorrupted(
+            f"row {row.object_id!r} of source {row.source!r}: expected {row.nbytes} bytes of large values, found "
+            f"{len(payload)}; the file that they were kept in is damaged, delete it and build again"
+        )
+    for name, size in row.sizes.items():
+        parts[name] = payload[start : start + size]
+        start += size
+    return parts
+
+
+def _create(file: h5py.File, spec: ColumnSpec, light: Sequence[Mapping[str, Any]]) -> h5py.Dataset:
+    name, count = _inner(spec.path), len(light)
+    if spec.kind == "bytes":
+        return file.create_dataset(name, shape=(count,), dtype=h5py.vlen_dtype(np.uint8))
+    if spec.heavy:
+        compression = {"compression": "gzip"} if spec.deflate else {}
+        return file.create_dataset(name, (count, *spec.shape), spec.dtype, chunks=(1, *spec.shape), **compression)
+    values = [row[spec.path] for row in light]
+    if spec.kind == "string":
+        encoded = np.char.encode(np.array(values, dtype=str), "utf-8")
+        return file.create_dataset(name, data=encoded.astype(h5py.string_dtype("utf-8", max(encoded.itemsize, 1))))
+    return file.create_dataset(name, data=np.array(values, dtype=spec.dtype))
+
+
+def _verified_ranges(path: Path, specs: Specs, rows: Sequence[EncodedRow]) -> Ranges:
+    """Find every heavy value in the finished file, and compare it with what should be there."""
+    ranges = {name: np.zeros((len(rows), 2), np.int64) for name, spec in specs.items() if spec.heavy}
+    if not ranges:
+        return ranges
+    with h5py.File(path) as file, open(path, "rb") as raw, mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ) as view:
+        chunks = {name: _chunk_ranges(file[_inner(name)]) for name in ranges if specs[name].kind != "bytes"}
+        after = 0  # HDF5 keeps variable-length values in the order in which they were written
+        compared = 0
+        for index, row in enumerate(rows):
+            if compared > KEPT_PAGES:
+                view.madvise(mmap.MADV_DONTNEED)  # or else the whole file counts as this process's memory
+                compared = 0
+            compared += row.nbytes
+            for name, part in _split(row).items():
+                content = bytes(part)  # memoryviews compare byte by byte, bytes as fast as memory is
+                if name in chunks:
+                    start, size = chunks[name][index]
+                    same = size == len(content) and view[start : start + size] == content
+                else:
+                    start = _find(view, content, after)
+                    after, same = start + len(content), start >= 0
+                if not same:
+                    raise ShardCorrupted(
+                        f"{path}: row {index} of column {name!r} was not written as given; is the disk sound?"
+                    )
+                ranges[name][index] = start, len(content)
+    return ranges
+
+
+def _find(view: mmap.mmap, content: bytes, after: int) -> int:
+    """Where content lies, beyond a position if it lies there; -1 if nowhere."""
+    start = view.find(content[:64], after)  # a long search is slow; its beginning mostly tells
+    if start >= 0 and view[start : start + len(content)] == content:
+        return start
+    start = view.find(content, after)
+    return start if start >= 0 else view.find(content)
+
+
+def _chunk_ranges(dataset: h5py.Dataset) -> list[tuple[int, int]]:
+    found: list[tuple[int, int]] = [(0, 0)] * len(dataset)
+
+    def note(chunk) -> None:
+        found[chunk.chunk_offset[0]] = (chunk.byte_offset, chunk.size)
+
+    dataset.id.chunk_iter(note)
+    return found
+
+
+def open_safely(path: Path) -> h5py.File:
+    """Open a shard for reading, refusing one whose data lie outside the file itself (HDF5 external links and storage).
+
+    Raises
+    ------
+    ShardCorrupted
+        If it is no HDF5 file, is cut short, or points outside itself.
+    """
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        raise ShardCorrupted(f"{path}: not a whole HDF5 file ({error}); delete it and build again") from error
+    try:
+        _refuse_links(file, path, {_address(file)})
+    except (KeyError, OSError, RuntimeError) as error:  # HDF5's ways to say that it is lost
+        file.close()
+        raise ShardCorrupted(f"{path}: not a whole HDF5 file ({error}); delete it and build again") from error
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def _address(item: h5py.HLObject) -> int:
+    return h5py.h5o.get_info(item.id).addr
+
+
+def _refuse_links(group: h5py.Group, path: Path, seen: set[int]) -> None:
+    """Look at all there is in the file, each item once. (Groups too deep end in a RecursionError, a RuntimeError.)"""
+    for name in group:
+        link = group.get(name, getlink=True)
+        if not isinstance(link, h5py.HardLink):
+            raise ShardCorrupted(
+                f"{path}: {name!r} is a {type(link).__name__}, expected the data itself; do not trust this file"
+            )
+        item = group[name]
+        if (address := _address(item)) in seen:
+            raise ShardCorrupted(f"{path}: {name!r} has another name too, expected one; do not trust this file")
+        seen.add(address)
+        if isinstance(item, h5py.Group):
+            _refuse_links(item, path, seen)
+        elif not isinstance(item, h5py.Dataset):
+            raise ShardCorrupted(f"{path}: {name!r} is a {type(item).__name__}, expected data; do not trust this file")
+        elif item.is_virtual or item.external:
+            raise ShardCorrupted(f"{path}: data of {name!r} lie in another file; do not trust this one")
+
+
+def read_light(file: h5py.File, spec: ColumnSpec) -> np.ndarray:
+    """All values of a light column of an open shard; text as a str array."""
+    dataset = file[_inner(spec.path)]
+    return dataset.asstr()[()].astype(str) if spec.kind == "string" else dataset[()]
+
+
+def read_rows(file: h5py.File, specs: Specs) -> list[EncodedRow]:
+    """The rows of an open shard, as they were when it was written."""
+    light = {name: read_light(file, spec).tolist() for name, spec in specs.items() if not spec.heavy}
+    chunks = {
+        name: _chunk_ranges(file[_inner(name)]) for name, spec in specs.items() if spec.heavy and spec.kind != "bytes"
+    }
+    rows = []
+    for index in range(len(light["object_id"])):
+        sizes = {
+            name: chunks[name][index][1] if name in chunks else len(file[_inner(name)][index])
+            for name, spec in specs.items()
+            if spec.heavy
+        }
+        values, payload = functools.partial(_values, light, index), functools.partial(_payload, file, specs, index)
+        rows.append(EncodedRow(light["object_id"][index], light["source"][index], values, sizes, payload))
+    return rows
+
+
+def _values(columns: Mapping[str, list], index: int) -> dict[str, Any]:
+    return {name: column[index] for name, column in columns.items()}
+
+
+def _payload(file: h5py.File, specs: Specs, index: int) -> bytes:
+    return b"".join(stored(file[_inner(name)], spec, index) for name, spec in specs.items() if spec.heavy)
+
+
+def stored(dataset: h5py.Dataset, spec: ColumnSpec, index: int) -> bytes:
+    """The stored bytes of one value of a heavy column, as HDF5 finds them."""
+    if spec.kind == "bytes":
+        return dataset[index].tobytes()
+    return dataset.id.read_direct_chunk((index, *(0,) * len(spec.shape)))[1]

@@ -1,0 +1,237 @@
+"""The pipeline: list sources, fetch them in threads, read them into rows in processes, pack the rows into shards."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from queue import SimpleQueue
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from tqdm import tqdm
+
+from skyshards.errors import SourceError, UsageError
+from skyshards.fetch.client import Fetcher
+from skyshards.files import is_disk_full
+from skyshards.format import card, catalog
+from skyshards.format import healpix as sky
+from skyshards.format import provenance as sources
+from skyshards.format.catalog import Manifest
+from skyshards.format.provenance import SourceRecord
+from skyshards.pipeline import pack
+from skyshards.pipeline.recipe import Recipe, Source
+from skyshards.pipeline.spool import Spool
+from skyshards.pipeline.workers import ReadSource, Workers, start_fork_server
+from skyshards.pipeline.workspace import hold, publish, what_is_there, without_lost_shards
+
+MAX_UNREAD = 128
+"""Sources that are fetched, or being fetched, and not read yet: as many files on disk, or small contents in memory."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a build did and what the folder now holds. `failed` counts sources of this data set that gave no row."""
+
+    folder: Path
+    rows: int
+    shards: int
+    nbytes: int
+    added: int
+    failed: int
+    elapsed: float
+
+
+def build(
+    recipe: Recipe,
+    output_dir: Path | str,
+    *,
+    limit: int | None = None,
+    workers: int | None = None,
+    connections: int = 8,
+    max_rows_per_shard: int | None = None,
+    nside: int = 16,
+    simulated: bool = False,
+    executor: Executor | None = None,
+) -> Summary:
+    """Build a data set in a folder, or go on with it, or add to it; what is there already is not fetched again.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    output_dir : path
+        The folder of the built data set, made if need be.
+    limit : int, optional
+        Take the first so many sources only.
+    workers : int, optional
+        Processes that read sources into rows; the number of usable cores unless given.
+    connections : int
+        Downloads at once.
+    max_rows_per_shard : int, optional
+        Bound on the rows of a file; without it, only the bound of 512 MiB holds.
+    nside : int
+        HEALPix resolution of the partition.
+    simulated : bool
+        The sources are simulated, and the card and the shards are to say so.
+    executor : concurrent.futures.Executor, optional
+        Where to read sources instead of own processes, such as `dask.distributed.Client(...).get_executor()`. Its
+        workers must see the same file system. As many sources are read at once as `workers` says, not as it has.
+
+    Returns
+    -------
+    Summary
+
+    Raises
+    ------
+    UsageError
+        Options that make no sense, or are not those that the folder was built with.
+    BuildError
+        The sources cannot be listed, the disk is full, or another build holds the folder. What was done is kept.
+    """
+    started = time.monotonic()
+    if not sky.is_nside(nside):
+        raise UsageError(f"--nside: expected a power of two up to 2**29, found {nside}")
+    folder = Path(output_dir)
+    options = recipe.options() | {"max_rows_per_shard": max_rows_per_shard}
+    columns = tuple(recipe.schema.specs.values())
+    empty = Manifest(recipe.name, nside, options, simulated, recipe.splits, columns, ())
+    with (
+        contextlib.closing(recipe),
+        hold(folder, recipe.downloads) as workspace,
+        contextlib.closing(Spool(workspace, nside)) as spool,
+    ):
+        table, manifest = what_is_there(folder, empty)
+        table, manifest, lost = without_lost_shards(folder, table, manifest)
+        records = {key: record for key, record in sources.read(folder).items() if key not in lost}
+        records |= {record.key: record for record in spool.records()}
+        if not records and executor is None:  # there will be something to read
+            start_fork_server(recipe)
+        fetcher = Fetcher(connections)
+        with _bar("listing", " sources") as bar:
+            listed = []
+            for source in islice(recipe.sources(fetcher), limit):
+                listed.append(source)
+                bar.update()
+        pending = [source for source in listed if not _is_done(records.get(source.key))]
+        before = len(table)
+        if pending or not spool.empty or lost or not (folder / catalog.CATALOG).exists():
+            staged = workspace / "staged"
+            staged.mkdir()
+            if executor is None:
+                start_fork_server(recipe)
+            sky.load()  # meanwhile
+            with Workers(recipe, spool.files, workers, executor) as pool:
+                _read_all(pending, records, fetcher, pool, spool, workspace.parent / recipe.downloads)
+                table, manifest = _pack_all(staged, spool, table, manifest, pool)
+            table = catalog.write(staged, manifest, table)
+            records |= {record.key: record for record in spool.records()}
+            sources.write(staged, records.values(), table)
+            card.write(staged, recipe, manifest, table)
+            spool.close()
+            publish(workspace)
+        _remove_leftovers(folder / recipe.downloads, recipe, listed)
+    failed = sum(records[source.key].status == "failed" for source in listed)
+    nbytes = sum(shard.nbytes for shard in manifest.shards)
+    return Summary(
+        folder, len(table), len(manifest.shards), nbytes, len(table) - before, failed, time.monotonic() - started
+    )
+
+
+def _is_done(record: SourceRecord | None) -> bool:
+    return record is not None and record.status != "failed"
+
+
+def _bar(what: str, unit: str, total: int | None = None, **kwargs) -> tqdm:
+    """A progress bar on standard error; none where that is not a terminal."""
+    return tqdm(desc=what, unit=unit, total=total, disable=None, **kwargs)
+
+
+def _read_all(pending, records, fetcher, pool, spool, downloads) -> None:
+    """Fetch and read sources, a bounded number at a time, and enter each one's outcome in the spool."""
+    waiting = iter(pending)
+    fetching: dict[Future, Source] = {}
+    done: SimpleQueue[Future] = SimpleQueue()
+    ahead = 2 * fetcher.connections  # fetched or about to be
+    with _bar("fetching", " sources", len(pending)) as bar, ThreadPoolExecutor(fetcher.connections) as threads:
+        try:
+            while True:
+                free = min(ahead - len(fetching), MAX_UNREAD - pool.busy - len(fetching))
+                for source in islice(waiting, max(0, free)):
+                    future = threads.submit(pool.recipe.fetch, source, fetcher, downloads)
+                    fetching[future] = source
+                    future.add_done_callback(done.put)
+                if not fetching and not pool.busy:
+                    return
+                finished = [done.get()]
+                while not done.empty():
+                    finished.append(done.get())
+                outcomes, arrived = pool.finished(), []
+                for future in finished:
+                    source = fetching.pop(future, None)
+                    if source is None:  # not fetched but read
+                        continue
+                    try:
+                        arrived.append((source, future.result()))
+                    except SourceError as error:
+                        outcomes.append(((source, None), ReadSource(error=str(error))))
+                    except Exception as error:
+                        if is_disk_full(error):
+                            raise
+                        outcomes.append(((source, None), ReadSource(error=f"{type(error).__name__}: {error}")))
+                pool.submit(arrived, done.put)
+                if outcomes:
+                    spool.enter(
+                        [
+                            (outcome.record(source, records.get(source.key)), source.split, outcome.rows)
+                            for (source, _), outcome in outcomes
+                        ]
+                    )
+                for (source, fetched), outcome in outcomes:
+                    if fetched is not None:
+                        pool.recipe.discard(source, fetched, failed=outcome.error is not None)
+                    bar.update()
+        finally:
+            threads.shutdown(cancel_futures=True)
+
+
+def _pack_all(
+    staged: Path, spool: Spool, table: pa.Table, manifest: Manifest, pool: Workers
+) -> tuple[pa.Table, Manifest]:
+    """Write the shards of all pixels that have new rows; gives the catalogue, in any order, and manifest."""
+    folder = staged.parents[1]
+    attributes = {"data_set": manifest.name} | ({"simulated": "true"} if manifest.simulated else {})
+    pixels = spool.pixels()
+    touched = {(split, pixel): [] for split, pixel in pixels}
+    shards = []
+    for shard in manifest.shards:
+        touched.get((shard.split, shard.pixel), shards).append(shard)
+    kept = pc.is_in(table["_shard"].cast(pa.string()), pa.array([shard.path for shard in shards], pa.string()))
+    parts = [table.filter(kept)]
+    calls = (
+        (folder, staged, *pixel, spool.rows(*pixel), replace(manifest, shards=tuple(old)), attributes)
+        for pixel, old in touched.items()
+    )
+    with _bar("packing", " rows") as bar:
+        for packed in pool.call(pack.pack_pixel, calls):
+            for shard, part in packed:
+                shards.append(shard)
+                parts.append(part)
+                bar.update(shard.rows)
+    split_rank = {split: number for number, split in enumerate(manifest.splits)}
+    shards.sort(key=lambda shard: (split_rank[shard.split], shard.path))
+    return pa.concat_tables(parts), replace(manifest, shards=tuple(shards))
+
+
+def _remove_leftovers(downloads: Path, recipe: Recipe, listed: list[Source]) -> None:
+    """Discard downloads that a build killed at the wrong moment left behind, then the folder if nothing is to stay."""
+    if not downloads.is_dir():
+        return
+    by_key = {source.key: source for source in listed}
+    for path in list(downloads.iterdir()):
+        if path.name in by_key:
+            recipe.discard(by_key[path.name], path, failed=False)
+    with contextlib.suppress(OSError):
+        downloads.rmdir()

@@ -1,0 +1,98 @@
+"""What a data set must say about itself to be built: its sources, and how one source becomes rows."""
+
+from __future__ import annotations
+
+import abc
+import inspect
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from skyshards.fetch.client import Fetcher
+    from skyshards.format.schema import Schema
+
+
+@dataclass(frozen=True)
+class Source:
+    """One thing upstream: a FITS file, a cutout of one catalogue row, a block of blends.
+
+    Attributes
+    ----------
+    key : str
+        Its name, unique in the data set; a file name where there is one.
+    url : str or None
+        Where it comes from; None if nothing is fetched.
+    checksum : str or None
+        "sha1:…", "sha256:…" or "md5:…" in hexadecimal, where the archive publishes one.
+    path : Path or None
+        The file itself, if it is on disk already; then nothing is fetched.
+    split : str
+        The split that its rows belong to.
+    info : object
+        Whatever else `Recipe.read` needs of it (picklable), such as its row of the catalogue.
+    """
+
+    key: str
+    url: str | None = None
+    checksum: str | None = None
+    path: Path | None = None
+    split: str = "train"
+    info: Any = None
+
+
+class Recipe(abc.ABC):
+    """How a data set is made. An instance holds the build's options and is sent to worker processes: keep it small.
+
+    A recipe is usually a frozen dataclass of its options. Nothing of it may depend on the order in which sources come.
+    """
+
+    name: ClassVar[str]
+    """Name of the data set and of its folder."""
+    schema: ClassVar[Schema]
+    splits: ClassVar[tuple[str, ...]] = ("train",)
+    downloads: ClassVar[str] = "downloads"
+    """Folder, below the output folder, for what `fetch` downloads."""
+
+    @property
+    def folder(self) -> Path:
+        """The data set's own folder, with its data card and citations."""
+        return Path(inspect.getfile(type(self))).parent
+
+    @abc.abstractmethod
+    def sources(self, fetcher: Fetcher) -> Iterable[Source]:
+        """All the sources there are, always in the same order. Raises `BuildError` if they cannot be listed."""
+
+    @abc.abstractmethod
+    def read(self, source: Source, fetched: Any) -> Iterable[Mapping[str, Any]]:
+        """Rows of one source, as nested dicts of values, all columns but `healpix` and `source`, which the build
+        fills in; runs in a worker process.
+
+        `fetched` is what `fetch` gave. Yield nothing for a source that the options leave out. Raise `SourceError` with
+        the reason for one that cannot be read; no other source is affected.
+        """
+
+    def fetch(self, source: Source, fetcher: Fetcher, folder: Path) -> Any:
+        """Get one source, in one of the fetching threads; what is returned (picklable) goes to `read`.
+
+        By default, the path of the file: the one on disk, or a verified download of `source.url` in `folder`.
+        """
+        if source.path is not None or source.url is None:
+            return source.path
+        return fetcher.download(source.url, folder / source.key, source.checksum)
+
+    def options(self) -> dict[str, Any]:
+        """The options that decide what the rows hold (JSON values). A folder built with others is refused."""
+        return {}
+
+    def discard(self, source: Source, fetched: Any, failed: bool) -> None:
+        """Give back what `fetch` took, once the source's rows are on disk for good or it has `failed` to be read.
+
+        By default, delete the download. A file that failed must not stay: the next run is to fetch it again.
+        """
+        if source.path is None and isinstance(fetched, Path):
+            fetched.unlink(missing_ok=True)
+
+    def close(self) -> None:  # noqa: B027 (optional to have)
+        """Called when a build ends, however it does. Nothing, by default."""

@@ -1,0 +1,218 @@
+"""Where encoded rows wait until they are packed: files of payloads, and an SQLite journal of what they hold.
+
+Each process that reads sources appends the payloads to a file of its own, and sends the rest to the process that keeps
+the journal. There a source and its rows enter in one transaction, so that a build killed at any moment finds every
+source either done or not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import os
+import sqlite3
+import threading
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from skyshards.format import healpix as sky
+from skyshards.format.provenance import SourceRecord
+from skyshards.format.rows import EncodedRow
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS sources (
+    key TEXT PRIMARY KEY, url TEXT, nbytes INTEGER, sha256 TEXT, status TEXT, tries INTEGER, error TEXT
+);
+CREATE TABLE IF NOT EXISTS rows (
+    split TEXT, pixel INTEGER,
+    object_id TEXT, source TEXT, light TEXT, sizes TEXT, file TEXT, start INTEGER, nbytes INTEGER
+);
+CREATE INDEX IF NOT EXISTS rows_of_pixel ON rows (split, pixel);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """A row's payload in a file, read when it is called for, in whatever process."""
+
+    path: Path
+    start: int
+    nbytes: int
+
+    def __call__(self) -> bytes:
+        descriptor = os.open(self.path, os.O_RDONLY)
+        try:
+            return os.pread(descriptor, self.nbytes, self.start)
+        finally:
+            os.close(descriptor)
+
+
+class SpooledRow(NamedTuple):
+    """What the journal gets of a row: position (degrees), order, columns and sizes as JSON, where its payload is."""
+
+    ra: float
+    dec: float
+    object_id: str
+    source: str
+    light: str
+    sizes: str
+    file: str
+    start: int
+    nbytes: int
+
+
+@dataclass(frozen=True)
+class PayloadFiles:
+    """The payload files of one build, one for each process that writes any; may be sent to all of them.
+
+    `build` tells apart the builds that a long-lived process works for, as a folder may see several.
+    """
+
+    folder: Path
+    build: str
+
+    def keep(self, rows: Iterable[EncodedRow]) -> tuple[SpooledRow, ...]:
+        """Write payloads to this process's file; raises `OSError` if that cannot be done."""
+        return _payload_file(self).append(rows)
+
+
+@functools.lru_cache(maxsize=8)
+def _payload_file(files: PayloadFiles) -> _PayloadFile:
+    return _PayloadFile(files.folder / f"payloads-{uuid.uuid4().hex}")
+
+
+class _PayloadFile:
+    """A file that the threads of one process append to."""
+
+    def __init__(self, path: Path):
+        self._path = path
+        self._end = 0
+        self._lock = threading.Lock()
+
+    def append(self, rows: Iterable[EncodedRow]) -> tuple[SpooledRow, ...]:
+        with self._lock, open(self._path, "ab", buffering=0) as file:
+            file.truncate(self._end)  # if a write failed half way, the next begins where it did
+            end, spooled = self._end, []
+            for row in rows:
+                left = memoryview(row.payload())
+                light = row.light()
+                texts = *row.order, json.dumps(light), json.dumps(row.sizes)
+                spooled.append(SpooledRow(light["ra"], light["dec"], *texts, self._path.name, end, len(left)))
+                end += len(left)
+                while left:
+                    left = left[file.write(left) :]
+            self._end = end
+            return tuple(spooled)
+
+
+@dataclass(frozen=True)
+class PixelRows:
+    """Rows of a pixel, read from the journal by the process that iterates over them, while nothing is entered."""
+
+    journal: Path
+    split: str
+    pixel: int
+
+    def __iter__(self) -> Iterator[EncodedRow]:
+        path = functools.cache(self.journal.parent.joinpath)
+        query = "SELECT object_id, source, light, sizes, file, start, nbytes FROM rows WHERE split = ? AND pixel = ?"
+        # The process that keeps the journal has locked it; what cannot change needs no lock.
+        address = f"{self.journal.absolute().as_uri()}?immutable=1"
+        with contextlib.closing(sqlite3.connect(address, uri=True)) as journal:
+            found = journal.execute(query, (self.split, self.pixel))
+            for object_id, source, light, sizes, file, start, nbytes in found:
+                values = functools.partial(_light, light, self.pixel)
+                yield EncodedRow(object_id, source, values, json.loads(sizes), Payload(path(file), start, nbytes))
+
+
+def _light(text: str, pixel: int) -> dict[str, Any]:
+    return json.loads(text) | {"healpix": pixel}
+
+
+class Spool:
+    """The rows of a build that are not in a shard yet, in a folder of their own; for one process, one thread at a time.
+
+    A payload is in its file before the journal names it. What a killed run wrote and did not enter stays in the files
+    until they are deleted.
+
+    Attributes
+    ----------
+    files : PayloadFiles
+        Where rows are to be kept before they are entered.
+    """
+
+    def __init__(self, folder: Path, nside: int):
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self._nside = nside
+        self.files = PayloadFiles(folder, uuid.uuid4().hex)
+        self._journal: sqlite3.Connection | None = sqlite3.connect(folder / "journal.sqlite", isolation_level=None)
+        # Locked for this process alone, the journal needs no memory shared beside it, so network file systems will do.
+        for pragma in ("locking_mode=EXCLUSIVE", "journal_mode=WAL", "synchronous=NORMAL"):
+            self._journal.execute(f"PRAGMA {pragma}")
+        self._journal.executescript(_TABLES)
+        ends = dict(self._journal.execute("SELECT file, max(start + nbytes) FROM rows GROUP BY file"))
+        for path in folder.glob("payloads-*"):
+            if path.name not in ends:
+                path.unlink()
+        if any(_size(folder / name) < end for name, end in ends.items()):  # power failed before they reached the disk
+            with self._journal:  # commits both, or none
+                self._journal.execute("BEGIN")
+                self._journal.execute("DELETE FROM rows")
+                self._journal.execute("DELETE FROM sources")
+
+    def enter(self, outcomes: Sequence[tuple[SourceRecord, str, Sequence[SpooledRow]]]) -> None:
+        """Enter sources, each with its split and rows: all, or none if this raises. They are there for good then."""
+        rows = [(split, row) for _, split, of_source in outcomes for row in of_source]
+        pixels = sky.pixel_of([row.ra for _, row in rows], [row.dec for _, row in rows], self._nside).tolist()
+        entries = [(split, pixel, *row[2:]) for (split, row), pixel in zip(rows, pixels, strict=True)]
+        with self._journal:  # commits
+            self._journal.execute("BEGIN")
+            records = [record for record, *_ in outcomes]
+            self._journal.executemany("INSERT OR REPLACE INTO sources VALUES (?, ?, ?, ?, ?, ?, ?)", records)
+            self._journal.executemany("INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", entries)
+
+    @property
+    def empty(self) -> bool:
+        """Whether no source was entered."""
+        return self._journal.execute("SELECT count(*) FROM sources").fetchone() == (0,)
+
+    def records(self) -> Iterator[SourceRecord]:
+        """What became of each source so far."""
+        for values in self._journal.execute("SELECT * FROM sources ORDER BY key"):
+            yield SourceRecord(*values)
+
+    def pixels(self) -> list[tuple[str, int]]:
+        """Every (split, pixel) that has rows; those with most bytes come first."""
+        query = "SELECT split, pixel FROM rows GROUP BY split, pixel ORDER BY sum(nbytes) DESC, split, pixel"
+        return self._journal.execute(query).fetchall()
+
+    def rows(self, split: str, pixel: int) -> PixelRows:
+        """The rows of a pixel, to be iterated over before more are entered."""
+        self._journal.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # all that was entered is in the one file then
+        return PixelRows(self._folder / "journal.sqlite", split, pixel)
+
+    def close(self) -> None:
+        """Let go of the files; a spool in which nothing was entered leaves none."""
+        if self._journal is None:
+            return
+        empty = self.empty
+        self._journal.close()
+        self._journal = None
+        if empty:
+            delete(self._folder)
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def delete(folder: Path) -> None:
+    """Delete a spool that is closed, once everything in it lies in shards."""
+    for pattern in ("journal.sqlite*", "payloads-*"):
+        for path in folder.glob(pattern):
+            path.unlink()

@@ -1,0 +1,221 @@
+"""The processes that read sources into rows and pack rows into shards, and what comes back from them."""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+import multiprocessing.connection
+import multiprocessing.context
+import multiprocessing.forkserver
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from skyshards.errors import BuildError, SourceError
+from skyshards.files import file_digest
+from skyshards.format.provenance import SourceRecord
+from skyshards.machine import keep_freed_memory, usable_cores
+from skyshards.pipeline.encode import encode
+from skyshards.pipeline.recipe import Recipe, Source
+from skyshards.pipeline.spool import PayloadFiles, SpooledRow
+
+Arrived = tuple[Source, Any]
+"""A source, and what fetching it gave."""
+
+
+@dataclass(frozen=True)
+class ReadSource:
+    """What a source gave: its rows, or the error for which there are none."""
+
+    rows: tuple[SpooledRow, ...] = ()
+    nbytes: int | None = None
+    sha256: str | None = None
+    error: str | None = None
+
+    def record(self, source: Source, earlier: SourceRecord | None) -> SourceRecord:
+        """What the journal keeps of it."""
+        status = "failed" if self.error else "done" if self.rows else "left out"
+        tries = 1 + (earlier.tries if earlier else 0)
+        # A file's name in it may be no text.
+        error = self.error and self.error.encode("utf-8", "backslashreplace").decode()
+        return SourceRecord(source.key, source.url, self.nbytes, self.sha256, status, tries, error)
+
+
+def read_source(recipe: Recipe, files: PayloadFiles, source: Source, fetched: Any) -> ReadSource:
+    """Read one source into rows, and keep these in `files`. Whatever is wrong with it ends up in `error`.
+
+    Raises `OSError` only if the payloads cannot be written: then there is something wrong with the disk.
+    """
+    nbytes = sha256 = None
+    try:
+        if isinstance(fetched, Path):
+            nbytes, sha256 = fetched.stat().st_size, file_digest(fetched)
+        elif isinstance(fetched, bytes):
+            nbytes, sha256 = len(fetched), hashlib.sha256(fetched).hexdigest()
+        rows = tuple(encode(row, recipe.schema.specs, source.key) for row in recipe.read(source, fetched))
+        ids = [row.object_id for row in rows]
+        if len(set(ids)) < len(ids):
+            twice = next(name for name in ids if ids.count(name) > 1)
+            raise SourceError(f"object_id {twice!r} stands twice in one source, expected each once")
+    except SourceError as error:
+        return ReadSource((), nbytes, sha256, str(error))
+    except Exception as error:  # one bad file must not end a build of thirty thousand
+        return ReadSource((), nbytes, sha256, " ".join(f"{type(error).__name__}: {error}".split()))
+    return ReadSource(files.keep(rows), nbytes, sha256)
+
+
+def read_sources(recipe: Recipe, files: PayloadFiles, arrived: list[Arrived]) -> list[ReadSource]:
+    """Several small sources in one task."""
+    return [read_source(recipe, files, source, fetched) for source, fetched in arrived]
+
+
+TASK = 16
+"""Sources in one task, at most: what is lost if the build is killed before the task is done."""
+
+
+class Workers:
+    """A pool of processes that read sources, and then pack rows; survives the death of one of them.
+
+    Parameters
+    ----------
+    files : PayloadFiles
+        Where the rows' payloads go.
+    executor : concurrent.futures.Executor, optional
+        Used instead of own processes, and left running at the end.
+    """
+
+    def __init__(self, recipe: Recipe, files: PayloadFiles, workers: int | None, executor: Executor | None):
+        self.recipe = recipe
+        self.count = workers or usable_cores()
+        self._common = recipe, files
+        self._given = executor
+        self._pool = executor or self._new_pool()
+        self._waiting: list[Arrived] = []
+        self._tasks: dict[Future, list[Arrived]] = {}
+
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(self, *_) -> None:
+        for future in self._tasks:
+            future.cancel()
+        if self._given is None:
+            self._pool.shutdown(cancel_futures=True)
+
+    @property
+    def busy(self) -> int:
+        """How many sources are being read or wait to be."""
+        return len(self._waiting) + sum(len(task) for task in self._tasks.values())
+
+    def submit(self, arrived: list[Arrived], call_back: Callable[[Future], None]) -> None:
+        """Have sources read, and be called back when some are finished.
+
+        Those that come while all processes are busy gather, to be read in fewer, longer tasks.
+        """
+        self._waiting += arrived
+        while self._waiting and (free := 2 * self.count - len(self._tasks)) > 0:
+            size = min(TASK, -(-len(self._waiting) // free))
+            task, self._waiting = self._waiting[:size], self._waiting[size:]
+            try:
+                future = self._pool.submit(read_sources, *self._common, task)
+            except BrokenProcessPool as error:
+                future = Future()
+                future.set_exception(error)
+            self._tasks[future] = task
+            future.add_done_callback(call_back)
+
+    def call(self, function: Callable, calls: Iterable[tuple]) -> Iterator[Any]:
+        """What a function gives for each tuple of arguments, in their order; one call more than there are
+        processes is under way at a time.
+
+        Raises `BuildError` if a process dies.
+        """
+        waiting: deque[Future] = deque()
+        try:
+            for arguments in calls:
+                waiting.append(self._pool.submit(function, *arguments))
+                if len(waiting) > self.count:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        except BrokenProcessPool as error:
+            raise BuildError(
+                "a process died (out of memory?); run the same command again, nothing done is lost"
+            ) from error
+        finally:
+            for future in waiting:
+                future.cancel()
+
+    def finished(self) -> list[tuple[Arrived, ReadSource]]:
+        """The sources read since the last call, each with what came of it."""
+        outcomes: list[tuple[Arrived, ReadSource]] = []
+        broken: list[Arrived] = []
+        for future in [future for future in self._tasks if future.done()]:
+            task = self._tasks.pop(future)
+            try:
+                outcomes += zip(task, future.result(), strict=True)
+            except BrokenProcessPool:
+                broken += task
+        if broken:
+            outcomes += self._read_singly(broken)
+        return outcomes
+
+    def _read_singly(self, suspects: list[Arrived]) -> list[tuple[Arrived, ReadSource]]:
+        """After a worker died: one of these sources may be what killed it, so each gets a try alone."""
+        if self._given is not None:
+            raise BuildError("the executor that was given lost its workers; start it again and run the build again")
+        for task in self._tasks.values():
+            suspects += task
+        self._tasks.clear()
+        self._pool.shutdown()
+        self._pool = self._new_pool()
+        try:
+            self._pool.submit(os.getpid).result()
+        except BrokenProcessPool as error:
+            raise BuildError("worker processes cannot start; what they printed above says why") from error
+        outcomes = []
+        for suspect in suspects:
+            try:
+                outcome = self._pool.submit(read_source, *self._common, *suspect).result()
+            except BrokenProcessPool:
+                outcome = ReadSource(error="the process that read it died, twice; is it too large for the memory?")
+                self._pool = self._new_pool()
+            outcomes.append((suspect, outcome))
+        return outcomes
+
+    def _new_pool(self) -> ProcessPoolExecutor:
+        pool = ProcessPoolExecutor(self.count, start_fork_server(self.recipe), initializer=start_worker)
+        for _ in range(self.count):
+            pool.submit(os.getpid)  # start now, not when the first source has come
+        return pool
+
+
+def start_fork_server(recipe: Recipe) -> multiprocessing.context.ForkServerContext:
+    """Start the process that workers are forked from; it imports everything, just once, while this process goes on.
+
+    Workers so start without this process's threads and open files.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([type(recipe).__module__, __name__])
+    multiprocessing.forkserver.ensure_running()
+    return context
+
+
+def start_worker() -> None:
+    """Leave Ctrl-C to the main process, and end when it ends, however it does."""
+    keep_freed_memory()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+
+    def follow() -> None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()

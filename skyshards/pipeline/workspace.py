@@ -1,0 +1,178 @@
+"""The folder of a build under way: who holds it, what is in it already, and how finished files reach their places.
+
+`.build`, below the output folder, has the lock, the spool, and the files of the next state of the data set. These are
+written to `.build/staged`; its renaming to `.build/ready` is the moment from which they count. A build that is killed
+while it moves them to their places leaves the rest for the next one to move.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import filelock
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from skyshards.errors import BuildError, FolderError, UsageError
+from skyshards.files import TEMPORARY_PREFIX, is_disk_full, replacing, sync
+from skyshards.format import catalog
+from skyshards.format import provenance as sources
+from skyshards.format.catalog import Manifest, Shard
+from skyshards.pipeline import spool
+
+WORKSPACE = ".build"
+
+
+@contextlib.contextmanager
+def hold(folder: Path, downloads: str) -> Iterator[Path]:
+    """Hold a folder for this build alone, and give its workspace (absolute); in the end nothing is left of it, if all
+    is done.
+
+    What killed builds left is cleaned up or finished first. Errors of the disk become a `BuildError` that says what to
+    do.
+    """
+    workspace = folder / WORKSPACE
+    _refuse_other_folder(folder)
+    with _clear_errors(folder):
+        workspace.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(workspace / "lock")
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout:
+            message = f"{folder}: another build is at work in this folder; wait for it, or choose another --output_dir"
+            raise BuildError(message) from None
+        try:
+            own = folder.glob, workspace.rglob, (folder / downloads).rglob  # other builds may be at work below
+            for leftover in [path for look in own for path in look(f"{TEMPORARY_PREFIX}*")]:
+                leftover.unlink(missing_ok=True)
+            shutil.rmtree(workspace / "staged", ignore_errors=True)
+            if (workspace / "ready").exists():
+                _move(workspace, folder)
+            yield workspace.absolute()
+        finally:
+            left = {path.name for path in workspace.iterdir()}
+            if left <= {"lock", "manifest.json"}:  # nothing was read: the next build may have other options
+                (workspace / "manifest.json").unlink(missing_ok=True)
+                (workspace / "lock").unlink(missing_ok=True)
+            lock.release()
+            with contextlib.suppress(OSError):  # not empty: the build is to go on
+                workspace.rmdir()
+
+
+def _refuse_other_folder(folder: Path) -> None:
+    """A card or shards that no build of ours accounts for are somebody else's."""
+    ours = (folder / catalog.CATALOG).exists() or (folder / WORKSPACE).exists()
+    if not ours and ((folder / "README.md").exists() or any(folder.glob("healpix=*"))):
+        raise UsageError(f"{folder}: not empty, and not a built data set; choose another --output_dir")
+
+
+@contextlib.contextmanager
+def _clear_errors(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, sqlite3.Error, pa.ArrowException) as error:
+        if is_disk_full(error):
+            message = "the disk is full; free some space and run the same command again, nothing done is lost"
+            raise BuildError(f"{folder}: {message}") from error
+        if type(error) is sqlite3.DatabaseError:  # not one of its subclasses, which are about something else
+            message = f"the journal of what was read is damaged ({error}); delete {folder / WORKSPACE} and build again"
+            raise BuildError(message) from error
+        raise BuildError(f"{folder}: {error}") from error
+
+
+def what_is_there(folder: Path, wanted: Manifest) -> tuple[pa.Table, Manifest]:
+    """The catalogue and manifest that the folder has, or empty ones.
+
+    Raises `UsageError` if it was built, or begun, with other options than those of the manifest `wanted`, `BuildError`
+    if it cannot be told.
+    """
+    if (folder / catalog.CATALOG).exists():
+        try:
+            table, found = catalog.open_folder(folder)
+        except FolderError as error:
+            message = f"{catalog.CATALOG} is damaged; delete the folder and build again, or choose another --output_dir"
+            raise BuildError(f"{folder}: {message}") from error
+    else:
+        table, found = catalog.schema(wanted.specs).empty_table(), wanted
+        path = folder / WORKSPACE / "manifest.json"
+        if path.exists():
+            try:
+                found = Manifest.from_json(path.read_text())
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                raise BuildError(f"{path}: cannot be read ({error}); delete {path.parent} and build again") from error
+        else:
+            with replacing(path) as temporary:
+                temporary.write_text(wanted.to_json())
+    for what in ("name", "simulated", "nside", "options", "form"):
+        before, now = getattr(found, what), getattr(wanted, what)
+        if before != now:
+            what = {"name": "data set", "form": "columns"}.get(what, what)
+            raise UsageError(f"{folder}: built with {what} {_brief(before, now)}; choose another --output_dir")
+    return table, replace(found, columns=wanted.columns)
+
+
+def _brief(before: Any, now: Any) -> str:
+    """What differs between two values, without the parts that are equal."""
+    if isinstance(before, dict):
+        keys = [key for key in before | now if before.get(key) != now.get(key)]
+        return ", ".join(f"{key}={before.get(key)}, now {now.get(key)}" for key in keys)
+    if isinstance(before, tuple):
+        return "other than those of this version"
+    return f"{before}, now {now}"
+
+
+def without_lost_shards(folder: Path, table: pa.Table, manifest: Manifest) -> tuple[pa.Table, Manifest, set[str]]:
+    """Leave out shards that are gone or of another size, and name the sources that are to be read again for them."""
+    lost = {shard.path for shard in manifest.shards if not _is_whole(folder, shard)}
+    if not lost:
+        return table, manifest, set()
+    is_lost = pc.is_in(table["_shard"].cast(pa.string()), pa.array(sorted(lost)))
+    keys = set(table.filter(is_lost)["source"].to_pylist())
+    for path in lost:
+        (folder / path).unlink(missing_ok=True)
+    kept = tuple(shard for shard in manifest.shards if shard.path not in lost)
+    return table.filter(pc.invert(is_lost)), replace(manifest, shards=kept), keys
+
+
+def _is_whole(folder: Path, shard: Shard) -> bool:
+    try:
+        return (folder / shard.path).stat().st_size == shard.nbytes
+    except OSError:
+        return False
+
+
+def publish(workspace: Path) -> None:
+    """Make the files in `staged` the data set's own. The spool, whose rows they hold now, is no longer needed."""
+    staged, folder = workspace / "staged", workspace.parent
+    for path in staged.rglob("*"):
+        if path.is_dir():  # made now, while a full disk can still say so
+            (folder / path.relative_to(staged)).mkdir(exist_ok=True)
+    for path in [*staged.rglob("*"), staged]:  # before they count
+        sync(path)
+    staged.rename(workspace / "ready")
+    _move(workspace, folder)
+
+
+def _move(workspace: Path, folder: Path) -> None:
+    """Move what is in `ready`, remove what it replaces, then the spool, then `ready`. Can begin again at any point."""
+    ready = workspace / "ready"
+    for path in sorted(ready.rglob("*")):
+        if path.is_file():
+            os.replace(path, folder / path.relative_to(ready))
+    shards = {shard.path for shard in catalog.open_folder(folder)[1].shards}
+    for touched in (path.relative_to(ready) for path in ready.rglob("*") if path.is_dir()):
+        for path in (folder / touched).glob("*.hdf5"):
+            if path.relative_to(folder).as_posix() not in shards:
+                path.unlink()
+    if all(record.status != "failed" for record in sources.read(folder).values()):
+        (folder / sources.FAILURES).unlink(missing_ok=True)
+    spool.delete(workspace)
+    (workspace / "manifest.json").unlink(missing_ok=True)
+    shutil.rmtree(ready)

@@ -1,0 +1,111 @@
+"""NumPy batches to Arrow tables of `datasets` features, and back, without a copy or a Python loop over rows."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from skyshards.read.memory import Recycler
+
+if TYPE_CHECKING:
+    import datasets
+
+_memory = Recycler()
+
+
+def to_arrow(batch: Mapping[str, Any], features: datasets.Features) -> pa.Table:
+    """An Arrow table from a batch as `table[[...]]` gives it; array columns share the batch's memory.
+
+    Image columns hold the bytes of image files, as a table opened with `decode=False` gives them.
+    """
+    arrays = {name: _array(batch[name], feature) for name, feature in features.items()}
+    return pa.table(arrays, schema=features.arrow_schema)
+
+
+def _array(values: Any, feature: Any) -> pa.Array:
+    if isinstance(feature, Mapping):
+        return pa.StructArray.from_arrays(
+            [_array(values[name], inner) for name, inner in feature.items()], list(feature)
+        )
+    if type(feature).__name__ == "Image":  # by name: whoever only wants `as_numpy` need not import datasets
+        contents = pa.array(values, pa.binary())
+        return pa.StructArray.from_arrays([contents, pa.nulls(len(contents), pa.string())], ["bytes", "path"])
+    if hasattr(feature, "shape"):
+        storage = pa.array(values.reshape(-1))
+        for level in range(len(feature.shape) - 1, -1, -1):
+            storage = pa.ListArray.from_arrays(_offsets(len(values), tuple(feature.shape), level), storage)
+        return pa.ExtensionArray.from_storage(feature(), storage)
+    if hasattr(feature, "feature"):
+        return pa.FixedSizeListArray.from_arrays(_flat(values.reshape(-1)), feature.length)
+    return _flat(values)
+
+
+def _flat(values: np.ndarray) -> pa.Array:
+    return pa.array(values.tolist(), pa.string()) if values.dtype.kind == "U" else pa.array(values)
+
+
+@functools.lru_cache(64)
+def _offsets(rows: int, shape: tuple[int, ...], level: int) -> pa.Array:
+    """Where the lists of one level of nesting begin in the level below it."""
+    lists = rows * math.prod(shape[:level])
+    return pa.array(np.arange(0, (lists + 1) * shape[level], shape[level], dtype=np.int32))
+
+
+def as_numpy(table: pa.Table) -> dict[str, Any]:
+    """A batch in Arrow's form, such as `ds.with_format("arrow").iter(64)` gives, as nested dicts of arrays.
+
+    Dtypes and shapes are kept ([rows, *shape]), and memory is shared where Arrow's lies in one piece. Text becomes
+    `str` arrays, image files arrays of `bytes` objects.
+
+    Raises
+    ------
+    ValueError
+        If there are nulls, or lists of differing lengths without a declared shape: no array can hold them.
+    """
+    return {name: _values(name, column) for name, column in zip(table.column_names, table.columns, strict=True)}
+
+
+def _values(path: str, array: pa.Array | pa.ChunkedArray) -> Any:
+    if isinstance(array, pa.ChunkedArray):
+        chunks = array.chunks or [pa.array([], array.type)]
+        return _joined([_values(path, chunk) for chunk in chunks])
+    if pa.types.is_struct(array.type):
+        parts = dict(zip((field.name for field in array.type), array.flatten(), strict=True))
+        if set(parts) == {"bytes", "path"}:  # datasets' form of an image
+            return _values(path, parts["bytes"])
+        return {name: _values(f"{path}.{name}", part) for name, part in parts.items()}
+    if array.null_count:
+        raise ValueError(f"column {path!r} has {array.null_count} nulls, which no array can hold")
+    rows, shape = len(array), ()
+    if isinstance(array, pa.ExtensionArray):
+        shape, array = tuple(array.type.shape), array.storage
+        for _ in shape:
+            array = array.flatten()
+    elif pa.types.is_fixed_size_list(array.type):
+        shape, array = (array.type.list_size,), array.flatten()
+    elif pa.types.is_list(array.type):
+        lengths = np.unique(np.diff(array.offsets.to_numpy()))
+        if len(lengths) > 1:
+            raise ValueError(
+                f"column {path!r} has lists of {lengths[0]} to {lengths[-1]} values, which no array can hold"
+            )
+        shape, array = tuple(lengths), array.flatten()
+    values = array.to_numpy(zero_copy_only=False)
+    return (values.astype(str) if pa.types.is_string(array.type) else values).reshape(rows, *shape)
+
+
+def _joined(parts: list[Any]) -> Any:
+    """Parts of a batch, one after the other; a single one is not copied."""
+    if len(parts) == 1:
+        return parts[0]
+    if isinstance(parts[0], dict):
+        return {name: _joined([part[name] for part in parts]) for name in parts[0]}
+    if parts[0].dtype.kind in "OU":
+        return np.concatenate(parts)
+    out = _memory.empty((sum(len(part) for part in parts), *parts[0].shape[1:]), parts[0].dtype)
+    return np.concatenate(parts, out=out)

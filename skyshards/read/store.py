@@ -1,0 +1,173 @@
+"""Where the files of a built data set lie, and how byte ranges of them are read: on disk, or at any URL of fsspec."""
+
+from __future__ import annotations
+
+import errno
+import functools
+import io
+import os
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pyarrow as pa
+
+from skyshards.errors import FolderError, ShardCorrupted
+from skyshards.format import catalog
+from skyshards.format.catalog import CATALOG, Manifest
+from skyshards.machine import spare_files
+
+CONNECTIONS = 16
+"""So many requests are in flight at once in a file system that has no way of its own to send several."""
+
+_caches: set[weakref.ref] = set()
+"""The open files of all stores of this process, a cache each."""
+
+
+class _File:
+    """A file descriptor that is closed with its last user, so that a cache may drop it while a thread reads from it."""
+
+    def __init__(self, path: str, expected_bytes: int):
+        self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        found = os.fstat(self.descriptor).st_size
+        if found != expected_bytes:
+            cause = "it is damaged, or was built again since the data set was opened"
+            raise ShardCorrupted(f"{path}: {found} bytes long, expected {expected_bytes}; {cause}")
+
+    def __del__(self):
+        if hasattr(self, "descriptor"):
+            os.close(self.descriptor)
+
+
+class LocalStore:
+    """A folder on disk. Open files belong to the process that opened them: a fork or a pickle starts without.
+
+    `sizes` has the bytes of each file that `read` is asked for; one of another size is refused. `root` may be relative
+    to what is the current folder now.
+    """
+
+    parts_per_thread = 8
+    """Into how many calls of `read` a thread's part of a batch is cut at most: an idle thread then finds some left."""
+
+    def __init__(self, root: Path):
+        self.root = root.absolute()
+        self._given = root
+        self.sizes: Mapping[str, int] = {}
+        self._process: int | None = None
+
+    def __reduce__(self):
+        return LocalStore, (self.root,)
+
+    def __str__(self) -> str:
+        return str(self._given)
+
+    def read_catalog(self) -> tuple[pa.Table, Manifest]:
+        return catalog.open_folder(self.root)
+
+    def read(self, names: Sequence[str], starts: Sequence[int], sizes: Sequence[int]) -> Iterator[bytes]:
+        """Read byte ranges, each when it is asked for; one that a file is too short for comes back short.
+
+        Raises `FolderError` for a file that is missing, `ShardCorrupted` for one of another size than expected.
+        """
+        if self._process != os.getpid():
+            self._file = functools.lru_cache(spare_files())(functools.partial(_open, str(self.root), self.sizes))
+            _caches.add(weakref.ref(self._file, _caches.discard))
+            self._process = os.getpid()
+        try:
+            for name, start, size in zip(names, starts, sizes, strict=True):
+                file = self._file(name)  # held until it is read: another thread may push it out of the cache
+                yield os.pread(file.descriptor, size, start)
+        except OSError as error:
+            too_many = error.errno in (errno.EMFILE, errno.ENFILE)
+            advice = "raise the limit of open files (`ulimit -n`)" if too_many else "build the data set again"
+            raise FolderError(f"{self._given / name}: cannot be read ({error}); {advice}") from error
+
+
+def _open(root: str, sizes: Mapping[str, int], name: str) -> _File:
+    """Open a file of a store. If all stores together have more open than one may alone, they start afresh."""
+    caches = [cache for reference in tuple(_caches) if (cache := reference()) is not None]
+    if sum(cache.cache_info().currsize for cache in caches) > spare_files():
+        for cache in caches:
+            cache.cache_clear()
+    return _File(f"{root}/{name}", sizes[name])  # pathlib would take longer than the system does to open it
+
+
+class RemoteStore:
+    """A folder behind any file system of fsspec: https://, hf://, s3:// and so on. Each process has its own
+    connections.
+    """
+
+    parts_per_thread = 1  # all requests of a part are in flight at once
+
+    def __init__(self, url: str, options: dict[str, Any]):
+        self.url = url.rstrip("/")
+        self.sizes: Mapping[str, int] = {}
+        self._options = options
+        self._process: int | None = None
+
+    def __reduce__(self):
+        return RemoteStore, (self.url, self._options)
+
+    def __str__(self) -> str:
+        return self.url
+
+    def _connect(self) -> tuple[Any, str]:
+        if self._process != os.getpid():
+            try:
+                self._connected = fsspec.core.url_to_fs(self.url, **self._options)
+            except (ImportError, ValueError) as error:
+                raise FolderError(
+                    f"{self.url}: {error} (`pip install 'skyshards[remote]'` has what https and s3 need)"
+                ) from error
+            self._pool = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="skyshards-fetch")
+            self._process = os.getpid()
+        return self._connected
+
+    def read_catalog(self) -> tuple[pa.Table, Manifest]:
+        filesystem, root = self._connect()
+        try:
+            content = filesystem.cat_file(f"{root}/{CATALOG}")
+        except FileNotFoundError as error:
+            raise FolderError(f"{self.url}: not a built data set, there is no {CATALOG} in it") from error
+        except Exception as error:  # each file system has its own
+            raise FolderError(f"{self.url}/{CATALOG}: cannot be read ({type(error).__name__}: {error})") from error
+        return catalog.read(io.BytesIO(content), self.url)
+
+    def read(self, names: Sequence[str], starts: Sequence[int], sizes: Sequence[int]) -> Iterator[bytes]:
+        """Read byte ranges, many requests in flight at once; one that a file is too short for comes back short.
+
+        Raises `FolderError` if one fails, or if the server sends more than was asked for.
+        """
+        filesystem, root = self._connect()
+        paths = [f"{root}/{name}" for name in names]
+        ends = [start + size for start, size in zip(starts, sizes, strict=True)]
+        if filesystem.async_impl or "::" in self.url:  # of threads, each would fetch the file for `simplecache::`
+            contents = filesystem.cat_ranges(paths, list(starts), ends, on_error="return")
+        else:
+            lengths = [self.sizes[name] for name in names]
+            contents = self._pool.map(functools.partial(_fetch, filesystem), paths, starts, ends, lengths)
+        for name, size, content in zip(names, sizes, contents, strict=True):
+            if isinstance(content, Exception):
+                raise FolderError(
+                    f"{self.url}/{name}: cannot be read ({type(content).__name__}: {content})"
+                ) from content
+            if len(content) > size:
+                found = f"asked for {size} bytes of it, the server sent {len(content)}"
+                raise FolderError(
+                    f"{self.url}/{name}: {found}: it gives no byte ranges; use another server, or a copy on disk"
+                )
+            yield content
+
+
+def _fetch(filesystem: Any, path: str, start: int, end: int, length: int) -> bytes | Exception:
+    """A byte range of a file of known length by one request, or what went wrong."""
+    try:
+        try:  # fsspec's files would read 5 MiB ahead, and ask for the length first
+            return filesystem.cat_file(path, start, end, cache_type="none", size=length)
+        except TypeError:  # this file system has no such options
+            return filesystem.cat_file(path, start, end)
+    except Exception as error:  # each file system has its own
+        return error
