@@ -44,7 +44,7 @@ WRITE = """
 import sys
 from pathlib import Path
 from skyshards.format import shard as hdf5
-from tests.test_hdf5 import ATTRIBUTES, SPECS, rows
+from tests.test_shard import ATTRIBUTES, SPECS, rows
 hdf5.write(Path(sys.argv[1]), SPECS, rows(), ATTRIBUTES)
 """
 
@@ -172,7 +172,7 @@ WRITE_WITH_LITTLE_ROOM = """
 import errno, resource, sys
 from pathlib import Path
 from skyshards.format import shard as hdf5
-from tests.test_hdf5 import ATTRIBUTES, SPECS, rows
+from tests.test_shard import ATTRIBUTES, SPECS, rows
 path, encoded = Path(sys.argv[1]), rows()
 hdf5.write(path, SPECS, encoded, ATTRIBUTES)
 for room in range(0, path.stat().st_size, 1000):
