@@ -143,9 +143,12 @@ def test_nan_is_a_value_like_others(tmp_path):
     build(ToyWithGaps(SOURCES), tmp_path / "toy", workers=1)
     assert problems(tmp_path / "toy") == []
     table, manifest = catalog.open_folder(tmp_path / "toy")
-    for name, value in (("flux", 1.0), ("votes.fraction", [1.0, np.nan]), ("flux", None), ("votes.fraction", None)):
+    for name, value in (("flux", 1.0), ("votes.fraction", [1.0, np.nan])):
         edited(tmp_path / "toy", set_column(table, name, [value] * len(table)), manifest)
         assert any(f"column {name!r} differs from the catalogue's" in line for line in problems(tmp_path / "toy"))
+    for name in ("flux", "votes.fraction"):
+        edited(tmp_path / "toy", set_column(table, name, [None] * len(table)), manifest)
+        assert f"column {name!r} lacks values" in problems(tmp_path / "toy")[0]
 
 
 def test_two_shards_in_each_others_place(folder, shards):

@@ -11,12 +11,9 @@ Rows stand in the order in which stock `load_dataset` gives them. Its schema met
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -24,7 +21,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from skyshards.errors import FolderError
+from skyshards.format import manifest as manifests
 from skyshards.format.columns import ColumnSpec
+from skyshards.format.manifest import Manifest, Shard
 
 if TYPE_CHECKING:
     from skyshards.format.rows import EncodedRow
@@ -32,51 +31,6 @@ if TYPE_CHECKING:
 
 CATALOG = "catalog.parquet"
 _KEY = b"skyshards"
-_SHARD_PATH = re.compile(r"(?:\w[\w-]*/)?healpix=\d+/\d+-of-\d+\.hdf5", re.ASCII)
-
-
-class Shard(NamedTuple):
-    """One file of a built data set: its path below the folder, split, HEALPix pixel, rows, bytes and sha256."""
-
-    path: str
-    split: str
-    pixel: int
-    rows: int
-    nbytes: int
-    sha256: str
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """What a built data set is: its name, the options it was built with, its columns and its shards."""
-
-    name: str
-    nside: int
-    options: dict[str, Any]
-    simulated: bool
-    splits: tuple[str, ...]
-    columns: tuple[ColumnSpec, ...]
-    shards: tuple[Shard, ...]
-
-    @property
-    def specs(self) -> dict[str, ColumnSpec]:
-        return {spec.path: spec for spec in self.columns}
-
-    @property
-    def form(self) -> tuple[tuple, ...]:
-        """What of the columns decides how values are stored: all but what they say of themselves."""
-        return tuple((spec.path, spec.kind, spec.dtype, spec.shape, spec.deflate) for spec in self.columns)
-
-    def to_json(self) -> str:
-        record = vars(self) | {"columns": [asdict(column) for column in self.columns]}
-        return json.dumps(record, separators=(",", ":"))
-
-    @classmethod
-    def from_json(cls, text: str) -> Manifest:
-        record = json.loads(text)
-        columns = tuple(ColumnSpec(**spec | {"shape": tuple(spec["shape"])}) for spec in record.pop("columns"))
-        shards = tuple(Shard(*values) for values in record.pop("shards"))
-        return cls(**record | {"splits": tuple(record["splits"]), "columns": columns, "shards": shards})
 
 
 def arrow_type(spec: ColumnSpec) -> pa.DataType:
@@ -148,19 +102,35 @@ def read(file: Any, folder: str) -> tuple[pa.Table, Manifest]:
     try:
         # Not pq.read_table, which also imports pandas.
         parquet = pq.ParquetFile(file, read_dictionary=["_split", "_shard"], page_checksum_verification=True)
+        manifest = Manifest.from_json(parquet.metadata.metadata[_KEY].decode())
+        if parquet.schema_arrow.remove_metadata() != schema(manifest.specs).remove_metadata():
+            raise ValueError("its columns are not those that it declares")
         table = parquet.read()
         table.validate(full=True)
-        manifest = Manifest.from_json(table.schema.metadata[_KEY].decode())
-        if table.schema.remove_metadata() != schema(manifest.specs).remove_metadata():
-            raise ValueError("its columns are not those that it declares")
-        paths = {shard.path for shard in manifest.shards}
-        if strange := [path for path in paths if not _SHARD_PATH.fullmatch(path)]:
-            raise ValueError(f"expected shards such as healpix=7/001-of-001.hdf5, found {strange[0]!r}")
-        if not paths.issuperset(table["_shard"].unique().to_pylist()):
-            raise ValueError("it has rows of shards that it does not declare")
-    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        _check_rows(table, manifest)
+    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise FolderError(f"{folder}: {CATALOG} cannot be read ({error}); build the data set again") from error
     return table.replace_schema_metadata(None), manifest
+
+
+def _check_rows(table: pa.Table, manifest: Manifest) -> None:
+    """Raise `ValueError` unless rows have values, and their places lie within the shards that there are."""
+    if empty := [name for name in table.column_names if table[name].null_count]:
+        raise ValueError(f"column {empty[0]!r} lacks values")
+    shards = {shard.path: shard for shard in manifest.shards}
+    if not set(shards).issuperset(paths := table["_shard"].unique().to_pylist()):
+        raise ValueError("it has rows of shards that it does not declare")
+    if not set(manifest.splits).issuperset(table["_split"].unique().to_pylist()):
+        raise ValueError("it has rows of splits that it does not declare")
+    codes = pc.index_in(table["_shard"].cast(pa.string()), pa.array(paths, pa.string())).to_numpy()
+    rows, lengths = (np.array([getattr(shards[path], what) for path in paths], np.int64) for what in ("rows", "nbytes"))
+    numbers = table["_row"].to_numpy()
+    if len(numbers) and ((numbers < 0) | (numbers >= rows[codes])).any():
+        raise ValueError("it has rows that their shards do not have")
+    for path, spec in manifest.specs.items():
+        if spec.heavy and len(numbers):
+            starts, sizes = (table[f"_{what}:{path}"].to_numpy() for what in ("start", "size"))
+            manifests.check_ranges(spec, starts, sizes, lengths[codes])
 
 
 def open_folder(folder: Path) -> tuple[pa.Table, Manifest]:

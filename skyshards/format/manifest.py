@@ -1,0 +1,156 @@
+"""What a built dataset says that it is. It may come from anybody: nothing of it is believed before it is checked."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from skyshards.format.columns import ColumnSpec
+from skyshards.format.layout import pixel_folder
+
+MAX_VALUE_BYTES = 512 << 20
+"""No value of a row takes more memory than this."""
+MAX_INFLATION = 1032
+"""Deflate makes nothing smaller than by this factor (https://zlib.net/zlib_tech.html)."""
+MAX_TEXTS = 1 << 12
+"""A row has no more strings than this in one column."""
+
+_WORD = re.compile(r"\w[\w-]*", re.ASCII)
+_SHARD_NAME = re.compile(r"\d{3,}-of-\d{3,}\.hdf5", re.ASCII)
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_NEEDED = {"object_id": "string", "source": "string", "ra": "number", "dec": "number", "healpix": "number"}
+
+
+class Shard(NamedTuple):
+    """One file of a built dataset: its path below the folder, split, HEALPix pixel, rows, bytes and sha256."""
+
+    path: str
+    split: str
+    pixel: int
+    rows: int
+    nbytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a built dataset is: its name, the options it was built with, its columns and its shards."""
+
+    name: str
+    nside: int
+    options: dict[str, Any]
+    simulated: bool
+    splits: tuple[str, ...]
+    columns: tuple[ColumnSpec, ...]
+    shards: tuple[Shard, ...]
+
+    @property
+    def specs(self) -> dict[str, ColumnSpec]:
+        return {spec.path: spec for spec in self.columns}
+
+    @property
+    def form(self) -> tuple[tuple, ...]:
+        """The on-disk layout of the columns: everything but descriptions and units."""
+        return tuple((spec.path, spec.kind, spec.dtype, spec.shape, spec.deflate) for spec in self.columns)
+
+    def to_json(self) -> str:
+        record = vars(self) | {"columns": [asdict(column) for column in self.columns]}
+        return json.dumps(record, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> Manifest:
+        """The manifest of a folder. Raises `ValueError`, naming what is wrong, if it makes no sense."""
+        try:
+            record = json.loads(text)
+            columns = tuple(ColumnSpec(**spec | {"shape": tuple(spec["shape"])}) for spec in record.pop("columns"))
+            shards = tuple(Shard(*values) for values in record.pop("shards"))
+            found = cls(**record | {"splits": tuple(record["splits"]), "columns": columns, "shards": shards})
+        except (KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise ValueError(f"its manifest lacks something ({type(error).__name__}: {error})") from error
+        found.check()
+        return found
+
+    def check(self) -> None:
+        """Raise `ValueError`, naming what is wrong, unless all of it makes sense."""
+        _expect(_is_word(self.name), "a name of letters, digits, _ and -", self.name)
+        _expect(_is_count(self.nside, 1 << 29) and self.nside & (self.nside - 1) == 0, "an nside", self.nside)
+        _expect(isinstance(self.options, dict), "options by name", self.options)
+        _expect(isinstance(self.simulated, bool), "true or false for `simulated`", self.simulated)
+        _expect(self.splits and all(map(_is_word, self.splits)) and _unique(self.splits), "splits", self.splits)
+        for spec in self.columns:
+            _check_column(spec)
+        paths = [spec.path for spec in self.columns]
+        groups = {path[:place] for path in paths for place, letter in enumerate(path) if letter == "."}
+        _expect(_unique(paths) and not groups.intersection(paths), "columns of different names", paths)
+        for name, kind in _NEEDED.items():
+            spec = self.specs.get(name)
+            _expect(spec is not None and spec.kind == kind and not spec.shape, f"a column {name!r} ({kind})", spec)
+        for shard in self.shards:
+            _check_shard(shard, self.splits, self.nside)
+        _expect(_unique(shard.path for shard in self.shards), "shards of different names", "one twice")
+
+
+def _expect(condition: Any, expected: str, found: Any) -> None:
+    if not condition:
+        raise ValueError(f"its manifest: expected {expected}, found {found!r:.80}")
+
+
+def _is_word(value: Any) -> bool:
+    return isinstance(value, str) and len(value) < 200 and _WORD.fullmatch(value) is not None
+
+
+def _is_count(value: Any, most: int, least: int = 1) -> bool:
+    return type(value) is int and least <= value <= most
+
+
+def _unique(values: Iterable) -> bool:
+    values = list(values)
+    return len(set(values)) == len(values)
+
+
+def _check_column(spec: ColumnSpec) -> None:
+    texts = (spec.path, spec.kind, spec.dtype, spec.description, spec.unit)
+    _expect(all(isinstance(text, str) and text.isprintable() for text in texts), "a printable column", texts)
+    names = spec.path.split(".")
+    _expect(all(names) and "/" not in spec.path and not spec.path.startswith("_"), "a column's name", spec.path)
+    _expect(isinstance(spec.deflate, bool), f"true or false for `deflate` of {spec.path!r}", spec.deflate)
+    shape = all(_is_count(length, MAX_VALUE_BYTES, 0) for length in spec.shape)
+    _expect(shape and len(spec.shape) <= 32, f"a shape of {spec.path!r}", spec.shape)
+    if spec.kind == "number":
+        try:
+            known = np.dtype(spec.dtype).kind in "biuf" and np.dtype(spec.dtype).name == spec.dtype
+        except TypeError:
+            known = False
+        _expect(known, f"a dtype of {spec.path!r}", spec.dtype)
+        _expect(spec.nbytes <= MAX_VALUE_BYTES, f"at most {MAX_VALUE_BYTES} bytes a row of {spec.path!r}", spec.shape)
+    elif spec.kind == "string":
+        _expect(len(spec.shape) <= 1 and all(length <= MAX_TEXTS for length in spec.shape), "text", spec)
+    else:
+        _expect(spec.kind == "bytes" and spec.dtype == "uint8" and not spec.shape, "a kind of column", spec)
+
+
+def _check_shard(shard: Shard, splits: tuple[str, ...], nside: int) -> None:
+    _expect(shard.split in splits, f"a split of {splits}", shard.split)
+    _expect(_is_count(shard.pixel, 12 * nside**2 - 1, 0), f"a HEALPix pixel of nside {nside}", shard.pixel)
+    folder, _, name = shard.path.rpartition("/") if isinstance(shard.path, str) else ("", "", "")
+    place = pixel_folder(shard.split, shard.pixel, splits)
+    _expect(folder == place and _SHARD_NAME.fullmatch(name), "shards such as healpix=7/001-of-001.hdf5", shard.path)
+    _expect(_is_count(shard.rows, 1 << 40), f"a number of rows of {shard.path}", shard.rows)
+    _expect(_is_count(shard.nbytes, 1 << 50), f"a length of {shard.path}", shard.nbytes)
+    sha256 = isinstance(shard.sha256, str) and _SHA256.fullmatch(shard.sha256)
+    _expect(sha256, f"a sha256 of {shard.path}", shard.sha256)
+
+
+def check_ranges(spec: ColumnSpec, starts: np.ndarray, sizes: np.ndarray, lengths: np.ndarray) -> None:
+    """Raise `ValueError` unless byte ranges of a heavy column lie in files of these lengths and can hold its values."""
+    if ((starts < 0) | (sizes < 0) | (starts > lengths - sizes)).any():
+        raise ValueError(f"values of column {spec.path!r} lie outside of their files")
+    fewest = spec.nbytes if not spec.deflate else -(-spec.nbytes // MAX_INFLATION)  # 0 for image files
+    most = MAX_VALUE_BYTES if spec.kind == "bytes" or spec.deflate else spec.nbytes
+    if ((sizes < fewest) | (sizes > most)).any():
+        raise ValueError(f"values of column {spec.path!r} cannot have the sizes that it says")
