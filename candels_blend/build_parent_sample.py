@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -36,8 +35,7 @@ from skyshards.errors import UsageError
 from skyshards.fetch.client import Fetcher
 from skyshards.format.schema import Schema
 from skyshards.pipeline.recipe import Recipe, Source
-
-log = logging.getLogger(__name__)
+from skyshards.progress import say
 
 
 @dataclass(frozen=True)
@@ -71,6 +69,8 @@ class CandelsBlendRecipe(Recipe):
 
     name = "candels_blend"
     splits = SPLITS
+    unit = "blocks of blends"
+    making = "rendering"
 
     @property
     def schema(self) -> Schema:
@@ -84,7 +84,7 @@ class CandelsBlendRecipe(Recipe):
         download(self.datapath, self.zenodo_url, self.delete)
         archive = read_archive(self.datapath)
         for complaint in archive.complaints():
-            log.warning("%s: %s", self.datapath, complaint)
+            say(f"{self.datapath}: {complaint}")
         pairs = draw_sample(archive, self.sample, self.n_blends)
         for split in SPLITS:
             for start in range(0, len(pairs[split]), BLOCK):

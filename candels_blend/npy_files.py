@@ -15,7 +15,6 @@ from pathlib import Path
 import filelock
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from candels_blend.columns import BLOCK, load
 from candels_blend.draw import SPLITS
@@ -26,6 +25,7 @@ from candels_blend.targets import CHANNELS, MASKS, flux
 from skyshards.errors import BuildError, UsageError
 from skyshards.files import is_disk_full, replacing
 from skyshards.pipeline.workers import start_worker
+from skyshards.progress import progress
 
 IMAGE = Form(np.dtype(np.float32), (SIZE, SIZE, 2))
 MASKS_PAIR = Form(np.dtype(np.uint8), (2, SIZE, SIZE))
@@ -154,7 +154,7 @@ class SingleFiles:
             for split in SPLITS
             for start in range(0, len(pairs[split]), BLOCK)
         ]
-        with _bar("blends", sum(map(len, pairs.values()))) as bar:
+        with progress("rendering", "blends", sum(map(len, pairs.values()))) as bar:
             if workers == 1:
                 for block in blocks:
                     bar.update(self.write_block(*block))
@@ -207,7 +207,7 @@ def _stack(
     path: Path, form: Form, files: list[Path], file_form: Form, make: Callable[[np.ndarray], np.ndarray]
 ) -> None:
     if not is_whole_stack(path, len(files), form):
-        with _bar(path.name, len(files)) as bar:
+        with progress(path.name, "blends", len(files)) as bar:
             save_stack(path, len(files), form, (bar.update() or make(file_form.load(file)) for file in files))
 
 
@@ -233,8 +233,3 @@ def write_flux(folder: Path, zeropoint: float) -> list[Path]:
                 np.save(file, flux(magnitudes, zeropoint))
             written.append(folder / f"{split}_flux.npy")
     return written
-
-
-def _bar(what: str, total: int) -> tqdm:
-    """A progress bar on standard error; none where that is not a terminal."""
-    return tqdm(desc=what, unit=" blends", total=total, disable=None)

@@ -34,6 +34,7 @@ from skyshards.errors import BuildError, UsageError
 from skyshards.fetch.client import Fetcher
 from skyshards.format.schema import Schema
 from skyshards.pipeline.recipe import Recipe, Source
+from skyshards.progress import say
 
 MAX_SMOOTH, MAX_EDGE_ON = 0.75, 0.25
 """The cut behind the advanced ring catalogue (Walmsley et al. 2022, Practical Galaxy Morphology Tools)."""
@@ -160,7 +161,7 @@ class GZDecalsRecipe(Recipe):
             )
         for words, count in counts.items():
             if count:
-                click.echo(f"{count:,} {words}", err=True)
+                say(f"{count:,} {words}")
 
     def fetch(self, source: Source, fetcher: Fetcher, folder: Path) -> Any:
         return source.path if source.path is not None else self.images.read(source.key)

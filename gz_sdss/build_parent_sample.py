@@ -48,6 +48,7 @@ from skyshards.fetch.mirrors import PoliteClient
 from skyshards.format.schema import Schema
 from skyshards.pipeline.recipe import Recipe, Source
 from skyshards.pipeline.workspace import WORKSPACE
+from skyshards.progress import say
 
 FILTERED = "ZooSpecPhotoDR19_filtered.csv.gz"
 TINY_ROWS = 50
@@ -178,7 +179,7 @@ class GZSDSSRecipe(Recipe):
             joined = Joined(self.representations, ids, self.output_dir / WORKSPACE)
             if joined.missing:
                 where = self.representations.path.name
-                click.echo(f"{joined.missing:,} galaxies are not in {where}; their representation is NaN", err=True)
+                say(f"{joined.missing:,} galaxies are not in {where}; their representation is NaN")
         for number, galaxy in enumerate(galaxies.to_records(index=False)):
             url = None
             with contextlib.suppress(SourceError):  # `fetch` will meet it again, where it is recorded
@@ -312,7 +313,7 @@ def _sia_service(
     if not (keywords or waveband):
         raise UsageError("--image_source sia needs --sia_url, or --sia_keywords or --sia_waveband to find a service")
     first, *others = find_services(keywords or "", waveband or "", registry_url)
-    click.echo(f"Images from: {first.title} ({first.url})", err=True)
+    say(f"Images from: {first.title} ({first.url})")
     for other in others:
-        click.echo(f"  or --sia_url {other.url} --sia_version {other.version}: {other.title}", err=True)
+        say(f"  or --sia_url {other.url} --sia_version {other.version}: {other.title}")
     return first

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pandas as pd
 from pyvo.dal import TAPResults, TAPService
-from tqdm import tqdm
 
 from gz_sdss.cuts import BANDS
 from gz_sdss.tables import of_votable, read_table, write_csv
 from gz_sdss.vo import quietly, server_errors, vo_session
 from skyshards.errors import BuildError
 from skyshards.files import replacing
+from skyshards.progress import progress
 
 TAP_URL = "http://tap.roe.ac.uk/ssa"
 CATALOG = "ZooSpecPhotoDR19.csv.gz"
@@ -142,7 +142,7 @@ def _fetch_in_pages(request: CatalogRequest, folder: Path, tap_url: str, page_ro
     rows = sum(len(page) for page in pages)
     if following != LAST:
         first = None if following is None else int(following)
-        with tqdm(desc="catalogue", unit=" rows", initial=rows, total=request.top, disable=None) as bar:
+        with progress("catalogue", "rows", request.top, rows) as bar:
             for page, following in _pages(request, tap_url, page_rows, rows, first):
                 # The name says where the next page begins, so that page and place can only be there together.
                 with replacing(folder / f"{len(pages):06d}-{following or LAST}.parquet") as temporary:

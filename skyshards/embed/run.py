@@ -20,6 +20,7 @@ from skyshards.embed.encoders import MODEL, Encoder, encode, timm_encoder
 from skyshards.errors import BuildError, UsageError
 from skyshards.files import TEMPORARY_PREFIX, is_disk_full, replacing
 from skyshards.format import catalog
+from skyshards.progress import progress
 from skyshards.read.table import Table, open_table
 
 PART = 2048
@@ -27,9 +28,7 @@ PART = 2048
 _MERGED_BYTES = 128 << 20
 
 
-def embed(
-    folder: Path, out: Path, encoder: Encoder, *, column: str = "image", batch_size: int = 64, progress: bool = False
-) -> int:
+def embed(folder: Path, out: Path, encoder: Encoder, *, column: str = "image", batch_size: int = 64) -> int:
     """Write the representations of all images of a built data set to a Parquet file.
 
     The file has the columns `object_id`, `source` and `feat_0`, `feat_1`, … (float32), in the order of the data set.
@@ -48,8 +47,6 @@ def embed(
         channels. They are resized, the whole of each, to the square that the encoder wants. uint8 is divided by 255;
         float images have no scale of their own, and each is stretched from its least value to its greatest.
     batch_size : int
-    progress : bool
-        Show a bar on standard error.
 
     Returns
     -------
@@ -82,7 +79,7 @@ def embed(
     try:
         with _hold(parts, about):
             todo = [start for start in range(0, len(table), PART) if not _part(parts, start).exists()]
-            for start, vectors in _vectors(table, encoder, column, batch_size, todo, progress):
+            for start, vectors in _vectors(table, encoder, column, batch_size, todo):
                 _write_part(_part(parts, start), table.select(slice(start, start + PART)), vectors)
             _merge(parts, out, about)
     except OSError as error:
@@ -126,13 +123,11 @@ def _part(parts: Path, start: int) -> Path:
 
 
 def _vectors(
-    table: Table, encoder: Encoder, column: str, batch_size: int, todo: list[int], progress: bool
+    table: Table, encoder: Encoder, column: str, batch_size: int, todo: list[int]
 ) -> Iterator[tuple[int, np.ndarray]]:
     """For each part to do its first row and its vectors, float32 [rows, length]. Images are read while the network
     runs.
     """
-    from tqdm import tqdm
-
     images = table.columns([column])
     batches = []
     for start in todo:
@@ -140,10 +135,7 @@ def _vectors(
         batches += [(start, rows[place : place + batch_size]) for place in range(0, len(rows), batch_size)]
     done: list[np.ndarray] = []
     rows_to_do = sum(len(rows) for _, rows in batches)
-    with (
-        ThreadPoolExecutor(1) as reader,
-        tqdm(desc="embedding", unit=" images", total=rows_to_do, disable=None if progress else True) as bar,
-    ):
+    with ThreadPoolExecutor(1) as reader, progress("embedding", "images", rows_to_do) as bar:
         ahead = reader.submit(_read, images, column, batches[0][1]) if batches else None
         for number, (start, rows) in enumerate(batches):
             batch = ahead.result()
@@ -200,7 +192,7 @@ def command(folder: Path, model: str | None, out: Path, column: str, batch_size:
     """Make representations of a built data set's images with a neural network, in a Parquet file keyed by object_id."""
     with messages(), resumable():
         encoder = timm_encoder(model, untrained)
-        rows = embed(folder, out, encoder, column=column, batch_size=batch_size, progress=True)
+        rows = embed(folder, out, encoder, column=column, batch_size=batch_size)
     click.echo(f"{out}: {rows:,} representations by {encoder.about['model']}")
     if untrained:
         click.echo("Its weights are random: what they say of galaxies means nothing.")

@@ -12,7 +12,6 @@ from queue import SimpleQueue
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from tqdm import tqdm
 
 from skyshards.errors import SourceError, UsageError
 from skyshards.fetch.client import Fetcher
@@ -27,6 +26,7 @@ from skyshards.pipeline.recipe import Recipe, Source
 from skyshards.pipeline.spool import Spool
 from skyshards.pipeline.workers import ReadSource, Workers, start_fork_server
 from skyshards.pipeline.workspace import hold, publish, what_is_there, without_lost_shards
+from skyshards.progress import progress
 
 MAX_UNREAD = 128
 """Sources that are fetched, or being fetched, and not read yet: as many files on disk, or small contents in memory."""
@@ -110,11 +110,7 @@ def build(
         if not records and executor is None:  # there will be something to read
             start_fork_server(recipe)
         fetcher = Fetcher(connections)
-        with _bar("listing", " sources") as bar:
-            listed = []
-            for source in islice(recipe.sources(fetcher), limit):
-                listed.append(source)
-                bar.update()
+        listed = _list(recipe, fetcher, limit)
         pending = [source for source in listed if not _is_done(records.get(source.key))]
         before = len(table)
         if pending or not spool.empty or lost or not (folder / catalog.CATALOG).exists():
@@ -144,9 +140,14 @@ def _is_done(record: SourceRecord | None) -> bool:
     return record is not None and record.status != "failed"
 
 
-def _bar(what: str, unit: str, total: int | None = None, **kwargs) -> tqdm:
-    """A progress bar on standard error; none where that is not a terminal."""
-    return tqdm(desc=what, unit=unit, total=total, disable=None, **kwargs)
+def _list(recipe: Recipe, fetcher: Fetcher, limit: int | None) -> list[Source]:
+    sources = islice(recipe.sources(fetcher), limit)
+    listed = list(islice(sources, 1))  # what has to be fetched before the first has bars of its own
+    with progress("listing", "sources", done=len(listed)) as bar:
+        for source in sources:
+            listed.append(source)
+            bar.update()
+    return listed
 
 
 def _read_all(pending, records, fetcher, pool, spool, downloads) -> None:
@@ -155,7 +156,12 @@ def _read_all(pending, records, fetcher, pool, spool, downloads) -> None:
     fetching: dict[Future, Source] = {}
     done: SimpleQueue[Future] = SimpleQueue()
     ahead = 2 * fetcher.connections  # fetched or about to be
-    with _bar("fetching", " sources", len(pending)) as bar, ThreadPoolExecutor(fetcher.connections) as threads:
+    is_fetched = any(source.path is None and source.url is not None for source in pending)
+    what = "fetching" if is_fetched else pool.recipe.making
+    with (
+        progress(what, pool.recipe.unit, len(pending)) as bar,
+        ThreadPoolExecutor(fetcher.connections) as threads,
+    ):
         try:
             while True:
                 free = min(ahead - len(fetching), MAX_UNREAD - pool.busy - len(fetching))
@@ -214,7 +220,8 @@ def _pack_all(
         (folder, staged, *pixel, spool.rows(*pixel), replace(manifest, shards=tuple(old)), attributes)
         for pixel, old in touched.items()
     )
-    with _bar("packing", " rows") as bar:
+    rows = spool.row_count() + sum(shard.rows for old in touched.values() for shard in old)
+    with progress("packing", "rows", rows) as bar:
         for packed in pool.call(pack.pack_pixel, calls):
             for shard, part in packed:
                 shards.append(shard)

@@ -54,6 +54,10 @@ class Recipe(abc.ABC):
     splits: ClassVar[tuple[str, ...]] = ("train",)
     downloads: ClassVar[str] = "downloads"
     """Folder, below the output folder, for what `fetch` downloads."""
+    unit: ClassVar[str] = "sources"
+    """What users are told a source is, in the plural."""
+    making: ClassVar[str] = "reading"
+    """What users are told is done with sources of which nothing is fetched."""
 
     @property
     def folder(self) -> Path:

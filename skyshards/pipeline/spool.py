@@ -186,6 +186,10 @@ class Spool:
         for values in self._journal.execute("SELECT * FROM sources ORDER BY key"):
             yield SourceRecord(*values)
 
+    def row_count(self) -> int:
+        """How many rows there are."""
+        return self._journal.execute("SELECT count(*) FROM rows").fetchone()[0]
+
     def pixels(self) -> list[tuple[str, int]]:
         """Every (split, pixel) that has rows; those with most bytes come first."""
         query = "SELECT split, pixel FROM rows GROUP BY split, pixel ORDER BY sum(nbytes) DESC, split, pixel"

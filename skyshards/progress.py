@@ -1,0 +1,175 @@
+"""What a user sees of work under way: bars in a terminal, and a line every half minute elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+from tqdm import tqdm
+
+INTERVAL = 30.0
+"""Seconds between two lines, where there is no terminal."""
+REFRESH = 1.0
+"""Seconds between two pictures of a bar of which nothing was done meanwhile: its clock goes on."""
+SHORT = 2.0
+"""A wait of so many seconds is not worth a word."""
+
+_shown: list[Progress] = []
+"""What is under way, the outermost first."""
+_waits: dict[str, float] = {}
+"""Until when (monotonic) each server asked to wait."""
+_lock = threading.Lock()
+
+
+class Progress:
+    """How far some work is, to be shown on standard error; see `progress`."""
+
+    def __init__(self, what: str, unit: str, total: int | None, done: int, nested: bool):
+        self.done = done
+        self._what, self._unit, self._total, self._first = what, unit, total, done
+        self._started = time.monotonic()
+        self._lock, self._ended = threading.Lock(), threading.Event()
+        self._said = False
+        self._bar = None
+        if sys.stderr.isatty():
+            self._bar = tqdm(
+                desc=what,
+                unit=unit if unit == "B" else f" {unit}",
+                unit_scale=unit == "B",
+                total=total,
+                initial=done,
+                leave=not nested,
+                **_width(),
+            )
+        self._ticker = threading.Thread(target=self._tick, daemon=True)
+        self._ticker.start()
+
+    def update(self, count: int = 1) -> None:
+        """So much more is done. For any thread."""
+        with self._lock:
+            self.done += count
+            if self._bar is not None:
+                self._bar.update(count)
+
+    def line(self) -> str:
+        """How much of it is done, how fast, and how long the rest takes."""
+        done = self.done - self._first
+        rate = done / max(time.monotonic() - self._started, 1e-9)
+        of_all = "" if self._total is None else f" of {self._amount(self._total)}"
+        words = [f"{self._what}: {self._amount(self.done)}{of_all}{'' if self._unit == 'B' else f' {self._unit}'}"]
+        words.append(f"{self._amount(rate)}/s" if self._unit == "B" else f"{rate:,.3g} {self._unit}/s")
+        if self._total is not None and done:
+            words.append(f"{duration((self._total - self.done) / rate)} left")
+        return ", ".join([*words, *_waiting_for()])
+
+    def close(self) -> None:
+        """End it; whatever was said of it is brought up to date."""
+        self._ended.set()
+        self._ticker.join()
+        if self._bar is not None:
+            self._bar.set_postfix_str("", refresh=False)
+            self._bar.close()
+        elif self._said:
+            say(self.line())
+
+    def _amount(self, number: float) -> str:
+        return size(number) if self._unit == "B" else f"{number:,}"
+
+    def _tick(self) -> None:
+        while not self._ended.wait(INTERVAL if self._bar is None else REFRESH):
+            if self._bar is not None:
+                self._bar.set_postfix_str(", ".join(_waiting_for()))  # and shows the bar again
+            else:
+                self._said = True
+                say(self.line())
+
+
+def _width() -> dict[str, int | bool]:
+    """How wide a bar is: as the terminal, or 80 columns in one that does not know its size."""
+    try:
+        known = os.get_terminal_size(sys.stderr.fileno()).columns > 0
+    except (OSError, ValueError):
+        known = False
+    return {"dynamic_ncols": True} if known else {"ncols": 80}
+
+
+@contextlib.contextmanager
+def progress(what: str, unit: str, total: int | None = None, done: int = 0) -> Iterator[Progress]:
+    """Show how far some work is while it goes on: what is done of all, the rate, and the time left.
+
+    One that begins while another is shown gets a bar of its own below it, which vanishes with it.
+
+    Parameters
+    ----------
+    what : str
+        The work, such as "fetching".
+    unit : str
+        What is counted, in the plural, such as "sources"; "B" for bytes.
+    total : int, optional
+        How much there is to do, where that is known.
+    done : int
+        How much was done before.
+    """
+    with _lock:
+        shown = Progress(what, unit, total, done, nested=bool(_shown))
+        _shown.append(shown)
+    try:
+        yield shown
+    finally:
+        shown.close()
+        with _lock:
+            _shown.remove(shown)
+
+
+def say(message: str) -> None:
+    """Print a line on standard error, above the bars that are shown."""
+    tqdm.write(message, file=sys.stderr)
+
+
+def waiting(url: str, seconds: float) -> None:
+    """Show that a server makes the work wait. For any thread."""
+    if seconds <= SHORT:
+        return
+    server, now = urlsplit(url).hostname or url, time.monotonic()
+    with _lock:
+        already = _waits.get(server, now) > now
+        _waits[server] = max(_waits.get(server, now), now + seconds)
+        in_bar = sys.stderr.isatty() and bool(_shown)
+    if not (already or in_bar):
+        say(f"{server} asks to wait {duration(seconds)}")
+
+
+def _waiting_for() -> list[str]:
+    """Which servers ask to wait, and how long still."""
+    now = time.monotonic()
+    with _lock:
+        for server in [server for server, end in _waits.items() if end <= now]:
+            del _waits[server]
+        return [f"{server} asks to wait {duration(end - now)}" for server, end in _waits.items()]
+
+
+def duration(seconds: float) -> str:
+    """A length of time in two units at most: "40 s", "12 min", "3 h 20 min", "2 d 4 h"."""
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if minutes < 90:
+        return f"{minutes} min"
+    hours = round(seconds / 3600)
+    if hours < 48:
+        return f"{minutes // 60} h {minutes % 60} min" if minutes % 60 else f"{minutes // 60} h"
+    return f"{hours // 24} d {hours % 24} h" if hours % 24 else f"{hours // 24} d"
+
+
+def size(nbytes: float) -> str:
+    """A number of bytes to three digits: "9.81 MB", "240 GB"."""
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if nbytes < 999.5:
+            return f"{nbytes:.0f} {unit}" if unit == "B" else f"{nbytes:.3g} {unit}"
+        nbytes /= 1000
+    return f"{nbytes:,.3g} PB"
