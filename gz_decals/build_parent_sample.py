@@ -25,7 +25,7 @@ from gz_decals.find_images import ImageStore, Index, Place, chunk_places, folder
 from gz_decals.gz_decals import schema
 from gz_decals.positions import position
 from gz_decals.release import CATALOGS, RECORD_URL, fetch_catalog, image_chunks
-from gz_decals.resample import checked, resampled
+from gz_decals.resample import stored
 from gz_decals.zip_archives import Chunk
 from skyshards.cli.build_command import build_command
 from skyshards.cli.options import option
@@ -169,11 +169,7 @@ class GZDecalsRecipe(Recipe):
     def read(self, source: Source, fetched: bytes | Path) -> Iterator[dict[str, Any]]:
         content = fetched.read_bytes() if isinstance(fetched, Path) else fetched
         known = source.info.look_up()
-        growth = 1.0
-        if self.size is None:
-            checked(content)
-        else:
-            content, growth = resampled(content, self.size)
+        content, growth = stored(content, self.size)
         ra, dec = position(known["iauname"], known["ra"], known["dec"])
         row = {
             "object_id": known["iauname"],

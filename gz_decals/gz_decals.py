@@ -71,7 +71,9 @@ def schema(values: tuple[tuple[str, str], ...], representation: int | None) -> S
         ),
         "dec": Column(Value("float64"), "declination (ICRS), the catalogue's, or the name's where it has none", "deg"),
         "healpix": Column(Value("int64"), "HEALPix pixel of the position (NESTED)"),
-        "image": Column(Image(), "grz colour image, the file's own bytes unless it was resampled; RGB"),
+        "image": Column(
+            Image(), "grz colour image in RGB: the file's own bytes, or a PNG where it was resampled or not RGB"
+        ),
         "image_file": Column(Value("string"), "path of the file that the image is, below its folder or in its archive"),
         "scale": Column(Value("float32"), "angular extent of a pixel of the stored image; NaN where unknown", "arcsec"),
         **{name: published_column(name, dtype) for name, dtype in values},

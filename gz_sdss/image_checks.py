@@ -9,6 +9,7 @@ from astropy.io import fits
 from PIL import Image, UnidentifiedImageError
 
 from skyshards.errors import FetchError
+from skyshards.format.images import decode_image, described
 
 BLANK_RANGE = 3
 """A picture none of whose channels spans more grey levels than this is blank. The noise of the sky alone spans more."""
@@ -22,7 +23,7 @@ class BrokenImage(FetchError):
 
 
 def open_jpeg(content: bytes) -> np.ndarray:
-    """Decode a JPEG to uint8 `[height, width, 3]`.
+    """Decode a JPEG to uint8 `[height, width, 3]`, as the readers of the dataset will.
 
     Raises
     ------
@@ -33,13 +34,14 @@ def open_jpeg(content: bytes) -> np.ndarray:
     """
     try:
         with Image.open(io.BytesIO(content), formats=["JPEG"]) as image:
-            if image.mode != "RGB":
-                raise FetchError(f"expected a JPEG in RGB, found mode {image.mode}")
-            return np.asarray(image)
+            mode = image.mode
+        if mode == "RGB":
+            return decode_image(content)
     except UnidentifiedImageError:
-        raise BrokenImage(f"expected a JPEG, found {len(content)} bytes that begin with {content[:24]!r}") from None
+        raise BrokenImage(f"expected a JPEG, found {described(content)}") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise BrokenImage(f"a JPEG of {len(content)} bytes that cannot be decoded: {error}") from error
+    raise FetchError(f"expected a JPEG in RGB, found mode {mode}")
 
 
 def check_jpeg(content: bytes, width: int, height: int) -> None:

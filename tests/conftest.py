@@ -20,6 +20,15 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope="session")
+def cases(shared_data) -> Path:
+    """Inputs that were once read wrongly, with what is right for each."""
+    folder = shared_data.parent / "cases"
+    if not folder.is_dir():
+        pytest.skip("the shared cases are not beside this checkout")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def demo():
     """A demo archive without faults, for tests that only read from it."""
     with DemoArchive(galaxies=10) as archive:

@@ -85,6 +85,8 @@ BAD = {
     "a number for a list of text": ({"votes__names": 5}, "column 'votes.names'"),
     "text for an image file": ({"picture": "x.png"}, "column 'picture': expected the bytes of a file, found str"),
     "an empty image file": ({"picture": b""}, "column 'picture': expected the bytes of a file"),
+    "an image file cut short": ({"picture": row(1)["picture"][:-40]}, "column 'picture': expected a whole PNG or JPEG"),
+    "a page for an image": ({"picture": b"<!doctype html><p>"}, "whole PNG or JPEG file, found an HTML page"),
     "an array for an image file": ({"picture": np.zeros((2, 2))}, "column 'picture': expected the bytes of a file"),
     "no right ascension": ({"ra": float("nan")}, "no position: .*ra=nan"),
     "no declination": ({"dec": float("inf")}, "no position: .*dec=inf"),
@@ -170,8 +172,9 @@ def test_light_values_are_exact_through_json(flux, ra, dec, count, label, barred
 
 
 @settings(max_examples=50)
-@given(arrays(np.uint8, (16, 18)), arrays(np.float32, (12, 12), elements=st.floats(width=32)), st.binary(min_size=1))
-def test_heavy_values_are_in_the_payload(mask, noise, picture):
+@given(arrays(np.uint8, (16, 18)), arrays(np.float32, (12, 12), elements=st.floats(width=32)), st.integers(0, 99))
+def test_heavy_values_are_in_the_payload(mask, noise, number):
+    picture = row(number)["picture"]
     found = parts(encoded(votes__mask=mask, noise=noise, picture=picture))
     assert list(found) == ["votes.mask", "noise", "picture"]
     assert zlib.decompress(found["votes.mask"]) == mask.tobytes()

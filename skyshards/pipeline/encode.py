@@ -11,6 +11,7 @@ import numpy as np
 
 from skyshards.errors import SourceError
 from skyshards.format.columns import ColumnSpec, flatten
+from skyshards.format.images import decode_image, described
 from skyshards.format.rows import ENGINE_COLUMNS, EncodedRow
 
 DEFLATE_LEVEL = 6
@@ -23,7 +24,8 @@ def encode(row: Mapping[str, Any], specs: Mapping[str, ColumnSpec], source: str)
     ------
     SourceError
         Naming the column, what was expected and what was found: a column too many or too few, a wrong shape, a value
-        that the dtype cannot hold, a label without a name, bytes where text belongs, a position that is none.
+        that the dtype cannot hold, a label without a name, bytes where text belongs, an image that cannot be decoded
+        whole, an invalid position.
     """
     flat = flatten(row)
     expected = [path for path in specs if path not in ENGINE_COLUMNS]
@@ -115,4 +117,10 @@ def _is_utf8(value: str) -> bool:
 def _content(value: Any, spec: ColumnSpec) -> bytes:
     if not isinstance(value, (bytes, bytearray, memoryview)) or not len(value):
         raise SourceError(f"column {spec.path!r}: expected the bytes of a file, found {type(value).__name__}")
-    return bytes(value)
+    content = bytes(value)
+    try:
+        decode_image(content)  # as the readers will: other decoders let a JPEG pass that lacks its end
+    except ValueError as error:
+        found = f"{described(content)} ({error})"
+        raise SourceError(f"column {spec.path!r}: expected a whole PNG or JPEG file, found {found}") from error
+    return content

@@ -16,6 +16,7 @@ import numpy as np
 
 from skyshards.errors import ShardCorrupted
 from skyshards.format.columns import ColumnSpec
+from skyshards.format.images import decode_image
 from skyshards.machine import usable_cores
 from skyshards.read import decode
 from skyshards.read.store import LocalStore, RemoteStore
@@ -152,11 +153,11 @@ class Reader:
             decode.into(out[position], content, spec)
 
         def image(position: int, content: bytes) -> None:
-            out[position] = decode.image(content)
+            out[position] = decode_image(content)
 
         def image_in_place(position: int, content: bytes) -> None:
             place = images[position]
-            found = decode.image(content, place)
+            found = decode_image(content, place)
             out[position] = None if found is place else found
 
         if spec.kind != "bytes":

@@ -23,7 +23,7 @@ from gz_decals import zip_archives as chunks
 from gz_decals.build_parent_sample import GZDecalsRecipe
 from gz_decals.find_images import Index, Place, stem
 from gz_decals.release import image_chunks, record_files
-from gz_decals.resample import checked, resampled
+from gz_decals.resample import stored
 from gz_decals.zip_archives import Chunk, RemoteFile, read_member, refusal
 from skyshards import verify
 from skyshards.errors import BuildError, FetchError, SourceError
@@ -380,12 +380,12 @@ def test_stem_keeps_the_points_of_names(name, found):
 
 def test_resampling_is_lossless_and_once():
     content = png(0, 64)
-    small, growth = resampled(content, 16)
+    small, growth = stored(content, 16)
     with Image.open(io.BytesIO(content)) as picture, Image.open(io.BytesIO(small)) as found:
         assert found.format == "PNG" and growth == 4.0
         wanted = picture.resize((16, 16), Image.Resampling.LANCZOS)
         np.testing.assert_array_equal(np.asarray(found), np.asarray(wanted))
-    assert resampled(content, 64) == (content, 1.0)
+    assert stored(content, 64) == (content, 1.0)
 
 
 def test_resampling_does_not_alias():
@@ -394,7 +394,7 @@ def test_resampling_does_not_alias():
     stripes[:, ::2] = 255
     file = io.BytesIO()
     Image.fromarray(stripes).save(file, "PNG")
-    small, _ = resampled(file.getvalue(), 16)
+    small, _ = stored(file.getvalue(), 16)
     inner = np.asarray(Image.open(io.BytesIO(small)))[:, 2:-2]
     assert np.abs(inner.astype(int) - 127).max() < 5
 
@@ -405,12 +405,12 @@ def test_what_is_no_image_is_refused():
     damaged[whole.index(b"IDAT") + 20] ^= 1
     for content in (b"", b"GIF89a", whole[: len(whole) // 2], bytes(damaged)):
         with pytest.raises(SourceError, match="not a whole PNG or JPEG"):
-            checked(content)
+            stored(content)
     file = io.BytesIO()
     Image.new("L", (9000, 1)).save(file, "PNG")
     with pytest.raises(SourceError, match="at most 8192"):
-        checked(file.getvalue())
+        stored(file.getvalue())
     file = io.BytesIO()
     Image.new("RGB", (20, 10)).save(file, "PNG")
     with pytest.raises(SourceError, match="square"):
-        resampled(file.getvalue(), 8)
+        stored(file.getvalue(), 8)
