@@ -56,6 +56,13 @@ class Progress:
             if self._bar is not None:
                 self._bar.update(count)
 
+    def expect(self, count: int) -> None:
+        """So much more is to be done, of work whose total is known."""
+        with self._lock:
+            self._total += count
+            if self._bar is not None:
+                self._bar.total = self._total
+
     def line(self) -> str:
         """How much of it is done, how fast, and how long the rest takes."""
         done = self.done - self._first

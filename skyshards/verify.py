@@ -149,11 +149,11 @@ def _source_problems(folder: Path, rows: pa.Table) -> Iterator[str]:
     counted = pc.value_counts(rows["source"]).to_pylist()
     for entry in counted:
         record = records.get(entry["values"])
-        if record is None or record.status != "done":
+        if record is None or record.status not in ("done", "in part"):
             yield f"{sources.SOURCES}: source {entry['values']!r} of {entry['counts']} rows is not recorded as done"
     having_rows = {entry["values"] for entry in counted}
     for record in records.values():
-        if record.status == "done" and record.key not in having_rows:
+        if record.status in ("done", "in part") and record.key not in having_rows:
             yield f"{catalog.CATALOG}: has no row of source {record.key!r}, which is recorded as done"
 
 
@@ -163,7 +163,9 @@ def describe(folder: Path) -> str:
     manifest = catalog.open_folder(folder)[1]
     statuses = [record.status for record in sources.read(folder).values()]
     outcome = ", ".join(
-        f"{statuses.count(status):,} {status}" for status in ("done", "left out", "failed") if status in statuses
+        f"{statuses.count(status):,} {status}"
+        for status in ("done", "in part", "left out", "failed")
+        if status in statuses
     )
     options = ", ".join(f"{name}={value}" for name, value in manifest.options.items() if value is not None)
     rows = {split: sum(shard.rows for shard in manifest.shards if shard.split == split) for split in manifest.splits}

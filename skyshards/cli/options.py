@@ -30,7 +30,7 @@ COMMON = (
         help="Folder to build in. [default: data/NAME]",
     ),
     option("--tiny", is_flag=True, help="Build a sample of five."),
-    option("--limit", type=click.IntRange(1), metavar="N", help="Build N objects only."),
+    option("--limit", type=click.IntRange(1), metavar="N", help="Build the first N objects only."),
     option("--demo", is_flag=True, help="Use the bundled archive of simulated galaxies; needs no network."),
     option(
         "--workers", type=click.IntRange(1), metavar="N", help="Processes that read sources. [default: usable cores]"

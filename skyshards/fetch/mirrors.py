@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from collections.abc import Callable, Sequence
 
 import requests
@@ -15,6 +14,7 @@ from gz_sdss.image_checks import BrokenImage
 from skyshards.errors import FetchError
 from skyshards.fetch.client import RETRY_STATUSES, Fetcher
 from skyshards.fetch.rate import RateLimit
+from skyshards.fetch.waiting import pause
 
 LONGEST_WAIT = 3600.0
 """A server that asks for a longer wait (seconds) is not asked again for this image."""
@@ -91,7 +91,7 @@ class PoliteClient:
                 if wait > LONGEST_WAIT:
                     raise FetchError(f"{reason}; it asks to wait {wait:.0f} s: run the same command again after that")
             elif round_ < max_retries:
-                time.sleep(min(delay * 2**round_, 60.0))
+                pause(min(delay * 2**round_, 60.0))
         raise FetchError(f"{reason}; tried {tries} times")
 
     def _get_once(self, url: str, max_bytes: int) -> bytes:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 import time
 
+from skyshards.fetch.waiting import pause
+
 
 class RateLimit:
     """Let through at most `rate` callers a second, evenly spaced; 0 lets all through.
@@ -21,12 +23,13 @@ class RateLimit:
         self._lock = threading.Lock()
 
     def wait(self) -> None:
-        """Return when it is this caller's turn."""
+        """Return when it is this caller's turn; raise `Stopped` if the build stops before."""
         with self._lock:
             turn = max(self._next, time.monotonic())
             self._next = turn + self._interval
+        pause()
         while (left := turn - time.monotonic()) > 0:
-            time.sleep(left)
+            pause(left)
 
     def hold(self, seconds: float) -> None:
         """Let nobody through for a while: a server that asks one thread to wait means all of them."""

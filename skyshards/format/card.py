@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 import yaml
 from huggingface_hub import DatasetCard
 
+from skyshards.errors import BuildError
 from skyshards.format import croissant
 from skyshards.format.catalog import Manifest
 from skyshards.format.columns import ColumnSpec
@@ -94,6 +95,27 @@ def with_columns(text: str, schema: Schema) -> str:
     if not end:
         raise ValueError(f"a card needs the marks {COLUMNS_START} and {COLUMNS_END} for the table of its columns")
     return f"{before}{start}\n{columns_table(schema)}\n{end}{after}"
+
+
+def check(recipe: Recipe) -> None:
+    """Look at the card and citations that a data set's own folder must have, before anything is fetched for it.
+
+    Raises
+    ------
+    BuildError
+        One of them is missing or cannot be read, the card lacks its marks, or there is no BibTeX entry.
+    """
+    path = recipe.folder / "README.md"
+    try:
+        with_columns(DatasetCard.load(path).text, recipe.schema)
+        path = recipe.folder / "CITATION.bib"
+        if "@" not in path.read_text(encoding="utf-8"):
+            raise ValueError("expected a BibTeX entry, found none")
+    except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
+        reason = error.strerror if isinstance(error, OSError) else " ".join(str(error).split())
+        raise BuildError(
+            f"{path}: {reason}; a dataset needs a card and its citations before it can be built"
+        ) from error
 
 
 def _this_copy(manifest: Manifest) -> str:

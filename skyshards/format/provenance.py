@@ -1,7 +1,7 @@
 """What became of each source of a data set: `sources.parquet`, and those that failed in `failures.csv`.
 
-`sources.parquet` has the columns key, url, bytes, sha256, status ("done", "left out" or "failed"), tries, error, and
-for a source that gave rows the shard and row of the first, and how many rows there are.
+`sources.parquet` has the columns key, url, bytes, sha256, status ("done", "in part", "left out" or "failed"), tries,
+error, and for a source that gave rows the shard and row of the first, and how many rows there are.
 """
 
 from __future__ import annotations
@@ -33,7 +33,10 @@ _SCHEMA = pa.schema(
 
 
 class SourceRecord(NamedTuple):
-    """What became of one source. `status` is "done", "left out" (the options leave out all its rows) or "failed"."""
+    """What became of one source.
+
+    `status` is "done", "in part" (a limit cut its rows), "left out" (the options leave out all its rows) or "failed".
+    """
 
     key: str
     url: str | None

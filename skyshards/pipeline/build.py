@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import wait as wait_for
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -15,21 +19,26 @@ import pyarrow.compute as pc
 
 from skyshards.errors import SourceError, UsageError
 from skyshards.fetch.client import Fetcher
+from skyshards.fetch.waiting import Stopped, stop_with
 from skyshards.files import is_disk_full
 from skyshards.format import card, catalog
 from skyshards.format import healpix as sky
 from skyshards.format import provenance as sources
 from skyshards.format.catalog import Manifest
-from skyshards.format.provenance import SourceRecord
 from skyshards.pipeline import pack
+from skyshards.pipeline.interrupts import FirstInterrupt
 from skyshards.pipeline.recipe import Recipe, Source
+from skyshards.pipeline.sample import Sample
 from skyshards.pipeline.spool import Spool
 from skyshards.pipeline.workers import ReadSource, Workers, start_fork_server
-from skyshards.pipeline.workspace import hold, publish, what_is_there, without_lost_shards
-from skyshards.progress import progress
+from skyshards.pipeline.workspace import begin, hold, publish, what_is_there, without_lost_shards
+from skyshards.progress import Progress, progress, say
 
 MAX_UNREAD = 128
 """Sources that are fetched, or being fetched, and not read yet: as many files on disk, or small contents in memory."""
+
+FETCHING_THREADS = "skyshards-fetch"
+"""First part of the names of the threads that fetch."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +74,7 @@ def build(
     output_dir : path
         The folder of the built data set, made if need be.
     limit : int, optional
-        Take the first so many sources only.
+        Build so many objects only, those that are listed first; a source that failed counts as one.
     workers : int, optional
         Processes that read sources into rows; the number of usable cores unless given.
     connections : int
@@ -94,6 +103,7 @@ def build(
     started = time.monotonic()
     if not sky.is_nside(nside):
         raise UsageError(f"--nside: expected a power of two up to 2**29, found {nside}")
+    card.check(recipe)
     folder = Path(output_dir)
     options = recipe.options() | {"max_rows_per_shard": max_rows_per_shard}
     columns = tuple(recipe.schema.specs.values())
@@ -110,8 +120,14 @@ def build(
         if not records and executor is None:  # there will be something to read
             start_fork_server(recipe)
         fetcher = Fetcher(connections)
-        listed = _list(recipe, fetcher, limit)
-        pending = [source for source in listed if not _is_done(records.get(source.key))]
+        rows = _rows_of_sources(table, spool) if limit else {}
+        listing = iter(recipe.sources(fetcher))
+        first = list(islice(listing, 1))  # what has to be fetched before the first has bars of its own
+        with progress("listing", "sources") as bar:
+            sample = Sample(_counted(chain(first, listing), bar), limit, records, rows)
+            pending = sample.take()
+        options |= recipe.options()  # some are known only now
+        manifest = begin(folder, manifest, replace(empty, options=options))
         before = len(table)
         if pending or not spool.empty or lost or not (folder / catalog.CATALOG).exists():
             staged = workspace / "staged"
@@ -119,8 +135,8 @@ def build(
             if executor is None:
                 start_fork_server(recipe)
             sky.load()  # meanwhile
-            with Workers(recipe, spool.files, workers, executor) as pool:
-                _read_all(pending, records, fetcher, pool, spool, workspace.parent / recipe.downloads)
+            with Workers(recipe, spool.files, workers, executor, limit) as pool:
+                _read_all(sample, pending, records, fetcher, pool, spool, workspace.parent / recipe.downloads)
                 table, manifest = _pack_all(staged, spool, table, manifest, pool)
             table = catalog.write(staged, manifest, table)
             records |= {record.key: record for record in spool.records()}
@@ -128,59 +144,69 @@ def build(
             card.write(staged, recipe, manifest, table)
             spool.close()
             publish(workspace)
-        _remove_leftovers(folder / recipe.downloads, recipe, listed)
-    failed = sum(records[source.key].status == "failed" for source in listed)
+        _remove_leftovers(folder / recipe.downloads, recipe, sample.listed)
+    outcomes = (records.get(source.key) for source in sample.listed)
+    failed = sum(record is not None and record.status == "failed" for record in outcomes)
     nbytes = sum(shard.nbytes for shard in manifest.shards)
     return Summary(
         folder, len(table), len(manifest.shards), nbytes, len(table) - before, failed, time.monotonic() - started
     )
 
 
-def _is_done(record: SourceRecord | None) -> bool:
-    return record is not None and record.status != "failed"
+def _rows_of_sources(table: pa.Table, spool: Spool) -> Counter[str]:
+    """How many rows each source has given so far."""
+    counts = pc.value_counts(table["source"])
+    packed = zip(counts.field("values").to_pylist(), counts.field("counts").to_pylist(), strict=True)
+    return Counter(dict(packed)) | Counter(spool.row_counts())
 
 
-def _list(recipe: Recipe, fetcher: Fetcher, limit: int | None) -> list[Source]:
-    sources = islice(recipe.sources(fetcher), limit)
-    listed = list(islice(sources, 1))  # what has to be fetched before the first has bars of its own
-    with progress("listing", "sources", done=len(listed)) as bar:
-        for source in sources:
-            listed.append(source)
-            bar.update()
-    return listed
+def _counted(sources: Iterable[Source], bar: Progress) -> Iterator[Source]:
+    for source in sources:
+        bar.update()
+        yield source
 
 
-def _read_all(pending, records, fetcher, pool, spool, downloads) -> None:
-    """Fetch and read sources, a bounded number at a time, and enter each one's outcome in the spool."""
-    waiting = iter(pending)
+def _read_all(sample, pending, records, fetcher, pool, spool, downloads) -> None:
+    """Fetch and read sources, a bounded number at a time, and enter each one's outcome in the spool.
+
+    At the first Ctrl-C no more are begun, and what is under way is finished.
+    """
+    waiting = deque(pending)
     fetching: dict[Future, Source] = {}
-    done: SimpleQueue[Future] = SimpleQueue()
+    done: SimpleQueue[Future | None] = SimpleQueue()
     ahead = 2 * fetcher.connections  # fetched or about to be
     is_fetched = any(source.path is None and source.url is not None for source in pending)
     what = "fetching" if is_fetched else pool.recipe.making
-    with (
-        progress(what, pool.recipe.unit, len(pending)) as bar,
-        ThreadPoolExecutor(fetcher.connections) as threads,
-    ):
-        try:
+    stopping = threading.Event()
+    threads = ThreadPoolExecutor(fetcher.connections, FETCHING_THREADS, stop_with, (stopping,))
+    interrupt = FirstInterrupt(lambda: done.put(None))
+    wait = True
+    try:
+        with interrupt, progress(what, pool.recipe.unit, len(pending)) as bar:
             while True:
-                free = min(ahead - len(fetching), MAX_UNREAD - pool.busy - len(fetching))
-                for source in islice(waiting, max(0, free)):
+                if interrupt.came and not stopping.is_set():
+                    waiting.clear()
+                    _stop(stopping, fetching, pool)
+                free = min(ahead - len(fetching), MAX_UNREAD - pool.busy - len(fetching), len(waiting))
+                for _ in range(free):
+                    source = waiting.popleft()
                     future = threads.submit(pool.recipe.fetch, source, fetcher, downloads)
                     fetching[future] = source
                     future.add_done_callback(done.put)
                 if not fetching and not pool.busy:
-                    return
+                    break
                 finished = [done.get()]
                 while not done.empty():
                     finished.append(done.get())
                 outcomes, arrived = pool.finished(), []
                 for future in finished:
                     source = fetching.pop(future, None)
-                    if source is None:  # not fetched but read
+                    if source is None:  # not fetched but read, or given up
                         continue
                     try:
                         arrived.append((source, future.result()))
+                    except Stopped:
+                        continue
                     except SourceError as error:
                         outcomes.append(((source, None), ReadSource(error=str(error))))
                     except Exception as error:
@@ -188,19 +214,41 @@ def _read_all(pending, records, fetcher, pool, spool, downloads) -> None:
                             raise
                         outcomes.append(((source, None), ReadSource(error=f"{type(error).__name__}: {error}")))
                 pool.submit(arrived, done.put)
-                if outcomes:
+                entered, beyond = sample.sift(outcomes)
+                if entered:
                     spool.enter(
                         [
                             (outcome.record(source, records.get(source.key)), source.split, outcome.rows)
-                            for (source, _), outcome in outcomes
+                            for (source, _), outcome in entered
                         ]
                     )
-                for (source, fetched), outcome in outcomes:
+                for (source, fetched), outcome in entered + beyond:
                     if fetched is not None:
                         pool.recipe.discard(source, fetched, failed=outcome.error is not None)
                     bar.update()
-        finally:
-            threads.shutdown(cancel_futures=True)
+                if not stopping.is_set():
+                    more = sample.take()
+                    waiting.extend(more)
+                    bar.expect(len(more))
+        interrupt.pass_on()
+    except KeyboardInterrupt:
+        wait = interrupt.came and not fetching  # the second: stop now, whatever is under way
+        raise
+    finally:
+        stopping.set()
+        threads.shutdown(wait=wait, cancel_futures=True)
+
+
+def _stop(stopping: threading.Event, fetching: dict[Future, Source], pool: Workers) -> None:
+    """Begin nothing more, and say what is still to be finished."""
+    stopping.set()
+    for future in [future for future in fetching if future.cancel()]:
+        del fetching[future]
+    pool.drop()
+    under_way = wait_for(fetching, timeout=0.2).not_done  # those that waited for their turn give up meanwhile
+    what = f"{len(under_way)} requests" if under_way else f"{pool.busy} sources" if pool.busy else None
+    if what:
+        say(f"finishing {what}; again to stop now")
 
 
 def _pack_all(

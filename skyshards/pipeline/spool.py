@@ -190,6 +190,10 @@ class Spool:
         """How many rows there are."""
         return self._journal.execute("SELECT count(*) FROM rows").fetchone()[0]
 
+    def row_counts(self) -> dict[str, int]:
+        """How many rows each source has given."""
+        return dict(self._journal.execute("SELECT source, count(DISTINCT object_id) FROM rows GROUP BY source"))
+
     def pixels(self) -> list[tuple[str, int]]:
         """Every (split, pixel) that has rows; those with most bytes come first."""
         query = "SELECT split, pixel FROM rows GROUP BY split, pixel ORDER BY sum(nbytes) DESC, split, pixel"

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -32,24 +33,31 @@ Arrived = tuple[Source, Any]
 
 @dataclass(frozen=True)
 class ReadSource:
-    """What a source gave: its rows, or the error for which there are none."""
+    """What a source gave: its rows (a limit may have `cut` them), or the error for which there are none."""
 
     rows: tuple[SpooledRow, ...] = ()
     nbytes: int | None = None
     sha256: str | None = None
     error: str | None = None
+    cut: bool = False
 
     def record(self, source: Source, earlier: SourceRecord | None) -> SourceRecord:
         """What the journal keeps of it."""
-        status = "failed" if self.error else "done" if self.rows else "left out"
+        status = "failed" if self.error else "in part" if self.cut else "done" if self.rows else "left out"
         tries = 1 + (earlier.tries if earlier else 0)
         # A file's name in it may be no text.
         error = self.error and self.error.encode("utf-8", "backslashreplace").decode()
         return SourceRecord(source.key, source.url, self.nbytes, self.sha256, status, tries, error)
 
 
-def read_source(recipe: Recipe, files: PayloadFiles, source: Source, fetched: Any) -> ReadSource:
+Outcome = tuple[Arrived, ReadSource]
+"""A source that has arrived, and what reading it gave."""
+
+
+def read_source(recipe: Recipe, files: PayloadFiles, limit: int | None, source: Source, fetched: Any) -> ReadSource:
     """Read one source into rows, and keep these in `files`. Whatever is wrong with it ends up in `error`.
+
+    With a limit, one row more than that is read at most, which tells that there are more.
 
     Raises `OSError` only if the payloads cannot be written: then there is something wrong with the disk.
     """
@@ -59,7 +67,8 @@ def read_source(recipe: Recipe, files: PayloadFiles, source: Source, fetched: An
             nbytes, sha256 = fetched.stat().st_size, file_digest(fetched)
         elif isinstance(fetched, bytes):
             nbytes, sha256 = len(fetched), hashlib.sha256(fetched).hexdigest()
-        rows = tuple(encode(row, recipe.schema.specs, source.key) for row in recipe.read(source, fetched))
+        found = islice(recipe.read(source, fetched), limit and limit + 1)
+        rows = tuple(encode(row, recipe.schema.specs, source.key) for row in found)
         ids = [row.object_id for row in rows]
         if len(set(ids)) < len(ids):
             twice = next(name for name in ids if ids.count(name) > 1)
@@ -71,9 +80,9 @@ def read_source(recipe: Recipe, files: PayloadFiles, source: Source, fetched: An
     return ReadSource(files.keep(rows), nbytes, sha256)
 
 
-def read_sources(recipe: Recipe, files: PayloadFiles, arrived: list[Arrived]) -> list[ReadSource]:
+def read_sources(recipe: Recipe, files: PayloadFiles, limit: int | None, arrived: list[Arrived]) -> list[ReadSource]:
     """Several small sources in one task."""
-    return [read_source(recipe, files, source, fetched) for source, fetched in arrived]
+    return [read_source(recipe, files, limit, source, fetched) for source, fetched in arrived]
 
 
 TASK = 16
@@ -87,14 +96,23 @@ class Workers:
     ----------
     files : PayloadFiles
         Where the rows' payloads go.
+    limit : int, optional
+        Bound on the rows that a source is read for.
     executor : concurrent.futures.Executor, optional
         Used instead of own processes, and left running at the end.
     """
 
-    def __init__(self, recipe: Recipe, files: PayloadFiles, workers: int | None, executor: Executor | None):
+    def __init__(
+        self,
+        recipe: Recipe,
+        files: PayloadFiles,
+        workers: int | None,
+        executor: Executor | None,
+        limit: int | None = None,
+    ):
         self.recipe = recipe
         self.count = workers or usable_cores()
-        self._common = recipe, files
+        self._common = recipe, files, limit
         self._given = executor
         self._pool = executor or self._new_pool()
         self._waiting: list[Arrived] = []
@@ -103,11 +121,14 @@ class Workers:
     def __enter__(self) -> Workers:
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_) -> None:
         for future in self._tasks:
             future.cancel()
         if self._given is None:
+            if kind is not None and issubclass(kind, KeyboardInterrupt):  # what they do now, the next build does again
+                self._lifeline.close()
             self._pool.shutdown(cancel_futures=True)
+            self._lifeline.close()
 
     @property
     def busy(self) -> int:
@@ -131,6 +152,13 @@ class Workers:
             self._tasks[future] = task
             future.add_done_callback(call_back)
 
+    def drop(self) -> None:
+        """Forget the sources that nobody reads yet, but for those whose content is in memory alone."""
+        self._waiting = [(source, fetched) for source, fetched in self._waiting if isinstance(fetched, bytes)]
+        for future, task in list(self._tasks.items()):
+            if not any(isinstance(fetched, bytes) for _, fetched in task) and future.cancel():
+                del self._tasks[future]
+
     def call(self, function: Callable, calls: Iterable[tuple]) -> Iterator[Any]:
         """What a function gives for each tuple of arguments, in their order; one call more than there are
         processes is under way at a time.
@@ -153,9 +181,9 @@ class Workers:
             for future in waiting:
                 future.cancel()
 
-    def finished(self) -> list[tuple[Arrived, ReadSource]]:
+    def finished(self) -> list[Outcome]:
         """The sources read since the last call, each with what came of it."""
-        outcomes: list[tuple[Arrived, ReadSource]] = []
+        outcomes: list[Outcome] = []
         broken: list[Arrived] = []
         for future in [future for future in self._tasks if future.done()]:
             task = self._tasks.pop(future)
@@ -167,7 +195,7 @@ class Workers:
             outcomes += self._read_singly(broken)
         return outcomes
 
-    def _read_singly(self, suspects: list[Arrived]) -> list[tuple[Arrived, ReadSource]]:
+    def _read_singly(self, suspects: list[Arrived]) -> list[Outcome]:
         """After a worker died: one of these sources may be what killed it, so each gets a try alone."""
         if self._given is not None:
             raise BuildError("the executor that was given lost its workers; start it again and run the build again")
@@ -191,31 +219,45 @@ class Workers:
         return outcomes
 
     def _new_pool(self) -> ProcessPoolExecutor:
-        pool = ProcessPoolExecutor(self.count, start_fork_server(self.recipe), initializer=start_worker)
-        for _ in range(self.count):
-            pool.submit(os.getpid)  # start now, not when the first source has come
+        context = start_fork_server(self.recipe)
+        follower, self._lifeline = context.Pipe(duplex=False)
+        pool = ProcessPoolExecutor(self.count, context, initializer=start_worker, initargs=(follower,))
+        try:
+            for _ in range(self.count):
+                pool.submit(os.getpid)  # start now, not when the first source has come
+        except (EOFError, ConnectionError) as error:  # of its socket
+            self._lifeline.close()
+            pool.shutdown()
+            raise BuildError(
+                "the process that starts the workers was ended by the system (out of memory?); "
+                "run the same command again, nothing done is lost"
+            ) from error
         return pool
 
 
 def start_fork_server(recipe: Recipe) -> multiprocessing.context.ForkServerContext:
     """Start the process that workers are forked from; it imports everything, just once, while this process goes on.
 
-    Workers so start without this process's threads and open files.
+    Workers so start without this process's threads and open files. Ctrl-C is left to this process.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([type(recipe).__module__, __name__])
-    multiprocessing.forkserver.ensure_running()
+    earlier = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which processes inherit
+    try:
+        multiprocessing.forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, earlier)
     return context
 
 
-def start_worker() -> None:
-    """Leave Ctrl-C to the main process, and end when it ends, however it does."""
+def start_worker(lifeline: multiprocessing.connection.Connection) -> None:
+    """Leave Ctrl-C to the main process, and end when it ends, however it does, or when it closes a connection."""
     keep_freed_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
 
     def follow() -> None:
-        multiprocessing.connection.wait([parent.sentinel])
+        multiprocessing.connection.wait([parent.sentinel, lifeline])
         os._exit(1)
 
     threading.Thread(target=follow, daemon=True).start()

@@ -90,8 +90,8 @@ def _clear_errors(folder: Path) -> Iterator[None]:
 def what_is_there(folder: Path, wanted: Manifest) -> tuple[pa.Table, Manifest]:
     """The catalogue and manifest that the folder has, or empty ones.
 
-    Raises `UsageError` if it was built, or begun, with other options than those of the manifest `wanted`, `BuildError`
-    if it cannot be told.
+    Raises `UsageError` if it was built, or begun, with other options than those that the manifest `wanted` has so far,
+    `BuildError` if it cannot be told.
     """
     if (folder / catalog.CATALOG).exists():
         try:
@@ -107,15 +107,32 @@ def what_is_there(folder: Path, wanted: Manifest) -> tuple[pa.Table, Manifest]:
                 found = Manifest.from_json(path.read_text())
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 raise BuildError(f"{path}: cannot be read ({error}); delete {path.parent} and build again") from error
-        else:
-            with replacing(path) as temporary:
-                temporary.write_text(wanted.to_json())
+    known = {name: value for name, value in found.options.items() if name in wanted.options}
+    _refuse_other_options(folder, replace(found, options=known), wanted)
+    return table, replace(found, columns=wanted.columns)
+
+
+def begin(folder: Path, found: Manifest, wanted: Manifest) -> Manifest:
+    """The manifest of the folder with all options, which are known once the sources are listed; kept for a build that
+    goes on with this one.
+
+    Raises `UsageError` if the folder was built, or begun, with others.
+    """
+    path = folder / WORKSPACE / "manifest.json"
+    if (folder / catalog.CATALOG).exists() or path.exists():
+        _refuse_other_options(folder, found, wanted)
+    else:
+        with replacing(path) as temporary:
+            temporary.write_text(wanted.to_json())
+    return replace(found, options=wanted.options)
+
+
+def _refuse_other_options(folder: Path, found: Manifest, wanted: Manifest) -> None:
     for what in ("name", "simulated", "nside", "options", "form"):
         before, now = getattr(found, what), getattr(wanted, what)
         if before != now:
             what = {"name": "data set", "form": "columns"}.get(what, what)
             raise UsageError(f"{folder}: built with {what} {_brief(before, now)}; choose another --output_dir")
-    return table, replace(found, columns=wanted.columns)
 
 
 def _brief(before: Any, now: Any) -> str:
