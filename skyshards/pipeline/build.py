@@ -246,9 +246,9 @@ def _stop(stopping: threading.Event, fetching: dict[Future, Source], pool: Worke
         del fetching[future]
     pool.drop()
     under_way = wait_for(fetching, timeout=0.2).not_done  # those that waited for their turn give up meanwhile
-    what = f"{len(under_way)} requests" if under_way else f"{pool.busy} sources" if pool.busy else None
-    if what:
-        say(f"finishing {what}; again to stop now")
+    count, what = (len(under_way), "request") if under_way else (pool.busy, "source")
+    if count:
+        say(f"finishing {count} {what}{'s' if count > 1 else ''}; again to stop now")
 
 
 def _pack_all(
