@@ -7,6 +7,7 @@ import errno
 import hashlib
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,7 +55,33 @@ def is_disk_full(error: BaseException) -> bool:
     return any(words in text for words in ("no space left on device", "disk is full", "disk quota exceeded"))
 
 
+def open_regular(path: str | Path) -> int:
+    """A descriptor to read a regular file. Raises `OSError` at once for a pipe or device, which might wait for ever."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return descriptor
+
+
+def links_out(folder: Path) -> Iterator[Path]:
+    """Links in a folder (or the folder itself) that lead out of it, and pipes and devices: nothing to write through."""
+    if folder.is_symlink():
+        yield folder
+        return
+    root = os.path.realpath(folder)
+    for parent, folders, names in os.walk(folder):
+        for name in (*folders, *names):
+            path = Path(parent, name)
+            if path.is_symlink():
+                outside = os.path.commonpath([root, os.path.realpath(path)]) != root
+            else:
+                outside = not (path.is_dir() or path.is_file())
+            if outside:
+                yield path
+
+
 def file_digest(path: Path, algorithm: str = "sha256") -> str:
     """Hexadecimal digest of a file's content."""
-    with open(path, "rb") as file:
+    with open(open_regular(path), "rb") as file:
         return hashlib.file_digest(file, algorithm).hexdigest()

@@ -13,11 +13,12 @@ import pyarrow.compute as pc
 
 from skyshards.errors import FolderError, ShardCorrupted
 from skyshards.files import file_digest
-from skyshards.format import catalog
+from skyshards.format import catalog, hashes
 from skyshards.format import healpix as sky
 from skyshards.format import provenance as sources
 from skyshards.format import shard as hdf5
-from skyshards.format.catalog import Manifest, Shard
+from skyshards.format.layout import CARD
+from skyshards.format.manifest import Manifest, Shard
 from skyshards.read.table import Table, open_table
 
 
@@ -51,8 +52,9 @@ def problems(folder: Path) -> Iterator[str]:
         hidden = any(part.startswith(".") for part in path.parts)  # such as those of a build under way
         if not hidden and (name := path.as_posix()) not in known:
             yield f"{name}: is not in the catalogue, and stock datasets would load it"
-    if not (folder / "README.md").is_file():
-        yield "README.md: missing, so that stock datasets does not know how to load the folder"
+    if not (folder / CARD).is_file():
+        yield f"{CARD}: missing, so that stock datasets does not know how to load the folder"
+    yield from hashes.problems(folder, manifest.shards)
     yield from _source_problems(folder, rows)
 
 

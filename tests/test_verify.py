@@ -4,6 +4,7 @@ import dataclasses
 import random
 import re
 import shutil
+import subprocess
 
 import h5py
 import numpy as np
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from skyshards import verify
 from skyshards.cli.main import main
 from skyshards.format import catalog
+from skyshards.format.layout import FILES, HASHES
 from skyshards.pipeline.build import build
 from tests.toy import Toy
 
@@ -276,23 +278,25 @@ def test_no_catalogue(folder):
 
 
 def test_no_sources(folder):
+    (folder / HASHES).unlink()  # as before there was one
     (folder / "sources.parquet").unlink()
     assert problems(folder) == ["sources.parquet: missing, so that no row leads to its source"]
 
 
 def test_damaged_sources(folder):
     (folder / "sources.parquet").write_bytes(b"PAR1")
-    (line,) = problems(folder)
-    assert "sources.parquet" in line
+    assert problems(folder) and all("sources.parquet" in line for line in problems(folder))
 
 
 def test_a_source_that_is_not_recorded(folder):
+    (folder / HASHES).unlink()  # as before there was one
     table = pq.read_table(folder / "sources.parquet")
     pq.write_table(table.slice(1), folder / "sources.parquet")
     assert problems(folder) == ["sources.parquet: source 's00000' of 2 rows is not recorded as done"]
 
 
 def test_a_source_whose_rows_are_gone(folder):
+    (folder / HASHES).unlink()  # as before there was one
     table = pq.read_table(folder / "sources.parquet")
     more = table.slice(0, 1).to_pylist()[0] | {"key": "s99999"}
     pq.write_table(pa.concat_tables([table, pa.Table.from_pylist([more], table.schema)]), folder / "sources.parquet")
@@ -300,6 +304,7 @@ def test_a_source_whose_rows_are_gone(folder):
 
 
 def test_no_card(folder):
+    (folder / HASHES).unlink()  # as before there was one
     """Without it, stock `datasets` loads the folder with other features and in slabs that fill the memory."""
     (folder / "README.md").unlink()
     assert any("README.md" in line for line in problems(folder))
@@ -322,3 +327,30 @@ def test_info_of_nothing_is_one_line(tmp_path):
     assert outcome.exit_code == 1 and outcome.stdout == ""
     (line,) = outcome.stderr.splitlines()
     assert "not a built data set" in line
+
+
+@pytest.mark.parametrize("name", sorted(FILES - {"failures.csv"}))
+def test_any_file_that_is_changed_or_gone_is_noticed(folder, name):
+    path = folder / name
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    assert any(name in line for line in problems(folder))
+    path.unlink()
+    assert name == HASHES or any(name in line for line in problems(folder))  # without the list, it is an older folder
+
+
+def test_failures_are_listed_too(tmp_path):
+    build(Toy(SOURCES, broken=(1,)), tmp_path / "toy", workers=1)
+    assert problems(tmp_path / "toy") == []
+    with open(tmp_path / "toy" / "failures.csv", "a") as file:
+        file.write("more\n")
+    assert problems(tmp_path / "toy") == ["failures.csv: its sha256 is not the one that SHA256SUMS lists"]
+
+
+@pytest.mark.skipif(shutil.which("sha256sum") is None, reason="sha256sum is not on this machine")
+def test_sha256sum_checks_the_list(folder, shards):
+    command = ["sha256sum", "--check", "--quiet", HASHES]
+    assert subprocess.run(command, cwd=folder, capture_output=True).returncode == 0
+    (folder / shards[0]).write_bytes(b"")
+    assert subprocess.run(command, cwd=folder, capture_output=True).returncode == 1

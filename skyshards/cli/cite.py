@@ -9,9 +9,11 @@ from pathlib import Path
 
 import click
 
-from skyshards.cli.options import messages
+from skyshards.cli.options import messages, printable
 from skyshards.errors import FolderError
+from skyshards.files import open_regular
 from skyshards.format import catalog
+from skyshards.format.layout import CARD, CITATION
 
 _HEADING = "## How to cite"
 _HEAD = re.compile(r"@(\w+)\s*\{\s*([^,\s]+)\s*,")
@@ -63,13 +65,17 @@ def citation(folder: Path) -> Citation:
     """
     _, manifest = catalog.open_folder(folder)
     try:
-        card = (folder / "README.md").read_text(encoding="utf-8")
-        bibtex = (folder / "CITATION.bib").read_text(encoding="utf-8")
-    except OSError as error:
+        card, bibtex = (_text(folder / name) for name in (CARD, CITATION))
+    except (OSError, UnicodeDecodeError) as error:
         raise FolderError(
-            f"{folder}: {error.filename} cannot be read ({error.strerror}); build the data set again"
+            f"{folder}: {CARD} or {CITATION} cannot be read ({error}); build the dataset again"
         ) from error
     return Citation(manifest.name, manifest.simulated, how_to_cite(card), tuple(bibtex_entries(bibtex)))
+
+
+def _text(path: Path) -> str:
+    with open(open_regular(path), encoding="utf-8") as file:
+        return file.read()
 
 
 def bibliography(citations: Iterable[Citation]) -> str:
@@ -99,4 +105,4 @@ def bibliography(citations: Iterable[Citation]) -> str:
 def command(folders: tuple[Path, ...]) -> None:
     """Print the BibTeX and acknowledgements of all that went into built data sets."""
     with messages():
-        click.echo(bibliography(citation(folder) for folder in folders), nl=False)
+        click.echo(printable(bibliography(citation(folder) for folder in folders)), nl=False)

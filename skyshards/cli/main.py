@@ -12,7 +12,7 @@ from types import MappingProxyType
 import click
 
 from skyshards.cli.data_sets import DATA_SETS
-from skyshards.cli.options import HELP, messages
+from skyshards.cli.options import HELP, messages, printable
 
 
 @contextlib.contextmanager
@@ -86,7 +86,7 @@ def info(folder: Path) -> None:
     with messages():
         from skyshards.verify import describe
 
-        click.echo(describe(folder))
+        click.echo(printable(describe(folder)))
 
 
 @main.command()
@@ -100,7 +100,7 @@ def verify(folder: Path) -> None:
 
         found = list(problems(folder))
     for problem in found:
-        click.echo(problem, err=True)
+        click.echo(printable(problem), err=True)
     if found:
         sys.exit(1)
     click.echo(f"{folder}: all is well")

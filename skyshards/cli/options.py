@@ -46,15 +46,20 @@ COMMON = (
 )
 
 
+def printable(text: str) -> str:
+    """A text whose control characters, which may steer a terminal, are written as escapes."""
+    return "".join(letter if letter.isprintable() or letter in "\n\t" else ascii(letter)[1:-1] for letter in text)
+
+
 @contextlib.contextmanager
 def messages():
     """One line and an exit status for every error that is meant for the user."""
     try:
         yield
     except UsageError as error:
-        raise click.UsageError(str(error)) from error
+        raise click.UsageError(printable(str(error))) from error
     except SkyshardsError as error:
-        raise click.ClickException(str(error)) from error
+        raise click.ClickException(printable(str(error))) from error
 
 
 @contextlib.contextmanager

@@ -14,9 +14,9 @@ from huggingface_hub import DatasetCard
 
 from skyshards.errors import BuildError
 from skyshards.format import croissant
-from skyshards.format.catalog import Manifest
 from skyshards.format.columns import ColumnSpec
-from skyshards.format.layout import pixel_folder
+from skyshards.format.layout import CARD, CITATION, pixel_folder
+from skyshards.format.manifest import Manifest
 from skyshards.format.schema import Schema
 from skyshards.pipeline.recipe import Recipe
 
@@ -134,13 +134,13 @@ def _this_copy(manifest: Manifest) -> str:
 
 def write(folder: Path, recipe: Recipe, manifest: Manifest, table: pa.Table) -> None:
     """Write `README.md` and `CITATION.bib` of a built data set, from those in its own folder, and `croissant.json`."""
-    source = DatasetCard.load(recipe.folder / "README.md")
+    source = DatasetCard.load(recipe.folder / CARD)
     matter = source.data.to_dict() | front_matter(recipe.schema, manifest, table)
     body = with_columns(source.text.strip(), recipe.schema)
     if manifest.simulated:
         title, newline, rest = body.partition("\n")
         body = f"{title}{newline}\n{SIMULATED}\n{rest}"
     text = f"---\n{yaml.safe_dump(matter, sort_keys=False, allow_unicode=True)}---\n\n{body}\n\n{_this_copy(manifest)}"
-    (folder / "README.md").write_text(text, encoding="utf-8")
-    (folder / "CITATION.bib").write_bytes((recipe.folder / "CITATION.bib").read_bytes())
+    (folder / CARD).write_text(text, encoding="utf-8")
+    (folder / CITATION).write_bytes((recipe.folder / CITATION).read_bytes())
     croissant.write(folder, manifest)

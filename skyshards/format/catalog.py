@@ -23,13 +23,13 @@ import pyarrow.parquet as pq
 from skyshards.errors import FolderError
 from skyshards.format import manifest as manifests
 from skyshards.format.columns import ColumnSpec
+from skyshards.format.layout import CATALOG
 from skyshards.format.manifest import Manifest, Shard
 
 if TYPE_CHECKING:
     from skyshards.format.rows import EncodedRow
     from skyshards.format.shard import Ranges
 
-CATALOG = "catalog.parquet"
 _KEY = b"skyshards"
 
 

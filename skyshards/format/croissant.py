@@ -10,12 +10,10 @@ import numpy as np
 from huggingface_hub import DatasetCard
 
 from skyshards.files import file_digest
-from skyshards.format.catalog import CATALOG, Manifest
 from skyshards.format.columns import ColumnSpec
-from skyshards.format.layout import pixel_folder
-from skyshards.format.provenance import SOURCES
+from skyshards.format.layout import CARD, CATALOG, CITATION, CROISSANT, SOURCES, pixel_folder
+from skyshards.format.manifest import Manifest
 
-CROISSANT = "croissant.json"
 HDF5_FORMAT, PARQUET_FORMAT = "application/x-hdf5", "application/x-parquet"
 
 _PLAIN = (
@@ -53,7 +51,7 @@ def describe(folder: Path, manifest: Manifest) -> dict[str, Any]:
         With the data card, `CITATION.bib`, `catalog.parquet` and `sources.parquet`.
     manifest : Manifest
     """
-    card = DatasetCard.load(folder / "README.md").data
+    card = DatasetCard.load(folder / CARD).data
     title = card.get("pretty_name") or manifest.name
     rows = sum(shard.rows for shard in manifest.shards)
     simulated = " Simulated: all of its galaxies are made up." if manifest.simulated else ""
@@ -66,7 +64,7 @@ def describe(folder: Path, manifest: Manifest) -> dict[str, Any]:
         "description": f"{title}: {rows:,} rows in HEALPix-partitioned HDF5 shards.{simulated} See README.md.",
         "license": card.get("license"),
         "keywords": card.get("tags"),
-        "citeAs": (folder / "CITATION.bib").read_text(encoding="utf-8").strip() or None,
+        "citeAs": (folder / CITATION).read_text(encoding="utf-8").strip() or None,
         "distribution": [*(_file(folder / name) for name in (CATALOG, SOURCES)), _shards(manifest)],
         "recordSet": [_records(manifest, heavy=False), _records(manifest, heavy=True)],
     }

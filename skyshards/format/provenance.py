@@ -16,8 +16,7 @@ import pyarrow.parquet as pq
 from pyarrow.csv import write_csv
 
 from skyshards.errors import FolderError
-
-SOURCES, FAILURES = "sources.parquet", "failures.csv"
+from skyshards.format.layout import FAILURES, SOURCES
 
 _SCHEMA = pa.schema(
     [
@@ -69,9 +68,15 @@ def read(folder: Path) -> dict[str, SourceRecord]:
     if not path.is_file():
         return {}
     try:
-        columns = pq.ParquetFile(path).read(columns=_SCHEMA.names).to_pydict().values()
-    except (pa.ArrowException, OSError) as error:
+        table = pq.ParquetFile(path).read(columns=_SCHEMA.names)
+        table.validate(full=True)
+        if table.schema.remove_metadata() != _SCHEMA:
+            raise ValueError(f"expected columns {', '.join(_SCHEMA.names)}, found {', '.join(table.schema.names)}")
+        if empty := [name for name in ("key", "status", "tries") if table[name].null_count]:
+            raise ValueError(f"column {empty[0]!r} lacks values")
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise FolderError(
             f"{path}: cannot be read ({error}); delete it, and the build looks at all sources again"
         ) from error
+    columns = (table[name].to_pylist() for name in _SCHEMA.names)
     return {values[0]: SourceRecord(*values) for values in zip(*columns, strict=True)}

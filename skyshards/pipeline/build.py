@@ -21,10 +21,10 @@ from skyshards.errors import SourceError, UsageError
 from skyshards.fetch.client import Fetcher
 from skyshards.fetch.waiting import Stopped, stop_with
 from skyshards.files import is_disk_full
-from skyshards.format import card, catalog
+from skyshards.format import card, catalog, hashes
 from skyshards.format import healpix as sky
 from skyshards.format import provenance as sources
-from skyshards.format.catalog import Manifest
+from skyshards.format.manifest import Manifest
 from skyshards.pipeline import pack
 from skyshards.pipeline.interrupts import FirstInterrupt
 from skyshards.pipeline.recipe import Recipe, Source
@@ -142,6 +142,7 @@ def build(
             records |= {record.key: record for record in spool.records()}
             sources.write(staged, records.values(), table)
             card.write(staged, recipe, manifest, table)
+            hashes.write(staged, manifest.shards)
             spool.close()
             publish(workspace)
         _remove_leftovers(folder / recipe.downloads, recipe, sample.listed)

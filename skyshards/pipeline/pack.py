@@ -12,8 +12,8 @@ from skyshards.errors import ShardCorrupted
 from skyshards.files import file_digest, sync
 from skyshards.format import catalog
 from skyshards.format import shard as hdf5
-from skyshards.format.catalog import Manifest, Shard
 from skyshards.format.layout import pixel_folder
+from skyshards.format.manifest import Manifest, Shard
 from skyshards.format.rows import EncodedRow
 
 MAX_SHARD_BYTES = 512 << 20

@@ -21,10 +21,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from skyshards.errors import BuildError, FolderError, UsageError
-from skyshards.files import TEMPORARY_PREFIX, is_disk_full, replacing, sync
-from skyshards.format import catalog
+from skyshards.files import TEMPORARY_PREFIX, is_disk_full, links_out, replacing, sync
+from skyshards.format import catalog, layout
 from skyshards.format import provenance as sources
-from skyshards.format.catalog import Manifest, Shard
+from skyshards.format.manifest import Manifest, Shard
 from skyshards.pipeline import spool
 
 WORKSPACE = ".build"
@@ -41,6 +41,7 @@ def hold(folder: Path, downloads: str) -> Iterator[Path]:
     workspace = folder / WORKSPACE
     _refuse_other_folder(folder)
     with _clear_errors(folder):
+        _refuse_links(workspace, folder / downloads)
         workspace.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(workspace / "lock")
         try:
@@ -54,6 +55,7 @@ def hold(folder: Path, downloads: str) -> Iterator[Path]:
                 leftover.unlink(missing_ok=True)
             shutil.rmtree(workspace / "staged", ignore_errors=True)
             if (workspace / "ready").exists():
+                _refuse_foreign(workspace, folder)
                 _move(workspace, folder)
             yield workspace.absolute()
         finally:
@@ -69,8 +71,34 @@ def hold(folder: Path, downloads: str) -> Iterator[Path]:
 def _refuse_other_folder(folder: Path) -> None:
     """A card or shards that no build of ours accounts for are somebody else's."""
     ours = (folder / catalog.CATALOG).exists() or (folder / WORKSPACE).exists()
-    if not ours and ((folder / "README.md").exists() or any(folder.glob("healpix=*"))):
+    if not ours and ((folder / layout.CARD).exists() or any(folder.glob("healpix=*"))):
         raise UsageError(f"{folder}: not empty, and not a built data set; choose another --output_dir")
+
+
+def _refuse_links(*folders: Path) -> None:
+    """A build writes into its own folder alone, also where somebody else sent it."""
+    for path in (path for folder in folders for path in links_out(folder)):
+        raise BuildError(f"{path}: a link or device that leads out of the dataset's folder; remove it")
+
+
+def _refuse_foreign(workspace: Path, folder: Path) -> None:
+    """Raise `BuildError` unless `ready` holds just what a build that was killed left there."""
+    ready = workspace / "ready"
+    catalogs = [place / catalog.CATALOG for place in (ready, folder) if (place / catalog.CATALOG).is_file()]
+    found = [catalog.open_folder(path.parent)[1] for path in catalogs]
+    what = ""
+    if not found or any(_differs(found[0], other) for other in found[1:]):
+        what = "no catalogue of this dataset"
+    shards = {shard.path: shard.nbytes for manifest in found[:1] for shard in manifest.shards}
+    for path in ready.rglob("*"):
+        name = path.relative_to(ready).as_posix()
+        if path.is_file() and name not in layout.FILES and shards.get(name) != path.stat().st_size:
+            what = name
+        target = folder / name
+        if path.is_dir() and target.is_symlink():
+            raise BuildError(f"{target}: a link, in place of a folder of shards; remove it")
+    if what:
+        raise BuildError(f"{ready}: holds {what}, which no build of this dataset left; delete {workspace} and go on")
 
 
 @contextlib.contextmanager
@@ -128,11 +156,16 @@ def begin(folder: Path, found: Manifest, wanted: Manifest) -> Manifest:
 
 
 def _refuse_other_options(folder: Path, found: Manifest, wanted: Manifest) -> None:
-    for what in ("name", "simulated", "nside", "options", "form"):
+    for what in _differs(found, wanted):
         before, now = getattr(found, what), getattr(wanted, what)
-        if before != now:
-            what = {"name": "data set", "form": "columns"}.get(what, what)
-            raise UsageError(f"{folder}: built with {what} {_brief(before, now)}; choose another --output_dir")
+        what = {"name": "data set", "form": "columns"}.get(what, what)
+        raise UsageError(f"{folder}: built with {what} {_brief(before, now)}; choose another --output_dir")
+
+
+def _differs(found: Manifest, wanted: Manifest) -> list[str]:
+    """In what a folder differs from what is to be built in it."""
+    names = ("name", "simulated", "nside", "options", "form")
+    return [name for name in names if getattr(found, name) != getattr(wanted, name)]
 
 
 def _brief(before: Any, now: Any) -> str:
@@ -170,7 +203,10 @@ def publish(workspace: Path) -> None:
     staged, folder = workspace / "staged", workspace.parent
     for path in staged.rglob("*"):
         if path.is_dir():  # made now, while a full disk can still say so
-            (folder / path.relative_to(staged)).mkdir(exist_ok=True)
+            place = folder / path.relative_to(staged)
+            place.mkdir(exist_ok=True)
+            if place.is_symlink():
+                raise BuildError(f"{place}: a link, in place of a folder of shards; remove it")
     for path in [*staged.rglob("*"), staged]:  # before they count
         sync(path)
     staged.rename(workspace / "ready")

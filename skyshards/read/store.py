@@ -16,8 +16,10 @@ import fsspec
 import pyarrow as pa
 
 from skyshards.errors import FolderError, ShardCorrupted
+from skyshards.files import open_regular
 from skyshards.format import catalog
-from skyshards.format.catalog import CATALOG, Manifest
+from skyshards.format.layout import CATALOG
+from skyshards.format.manifest import Manifest
 from skyshards.machine import spare_files
 
 CONNECTIONS = 16
@@ -31,7 +33,7 @@ class _File:
     """A file descriptor that is closed with its last user, so that a cache may drop it while a thread reads from it."""
 
     def __init__(self, path: str, expected_bytes: int):
-        self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self.descriptor = open_regular(path)
         found = os.fstat(self.descriptor).st_size
         if found != expected_bytes:
             cause = "it is damaged, or was built again since the data set was opened"
