@@ -13,9 +13,9 @@ import skyshards
 from skyshards.cli.main import main
 from skyshards.errors import BuildError, FolderError, ShardCorrupted
 from skyshards.format import catalog
+from skyshards.format.images import decode_image
 from skyshards.pipeline.build import build
 from skyshards.pipeline.workspace import WORKSPACE
-from skyshards.read import decode
 from tests.toy import Toy
 
 RECIPE = Toy(4, rows_each=2)
@@ -207,7 +207,7 @@ def test_no_other_program_is_started_for_an_image(tmp_path, monkeypatch):
     script.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     with pytest.raises(ValueError, match="cannot identify image"):
-        decode.image(EPS)
+        decode_image(EPS)
     assert not (tmp_path / "started").exists()
 
 
