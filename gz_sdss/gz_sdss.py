@@ -57,7 +57,7 @@ def schema_of(format: str = "jpg", representation: int | None = None) -> Schema:
             "healpix": Column(Value("int64"), "HEALPix pixel of the position (NESTED)"),
             "image": FITS if format == "fits" else COLOUR,
             "scale": Column(Value("float64"), "angular extent of a pixel: 2.5 petroR90_r / 64", "deg"),
-            "label": Column(ClassLabel(names=list(LABELS)), "0 elliptical, 1 spiral: the larger of the two votes"),
+            "label": Column(ClassLabel(names=list(LABELS)), "the larger of the two votes"),
             **{name: Column(Value("float32"), description, unit) for name, (description, unit) in FLOATS.items()},
             **vector,
             "source": Column(Value("string"), "name of the image in the TAR archives"),

@@ -9,7 +9,12 @@ import sys
 
 import h5py
 import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from astropy import units
+from astropy.table import Table
 from datasets import Image, load_dataset
 
 import skyshards
@@ -33,6 +38,33 @@ def assert_same(found, expected, where=""):
             np.testing.assert_array_equal(found, expected, err_msg=where)
         else:
             assert (found == expected).all(), where
+
+
+def read_votable(path):
+    schema = pq.read_schema(path)
+    if any(pa.types.is_fixed_size_list(kind) and pa.types.is_string(kind.value_type) for kind in schema.types):
+        return None
+    return dict(Table.read(path, format="parquet.votable").columns)
+
+
+def read_polars(path):
+    frame = pytest.importorskip("polars").read_parquet(path)
+    return {column.name: column.to_list() for column in frame}
+
+
+def read_duckdb(path):
+    columns = pytest.importorskip("duckdb").sql(f"select * from '{path}'").to_arrow_table()
+    return dict(zip(columns.column_names, columns.to_pydict().values(), strict=True))
+
+
+OTHER_PROGRAMS = {
+    "astropy": lambda path: dict(Table.read(path).columns),
+    "astropy.votable": read_votable,
+    "pandas": lambda path: dict(pd.read_parquet(path).items()),
+    "polars": read_polars,
+    "duckdb": read_duckdb,
+}
+"""How other programs read a Parquet file: by column name, its values. None where a program is known not to."""
 
 
 class Contract:
@@ -123,12 +155,27 @@ print(sum(1 for row in rows))
                     dataset = file[path.replace(".", "/")]
                     assert dataset.attrs["description"] == spec.description
                     assert dataset.attrs.get("unit", "") == spec.unit
+                    assert tuple(dataset.attrs.get("classes", ())) == (spec.classes or ())
                     assert len(dataset) == shard.rows
                 assert (read_light(file, recipe.schema.specs["healpix"]) == shard.pixel).all()
 
-    def test_every_row_leads_to_its_source(self, folder, table):
-        import pyarrow.parquet as pq
+    @pytest.mark.parametrize("file", ["catalog.parquet", "sources.parquet"])
+    @pytest.mark.parametrize("program", ["astropy", "astropy.votable", "pandas", "polars", "duckdb"])
+    def test_other_programs_read_the_tables(self, folder, recipe, file, program):
+        expected = pq.read_table(folder / file)
+        found = OTHER_PROGRAMS[program](folder / file)
+        if found is None:
+            pytest.skip("astropy's VOTable has no lists of text")
+        assert set(found) >= set(expected.column_names)  # astropy's VOTable knows `_start:image` as `_start_image`, too
+        for name in expected.column_names:
+            values = found[name]
+            assert_same(list(values), expected[name].to_pylist(), name)
+            if program.startswith("astropy"):
+                unit = (expected.schema.field(name).metadata or {}).get(b"unit", b"").decode()
+                assert values.unit == (units.Unit(unit, format="vounit") if unit else None), name
+                assert values.description, name
 
+    def test_every_row_leads_to_its_source(self, folder, table):
         sources = pq.read_table(folder / "sources.parquet").to_pylist()
         done = {source["key"] for source in sources if source["status"] == "done"}
         assert set(table.catalog["source"].to_pylist()) <= done

@@ -73,6 +73,7 @@ def test_same_sources_give_same_bytes(toy_folder, tmp_path, change):
             build(Toy(20, rows_each=2), folder, limit=limit, workers=1)
             assert_whole(folder)
     assert shard_bytes(folder) == shard_bytes(toy_folder)
+    assert (folder / "catalog.parquet").read_bytes() == (toy_folder / "catalog.parquet").read_bytes()
     assert_whole(folder)
 
 
@@ -94,7 +95,10 @@ def test_failed_sources_are_recorded_and_tried_again(tmp_path):
     assert {key: source["tries"] for key, source in sources.items()} == {
         "s00000": 1, "s00001": 1, "s00002": 2, "s00003": 1, "s00004": 2, "s00005": 1,
     }  # fmt: skip
-    assert sources["s00002"]["error"] == "broken on purpose" and sources["s00002"]["shard"] is None
+    assert sources["s00002"]["error"] == "broken on purpose" and (
+        sources["s00002"]["shard"],
+        sources["s00002"]["row"],
+    ) == ("", -1)
     summary = build(Toy(6), folder, workers=2)
     assert (summary.rows, summary.added, summary.failed) == (6, 2, 0)
     assert not (folder / "failures.csv").exists()

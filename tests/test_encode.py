@@ -123,14 +123,14 @@ def test_a_label_without_a_name_is_refused(value):
     """Stock `load_dataset` would refuse the whole data set for it."""
     found = rf"column 'label': expected a label from 0 to 1 \(-1: none\), found {value}"
     with pytest.raises(SourceError, match=found):
-        encoded(labels(2), label=value)
+        encoded(labels(("elliptical", "spiral")), label=value)
     with pytest.raises(SourceError, match=found):
-        encoded(labels(2, shape=(3,)), label=[0, value, 1])
+        encoded(labels(("elliptical", "spiral"), shape=(3,)), label=[0, value, 1])
 
 
 @pytest.mark.parametrize("value", [0, 1, -1, np.uint8(1), True])
 def test_labels_with_a_name_and_none_are_kept(value):
-    assert encoded(labels(2), label=value).light()["label"] == value
+    assert encoded(labels(("elliptical", "spiral")), label=value).light()["label"] == value
 
 
 def test_the_build_fills_in_the_source_and_later_the_pixel():

@@ -25,7 +25,7 @@ SCHEMA = Schema(
         "ra": Column(datasets.Value("float64"), "right ascension", "deg"),
         "dec": Column(datasets.Value("float64"), "declination", "deg"),
         "healpix": Column(datasets.Value("int64"), "pixel"),
-        "flux": Column(datasets.Value("float32"), "flux", "nanomaggy"),
+        "flux": Column(datasets.Value("float32"), "flux", "uJy"),
         "count": Column(datasets.Value("int16"), "a count"),
         "barred": Column(datasets.Value("bool"), "a flag"),
         "label": Column(datasets.ClassLabel(names=["elliptical", "spiral"]), "a class"),

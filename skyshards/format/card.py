@@ -84,7 +84,9 @@ def columns_table(schema: Schema) -> str:
     for path, spec in schema.specs.items():
         shape = f" {list(spec.shape)}" if spec.shape else ""
         kind = {"bytes": "image", "string": "string"}.get(spec.kind, spec.dtype)
-        lines.append(f"| `{path}` | {kind}{shape} | {spec.unit} | {spec.description} |")
+        names = ", ".join(f"{label} {name}" for label, name in enumerate(spec.classes or ()))
+        words = f"{spec.description} ({names})" if names else spec.description
+        lines.append(f"| `{path}` | {kind}{shape} | {spec.unit} | {words} |")
     return "\n".join(lines)
 
 

@@ -11,6 +11,7 @@ Rows stand in the order in which stock `load_dataset` gives them. Its schema met
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ import pyarrow.parquet as pq
 
 from skyshards.errors import FolderError
 from skyshards.format import manifest as manifests
+from skyshards.format import votable
 from skyshards.format.columns import ColumnSpec
 from skyshards.format.layout import CATALOG
 from skyshards.format.manifest import Manifest, Shard
@@ -39,25 +41,45 @@ def arrow_type(spec: ColumnSpec) -> pa.DataType:
     return pa.list_(item, spec.shape[0]) if spec.shape else item
 
 
+_REPEATED = {
+    "_split": "split that the row belongs to",
+    "_shard": "path of the row's shard, below the folder",
+}
+"""Text that many rows share: held as a dictionary in memory, and as plain text in the file, which more programs read
+(Parquet itself stores each value once)."""
+
+
 def schema(specs: Mapping[str, ColumnSpec]) -> pa.Schema:
-    """The catalogue's Arrow schema; fields carry `description` and `unit`."""
+    """The catalogue's Arrow schema; fields carry `description`, `unit` and `classes`."""
     catalog_fields = []
     for path, spec in specs.items():
         if not spec.heavy:
             catalog_fields.append(pa.field(path, arrow_type(spec), metadata=_documentation(spec)))
     catalog_fields += [
-        pa.field("_split", pa.dictionary(pa.int32(), pa.string())),
-        pa.field("_shard", pa.dictionary(pa.int32(), pa.string())),
-        pa.field("_row", pa.int32()),
+        *(_field(name, pa.dictionary(pa.int32(), pa.string()), words) for name, words in _REPEATED.items()),
+        _field("_row", pa.int32(), "position in the shard"),
     ]
     for path, spec in specs.items():
         if spec.heavy:
-            catalog_fields += [pa.field(f"_start:{path}", pa.int64()), pa.field(f"_size:{path}", pa.int32())]
+            catalog_fields += [
+                _field(f"_start:{path}", pa.int64(), f"where in the shard the value of {path} begins", "byte"),
+                _field(f"_size:{path}", pa.int32(), f"length of the stored value of {path}", "byte"),
+            ]
     return pa.schema(catalog_fields)
 
 
+def stored_schema(specs: Mapping[str, ColumnSpec]) -> pa.Schema:
+    """The same as the file has it."""
+    return pa.schema([field.with_type(pa.string()) if field.name in _REPEATED else field for field in schema(specs)])
+
+
+def _field(name: str, kind: pa.DataType, description: str, unit: str = "") -> pa.Field:
+    return pa.field(name, kind, metadata={"description": description} | ({"unit": unit} if unit else {}))
+
+
 def _documentation(spec: ColumnSpec) -> dict[str, str]:
-    return {"description": spec.description} | ({"unit": spec.unit} if spec.unit else {})
+    documentation = {"description": spec.description} | ({"unit": spec.unit} if spec.unit else {})
+    return documentation | ({"classes": json.dumps(spec.classes)} if spec.classes else {})
 
 
 def rows_table(specs: Mapping[str, ColumnSpec], shard: Shard, rows: Sequence[EncodedRow], ranges: Ranges) -> pa.Table:
@@ -86,8 +108,10 @@ def write(folder: Path, manifest: Manifest, table: pa.Table) -> pa.Table:
     table = table.unify_dictionaries()
     ranks = pc.index_in(table["_shard"].cast(pa.string()), pa.array(list(rank), pa.string()))
     order = np.lexsort((table["_row"].to_numpy(), ranks.to_numpy()))
-    table = table.take(pa.array(order)).replace_schema_metadata({_KEY: manifest.to_json()})
-    pq.write_table(table, folder / CATALOG, compression="zstd", row_group_size=1 << 20, write_page_checksum=True)
+    table = table.take(pa.array(order)).replace_schema_metadata(None)
+    stored = table.cast(stored_schema(manifest.specs))
+    stored = stored.replace_schema_metadata(votable.metadata(manifest.name, stored) | {_KEY: manifest.to_json()})
+    pq.write_table(stored, folder / CATALOG, compression="zstd", row_group_size=1 << 20, write_page_checksum=True)
     return table
 
 
@@ -101,7 +125,7 @@ def read(file: Any, folder: str) -> tuple[pa.Table, Manifest]:
     """
     try:
         # Not pq.read_table, which also imports pandas.
-        parquet = pq.ParquetFile(file, read_dictionary=["_split", "_shard"], page_checksum_verification=True)
+        parquet = pq.ParquetFile(file, read_dictionary=list(_REPEATED), page_checksum_verification=True)
         manifest = Manifest.from_json(parquet.metadata.metadata[_KEY].decode())
         if parquet.schema_arrow.remove_metadata() != schema(manifest.specs).remove_metadata():
             raise ValueError("its columns are not those that it declares")

@@ -21,7 +21,7 @@ class ColumnSpec:
 
     `path` is dotted ("segmentation.array"). `kind` is "number" (any fixed shape, `()` for a scalar), "string"
     (likewise), or "bytes" (an image file, as a variable number of uint8 a row). `dtype` is a NumPy name, "str" for
-    strings. `classes` is the number of names that labels have, None for what is no label.
+    strings. `classes` are the names that the labels 0, 1, … stand for, None for what is no label.
     """
 
     path: str
@@ -31,7 +31,7 @@ class ColumnSpec:
     description: str
     unit: str
     deflate: bool = True
-    classes: int | None = None
+    classes: tuple[str, ...] | None = None
 
     @cached_property
     def nbytes(self) -> int:

@@ -67,7 +67,7 @@ class Manifest:
         """The manifest of a folder. Raises `ValueError`, naming what is wrong, if it makes no sense."""
         try:
             record = json.loads(text)
-            columns = tuple(ColumnSpec(**spec | {"shape": tuple(spec["shape"])}) for spec in record.pop("columns"))
+            columns = tuple(_spec(spec) for spec in record.pop("columns"))
             shards = tuple(Shard(*values) for values in record.pop("shards"))
             found = cls(**record | {"splits": tuple(record["splits"]), "columns": columns, "shards": shards})
         except (KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -95,6 +95,15 @@ class Manifest:
         _expect(_unique(shard.path for shard in self.shards), "shards of different names", "one twice")
 
 
+def _spec(record: dict[str, Any]) -> ColumnSpec:
+    classes = record["classes"]
+    if _is_count(classes, MAX_TEXTS):  # folders of version 0.1 say how many names there are, and not which
+        classes = map(str, range(classes))
+    return ColumnSpec(
+        **record | {"shape": tuple(record["shape"]), "classes": None if classes is None else tuple(classes)}
+    )
+
+
 def _expect(condition: Any, expected: str, found: Any) -> None:
     if not condition:
         raise ValueError(f"its manifest: expected {expected}, found {found!r:.80}")
@@ -118,6 +127,8 @@ def _check_column(spec: ColumnSpec) -> None:
     _expect(all(isinstance(text, str) and text.isprintable() for text in texts), "a printable column", texts)
     names = spec.path.split(".")
     _expect(all(names) and "/" not in spec.path and not spec.path.startswith("_"), "a column's name", spec.path)
+    names = spec.classes or ()
+    _expect(all(isinstance(name, str) and name.isprintable() for name in names), f"names of {spec.path!r}", names)
     _expect(isinstance(spec.deflate, bool), f"true or false for `deflate` of {spec.path!r}", spec.deflate)
     shape = all(_is_count(length, MAX_VALUE_BYTES, 0) for length in spec.shape)
     _expect(shape and len(spec.shape) <= 32, f"a shape of {spec.path!r}", spec.shape)

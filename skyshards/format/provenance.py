@@ -1,7 +1,8 @@
 """What became of each source of a data set: `sources.parquet`, and those that failed in `failures.csv`.
 
 `sources.parquet` has the columns key, url, bytes, sha256, status ("done", "in part", "left out" or "failed"), tries,
-error, and for a source that gave rows the shard and row of the first, and how many rows there are.
+error, and for a source that gave rows the shard and row of the first, and how many rows there are. Programs differ in
+what they make of nulls, so there are none: what is missing is empty text, no bytes, no rows, and the row -1.
 """
 
 from __future__ import annotations
@@ -16,19 +17,32 @@ import pyarrow.parquet as pq
 from pyarrow.csv import write_csv
 
 from skyshards.errors import FolderError
+from skyshards.format import votable
 from skyshards.format.layout import FAILURES, SOURCES
 
 _SCHEMA = pa.schema(
     [
-        ("key", pa.string()),
-        ("url", pa.string()),
-        ("bytes", pa.int64()),
-        ("sha256", pa.string()),
-        ("status", pa.string()),
-        ("tries", pa.int32()),
-        ("error", pa.string()),
+        pa.field("key", pa.string(), metadata={"description": "name of the source"}),
+        pa.field("url", pa.string(), metadata={"description": "where it came from; empty if nothing was fetched"}),
+        pa.field("bytes", pa.int64(), metadata={"description": "size; 0 if nothing was fetched", "unit": "byte"}),
+        pa.field("sha256", pa.string(), metadata={"description": "digest of it; empty if nothing was fetched"}),
+        pa.field(
+            "status",
+            pa.string(),
+            metadata={"description": "done, in part, left out or failed"},
+        ),
+        pa.field("tries", pa.int32(), metadata={"description": "how often it was tried"}),
+        pa.field("error", pa.string(), metadata={"description": "why it failed; empty if it did not"}),
     ]
 )
+_PLACE = pa.schema(
+    [
+        pa.field("shard", pa.string(), metadata={"description": "shard of its first row; empty if it gave no row"}),
+        pa.field("row", pa.int32(), metadata={"description": "position of its first row in the shard; -1 if none"}),
+        pa.field("rows", pa.int64(), metadata={"description": "how many rows it gave"}),
+    ]
+)
+_MISSING = {"url": "", "bytes": 0, "sha256": "", "error": "", "shard": "", "row": -1, "rows": 0}
 
 
 class SourceRecord(NamedTuple):
@@ -48,7 +62,8 @@ class SourceRecord(NamedTuple):
 
 def write(folder: Path, records: Iterable[SourceRecord], catalog: pa.Table) -> None:
     """Write both files, the second if any source failed; the catalogue tells where each source's rows lie."""
-    columns = list(zip(*sorted(records), strict=True)) or [()] * len(_SCHEMA)  # keys are unique: sorted by key
+    records = sorted(records, key=lambda record: record.key)
+    columns = list(zip(*records, strict=True)) or [()] * len(_SCHEMA)
     table = pa.table(
         [pa.array(column, kind) for column, kind in zip(columns, _SCHEMA.types, strict=True)], schema=_SCHEMA
     )
@@ -56,6 +71,12 @@ def write(folder: Path, records: Iterable[SourceRecord], catalog: pa.Table) -> N
     first = lies.group_by("key", use_threads=False).aggregate([("shard", "first"), ("row", "first"), ("row", "count")])
     first = first.rename_columns({"shard_first": "shard", "row_first": "row", "row_count": "rows"})
     table = table.join(first, "key").sort_by("key")
+    filled = [
+        pc.fill_null(column, _MISSING[name]) if name in _MISSING else column
+        for name, column in zip(table.column_names, table.columns, strict=True)
+    ]
+    table = pa.table(filled, schema=pa.schema([*_SCHEMA, *_PLACE]))
+    table = table.replace_schema_metadata(votable.metadata("sources", table))
     pq.write_table(table, folder / SOURCES, compression="zstd")
     failed = table.filter(pc.field("status") == "failed").select(["key", "url", "tries", "error"])
     if len(failed):
@@ -79,4 +100,8 @@ def read(folder: Path) -> dict[str, SourceRecord]:
             f"{path}: cannot be read ({error}); delete it, and the build looks at all sources again"
         ) from error
     columns = (table[name].to_pylist() for name in _SCHEMA.names)
-    return {values[0]: SourceRecord(*values) for values in zip(*columns, strict=True)}
+    return {values[0]: _record(*values) for values in zip(*columns, strict=True)}
+
+
+def _record(key, url, nbytes, sha256, status, tries, error) -> SourceRecord:
+    return SourceRecord(key, url or None, nbytes if sha256 else None, sha256 or None, status, tries, error or None)

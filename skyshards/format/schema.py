@@ -35,7 +35,7 @@ def _spec(path: str, column: Column) -> ColumnSpec:
     elif isinstance(feature, datasets.Image):
         kind, dtype = "bytes", "uint8"
     elif isinstance(feature, datasets.ClassLabel):
-        dtype, classes = "int64", feature.num_classes
+        dtype, classes = "int64", tuple(feature.names)
     else:
         if hasattr(feature, "feature"):  # List (Sequence before datasets 4)
             if feature.length == -1:

@@ -48,6 +48,8 @@ def write(path: Path, specs: Specs, rows: Sequence[EncodedRow], attributes: Mapp
             datasets[name].attrs["description"] = spec.description
             if spec.unit:
                 datasets[name].attrs["unit"] = spec.unit
+            if spec.classes:
+                datasets[name].attrs["classes"] = np.array(spec.classes, h5py.string_dtype())
         del light
         for index, row in enumerate(rows):
             if disk.error:

@@ -60,9 +60,9 @@ def encode(row: Mapping[str, Any], specs: Mapping[str, ColumnSpec], source: str)
 def _number(value: Any, spec: ColumnSpec) -> np.ndarray:
     number = _cast(value, spec)
     if spec.classes is not None:
-        wrong = (number < -1) | (number >= spec.classes)  # datasets takes -1 for no label
+        wrong = (number < -1) | (number >= len(spec.classes))  # datasets takes -1 for no label
         if wrong.any():
-            expected = f"a label from 0 to {spec.classes - 1} (-1: none)"
+            expected = f"a label from 0 to {len(spec.classes) - 1} (-1: none)"
             raise SourceError(f"column {spec.path!r}: expected {expected}, found {number[wrong].flat[0]}")
     return number
 

@@ -176,7 +176,8 @@ class Table:
         kind = (
             "image file" if spec.kind == "bytes" else f"{spec.dtype} {list(spec.shape)}" if spec.shape else spec.dtype
         )
-        return f"{spec.path}: {kind}" + (f" ({spec.unit})" if spec.unit else "")
+        names = ", ".join(f"{label} {name}" for label, name in enumerate(spec.classes or ()))
+        return f"{spec.path}: {kind}" + (f" ({spec.unit or names})" if spec.unit or names else "")
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         return (self[position] for position in range(len(self)))

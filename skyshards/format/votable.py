@@ -1,0 +1,99 @@
+"""What astronomers' programs learn from a Parquet file: units and descriptions, for astropy, TOPCAT and whoever reads
+VOParquet.
+
+The file's own metadata hold a VOTable without data, as the IVOA Note "Parquet in the VO" 1.0 has it, and the header
+from which `astropy.table.Table.read` takes units, descriptions and the length of text.
+"""
+
+from __future__ import annotations
+
+import json
+from xml.etree import ElementTree
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import yaml
+
+_DATATYPES = {
+    "bool": "boolean",
+    "uint8": "unsignedByte",
+    "int8": "short",  # VOTable has no signed byte
+    "int16": "short",
+    "uint16": "int",
+    "int32": "int",
+    "uint32": "long",
+    "int64": "long",
+    "uint64": "long",
+    "halffloat": "float",
+    "float": "float",
+    "double": "double",
+    "string": "unicodeChar",
+}
+_UCDS = {"object_id": "meta.id;meta.main", "ra": "pos.eq.ra;meta.main", "dec": "pos.eq.dec;meta.main"}
+
+
+def metadata(name: str, table: pa.Table) -> dict[str, str]:
+    """The entries for a Parquet file of this table, whose fields carry `description`, `unit` and `classes`."""
+    lengths = {field.name: _text_length(table[field.name]) for field in table.schema if _is_text(_item(field.type))}
+    return {
+        "IVOA.VOTable-Parquet.version": "1.0",
+        "IVOA.VOTable-Parquet.content": _votable(name, table.schema, lengths),
+        "table_meta_yaml": _astropy_header(table.schema),
+        **{f"table::len::{path}": str(length) for path, length in lengths.items()},
+    }
+
+
+def _item(kind: pa.DataType) -> pa.DataType:
+    return kind.value_type if pa.types.is_fixed_size_list(kind) else kind
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind)
+
+
+def _text_length(column: pa.ChunkedArray) -> int:
+    """Characters of the longest text; at least one, as no reader has a type for less."""
+    values = pc.list_flatten(column) if pa.types.is_fixed_size_list(column.type) else column
+    return max(1, pc.max(pc.utf8_length(values)).as_py() or 0)
+
+
+def _words(field: pa.Field) -> dict[str, str]:
+    return {key.decode(): value.decode() for key, value in (field.metadata or {}).items()}
+
+
+def _votable(name: str, schema: pa.Schema, lengths: dict[str, int]) -> str:
+    root = ElementTree.Element("VOTABLE", version="1.4", xmlns="http://www.ivoa.net/xml/VOTable/v1.3")
+    resource = ElementTree.SubElement(root, "RESOURCE", type="results")
+    ElementTree.SubElement(resource, "COOSYS", ID="icrs", system="ICRS")
+    table = ElementTree.SubElement(resource, "TABLE", name=name)
+    for field in schema:
+        words = _words(field)
+        attributes = {"name": field.name, "datatype": _DATATYPES[str(_item(field.type))]}
+        sizes = [lengths[field.name]] if field.name in lengths else []
+        sizes += [field.type.list_size] if pa.types.is_fixed_size_list(field.type) else []
+        if sizes:
+            attributes["arraysize"] = "x".join(map(str, sizes))
+        if "unit" in words:
+            attributes["unit"] = words["unit"]
+        if field.name in _UCDS:
+            attributes["ucd"] = _UCDS[field.name]
+        if field.name in ("ra", "dec"):
+            attributes["ref"] = "icrs"
+        element = ElementTree.SubElement(table, "FIELD", attributes)
+        if "description" in words:
+            ElementTree.SubElement(element, "DESCRIPTION").text = words["description"]
+        if "classes" in words:
+            values = ElementTree.SubElement(element, "VALUES")
+            for label, word in enumerate(json.loads(words["classes"])):
+                ElementTree.SubElement(values, "OPTION", name=word, value=str(label))
+    return ElementTree.tostring(root, encoding="unicode", xml_declaration=False)
+
+
+def _astropy_header(schema: pa.Schema) -> str:
+    columns = []
+    for field in schema:
+        kind = _item(field.type)
+        dtype = "string" if _is_text(kind) else str(kind.to_pandas_dtype()().dtype)
+        words = {key: value for key, value in _words(field).items() if key in ("unit", "description")}
+        columns.append({"name": field.name, "datatype": dtype} | words)
+    return yaml.safe_dump({"datatype": columns}, sort_keys=False, allow_unicode=True, width=1000)
