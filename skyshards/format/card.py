@@ -13,9 +13,10 @@ import yaml
 from huggingface_hub import DatasetCard
 
 from skyshards.errors import BuildError
+from skyshards.files import file_digest
 from skyshards.format import croissant
 from skyshards.format.columns import ColumnSpec
-from skyshards.format.layout import CARD, CITATION, pixel_folder
+from skyshards.format.layout import CARD, CATALOG, CITATION, pixel_folder
 from skyshards.format.manifest import Manifest
 from skyshards.format.schema import Schema
 from skyshards.pipeline.recipe import Recipe
@@ -42,8 +43,12 @@ def stock_features(schema: Schema, config: str) -> datasets.Features:
     return datasets.Features(plain(dict(schema.features_of(leaves))))
 
 
-def front_matter(schema: Schema, manifest: Manifest, table: pa.Table) -> dict[str, Any]:
-    """The part of the card's YAML that says how to load: per config its data files, batch size, features and splits."""
+def front_matter(schema: Schema, manifest: Manifest, table: pa.Table, digest: str) -> dict[str, Any]:
+    """The part of the card's YAML that says how to load: per config its data files, batch size, features and splits.
+
+    Each config also names the sha256 of `catalog.parquet`. Stock `datasets` finds its cached copy of a folder by the
+    folder's name and a hash of this YAML: without that, another build under the same name would get the old rows.
+    """
     files, counts = [], {}
     for split in manifest.splits:
         rows = sum(shard.rows for shard in manifest.shards if shard.split == split)
@@ -60,7 +65,8 @@ def front_matter(schema: Schema, manifest: Manifest, table: pa.Table) -> dict[st
             for split, rows in counts.items()
         ]
         features = stock_features(schema, config)._to_yaml_list()
-        infos.append({"config_name": config, "features": features, "splits": splits})
+        build = f"{CATALOG} sha256 {digest}"
+        infos.append({"config_name": config, "description": build, "features": features, "splits": splits})
     return {"size_categories": [_size_category(sum(counts.values()))], "configs": configs, "dataset_info": infos}
 
 
@@ -135,9 +141,12 @@ def _this_copy(manifest: Manifest) -> str:
 
 
 def write(folder: Path, recipe: Recipe, manifest: Manifest, table: pa.Table) -> None:
-    """Write `README.md` and `CITATION.bib` of a built data set, from those in its own folder, and `croissant.json`."""
+    """Write `README.md` and `CITATION.bib` of a built data set, from those in its own folder, and `croissant.json`.
+
+    `catalog.parquet` must be there already.
+    """
     source = DatasetCard.load(recipe.folder / CARD)
-    matter = source.data.to_dict() | front_matter(recipe.schema, manifest, table)
+    matter = source.data.to_dict() | front_matter(recipe.schema, manifest, table, file_digest(folder / CATALOG))
     body = with_columns(source.text.strip(), recipe.schema)
     if manifest.simulated:
         title, newline, rest = body.partition("\n")

@@ -4,10 +4,7 @@ They come from the package index, and so run only when asked for: `pytest -m env
 names a folder to keep them in.
 """
 
-import os
-import subprocess
 import sys
-import venv
 from pathlib import Path
 
 import pytest
@@ -15,27 +12,11 @@ import pytest
 import skyshards
 from gz3d.build_parent_sample import GZ3DRecipe
 from skyshards.pipeline.build import build
+from tests.environments.python import run
 
 pytestmark = pytest.mark.environments
 
 REPOSITORY = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="module")
-def make_environment(tmp_path_factory):
-    """Make a virtual environment, unless there is one of this name already; gives its python."""
-    kept = os.environ.get("SKYSHARDS_ENVIRONMENTS")
-    folder = Path(kept).resolve() if kept else tmp_path_factory.mktemp("environments")
-
-    def make(name, *packages):
-        place = folder / name
-        python = place / "bin" / "python"
-        if not python.exists():
-            venv.create(place, with_pip=True)
-        run(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *packages)
-        return python
-
-    return make
 
 
 @pytest.fixture(scope="module")
@@ -46,23 +27,6 @@ def python_3_6(make_environment):
 @pytest.fixture(scope="module")
 def stock_python(make_environment):
     return make_environment("stock", "datasets>=4.4,<6", "h5py")
-
-
-def run(python, *arguments, folder=None):
-    """Run Python outside the checkout, so that only what is installed can be imported."""
-    variables = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
-    if folder is not None:
-        variables["HF_HOME"] = str(folder / "hf_home")
-    outcome = subprocess.run(
-        [str(python), *map(str, arguments)],
-        cwd=folder or "/",
-        env=variables,
-        capture_output=True,
-        text=True,
-        timeout=1200,
-    )
-    assert outcome.returncode == 0, outcome.stderr
-    return outcome.stdout
 
 
 LOADING_SCRIPT = """

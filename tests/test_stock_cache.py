@@ -1,0 +1,13 @@
+"""Stock `datasets` caches by a folder's name and its card: it must see that a folder was built again."""
+
+import sys
+
+from tests.environments.python import run
+from tests.stock_cache import LOAD, assert_told_apart
+
+
+def test_a_folder_that_was_built_again_gives_its_new_rows(tmp_path):
+    def load(folder):
+        return run(sys.executable, "-c", LOAD, folder, tmp_path / "cache", folder=tmp_path)
+
+    assert_told_apart(tmp_path / "toy", load)
