@@ -1,4 +1,6 @@
-"""NumPy batches to Arrow and back: nothing changes on the way, and nothing large is copied."""
+"""NumPy batches to Arrow, without a copy, and back, in memory of their own: nothing changes on the way."""
+
+import sys
 
 import datasets
 import numpy as np
@@ -7,9 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from skyshards.pipeline.build import build
 from skyshards.read.arrow import as_numpy, to_arrow
 from tests.contract import assert_same
-from tests.toy import SCHEMA, row
+from tests.environments.python import run
+from tests.toy import SCHEMA, Toy, row
 
 FEATURES = SCHEMA.features
 
@@ -60,12 +64,38 @@ def test_datasets_reads_it_as_its_own():
         assert found["object_id"] == values["object_id"][number]
 
 
-def test_arrays_share_memory():
+def test_arrow_shares_memory_with_a_batch_but_not_with_what_is_made_of_it():
     noise = np.random.default_rng(0).standard_normal((4, 12, 12)).astype(np.float32)
     features = datasets.Features({"noise": datasets.Array2D((12, 12), "float32")})
     there = to_arrow({"noise": noise}, features)
-    back = as_numpy(there)["noise"]
-    assert np.shares_memory(noise, back)
+    assert np.shares_memory(noise, there["noise"].chunk(0).storage.flatten().flatten().to_numpy())
+    for form in (there, there.to_batches()[0]):
+        assert not np.shares_memory(noise, as_numpy(form)["noise"])
+
+
+WRITE = """
+import sys
+import torch
+from datasets import load_dataset
+from skyshards import as_numpy
+from skyshards.format.columns import flatten
+
+rows = load_dataset(sys.argv[1], split="train", cache_dir=sys.argv[2]).remove_columns("picture")
+before = [str(row) for row in rows]
+for part in (rows, rows.select([2, 1]), rows.select(range(1, 3))):
+    for values in flatten(as_numpy(part.with_format("arrow")[:])).values():
+        if values.dtype.kind not in "OU":
+            torch.from_numpy(values).zero_()
+assert [str(row) for row in rows] == before
+print("unharmed")
+"""
+
+
+def test_arrays_of_a_memory_mapped_dataset_can_be_written_to(tmp_path):
+    """In a process of its own, which writing to a mapped file would end."""
+    pytest.importorskip("torch", reason="the extra `torch` is not installed")
+    build(Toy(6), tmp_path / "toy", workers=1)
+    assert run(sys.executable, "-c", WRITE, tmp_path / "toy", tmp_path / "cache").endswith("unharmed\n")
 
 
 @settings(max_examples=30, deadline=None)

@@ -137,7 +137,7 @@ class CountedFileSystem(fsspec.AbstractFileSystem):
 def test_file_system_that_is_not_async(folder):
     fsspec.register_implementation("counted", CountedFileSystem, clobber=True)
     remote = skyshards.open(f"counted://{folder}")
-    filesystem, _ = remote._data.reader.store._connect()
+    filesystem, *_ = remote._data.reader.store._connect()
     local = skyshards.open(folder)
     filesystem.requests.clear()
     filesystem.lookups.clear()

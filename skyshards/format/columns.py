@@ -82,6 +82,11 @@ def select(columns: Iterable[str], names: Iterable[str]) -> tuple[str, ...]:
     for name in names:
         found = [path for path in columns if path == name or path.startswith(f"{name}.")]
         if not found:
-            raise KeyError(f"no column {name!r}; there are {', '.join(columns)}")
+            raise unknown_column(name, columns)
         chosen.update(found)
     return tuple(path for path in columns if path in chosen)
+
+
+def unknown_column(name: str, names: Iterable[str]) -> KeyError:
+    """The error for a column that is not there, naming those that are."""
+    return KeyError(f"no column {name!r}; there are {', '.join(names)}")

@@ -1,4 +1,4 @@
-"""NumPy batches to Arrow tables of `datasets` features, and back, without a copy or a Python loop over rows."""
+"""NumPy batches to Arrow tables of `datasets` features without a copy, and back; no Python loop over rows."""
 
 from __future__ import annotations
 
@@ -59,14 +59,15 @@ def _offsets(rows: int, shape: tuple[int, ...], level: int) -> pa.Array:
 def as_numpy(table: pa.Table) -> dict[str, Any]:
     """A batch in Arrow's form, such as `ds.with_format("arrow").iter(64)` gives, as nested dicts of arrays.
 
-    Dtypes and shapes are kept ([rows, *shape]), and memory is shared where Arrow's lies in one piece. Text becomes
-    `str` arrays, image files arrays of `bytes` objects.
+    Dtypes and shapes are kept ([rows, *shape]). Text becomes `str` arrays, image files arrays of `bytes` objects. All
+    are copies: Arrow's memory may be a file mapped for reading, and writing to that ends the process.
 
     Raises
     ------
     ValueError
         If there are nulls, or lists of differing lengths without a declared shape: no array can hold them.
     """
+    table = table if isinstance(table, pa.Table) else pa.Table.from_batches([table])
     return {name: _values(name, column) for name, column in zip(table.column_names, table.columns, strict=True)}
 
 
@@ -100,9 +101,7 @@ def _values(path: str, array: pa.Array | pa.ChunkedArray) -> Any:
 
 
 def _joined(parts: list[Any]) -> Any:
-    """Parts of a batch, one after the other; a single one is not copied."""
-    if len(parts) == 1:
-        return parts[0]
+    """Parts of a batch, one after the other, copied."""
     if isinstance(parts[0], dict):
         return {name: _joined([part[name] for part in parts]) for name in parts[0]}
     if parts[0].dtype.kind in "OU":

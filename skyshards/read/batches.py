@@ -58,8 +58,7 @@ class Reader:
         self.store = store
         self.threads = threads
         self.decode_images = decode_images
-        self._pool: ThreadPoolExecutor | None = None
-        self._process: int | None = None
+        self._opened: tuple[int, ThreadPoolExecutor] | None = None  # the process, and its threads
 
     def __reduce__(self):
         return Reader, (self.store, self.threads, self.decode_images)
@@ -110,10 +109,10 @@ class Reader:
         return finish
 
     def _threads(self, number: int) -> ThreadPoolExecutor:
-        if self._process != os.getpid():
-            self._pool = ThreadPoolExecutor(number, thread_name_prefix="skyshards")
-            self._process = os.getpid()
-        return self._pool
+        opened = self._opened
+        if opened is None or opened[0] != os.getpid():
+            self._opened = opened = os.getpid(), ThreadPoolExecutor(number, thread_name_prefix="skyshards")
+        return opened[1]
 
     def _read(self, request: Request, part: slice) -> Iterator[bytes]:
         """The stored bytes of some values, each when it is asked for."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 import math
 import weakref
-from collections import deque
 
 import numpy as np
 
@@ -22,7 +21,8 @@ MAX_PIECES = 64
 
 class Recycler:
     """Gives arrays like `numpy.empty`, and takes their memory back when the last array, view or tensor that uses it is
-    gone.
+    gone. Threads may share it: what it keeps is only changed and copied by single steps of a dict, so that it needs no
+    lock, which a fork could find locked and a garbage collection could ask for twice.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ class Recycler:
 
     def __init__(self, max_bytes: int = 512 << 20):
         self._max_bytes = max_bytes
-        self._free: deque[np.ndarray] = deque(maxlen=MAX_PIECES)  # drops the oldest for a new one
+        self._free: dict[int, np.ndarray] = {}  # by id, the oldest first
 
     def empty(self, shape: tuple[int, ...], dtype: str | np.dtype) -> np.ndarray:
         """A new array with arbitrary content."""
@@ -46,20 +46,17 @@ class Recycler:
         return np.frombuffer(lender, np.uint8).view(dtype).reshape(shape)
 
     def _take(self, nbytes: int) -> np.ndarray:
-        for _ in range(len(self._free)):
-            try:
-                memory = self._free.popleft()
-            except IndexError:  # another thread was faster
-                break
-            if memory.nbytes == nbytes:
+        for key, memory in self._free.copy().items():
+            if memory.nbytes == nbytes and self._free.pop(key, None) is not None:  # else another thread was faster
                 return memory
-            self._free.append(memory)
         return np.empty(nbytes, np.uint8)
 
     def _give_back(self, memory: np.ndarray) -> None:
-        self._free.append(memory)
-        while sum(part.nbytes for part in tuple(self._free)) > self._max_bytes:
-            try:
-                self._free.popleft()
-            except IndexError:
+        self._free[id(memory)] = memory
+        kept = self._free.copy()
+        total = sum(piece.nbytes for piece in kept.values())
+        for number, (key, piece) in enumerate(kept.items()):
+            if total <= self._max_bytes and len(kept) - number <= MAX_PIECES:
                 break
+            self._free.pop(key, None)
+            total -= piece.nbytes

@@ -7,7 +7,7 @@ import functools
 import io
 import os
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -58,7 +58,7 @@ class LocalStore:
         self.root = root.absolute()
         self._given = root
         self.sizes: Mapping[str, int] = {}
-        self._process: int | None = None
+        self._opened: tuple[int, Callable[[str], _File]] | None = None  # the process, and its cache
 
     def __reduce__(self):
         return LocalStore, (self.root,)
@@ -74,23 +74,32 @@ class LocalStore:
 
         Raises `FolderError` for a file that is missing, `ShardCorrupted` for one of another size than expected.
         """
-        if self._process != os.getpid():
-            self._file = functools.lru_cache(spare_files())(functools.partial(_open, str(self.root), self.sizes))
-            _caches.add(weakref.ref(self._file, _caches.discard))
-            self._process = os.getpid()
+        open_file = self._cache()
         try:
             for name, start, size in zip(names, starts, sizes, strict=True):
-                file = self._file(name)  # held until it is read: another thread may push it out of the cache
+                file = open_file(name)  # held until it is read: another thread may push it out of the cache
                 yield os.pread(file.descriptor, size, start)
         except OSError as error:
             too_many = error.errno in (errno.EMFILE, errno.ENFILE)
             advice = "raise the limit of open files (`ulimit -n`)" if too_many else "build the data set again"
             raise FolderError(f"{self._given / name}: cannot be read ({error}); {advice}") from error
 
+    def _cache(self) -> Callable[[str], _File]:
+        """What opens files, or has them open. Of threads that make it at the same time each uses its own, once.
+
+        No lock: a fork, while another thread has it, would leave it locked in the child.
+        """
+        opened = self._opened
+        if opened is None or opened[0] != os.getpid():
+            cache = functools.lru_cache(spare_files())(functools.partial(_open, str(self.root), self.sizes))
+            _caches.add(weakref.ref(cache, _caches.discard))
+            self._opened = opened = os.getpid(), cache
+        return opened[1]
+
 
 def _open(root: str, sizes: Mapping[str, int], name: str) -> _File:
     """Open a file of a store. If all stores together have more open than one may alone, they start afresh."""
-    caches = [cache for reference in tuple(_caches) if (cache := reference()) is not None]
+    caches = [cache for reference in _caches.copy() if (cache := reference()) is not None]
     if sum(cache.cache_info().currsize for cache in caches) > spare_files():
         for cache in caches:
             cache.cache_clear()
@@ -108,7 +117,7 @@ class RemoteStore:
         self.url = url.rstrip("/")
         self.sizes: Mapping[str, int] = {}
         self._options = options
-        self._process: int | None = None
+        self._opened: tuple[int, Any, str, ThreadPoolExecutor] | None = None  # the process, and what it reads with
 
     def __reduce__(self):
         return RemoteStore, (self.url, self._options)
@@ -116,20 +125,22 @@ class RemoteStore:
     def __str__(self) -> str:
         return self.url
 
-    def _connect(self) -> tuple[Any, str]:
-        if self._process != os.getpid():
+    def _connect(self) -> tuple[Any, str, ThreadPoolExecutor]:
+        """The file system, the folder in it, and threads for requests; all at once, since threads share them."""
+        opened = self._opened
+        if opened is None or opened[0] != os.getpid():
             try:
-                self._connected = fsspec.core.url_to_fs(self.url, **self._options)
+                filesystem, root = fsspec.core.url_to_fs(self.url, **self._options)
             except (ImportError, ValueError) as error:
                 raise FolderError(
                     f"{self.url}: {error} (`pip install 'skyshards[remote]'` has what https and s3 need)"
                 ) from error
-            self._pool = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="skyshards-fetch")
-            self._process = os.getpid()
-        return self._connected
+            pool = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="skyshards-fetch")
+            self._opened = opened = os.getpid(), filesystem, root, pool
+        return opened[1:]
 
     def read_catalog(self) -> tuple[pa.Table, Manifest]:
-        filesystem, root = self._connect()
+        filesystem, root, _ = self._connect()
         try:
             content = filesystem.cat_file(f"{root}/{CATALOG}")
         except FileNotFoundError as error:
@@ -143,14 +154,14 @@ class RemoteStore:
 
         Raises `FolderError` if one fails, or if the server sends more than was asked for.
         """
-        filesystem, root = self._connect()
+        filesystem, root, pool = self._connect()
         paths = [f"{root}/{name}" for name in names]
         ends = [start + size for start, size in zip(starts, sizes, strict=True)]
         if filesystem.async_impl or "::" in self.url:  # of threads, each would fetch the file for `simplecache::`
             contents = filesystem.cat_ranges(paths, list(starts), ends, on_error="return")
         else:
             lengths = [self.sizes[name] for name in names]
-            contents = self._pool.map(functools.partial(_fetch, filesystem), paths, starts, ends, lengths)
+            contents = pool.map(functools.partial(_fetch, filesystem), paths, starts, ends, lengths)
         for name, size, content in zip(names, sizes, contents, strict=True):
             if isinstance(content, Exception):
                 raise FolderError(

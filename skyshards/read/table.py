@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import functools
-import hashlib
 import operator
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +14,9 @@ import pyarrow.compute as pc
 
 from skyshards.errors import FolderError
 from skyshards.format import healpix as sky
-from skyshards.format.columns import ColumnSpec, nest, select
-from skyshards.read.batches import Reader, Request
-from skyshards.read.memory import Recycler
+from skyshards.format.columns import ColumnSpec, nest, select, unknown_column
+from skyshards.read import angles, query
+from skyshards.read.opened import OpenedFolder
 from skyshards.read.store import LocalStore, RemoteStore
 
 
@@ -53,7 +51,7 @@ def open_table(
     """
     location = os.fspath(folder)
     store = RemoteStore(location, storage_options or {}) if "://" in location else LocalStore(Path(location))
-    data = _Data(store, threads, decode)
+    data = OpenedFolder(store, threads, decode)
     table = Table(data, tuple(data.manifest.specs), None)
     if split is None:
         return table
@@ -62,105 +60,24 @@ def open_table(
     return table.where(pc.field("_split") == split)
 
 
-class _Data:
-    """What all selections of one opened folder share: the catalogue, and the reader of its shards. Pickled by
-    location.
-    """
-
-    def __init__(self, store: LocalStore | RemoteStore, threads: int | None, decode: bool):
-        rows, self.manifest = store.read_catalog()
-        self.rows: pa.Table = rows.combine_chunks()
-        self.reader = Reader(store, threads, decode)
-        self._memory = Recycler()
-        self._shards = self.rows["_shard"].chunk(0).dictionary.to_pylist() if len(rows) else []
-        store.sizes = {shard.path: shard.nbytes for shard in self.manifest.shards}
-        self._arrays: dict[str, np.ndarray] = {}
-        self._image_shapes: dict[str, tuple[int, ...]] = {}
-
-    def __reduce__(self):
-        return _Data, (self.reader.store, self.reader.threads, self.reader.decode_images)
-
-    @functools.cached_property
-    def state(self) -> str:
-        """A digest of the shards: while it is the same, a number of the catalogue stands for the same row."""
-        return hashlib.sha256(repr(self.manifest.shards).encode()).hexdigest()
-
-    def array(self, name: str) -> np.ndarray:
-        """A numeric column of the catalogue as an array, without copying it where Arrow allows."""
-        if name not in self._arrays:
-            column = self.rows[name]
-            column = column.chunk(0) if column.num_chunks else pa.array([], column.type)
-            if pa.types.is_dictionary(column.type):
-                array = column.indices.to_numpy()
-            elif pa.types.is_fixed_size_list(column.type):
-                array = column.flatten().to_numpy(zero_copy_only=False).reshape(-1, column.type.list_size)
-            else:
-                array = column.to_numpy(zero_copy_only=False)
-            self._arrays[name] = array
-        return self._arrays[name]
-
-    def light(self, spec: ColumnSpec, rows: np.ndarray) -> np.ndarray:
-        """Values of a light column, copied."""
-        if spec.kind == "string":
-            values = self.rows[spec.path].take(pa.array(rows)).to_pylist()
-            return np.array(values, dtype=str).reshape(len(rows), *spec.shape)
-        return self.array(spec.path)[rows]
-
-    def heavy(self, spec: ColumnSpec, rows: np.ndarray) -> Request:
-        """The request for values of a heavy column."""
-        images = None
-        if spec.path in self._image_shapes:
-            images = self._memory.empty((len(rows), *self._image_shapes[spec.path]), "uint8")
-        return Request(
-            spec,
-            [self._shards[code] for code in self.array("_shard")[rows].tolist()],
-            self.array("_row")[rows].tolist(),
-            self.array(f"_start:{spec.path}")[rows].tolist(),
-            self.array(f"_size:{spec.path}")[rows].tolist(),
-            [None] * len(rows) if spec.kind == "bytes" else self._memory.empty((len(rows), *spec.shape), spec.dtype),
-            images,
-        )
-
-    def stack(self, request: Request) -> np.ndarray:
-        """The values of a request that was met: of image files, those of one size as an array [rows, H, W, C]; bytes,
-        or images of several sizes, as an array of objects.
-        """
-        values = request.out
-        if isinstance(values, np.ndarray):
-            return values
-        if request.images is not None:
-            if values and all(value is None for value in values):
-                return request.images
-            values = [request.images[place] if value is None else value for place, value in enumerate(values)]
-        if values and all(isinstance(image, np.ndarray) and image.shape == values[0].shape for image in values):
-            if values[0].dtype == np.uint8:
-                self._image_shapes[request.spec.path] = values[0].shape  # the next ones are most likely like these
-            return np.stack(values)
-        stacked = np.empty(len(values), object)
-        stacked[:] = values
-        return stacked
-
-
 class Table:
     """Rows of a built data set, in the order in which stock `load_dataset` gives them.
 
     `table[i]` is one row, a nested dict of NumPy values; `table[a:b]`, `table[[3, 1, 4]]` and `table[array]` are
     batches, the same with a first dimension for the rows. Dtypes are those of the shards. Selections (`columns`,
-    `select`, `cone`, `where`) are tables again and read nothing.
+    `select`, `find`, `cone`, `where`) are tables again and read nothing.
 
-    A table can be forked and pickled, as data loaders do; a pickle holds where the data set is, not what is in it. That
-    of a selection of rows raises `FolderError` when it is loaded after the data set was built further.
+    A table can be forked and pickled, as data loaders do; a pickle holds where the data set is, not what is in it. It
+    raises `FolderError` when it is loaded after the data set was built further: its numbers then stand for other rows.
     """
 
-    def __init__(self, data: _Data, columns: tuple[str, ...], index: np.ndarray | None):
+    def __init__(self, data: OpenedFolder, columns: tuple[str, ...], index: np.ndarray | None):
         self._data = data
         self._columns = columns
         self._index = index
 
     def __reduce__(self):
-        if self._index is None:
-            return Table, (self._data, self._columns, None)
-        return _unpickled, (self._data, self._columns, self._index, self._data.state)
+        return Table, (self._data, self._columns, self._index)
 
     def __len__(self) -> int:
         return len(self._data.rows) if self._index is None else len(self._index)
@@ -192,14 +109,23 @@ class Table:
         ShardCorrupted
             If what a shard holds is not what the catalogue says, naming the shard, row and column.
         """
-        try:
-            if getattr(key, "ndim", 0):  # a tensor of one integer would pass for an integer
-                raise TypeError
-            position = operator.index(key)
-        except TypeError:
+        position = _integer(key)
+        if position is None:
             return nest(self._start(self._positions(key), ahead=False)())
         values = self._start(self._positions([position]), ahead=False)()
         return nest({path: value[0] for path, value in values.items()})
+
+    def __getitems__(self, positions: Sequence[int]) -> list[dict[str, Any]]:
+        """Rows read as one batch, for PyTorch's `DataLoader(table, batch_size=...)`, which asks for them by this name.
+
+        Its `default_collate` takes no arrays of text: a text column of several values a row comes as lists.
+        """
+        batch = self._start(self._positions(list(positions)), ahead=False)()
+        values = {
+            path: array.tolist() if array.dtype.kind == "U" and array.ndim > 1 else array
+            for path, array in batch.items()
+        }
+        return [nest({path: value[number] for path, value in values.items()}) for number in range(len(positions))]
 
     def _positions(self, key: Any) -> np.ndarray:
         """Positions in this table, as rows of the catalogue."""
@@ -255,9 +181,20 @@ class Table:
     @property
     def catalog(self) -> pa.Table:
         """The light columns of these rows, nested ones by dotted name, and each row's `_split`, `_shard` and `_row`."""
-        names = [name for name in self._data.rows.column_names if not name.startswith(("_start:", "_size:"))]
-        rows = self._data.rows.select(names)
+        rows = self._data.rows.select(self._askable)
         return rows if self._index is None else rows.take(pa.array(self._index))
+
+    @property
+    def _askable(self) -> list[str]:
+        """The columns of `catalog`."""
+        return [name for name in self._data.rows.column_names if not name.startswith(("_start:", "_size:"))]
+
+    def _judged(self) -> Callable[[str], pa.ChunkedArray]:
+        """What gives a column of `catalog`, for these rows."""
+        if self._index is None:
+            return self._data.rows.column
+        rows = pa.array(self._index)
+        return lambda name: self._data.rows[name].take(rows)
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -288,29 +225,50 @@ class Table:
         """The rows at these positions (or where this mask is true), in this order."""
         return Table(self._data, self._columns, self._positions(rows))
 
-    def cone(self, ra: float, dec: float, radius: float) -> Table:
-        """The rows within `radius` of a position; all in degrees."""
+    def find(self, ids: Any, by: str = "object_id") -> Table:
+        """The rows of these names or numbers, in their order; all of them where several rows have one name.
+
+        `ids` is one or many, `by` the column that they are of. Raises `KeyError`, naming them, if some are absent.
+        """
+        if by not in self._askable:
+            raise unknown_column(by, self._askable)
+        rows = self._positions(slice(None))
+        return Table(self._data, self._columns, rows[query.named(ids, self._judged()(by), by)])
+
+    def cone(self, ra: Any, dec: Any = None, radius: Any = None) -> Table:
+        """The rows within a radius of a position, the edge included: `cone(ra, dec, radius)`, numbers in degrees or
+        Quantities, or `cone(SkyCoord, radius)`.
+        """
+        ra, dec, radius = angles.cone(ra, dec, radius)
         rows = self._positions(slice(None))
         near = sky.in_cone(self._data.array("ra")[rows], self._data.array("dec")[rows], (ra, dec), radius)
         return Table(self._data, self._columns, rows[near])
 
-    def where(self, condition: pc.Expression) -> Table:
-        """The rows of which a pyarrow expression over the catalogue is true: `pc.field("total_classifications") >=
-        20`.
+    def where(self, condition: str | pc.Expression) -> Table:
+        """The rows of which a condition on the catalogue is true; only the rows of this table are judged.
+
+        Parameters
+        ----------
+        condition : str or pyarrow.compute.Expression
+            Such as `"gz_bar_votes > 0.5 * total_classifications"`, which `skyshards.read.expression` judges with NumPy,
+            or `pc.field("total_classifications") >= 20`. In both, integers divide as in NumPy: 1 / 2 is 0.5.
+
+        Raises
+        ------
+        KeyError
+            If it uses a column that is not in the catalogue.
+        TypeError, UsageError
+            If it is no condition.
         """
-        import pyarrow.dataset  # slow to import, and needed only here
-
         rows = self._positions(slice(None))
-        numbered = self._data.rows.append_column("_position", pa.array(np.arange(len(self._data.rows))))
-        matching = pyarrow.dataset.dataset(numbered).to_table(columns=["_position"], filter=condition)
-        keep = np.zeros(len(self._data.rows), bool)
-        keep[matching["_position"].to_numpy()] = True
-        return Table(self._data, self._columns, rows[keep[rows]])
+        return Table(self._data, self._columns, rows[query.matching(condition, self._askable, self._judged())])
 
 
-def _unpickled(data: _Data, columns: tuple[str, ...], index: np.ndarray, state: str) -> Table:
-    """A selection of rows, if the data set is still what it was made of."""
-    if data.state != state:
-        cause = "the data set is another than when this selection was pickled, and its rows have other places"
-        raise FolderError(f"{data.reader.store}: {cause}; make the selection again")
-    return Table(data, columns, index)
+def _integer(key: Any) -> int | None:
+    """A key that stands for one row."""
+    if getattr(key, "ndim", 0):  # a tensor of one integer would pass for an integer
+        return None
+    try:
+        return operator.index(key)
+    except TypeError:
+        return None

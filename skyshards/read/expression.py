@@ -1,0 +1,171 @@
+"""Conditions as text, such as `gz_bar_votes > 0.5 * total_classifications`, judged with NumPy.
+
+Python's own parser reads them, and nothing is run but what is listed here: columns, constants, operators and a few
+functions of one argument.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from skyshards.errors import UsageError
+
+ARITHMETIC = {
+    ast.Add: np.add,
+    ast.Sub: np.subtract,
+    ast.Mult: np.multiply,
+    ast.Div: np.true_divide,
+    ast.FloorDiv: np.floor_divide,
+    ast.Mod: np.mod,
+    ast.Pow: np.power,
+}
+BITWISE = {ast.BitAnd: np.bitwise_and, ast.BitOr: np.bitwise_or, ast.BitXor: np.bitwise_xor}
+COMPARISONS = {
+    ast.Eq: np.equal,
+    ast.NotEq: np.not_equal,
+    ast.Lt: np.less,
+    ast.LtE: np.less_equal,
+    ast.Gt: np.greater,
+    ast.GtE: np.greater_equal,
+}
+FUNCTIONS = {"abs": np.abs, "sqrt": np.sqrt, "log10": np.log10, "isnan": np.isnan, "isfinite": np.isfinite}
+
+_TEXT_OR_QUOTED = re.compile(r"""('[^']*'|"[^"]*")|`([^`]+)`""")
+
+
+def evaluate(condition: str, column: Callable[[str], np.ndarray]) -> np.ndarray:
+    """The truth of a condition for each row.
+
+    Parameters
+    ----------
+    condition : str
+        Column names (nested ones dotted, any others between backticks, an element of a vector as `name[0]`), numbers,
+        texts, True and False; `+ - * / // % **`, `& | ^ ~`, `and or not`, comparisons, `in (...)`; and the functions
+        abs, sqrt, log10, isnan and isfinite. Arithmetic is NumPy's, with integers and flags as int64.
+    column : callable
+        Gives the values of a column by name [rows, ...]; raises `KeyError` for an unknown one.
+
+    Raises
+    ------
+    UsageError
+        If the text is no such condition.
+    """
+    quoted: list[str] = []
+
+    def placeholder(match: re.Match) -> str:
+        if match[1]:
+            return match[1]
+        quoted.append(match[2])
+        return f"_quoted_{len(quoted) - 1}_"
+
+    try:
+        tree = ast.parse(_TEXT_OR_QUOTED.sub(placeholder, condition).strip(), mode="eval")
+        names = {f"_quoted_{number}_": name for number, name in enumerate(quoted)}
+        with np.errstate(all="ignore"):
+            found = _Evaluation(column, names).value(tree.body)
+    except (SyntaxError, TypeError, ValueError, RecursionError, MemoryError) as error:
+        reason = getattr(error, "msg", None) or str(error).strip() or type(error).__name__
+        hint = "; a comparison beside & or | needs brackets" if re.search("[&|]", condition) else ""
+        raise UsageError(f"{condition!r:.200} is no condition ({reason}){hint}") from error
+    if np.ndim(found) == 0 or found.dtype != bool:
+        raise UsageError(f"{condition!r:.200}: expected a condition on columns, such as 'dec > 0'")
+    if found.ndim > 1:
+        raise UsageError(f"{condition!r:.200} has {found.shape[1]} values a row; choose one, as in `name[0] > 0.5`")
+    return found
+
+
+class _Evaluation:
+    def __init__(self, column: Callable[[str], np.ndarray], names: dict[str, str]):
+        self._column = column
+        self._names = names
+
+    def value(self, node: ast.AST) -> Any:
+        match node:
+            case ast.Constant(value=bool() | float() | str() as constant):
+                return constant
+            case ast.Constant(value=int() as constant) if abs(constant) < 1 << 63:
+                return constant
+            case ast.Name() | ast.Attribute():
+                return self._values(self._name(node))
+            case ast.Subscript(value=ast.Name() | ast.Attribute() as name, slice=ast.Constant(value=int() as position)):
+                return self._element(self._name(name), position)
+            case ast.UnaryOp(op=ast.Not() | ast.Invert(), operand=operand):
+                inner = self.value(operand)
+                return np.logical_not(_truth(inner)) if isinstance(node.op, ast.Not) else np.invert(inner)
+            case ast.UnaryOp(op=ast.USub() | ast.UAdd(), operand=operand):
+                inner = _number(self.value(operand))
+                return np.negative(inner) if isinstance(node.op, ast.USub) else np.positive(inner)
+            case ast.BinOp(left=left, op=op, right=right) if type(op) in ARITHMETIC:
+                return ARITHMETIC[type(op)](_number(self.value(left)), _number(self.value(right)))
+            case ast.BinOp(left=left, op=op, right=right) if type(op) in BITWISE:
+                return BITWISE[type(op)](self.value(left), self.value(right))
+            case ast.BoolOp(op=op, values=values):
+                join = np.logical_and if isinstance(op, ast.And) else np.logical_or
+                return join.reduce(np.broadcast_arrays(*[_truth(self.value(value)) for value in values]))
+            case ast.Compare():
+                return self._comparison(node)
+            case ast.Call(func=ast.Name(id=name), args=[argument], keywords=[]) if name in FUNCTIONS:
+                return FUNCTIONS[name](_number(self.value(argument)))
+        raise ValueError(f"{ast.unparse(node)!r:.60} is not understood")
+
+    def _name(self, node: ast.AST) -> str:
+        match node:
+            case ast.Name(id=name):
+                return self._names.get(name, name)
+            case ast.Attribute(value=group, attr=name):
+                return f"{self._name(group)}.{name}"
+        raise ValueError(f"{ast.unparse(node)!r:.60} is not understood")
+
+    def _values(self, name: str) -> np.ndarray:
+        values = self._column(name)
+        if values.dtype.kind in "iu" and values.dtype != np.uint64:  # sums of small integers would wrap
+            return values.astype(np.int64, copy=False)
+        return values
+
+    def _element(self, name: str, position: int) -> np.ndarray:
+        values = self._values(name)
+        if values.ndim < 2 or not 0 <= position < values.shape[1]:
+            length = values.shape[1] if values.ndim > 1 else "no"
+            raise ValueError(f"{name} has {length} elements, found [{position}]")
+        return values[:, position]
+
+    def _comparison(self, node: ast.Compare) -> Any:
+        """Also a chain, such as `0 < z < 0.1`."""
+        links, left = [], self.value(node.left)
+        for op, comparator in zip(node.ops, node.comparators, strict=True):
+            if isinstance(op, (ast.In, ast.NotIn)):
+                inside = self._is_in(left, comparator)
+                links.append(inside if isinstance(op, ast.In) else ~inside)
+            elif type(op) in COMPARISONS:
+                right = self.value(comparator)
+                links.append(COMPARISONS[type(op)](left, right))
+                left = right
+            else:
+                raise ValueError(f"{ast.unparse(node)!r:.60} is not understood")
+        return links[0] if len(links) == 1 else np.logical_and.reduce(np.broadcast_arrays(*links))
+
+    def _is_in(self, left: Any, node: ast.AST) -> np.ndarray:
+        if not isinstance(node, (ast.Tuple, ast.List, ast.Set)):
+            raise ValueError(f"expected values in brackets after `in`, found {ast.unparse(node)!r:.60}")
+        equal = [np.equal(left, self.value(item)) for item in node.elts]
+        return np.logical_or.reduce(equal) if equal else np.zeros(np.shape(left), bool)
+
+
+def _is_flag(value: Any) -> bool:
+    return isinstance(value, bool) or getattr(value, "dtype", None) == np.bool_
+
+
+def _number(value: Any) -> Any:
+    """Flags count as 0 and 1."""
+    return np.asarray(value, np.int64) if _is_flag(value) else value
+
+
+def _truth(value: Any) -> Any:
+    if not _is_flag(value):
+        raise TypeError("`and`, `or` and `not` join comparisons, not numbers or texts")
+    return value

@@ -1,0 +1,104 @@
+"""What all selections of one opened folder share."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+
+import numpy as np
+import pyarrow as pa
+
+from skyshards.errors import FolderError
+from skyshards.format.columns import ColumnSpec
+from skyshards.read.batches import Reader, Request
+from skyshards.read.memory import Recycler
+from skyshards.read.store import LocalStore, RemoteStore
+
+
+class OpenedFolder:
+    """The catalogue of a built data set, and the reader of its shards. Pickled by location.
+
+    Threads share it: what it keeps for later is computed twice if two ask at once, and is the same both times.
+    """
+
+    def __init__(self, store: LocalStore | RemoteStore, threads: int | None, decode: bool):
+        rows, self.manifest = store.read_catalog()
+        self.rows: pa.Table = rows.combine_chunks()
+        self.reader = Reader(store, threads, decode)
+        self._memory = Recycler()
+        self._shards = self.rows["_shard"].chunk(0).dictionary.to_pylist() if len(rows) else []
+        store.sizes = {shard.path: shard.nbytes for shard in self.manifest.shards}
+        self._arrays: dict[str, np.ndarray] = {}
+        self._image_shapes: dict[str, tuple[int, ...]] = {}
+
+    def __reduce__(self):
+        return _opened_again, (self.reader.store, self.reader.threads, self.reader.decode_images, self.state)
+
+    @functools.cached_property
+    def state(self) -> str:
+        """A digest of the shards: while it is the same, a number of the catalogue stands for the same row."""
+        return hashlib.sha256(repr(self.manifest.shards).encode()).hexdigest()
+
+    def array(self, name: str) -> np.ndarray:
+        """A numeric column of the catalogue as an array, without copying it where Arrow allows."""
+        if name not in self._arrays:
+            column = self.rows[name]
+            column = column.chunk(0) if column.num_chunks else pa.array([], column.type)
+            if pa.types.is_dictionary(column.type):
+                array = column.indices.to_numpy()
+            elif pa.types.is_fixed_size_list(column.type):
+                array = column.flatten().to_numpy(zero_copy_only=False).reshape(-1, column.type.list_size)
+            else:
+                array = column.to_numpy(zero_copy_only=False)
+            self._arrays[name] = array
+        return self._arrays[name]
+
+    def light(self, spec: ColumnSpec, rows: np.ndarray) -> np.ndarray:
+        """Values of a light column, copied."""
+        if spec.kind == "string":
+            values = self.rows[spec.path].take(pa.array(rows)).to_pylist()
+            return np.array(values, dtype=str).reshape(len(rows), *spec.shape)
+        return self.array(spec.path)[rows]
+
+    def heavy(self, spec: ColumnSpec, rows: np.ndarray) -> Request:
+        """The request for values of a heavy column."""
+        images = None
+        if spec.path in self._image_shapes:
+            images = self._memory.empty((len(rows), *self._image_shapes[spec.path]), "uint8")
+        return Request(
+            spec,
+            [self._shards[code] for code in self.array("_shard")[rows].tolist()],
+            self.array("_row")[rows].tolist(),
+            self.array(f"_start:{spec.path}")[rows].tolist(),
+            self.array(f"_size:{spec.path}")[rows].tolist(),
+            [None] * len(rows) if spec.kind == "bytes" else self._memory.empty((len(rows), *spec.shape), spec.dtype),
+            images,
+        )
+
+    def stack(self, request: Request) -> np.ndarray:
+        """The values of a request that was met: of image files, those of one size as an array [rows, H, W, C]; bytes,
+        or images of several sizes, as an array of objects.
+        """
+        values = request.out
+        if isinstance(values, np.ndarray):
+            return values
+        if request.images is not None:
+            if values and all(value is None for value in values):
+                return request.images
+            values = [request.images[place] if value is None else value for place, value in enumerate(values)]
+        if values and all(isinstance(image, np.ndarray) and image.shape == values[0].shape for image in values):
+            if values[0].dtype == np.uint8:
+                self._image_shapes[request.spec.path] = values[0].shape  # the next ones are most likely like these
+            return np.stack(values)
+        stacked = np.empty(len(values), object)
+        stacked[:] = values
+        return stacked
+
+
+def _opened_again(store: LocalStore | RemoteStore, threads: int | None, decode: bool, state: str) -> OpenedFolder:
+    """A folder opened in another process, if its numbers still stand for the rows for which they stood."""
+    data = OpenedFolder(store, threads, decode)
+    if data.state != state:
+        cause = "the data set is another than when this table was pickled, and its rows have other places"
+        raise FolderError(f"{store}: {cause}; open it again, and make the selection again")
+    return data

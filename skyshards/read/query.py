@@ -1,0 +1,135 @@
+"""Which rows of a catalogue are asked for: by a condition, or by name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from skyshards.errors import UsageError
+from skyshards.format.columns import unknown_column
+from skyshards.read.expression import evaluate
+
+NAMED = 10
+"""So many absent names an error lists at most."""
+
+
+def matching(condition: Any, names: Sequence[str], column: Callable[[str], pa.ChunkedArray]) -> np.ndarray:
+    """Of which rows a condition is true: bool [rows].
+
+    Parameters
+    ----------
+    condition : str or pyarrow.compute.Expression
+    names : sequence of str
+        The columns that it may use.
+    column : callable
+        Gives one of them, for the rows that are judged.
+
+    Raises
+    ------
+    KeyError
+        If it uses another column.
+    TypeError
+        If it is neither text nor an expression.
+    UsageError
+        If it cannot be judged, or is not true or false.
+    """
+    if isinstance(condition, str):
+
+        def values(name: str) -> np.ndarray:
+            if name not in names:
+                raise unknown_column(name, names)
+            return as_array(column(name))
+
+        return evaluate(condition, values)
+    if isinstance(condition, pc.Expression):
+        return _by_arrow(condition, names, column)
+    kind = type(condition).__name__
+    advice = "masks and positions are for `table.select`"
+    raise TypeError(f"expected text ('dec > 0') or a pyarrow expression (pc.field('dec') > 0), found {kind}; {advice}")
+
+
+def _by_arrow(condition: pc.Expression, names: Sequence[str], column: Callable[[str], pa.ChunkedArray]) -> np.ndarray:
+    import pyarrow.dataset  # slow to import, and needed only here
+
+    text = str(condition)
+    columns = {name: column(name) for name in names if name in text} or {names[0]: column(names[0])}
+    if "divide" in text:  # of integers, Arrow would drop the fraction
+        columns = {name: _as_float(values) for name, values in columns.items()}
+    try:
+        found = pyarrow.dataset.dataset(pa.table(columns)).to_table(columns={"found": condition})["found"]
+    except (pa.ArrowException, TypeError, ValueError) as error:
+        if unknown := re.search(r"No match for FieldRef\.Name\((.*?)\) in ", str(error)):
+            raise unknown_column(unknown[1], names) from error
+        advice = "; leave out those rows first, or give the condition as text, with inf and NaN as in NumPy"
+        raise UsageError(f"{text:.200}: {error}{advice if 'divide by zero' in str(error) else ''}") from error
+    if not pa.types.is_boolean(found.type):
+        raise UsageError(
+            f"{text:.200}: expected a condition, such as pc.field('dec') > 0, found values of {found.type}"
+        )
+    return pc.fill_null(found, False).to_numpy()
+
+
+def _as_float(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Integers as float64 if that holds every one of them."""
+    if not pa.types.is_integer(column.type):
+        return column
+    try:
+        return column.cast(pa.float64())
+    except pa.ArrowInvalid:
+        return column
+
+
+def as_array(column: pa.ChunkedArray) -> np.ndarray:
+    """A column of the catalogue [rows, ...]; text as `str`."""
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    if pa.types.is_fixed_size_list(column.type):
+        return as_array(pa.chunked_array([column.combine_chunks().flatten()])).reshape(-1, column.type.list_size)
+    if pa.types.is_string(column.type):
+        return np.array(column.to_pylist(), dtype=str)
+    return column.to_numpy()
+
+
+def named(ids: Any, column: pa.ChunkedArray, by: str) -> np.ndarray:
+    """Positions of the rows that have these names (or numbers), for each in turn all of them: int64.
+
+    Raises
+    ------
+    KeyError
+        If there is no row of a name.
+    UsageError
+        If the column has several values a row, or names are of another kind.
+    """
+    values = as_array(column)
+    if values.ndim > 1:
+        raise UsageError(f"by={by!r}: expected a column of one value a row, found {values.shape[1]}")
+    wanted = _like(ids, values, by)
+    order = np.argsort(values, kind="stable")
+    first, last = (np.searchsorted(values, wanted, side, sorter=order) for side in ("left", "right"))
+    if (absent := wanted[first == last]).size:
+        more = f" and {absent.size - NAMED:,} more" if absent.size > NAMED else ""
+        listed = ", ".join(repr(name) for name in absent[:NAMED].tolist())
+        raise KeyError(f"no row has {by} {listed}{more}; {len(values):,} rows were looked at")
+    runs = [order[start:stop] for start, stop in zip(first.tolist(), last.tolist(), strict=True)]
+    return np.concatenate([np.zeros(0, np.int64), *runs])
+
+
+def _like(ids: Any, values: np.ndarray, by: str) -> np.ndarray:
+    """The names as values of the same kind as those of the column."""
+    several = isinstance(ids, Iterable) and not isinstance(ids, (str, bytes)) and np.ndim(ids) != 0
+    listed = [getattr(name, "as_py", lambda name=name: name)() for name in (ids if several else [ids])]
+    listed = [name.decode() if isinstance(name, bytes) else name for name in listed]
+    if values.dtype.kind == "U":
+        return np.array([str(name) for name in listed], dtype=str)
+    try:
+        wanted = np.array([values.dtype.type(name) for name in listed], values.dtype)
+        if all(isinstance(name, str) or same == name for same, name in zip(wanted.tolist(), listed, strict=True)):
+            return wanted
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise UsageError(f"by={by!r}: expected values of {values.dtype}, found {ids!r:.60}")
