@@ -42,9 +42,9 @@ def decode_image(content: bytes, out: np.ndarray | None = None) -> np.ndarray:
 
 def _by_pillow(content: bytes, out: np.ndarray | None) -> np.ndarray:
     with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
-        pixels = np.array(picture)  # a copy: what Pillow lends cannot be written to
+        pixels = np.asarray(picture)
     if out is None or out.shape != pixels.shape or out.dtype != pixels.dtype:
-        return pixels
+        return pixels.copy()  # what Pillow lends cannot be written to
     out[...] = pixels
     return out
 
