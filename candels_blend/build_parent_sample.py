@@ -106,24 +106,24 @@ class CandelsBlendRecipe(Recipe):
 
 @build_command("candels_blend")
 @option(
-    "-n",
     "--n_blends",
+    "-n",
     type=click.IntRange(1),
     default=20_000,
     metavar="N",
     help="Number of blends, train and test together.",
 )
 @sample_options
-@option("--method", type=click.Choice(METHODS), default="gg_masks", help="Target that is stored beside the two masks.")
+@option("--method", type=click.Choice(METHODS), default="gg_masks", help="Target stored beside the two masks.")
 @option("--zeropoint", type=float, default=ZEROPOINT, metavar="MAG", help="Magnitude of the flux 1.")
 @option(
-    "-d",
     "--datapath",
+    "-d",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Folder of the archive's files, fetched into it if they are not there. [default: a cache folder]",
+    help="Folder of the archive's files; missing ones are downloaded. [default: a cache folder]",
 )
-@option("--zenodo_url", default=ZENODO_URL, metavar="URL", help="Where the archive's record is.")
-@option("--delete", is_flag=True, help="Remove the archive's .tar.gz file once it is unpacked.")
+@option("--zenodo_url", default=ZENODO_URL, metavar="URL", help="Zenodo, or another server with the archive's record.")
+@option("--delete", is_flag=True, help="Delete the .tar.gz file once it is unpacked.")
 def main(
     n_blends, method, zeropoint, datapath, zenodo_url, delete, *, demo, limit, output_dir, **sample
 ) -> CandelsBlendRecipe:
@@ -132,8 +132,9 @@ def main(
     With --limit (or --tiny), the sample has only so many blends.
     """
     if demo is not None:
-        if datapath is not None or zenodo_url != ZENODO_URL:
-            raise UsageError("--demo and --datapath or --zenodo_url name two archives: give one of them")
+        for name, is_given in (("datapath", datapath is not None), ("zenodo_url", zenodo_url != ZENODO_URL)):
+            if is_given:
+                raise UsageError(f"`demo` cannot be combined with `{name}`")
         # The archive is unpacked for this build alone, and gone when the command ends.
         datapath = Path(click.get_current_context().with_resource(tempfile.TemporaryDirectory(prefix="candels-demo-")))
         zenodo_url = demo.zenodo_url

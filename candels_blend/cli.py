@@ -16,6 +16,7 @@ from candels_blend.options import sample_options
 from candels_blend.stamp_archive import read_archive
 from candels_blend.targets import METHODS
 from skyshards.cli.options import HELP, messages, option
+from skyshards.cli.typed import Group
 from skyshards.machine import usable_cores
 
 LOG = "candels-blender.log"
@@ -24,7 +25,7 @@ WORTH_PROCESSES = 4000
 FOLDER = click.Path(path_type=Path, file_okay=False)
 
 
-@click.group(context_settings=HELP)
+@click.group(cls=Group, context_settings=HELP)
 @click.version_option(package_name="skyshards")
 def main() -> None:
     """Blend pairs of HST CANDELS galaxies, as candels-blender does."""
@@ -32,8 +33,8 @@ def main() -> None:
 
 @main.command("download")
 @option("-o", "--output_dir", type=FOLDER, default=Path("data"), help="Folder to unpack the archive in.")
-@option("--delete", is_flag=True, help="Remove the .tar.gz file once it is unpacked.")
-@option("--zenodo_url", default=ZENODO_URL, metavar="URL", help="Where the archive's record is.")
+@option("--delete", is_flag=True, help="Delete the .tar.gz file once it is unpacked.")
+@option("--zenodo_url", default=ZENODO_URL, metavar="URL", help="Zenodo, or another server with the archive's record.")
 @messages()
 def download_archive(output_dir: Path, delete: bool, zenodo_url: str) -> None:
     """Fetch the archive of galaxy stamps (Zenodo record 2604740, 120 MB) and unpack it."""
@@ -43,15 +44,15 @@ def download_archive(output_dir: Path, delete: bool, zenodo_url: str) -> None:
 
 @main.command()
 @option(
-    "-n",
     "--n_blends",
+    "-n",
     type=click.IntRange(0),
     default=100,
     metavar="N",
     help="Number of blends, train and test together.",
 )
 @sample_options
-@option("-d", "--datapath", type=FOLDER, default=Path("data"), help="Folder of the unpacked archive.")
+@option("--datapath", "-d", type=FOLDER, default=Path("data"), help="Folder of the unpacked archive.")
 @option(
     "--workers", type=click.IntRange(1), metavar="N", help="Processes. [default: usable cores, one for a few blends]"
 )
@@ -107,8 +108,8 @@ class _log:
 
 
 @main.command()
-@option("-d", "--image_dir", type=FOLDER, required=True, help="Folder that `produce` wrote.")
-@option("-m", "--method", type=click.Choice(METHODS), required=True, help="The target to stack beside the blends.")
+@option("--image_dir", "-d", type=FOLDER, required=True, help="Folder that `produce` wrote.")
+@option("--method", "-m", type=click.Choice(METHODS), required=True, help="The target to stack beside the blends.")
 @option("--delete", is_flag=True, help="Delete the single files once all stacks are safely on disk.")
 @messages()
 def concatenate(image_dir: Path, method: str, delete: bool) -> None:
@@ -131,7 +132,7 @@ def concatenate(image_dir: Path, method: str, delete: bool) -> None:
 
 
 @main.command()
-@option("-d", "--image_dir", type=FOLDER, required=True, help="Folder that `produce` wrote.")
+@option("--image_dir", "-d", type=FOLDER, required=True, help="Folder that `produce` wrote.")
 @option("--zeropoint", type=float, default=ZEROPOINT, help="Magnitude of the flux 1.")
 @messages()
 def convert(image_dir: Path, zeropoint: float) -> None:

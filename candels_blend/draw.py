@@ -132,7 +132,7 @@ class Draw:
         if len(rows) < 2 or not np.diff(np.sort(magnitude)).min() < sample.mag_diff:
             raise BuildError(
                 f"no two of the {len(rows)} {split} galaxies differ by less than {sample.mag_diff} mag; "
-                "raise mag_diff, widen mag_low and mag_high, exclude fewer types, or change test_ratio"
+                "raise `mag_diff`, widen `mag_low` and `mag_high`, exclude fewer types, or change `test_ratio`"
             )
         return self._pairs(split, rows, magnitude, radius)
 
@@ -152,27 +152,29 @@ class Draw:
                 in_a_row = 0
                 yield rows[first], rows[second], *shift
         raise BuildError(
-            f"no shift found for {MAX_REJECTED} pairs of {split} galaxies in a row; raise rad_diff (it is {rad_diff})"
+            f"no shift found for {MAX_REJECTED} pairs of {split} galaxies in a row; raise `rad_diff` (now {rad_diff})"
         )
 
 
 def split_galaxies(archive: Archive, sample: Sample, state: np.random.RandomState) -> dict[str, np.ndarray]:
     """Rows of the archive's train and test galaxies, shuffled at the start and again after each cut."""
     catalogue, rows = archive.catalogue, archive.rows
-    cuts = [("use_clean_galaxies", lambda: clean_rows(archive))] if sample.use_clean_galaxies else []
+    cuts = [("`use_clean_galaxies`", lambda: clean_rows(archive))] if sample.use_clean_galaxies else []
     cuts += [
-        (f"mag_low {sample.mag_low}", lambda: (catalogue["mag"] > sample.mag_low).to_numpy()),
-        (f"mag_high {sample.mag_high}", lambda: (catalogue["mag"] < sample.mag_high).to_numpy()),
+        (f"`mag_low` {sample.mag_low}", lambda: (catalogue["mag"] > sample.mag_low).to_numpy()),
+        (f"`mag_high` {sample.mag_high}", lambda: (catalogue["mag"] < sample.mag_high).to_numpy()),
     ]
     cuts += [
-        (f"excluded type {name}", lambda name=name: (catalogue["galtype"] != name).to_numpy())
+        (f"`excluded_types` {name}", lambda name=name: (catalogue["galtype"] != name).to_numpy())
         for name in sample.excluded_types
     ]
     order = state.permutation(len(rows))
     for what, cut in cuts:
         before, rows = len(rows), rows[cut()[rows]]
         if len(rows) < 2:
-            raise BuildError(f"the cut {what} leaves {len(rows)} of {before} galaxies, expected at least two; widen it")
+            raise BuildError(
+                f"the cut {what} leaves {len(rows)} of {before} galaxies, expected at least two; loosen it"
+            )
         order = state.permutation(len(rows))
     n_test = int(len(rows) * sample.test_ratio)
     return {"train": rows[order[n_test:]], "test": rows[order[:n_test]]}

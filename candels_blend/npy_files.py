@@ -62,7 +62,7 @@ def new_folder(folder: Path) -> Iterator[Path]:
         Another run is writing it, or the disk is full.
     """
     if folder.exists():
-        raise UsageError(f"{folder} is there already; move or delete it, or choose another seed or number of blends")
+        raise UsageError(f"{folder} is there already; move or delete it, or choose another `seed` or `n_blends`")
     unfinished, lock = folder.with_name(f"{folder.name}.partial"), folder.with_name(f"{folder.name}.lock")
     with (
         _clear_errors(folder),

@@ -17,17 +17,15 @@ CLEAN = (
 )
 
 _OPTIONS = (
+    option("--mag_low", type=float, default=DEFAULT.mag_low, help="Leave out galaxies of this magnitude and brighter."),
     option(
-        "--mag_low", type=float, default=DEFAULT.mag_low, help="Galaxies of this magnitude and brighter are left out."
-    ),
-    option(
-        "--mag_high", type=float, default=DEFAULT.mag_high, help="Galaxies of this magnitude and fainter are left out."
+        "--mag_high", type=float, default=DEFAULT.mag_high, help="Leave out galaxies of this magnitude and fainter."
     ),
     option(
         "--mag_diff",
         type=float,
         default=DEFAULT.mag_diff,
-        help="The two magnitudes of a blend differ by less than this.",
+        help="Bound on the difference between the two magnitudes of a blend.",
     ),
     option(
         "--rad_diff",
@@ -36,26 +34,25 @@ _OPTIONS = (
         help="Largest distance between the two galaxies, in units of the smaller radius.",
     ),
     option(
-        "-t",
         "--test_ratio",
+        "-t",
         type=click.FloatRange(0, 1),
         default=DEFAULT.test_ratio,
         help="Share of the galaxies, and of the blends, that are the test split.",
     ),
-    click.option(
-        "-e",
+    option(
         "--exclude",
+        "-e",
         "--excluded_type",
-        "--excluded-type",
         "excluded_types",
         type=click.Choice(GALAXY_TYPES),
         multiple=True,
-        help="A type of galaxy to leave out; may be repeated.",
+        help="Type of galaxy to leave out; may be repeated.",
     ),
     option(
-        "-s", "--seed", type=click.IntRange(0, 2**32 - 1), default=DEFAULT.seed, help="Seed of pairs, shifts and noise."
+        "--seed", "-s", type=click.IntRange(0, 2**32 - 1), default=DEFAULT.seed, help="Seed of pairs, shifts and noise."
     ),
-    option("-c", "--use_clean_galaxies", is_flag=True, show_default=False, help=CLEAN),
+    option("--use_clean_galaxies", "-c", is_flag=True, show_default=False, help=CLEAN),
 )
 
 

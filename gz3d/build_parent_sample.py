@@ -59,7 +59,7 @@ class GZ3DRecipe(Recipe):
         if self.local_data_path is not None:
             paths = sorted(self.local_data_path.glob("*.fits.gz"))
             if not paths:
-                raise UsageError(f"--local_data_path {self.local_data_path}: there is no .fits.gz file in it")
+                raise UsageError(f"`local_data_path` {self.local_data_path}: contains no .fits.gz file")
             for path in paths:
                 key = os.fsencode(path.name).decode("utf-8", "backslashreplace")  # a name need not be text
                 yield Source(key, path=path)
@@ -86,9 +86,9 @@ class GZ3DRecipe(Recipe):
 @option(
     "--local_data_path",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="Folder that has the FITS files; nothing is fetched.",
+    help="Folder with the FITS files; nothing is downloaded.",
 )
-@option("--keep_fits", is_flag=True, help="Keep the downloaded FITS files, in the folder `fits` of the output.")
+@option("--keep_fits", is_flag=True, help="Keep the downloaded FITS files in the subfolder `fits`.")
 @option(
     "--vote_fraction_cut",
     type=click.FloatRange(0, 1),
@@ -96,15 +96,15 @@ class GZ3DRecipe(Recipe):
     metavar="F",
     help="Keep galaxies whose bar or spiral fraction is at least F; 0 keeps all.",
 )
-@option("--archive_url", default=GZ3D_URL, metavar="URL", help="The directory that lists the FITS files.")
+@option("--archive_url", default=GZ3D_URL, metavar="URL", help="Web directory with the FITS files.")
 def main(local_data_path, keep_fits, vote_fraction_cut, archive_url, *, demo, limit, output_dir) -> GZ3DRecipe:
     """Galaxy Zoo 3D: images of MaNGA galaxies and the volunteers' masks of bars, spiral arms, centres and stars."""
     if vote_fraction_cut != vote_fraction_cut:
-        raise UsageError("--vote_fraction_cut: expected a number from 0 to 1, found nan")
+        raise UsageError("vote_fraction_cut: expected a number from 0 to 1, found nan")
     if demo is not None:
         if archive_url != GZ3D_URL:
-            raise UsageError("--demo and --archive_url name two sources: give one of them")
+            raise UsageError("`demo` cannot be combined with `archive_url`")
         if local_data_path is not None:
-            raise UsageError("--demo and --local_data_path name two sources: give one of them")
+            raise UsageError("`demo` cannot be combined with `local_data_path`")
         archive_url = demo.sas_url
     return GZ3DRecipe(archive_url, local_data_path, keep_fits, vote_fraction_cut)

@@ -70,12 +70,12 @@ def list_gz3d(url: str, fetcher: Fetcher) -> tuple[Mapping[str, str], Mapping[st
         sums = [fetcher.get(target).text for name, target in files.items() if name.endswith(".sha1sum")]
     except FetchError as error:
         raise BuildError(
-            f"the archive's listing is out of reach: {error}; try again later, or give --archive_url"
+            f"the archive's listing is out of reach: {error}; try again later, or give another `archive_url`"
         ) from error
     objects = {name: target for name, target in files.items() if name.endswith(".fits.gz")}
     if not objects:
         raise BuildError(
-            f"{url}: its listing names no .fits.gz file; is it the directory of the GZ3D files (--archive_url)?"
+            f"{url}: its listing names no .fits.gz file; is it the directory of the GZ3D files (`archive_url`)?"
         )
     checksums = {name: digest for text in sums for name, digest in parse_sha1sum(text).items()}
     return objects, checksums

@@ -198,21 +198,19 @@ class GZDecalsRecipe(Recipe):
 
 
 @build_command("gz_decals")
-@option(
-    "--catalog", type=click.Choice(tuple(CATALOGS)), default="basic", help="Which galaxies, and what is said of them."
-)
+@option("--catalog", type=click.Choice(tuple(CATALOGS)), default="basic", help="Which published catalogue to use.")
 @option(
     "--catalog_file",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="A copy of that catalogue on disk; it is not fetched then.",
+    help="A local copy of that catalogue; none is downloaded.",
 )
 @option(
     "--local_data_path",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="Folder that has the images, or the zip archives of them; none are fetched.",
+    help="Folder with the images, or with the zip archives; none are downloaded.",
 )
-@option("--keep_archives", is_flag=True, help="Keep what is downloaded, in the folder `downloads` of the output.")
-@option("--size", type=click.IntRange(8, 4096), metavar="N", help="Resample the images to N x N pixels (PNG).")
+@option("--keep_archives", is_flag=True, help="Keep the downloaded files in the subfolder `downloads`.")
+@option("--size", type=click.IntRange(8, 4096), metavar="N", help="Resample the images to N x N pixels, as PNG.")
 @option(
     "--max_smooth",
     type=click.FloatRange(0),
@@ -228,9 +226,9 @@ class GZDecalsRecipe(Recipe):
 @option(
     "--representations",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="Parquet file of representations to join: cnn_features_decals.parquet, or one that `skyshards embed` wrote.",
+    help="Parquet file of representations to join: cnn_features_decals.parquet, or a file made by `skyshards embed`.",
 )
-@option("--archive_url", default=RECORD_URL, metavar="URL", help="The Zenodo record with catalogues and images.")
+@option("--archive_url", default=RECORD_URL, metavar="URL", help="Zenodo record with catalogues and images.")
 def main(
     catalog, catalog_file, local_data_path, keep_archives, size, max_smooth, max_edge_on, representations, archive_url,
     *, demo, limit, output_dir,
@@ -238,9 +236,10 @@ def main(
     """Galaxy Zoo DECaLS: images of ring and other galaxies, volunteers' votes, and learnt representations."""
     if demo is not None:
         if local_data_path is not None or catalog_file is not None:
-            raise UsageError("--demo and --local_data_path or --catalog_file name two sources: give one of them")
+            other = "catalog_file" if local_data_path is None else "local_data_path"
+            raise UsageError(f"`demo` cannot be combined with `{other}`")
         if archive_url != RECORD_URL:
-            raise UsageError("--demo and --archive_url name two sources: give one of them")
+            raise UsageError("`demo` cannot be combined with `archive_url`")
         archive_url = demo.decals_url
     if catalog == "advanced":
         max_smooth = MAX_SMOOTH if max_smooth is None else max_smooth

@@ -35,7 +35,7 @@ def record_files(record_url: str, fetcher: Fetcher) -> dict[str, tuple[str, str 
         return {file["key"]: (file["links"]["self"], file.get("checksum")) for file in record["files"]}
     except FetchError as error:
         raise BuildError(
-            f"the list of files is out of reach: {error}; try again later, or give --archive_url"
+            f"the list of files is out of reach: {error}; try again later, or give another `archive_url`"
         ) from error
     except (ValueError, KeyError, TypeError) as error:
         raise BuildError(f"{record_url}: expected the JSON of a Zenodo record, found none ({error!r})") from error
@@ -54,7 +54,7 @@ def fetch_catalog(catalog: str, record_url: str, fetcher: Fetcher, folder: Path)
     try:
         return fetcher.download(url, folder / name, checksum)
     except FetchError as error:
-        raise BuildError(f"{error}; try again later, or give the catalogue as --catalog_file") from error
+        raise BuildError(f"{error}; try again later, or give a copy of it as `catalog_file`") from error
 
 
 def image_chunks(record_url: str, fetcher: Fetcher, folder: Path, keep: bool) -> list[Chunk]:
@@ -63,5 +63,5 @@ def image_chunks(record_url: str, fetcher: Fetcher, folder: Path, keep: bool) ->
     names = sorted(name for name in files if name.endswith(".zip"))
     chunks = [Chunk(files[name][0], folder / name, files[name][1], keep) for name in names]
     if not chunks:
-        raise BuildError(f"{record_url}: has no .zip archive of images; is it the record of GZ DECaLS (--archive_url)?")
+        raise BuildError(f"{record_url}: has no .zip archive of images; is it the record of GZ DECaLS (`archive_url`)?")
     return chunks

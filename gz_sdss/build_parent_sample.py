@@ -232,54 +232,65 @@ class GZSDSSRecipe(Recipe):
 
 
 @build_command("gz_sdss")
-@option("--tap_url", default=TAP_URL, metavar="URL", help="The TAP service with the catalogue.")
-@option("--adql", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="File with a query of your own.")
-@option("--top", type=click.IntRange(1), metavar="N", help="Ask the TAP service for N rows only.")
-@option("--refresh_catalog", is_flag=True, help="Fetch the catalogue though it is in the output folder.")
+@option("--tap_url", default=TAP_URL, metavar="URL", help="TAP service with the catalogue.")
+@option(
+    "--adql", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="File with an ADQL query of your own."
+)
+@option("--top", type=click.IntRange(1), metavar="N", help="Ask the TAP service for only N rows.")
+@option("--refresh_catalog", is_flag=True, help="Download the catalogue again.")
 @option(
     "--catalog",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="Take the catalogue from a file: CSV, Parquet or VOTable.",
+    help="Read the catalogue from a file: CSV, Parquet or VOTable.",
 )
 @cut_options
 @option(
     "--image_source", type=click.Choice(["hips2fits", "sia"]), default="hips2fits", help="Where the cutouts come from."
 )
-@option("--hips2fits_url", metavar="URL", help=f"The hips2fits service. [default: {HIPS2FITS_URL}, and its mirror]")
-@option("--sia_url", metavar="URL", help="With --image_source sia: the service.")
-@option("--sia_version", type=click.IntRange(1, 2), default=1, help="The version of SIA that it speaks.")
-@option("--sia_keywords", metavar="WORDS", help="Find a service in the VO Registry, by words of its description.")
-@option("--sia_waveband", metavar="BAND", help="The same, by its waveband: optical, infrared, ...")
+@option("--hips2fits_url", metavar="URL", help=f"hips2fits service. [default: {HIPS2FITS_URL} and its mirror]")
+@option("--sia_url", metavar="URL", help="With --image_source sia: its URL.")
+@option("--sia_version", type=click.IntRange(1, 2), default=1, help="With --image_source sia: its version of SIA.")
+@option("--sia_keywords", metavar="WORDS", help="Find a service in the VO Registry by words of its description.")
+@option("--sia_waveband", metavar="BAND", help="Find a service in the VO Registry by waveband: optical, infrared, ...")
 @option(
-    "--format", type=click.Choice(["jpg", "fits"]), default="jpg", help="With --image_source sia: leave FITS as it is."
+    "--format",
+    type=click.Choice(["jpg", "fits"]),
+    default="jpg",
+    help="Format of the images; fits only with --image_source sia.",
 )
 @option(
     "--representations",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="Parquet file of representations to join: cnn_features_gz2.parquet, or one that `skyshards embed` wrote.",
+    help="Parquet file of representations to join: cnn_features_gz2.parquet, or a file made by `skyshards embed`.",
 )
-@option("--rate", type=click.FloatRange(0), default=RATE, metavar="R", help="Image requests a second; 0: no limit.")
+@option(
+    "--rate",
+    type=click.FloatRange(0),
+    default=RATE,
+    metavar="R",
+    help="Maximum number of image requests per second; 0 for no limit.",
+)
 def main(
     tap_url, adql, top, refresh_catalog, catalog, image_source, hips2fits_url, sia_url, sia_version, sia_keywords,
     sia_waveband, format, representations, rate, *, demo, limit, output_dir, **cuts,
 ) -> GZSDSSRecipe:  # fmt: skip
     """Galaxy Zoo on SDSS: galaxies with a clear vote, spiral or elliptical, each with a 64 x 64 colour cutout."""
     if format == "fits" and image_source != "sia":
-        raise UsageError("--format fits goes with --image_source sia: the colour survey of hips2fits is JPEG alone")
+        raise UsageError("`format` fits needs `image_source` sia: hips2fits has the colour survey as JPEG only")
     if image_source != "sia" and (names := given("sia_url", "sia_version", "sia_keywords", "sia_waveband")):
-        raise UsageError(f"{names} goes with --image_source sia")
+        raise UsageError(f"{names}: only with `image_source` sia")
     if image_source == "sia" and (names := given("hips2fits_url")):
-        raise UsageError(f"{names} goes with --image_source hips2fits")
+        raise UsageError(f"{names}: only with `image_source` hips2fits")
     if catalog is not None and (names := given("tap_url", "adql", "top", "refresh_catalog")):
-        raise UsageError(f"--catalog takes the place of what is fetched: leave out {names}")
+        raise UsageError(f"`catalog` cannot be combined with {names}")
     cuts = Cuts(**cuts)
     request = CatalogRequest(adql.read_text() if adql else None, top=top)
     if click.get_current_context().params["tiny"] and adql is None and top is None:
         request = CatalogRequest(where=cuts.adql("z", "p"), top=TINY_ROWS)
     registry_url = None
     if demo is not None:
-        if tap_url != TAP_URL or hips2fits_url or sia_url:
-            raise UsageError("--demo stands for all services: leave out --tap_url, --hips2fits_url and --sia_url")
+        if names := given("tap_url", "hips2fits_url", "sia_url"):
+            raise UsageError(f"`demo` cannot be combined with {names}")
         tap_url, hips2fits_url, registry_url = demo.tap_url, demo.hips2fits_url, demo.registry_url
         if not given("rate"):
             rate = 0.0  # nobody else uses this server
@@ -311,9 +322,9 @@ def _sia_service(
     if url:
         return Service("", url, version)
     if not (keywords or waveband):
-        raise UsageError("--image_source sia needs --sia_url, or --sia_keywords or --sia_waveband to find a service")
+        raise UsageError("`image_source` sia needs `sia_url`, or `sia_keywords` or `sia_waveband` to find a service")
     first, *others = find_services(keywords or "", waveband or "", registry_url)
     say(f"Images from: {first.title} ({first.url})")
     for other in others:
-        say(f"  or --sia_url {other.url} --sia_version {other.version}: {other.title}")
+        say(f"  or: --sia_url {other.url} --sia_version {other.version}: {other.title}")
     return first

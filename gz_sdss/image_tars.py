@@ -151,7 +151,7 @@ class ImageArchive:
         if self._origin and path.exists() and (found := path.read_text(encoding="utf-8").strip()) != self._origin:
             raise UsageError(
                 f"{self._folder}: holds {found}, expected {self._origin}; "
-                "delete that folder, or choose another --output_dir"
+                "delete that folder, or choose another `output_dir`"
             )
 
     def _start(self) -> None:

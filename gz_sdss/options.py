@@ -33,6 +33,6 @@ def cut_options(command: Callable) -> Callable:
 
 
 def given(*names: str) -> str:
-    """Those of some options that the command under way was given, as they are written."""
+    """Those of some options that the command under way was given, in backticks."""
     sources = {name: click.get_current_context().get_parameter_source(name) for name in names}
-    return ", ".join(f"--{name}" for name, source in sources.items() if source is not ParameterSource.DEFAULT)
+    return " and ".join(f"`{name}`" for name, source in sources.items() if source is not ParameterSource.DEFAULT)

@@ -194,8 +194,8 @@ def _fetch_at_once(request: CatalogRequest, tap_url: str) -> pd.DataFrame:
     table = of_votable(result.resultstable, tap_url)
     if is_cut(result) and (request.top is None or len(table) < request.top):
         raise BuildError(
-            f"{tap_url}: the server cut the result of --adql after {len(table)} rows, so it is not all there is;"
-            " narrow the query, take no more with --top, or leave out --adql: the query by default goes page by page"
+            f"{tap_url}: the server cut the result of `adql` after {len(table)} rows, so it is not all there is;"
+            " narrow the query, ask for fewer rows with `top`, or leave out `adql`: the default query is paged"
         )
     return table.head(request.top)
 

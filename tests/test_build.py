@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -129,19 +130,25 @@ def test_processes_that_cannot_start_end_the_build(tmp_path, monkeypatch):
     assert build(Toy(4), tmp_path / "toy", workers=2).rows == 4
 
 
-@pytest.mark.parametrize(
-    "options", [{"nside": 32}, {"max_rows_per_shard": 1}, {"simulated": True}], ids=lambda options: next(iter(options))
-)
-def test_other_options_are_refused(toy_folder, options):
+OTHER_OPTIONS = {
+    "nside": (32, "was built with `nside` 16, now 32; give the same again"),
+    "max_rows_per_shard": (1, "was built without `max_rows_per_shard`, now with 1; give the same again"),
+    "simulated": (True, "holds real galaxies; build simulated ones (`simulated`) elsewhere with `output_dir`"),
+}
+
+
+@pytest.mark.parametrize("name", OTHER_OPTIONS)
+def test_other_options_are_refused(toy_folder, name):
+    value, words = OTHER_OPTIONS[name]
     before = shard_bytes(toy_folder)
-    with pytest.raises(UsageError, match=f"built with.* {next(iter(options))}.* now .*choose another --output_dir"):
-        build(Toy(20, rows_each=2), toy_folder, **options)
+    with pytest.raises(UsageError, match=re.escape(words)):
+        build(Toy(20, rows_each=2), toy_folder, **{name: value})
     assert shard_bytes(toy_folder) == before
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path):
     (tmp_path / "README.md").write_text("my thesis")
-    with pytest.raises(UsageError, match="not empty"):
+    with pytest.raises(UsageError, match="files that are not of a built dataset"):
         build(Toy(2), tmp_path)
     assert (tmp_path / "README.md").read_text() == "my thesis"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["README.md"]

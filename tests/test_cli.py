@@ -94,7 +94,7 @@ def test_every_error_of_ours_is_a_message(error):
 def test_other_options_than_before(tmp_path):
     run("-o", tmp_path / "out", "--workers", 1)
     outcome = run("-o", tmp_path / "out", "--workers", 1, "--nside", 32)
-    assert outcome.exit_code == 2 and len(outcome.stderr.splitlines()) == 1 and "nside 16, now 32" in outcome.stderr
+    assert outcome.exit_code == 2 and len(outcome.stderr.splitlines()) == 1 and "--nside 16, now 32" in outcome.stderr
 
 
 def test_a_failed_listing_leaves_nothing_that_binds_the_next_run(tmp_path, monkeypatch):

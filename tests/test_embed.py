@@ -237,13 +237,13 @@ def test_untrained_timm_model_end_to_end(timm, toy, tmp_path):
 def test_says_which_models_it_cannot_make(timm):
     with pytest.raises(UsageError, match="no-such-model"):
         timm_encoder("no-such-model", untrained=True)
-    with pytest.raises(UsageError, match="--untrained makes"):
+    with pytest.raises(UsageError, match="`untrained`: expected"):
         timm_encoder("hf_hub:mwalmsley/zoobot-encoder-convnext_nano", untrained=True)
 
 
 def test_command_says_what_is_wrong(toy, tmp_path):
     outcome = CliRunner().invoke(command, [str(tmp_path), "--model", "x:y", "--untrained"])
-    assert outcome.exit_code == 2 and "--untrained makes" in outcome.output
+    assert outcome.exit_code == 2 and "--untrained: expected" in outcome.output
 
 
 # Joining a file of representations by id.

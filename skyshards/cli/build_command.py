@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from skyshards.cli.options import COMMON, HELP, messages, resumable
+from skyshards.cli.typed import Command, as_typed
 
 
 def build_command(name: str) -> Callable[[Callable], click.Command]:
@@ -24,7 +25,7 @@ def build_command(name: str) -> Callable[[Callable], click.Command]:
         @functools.wraps(make_recipe)
         def command(output_dir, tiny, limit, demo, workers, connections, max_rows_per_shard, nside, **own) -> None:
             if tiny and limit:
-                raise click.UsageError("--tiny is --limit 5: give one of the two")
+                raise click.UsageError(as_typed("`tiny` cannot be combined with `limit`: it means --limit 5"))
             limit = 5 if tiny else limit
             output_dir = output_dir or Path("data") / name
             with messages(), resumable(), contextlib.ExitStack() as stack:
@@ -51,7 +52,7 @@ def build_command(name: str) -> Callable[[Callable], click.Command]:
 
         for add in reversed(COMMON):
             command = add(command)
-        return click.command(name, context_settings=HELP)(command)
+        return click.command(name, cls=Command, context_settings=HELP)(command)
 
     return decorate
 
@@ -65,10 +66,10 @@ def _report(summary, name: str, demo: bool) -> None:
         f" ({summary.added:,} rows added, {summary.failed:,} sources failed, {summary.elapsed:.1f} s)"
     )
     if demo:
-        click.echo("All of it is simulated: these galaxies are made up.")
+        click.echo("This dataset contains simulated galaxies only.")
     if summary.failed:
         click.echo(
-            f"Why sources failed: {summary.folder / FAILURES}. The same command tries only those again.", err=True
+            f"Failed sources are listed in {summary.folder / FAILURES}; rerun the same command to retry them.", err=True
         )
     if summary.rows:
         click.echo(

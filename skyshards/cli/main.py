@@ -13,6 +13,7 @@ import click
 
 from skyshards.cli.data_sets import DATA_SETS
 from skyshards.cli.options import HELP, messages, printable
+from skyshards.cli.typed import Command
 
 
 @contextlib.contextmanager
@@ -32,6 +33,8 @@ class _Group(click.Group):
 
     `elsewhere` has, by command, the module whose `command` or `main` it is, and a line about it.
     """
+
+    command_class = Command
 
     def __init__(self, *args, elsewhere: Mapping[str, tuple[str, str]] = MappingProxyType({}), **attributes):
         super().__init__(*args, **attributes)

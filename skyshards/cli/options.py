@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from skyshards.cli.typed import Option, as_typed
 from skyshards.errors import SkyshardsError, UsageError
 
 HELP = {"help_option_names": ["-h", "--help"]}
@@ -17,9 +18,9 @@ HELP = {"help_option_names": ["-h", "--help"]}
 
 def option(*names: str, **attributes) -> Callable:
     """`click.option`, with a hyphenated alias for each name that has underscores."""
-    aliases = [name.replace("_", "-") for name in names if "_" in name]
+    aliases = [name.replace("_", "-") for name in names if name.startswith("-") and "_" in name]
     attributes.setdefault("show_default", True)
-    return click.option(*names, *aliases, **attributes)
+    return click.option(*names, *aliases, cls=Option, **attributes)
 
 
 COMMON = (
@@ -29,20 +30,22 @@ COMMON = (
         type=click.Path(path_type=Path, file_okay=False),
         help="Folder to build in. [default: data/NAME]",
     ),
-    option("--tiny", is_flag=True, help="Build a sample of five."),
-    option("--limit", type=click.IntRange(1), metavar="N", help="Build the first N objects only."),
-    option("--demo", is_flag=True, help="Use the bundled archive of simulated galaxies; needs no network."),
+    option("--tiny", is_flag=True, help="Build a sample of five objects (--limit 5)."),
+    option("--limit", type=click.IntRange(1), metavar="N", help="Build only the first N objects."),
+    option("--demo", is_flag=True, help="Build simulated galaxies from the bundled archive; needs no network."),
     option(
         "--workers", type=click.IntRange(1), metavar="N", help="Processes that read sources. [default: usable cores]"
     ),
-    option("--connections", type=click.IntRange(1), default=8, metavar="N", help="Downloads at once, at most."),
+    option(
+        "--connections", type=click.IntRange(1), default=8, metavar="N", help="Maximum number of concurrent downloads."
+    ),
     option(
         "--max_rows_per_shard",
         type=click.IntRange(1),
         metavar="N",
-        help="Split pixels with more rows (1: a file per object).",
+        help="Maximum number of rows in a shard (1: a file per object). [default: no bound but 512 MiB]",
     ),
-    option("--nside", type=click.IntRange(1), default=16, help="HEALPix resolution of the partition (a power of two)."),
+    option("--nside", type=click.IntRange(1), default=16, help="HEALPix nside of the partition (a power of two)."),
 )
 
 
@@ -57,9 +60,9 @@ def messages():
     try:
         yield
     except UsageError as error:
-        raise click.UsageError(printable(str(error))) from error
+        raise click.UsageError(printable(as_typed(str(error)))) from error
     except SkyshardsError as error:
-        raise click.ClickException(printable(str(error))) from error
+        raise click.ClickException(printable(as_typed(str(error)))) from error
 
 
 @contextlib.contextmanager

@@ -54,9 +54,7 @@ def timm_encoder(model: str | None = None, untrained: bool = False) -> Encoder:
     """
     model = model or (UNTRAINED_MODEL if untrained else MODEL)
     if untrained and ":" in model:
-        raise UsageError(
-            f"--untrained makes a network from a name of timm's own, such as {UNTRAINED_MODEL}, found {model}"
-        )
+        raise UsageError(f"`untrained`: expected one of timm's own models, such as {UNTRAINED_MODEL}, found {model}")
     try:
         import timm
         import torch
@@ -66,10 +64,12 @@ def timm_encoder(model: str | None = None, untrained: bool = False) -> Encoder:
     try:
         network = timm.create_model(model, pretrained=not untrained, num_classes=0)
     except (RuntimeError, ValueError) as error:
-        raise UsageError(f"--model {model}: timm cannot make it ({error}); timm.list_models() has the names") from error
+        raise UsageError(
+            f"`model` {model}: timm cannot make it ({error}); timm.list_models() lists the names"
+        ) from error
     except OSError as error:  # the Hub's own errors are among these
-        hint = "try again, or --untrained for random weights"
-        raise BuildError(f"--model {model}: its weights cannot be had ({error}); {hint}") from error
+        hint = "try again, or give `untrained` for random weights"
+        raise BuildError(f"`model` {model}: its weights cannot be fetched ({error}); {hint}") from error
     expects = timm.data.resolve_model_data_config(network)
     about = {"model": model, "untrained": untrained, "seed": SEED if untrained else None, "timm": timm.__version__}
     return Encoder(network.eval().to(device()), expects["input_size"][-1], expects["mean"], expects["std"], about)
@@ -102,7 +102,7 @@ def prepared(images: np.ndarray, size: int, device: str = "cpu") -> torch.Tensor
     elif batch.ndim == 4 and batch.shape[-1] in (1, 3, 4):
         batch = batch.permute(0, 3, 1, 2)
     if batch.ndim != 4 or batch.shape[1] not in (1, 3, 4):
-        raise UsageError(f"--column: expected images with 1, 3 or 4 channels, found arrays of shape {images.shape[1:]}")
+        raise UsageError(f"column: expected images with 1, 3 or 4 channels, found arrays of shape {images.shape[1:]}")
     batch = batch[:, :3]
     if batch.dtype == torch.uint8:
         batch = batch.float() / 255

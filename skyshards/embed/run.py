@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from skyshards.cli.options import messages, option, resumable
+from skyshards.cli.typed import Command
 from skyshards.embed.encoders import MODEL, Encoder, encode, timm_encoder
 from skyshards.errors import BuildError, UsageError
 from skyshards.files import TEMPORARY_PREFIX, is_disk_full, replacing
@@ -61,10 +62,10 @@ def embed(folder: Path, out: Path, encoder: Encoder, *, column: str = "image", b
         If another run writes the same file, or the disk is full.
     """
     if out.exists():
-        raise UsageError(f"{out}: exists already; delete it, or choose another --out")
+        raise UsageError(f"{out}: exists already; delete it, or choose another `out`")
     table = open_table(folder)
     if column not in table.column_names:
-        raise UsageError(f"--column {column}: there is none; there are {', '.join(table.column_names)}")
+        raise UsageError(f"column: there is no {column}; there are {', '.join(table.column_names)}")
     manifest = catalog.open_folder(folder)[1]
     about = encoder.about | {
         "data_set": manifest.name,
@@ -97,11 +98,11 @@ def _hold(parts: Path, about: dict[str, Any]) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except filelock.Timeout:
-        raise BuildError(f"{parts}: another run is at work on it; wait for it, or choose another --out") from None
+        raise BuildError(f"{parts}: another run is writing to it; wait for it, or choose another `out`") from None
     try:
         told, text = parts / "about.json", json.dumps(about, sort_keys=True)
         if told.exists() and told.read_text() != text:
-            raise UsageError(f"{parts}: parts of another data set or model; delete it, or choose another --out")
+            raise UsageError(f"{parts}: holds parts of another dataset or model; delete it, or choose another `out`")
         with replacing(told) as path:
             path.write_text(text)
         yield
@@ -179,15 +180,15 @@ def _merge(parts: Path, out: Path, about: dict[str, Any]) -> None:
             file.write_table(pa.concat_tables(tables).cast(schema), row_group_size=at_once * PART)
 
 
-@click.command("embed")
+@click.command("embed", cls=Command)
 @click.argument("folder", type=click.Path(path_type=Path))
 @option("--model", metavar="NAME", help=f"Any model of timm. [default: {MODEL}]")
 @option(
     "--out", type=click.Path(path_type=Path, dir_okay=False), default="representations.parquet", help="File to write."
 )
 @option("--column", default="image", metavar="NAME", help="Column with the images.")
-@option("--batch_size", type=click.IntRange(1), default=64, metavar="N", help="Images that the network takes at once.")
-@option("--untrained", is_flag=True, help="Random weights, where there is no network to fetch any.")
+@option("--batch_size", type=click.IntRange(1), default=64, metavar="N", help="Images in one batch.")
+@option("--untrained", is_flag=True, help="Use random weights; needs no network.")
 def command(folder: Path, model: str | None, out: Path, column: str, batch_size: int, untrained: bool) -> None:
     """Make representations of a built data set's images with a neural network, in a Parquet file keyed by object_id."""
     with messages(), resumable():
@@ -195,4 +196,4 @@ def command(folder: Path, model: str | None, out: Path, column: str, batch_size:
         rows = embed(folder, out, encoder, column=column, batch_size=batch_size)
     click.echo(f"{out}: {rows:,} representations by {encoder.about['model']}")
     if untrained:
-        click.echo("Its weights are random: what they say of galaxies means nothing.")
+        click.echo("Its weights are random: these representations mean nothing.")

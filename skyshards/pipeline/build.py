@@ -102,7 +102,7 @@ def build(
     """
     started = time.monotonic()
     if not sky.is_nside(nside):
-        raise UsageError(f"--nside: expected a power of two up to 2**29, found {nside}")
+        raise UsageError(f"nside: expected a power of two up to 2**29, found {nside}")
     card.check(recipe)
     folder = Path(output_dir)
     options = recipe.options() | {"max_rows_per_shard": max_rows_per_shard}

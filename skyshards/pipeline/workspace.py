@@ -14,7 +14,6 @@ import sqlite3
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import filelock
 import pyarrow as pa
@@ -26,6 +25,7 @@ from skyshards.format import catalog, layout
 from skyshards.format import provenance as sources
 from skyshards.format.manifest import Manifest, Shard
 from skyshards.pipeline import spool
+from skyshards.pipeline.differences import difference
 
 WORKSPACE = ".build"
 
@@ -47,7 +47,7 @@ def hold(folder: Path, downloads: str) -> Iterator[Path]:
         try:
             lock.acquire(timeout=0)
         except filelock.Timeout:
-            message = f"{folder}: another build is at work in this folder; wait for it, or choose another --output_dir"
+            message = f"{folder}: another build is running in this folder; wait for it, or choose another `output_dir`"
             raise BuildError(message) from None
         try:
             own = folder.glob, workspace.rglob, (folder / downloads).rglob  # other builds may be at work below
@@ -72,7 +72,7 @@ def _refuse_other_folder(folder: Path) -> None:
     """A card or shards that no build of ours accounts for are somebody else's."""
     ours = (folder / catalog.CATALOG).exists() or (folder / WORKSPACE).exists()
     if not ours and ((folder / layout.CARD).exists() or any(folder.glob("healpix=*"))):
-        raise UsageError(f"{folder}: not empty, and not a built data set; choose another --output_dir")
+        raise UsageError(f"{folder}: holds files that are not of a built dataset; choose another `output_dir`")
 
 
 def _refuse_links(*folders: Path) -> None:
@@ -125,7 +125,7 @@ def what_is_there(folder: Path, wanted: Manifest) -> tuple[pa.Table, Manifest]:
         try:
             table, found = catalog.open_folder(folder)
         except FolderError as error:
-            message = f"{catalog.CATALOG} is damaged; delete the folder and build again, or choose another --output_dir"
+            message = f"{catalog.CATALOG} is damaged; delete the folder and build again, or choose another `output_dir`"
             raise BuildError(f"{folder}: {message}") from error
     else:
         table, found = catalog.schema(wanted.specs).empty_table(), wanted
@@ -156,26 +156,14 @@ def begin(folder: Path, found: Manifest, wanted: Manifest) -> Manifest:
 
 
 def _refuse_other_options(folder: Path, found: Manifest, wanted: Manifest) -> None:
-    for what in _differs(found, wanted):
-        before, now = getattr(found, what), getattr(wanted, what)
-        what = {"name": "data set", "form": "columns"}.get(what, what)
-        raise UsageError(f"{folder}: built with {what} {_brief(before, now)}; choose another --output_dir")
+    if words := difference(found, wanted):
+        raise UsageError(f"{folder}: {words}")
 
 
 def _differs(found: Manifest, wanted: Manifest) -> list[str]:
     """In what a folder differs from what is to be built in it."""
     names = ("name", "simulated", "nside", "options", "form")
     return [name for name in names if getattr(found, name) != getattr(wanted, name)]
-
-
-def _brief(before: Any, now: Any) -> str:
-    """What differs between two values, without the parts that are equal."""
-    if isinstance(before, dict):
-        keys = [key for key in before | now if before.get(key) != now.get(key)]
-        return ", ".join(f"{key}={before.get(key)}, now {now.get(key)}" for key in keys)
-    if isinstance(before, tuple):
-        return "other than those of this version"
-    return f"{before}, now {now}"
 
 
 def without_lost_shards(folder: Path, table: pa.Table, manifest: Manifest) -> tuple[pa.Table, Manifest, set[str]]:

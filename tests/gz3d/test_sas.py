@@ -191,7 +191,7 @@ def test_a_directory_that_is_not_there(demo, fetcher, path):
 
 @pytest.mark.parametrize("url", ["", "nonsense", "ftp://archive.example/", "http://[::1", "http://127.0.0.1:0/"])
 def test_a_url_that_is_none(fetcher, url):
-    with pytest.raises(BuildError, match="--archive_url") as caught:
+    with pytest.raises(BuildError, match="`archive_url`") as caught:
         list_gz3d(url, fetcher)
     assert "\n" not in str(caught.value)
 

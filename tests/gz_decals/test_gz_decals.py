@@ -223,7 +223,7 @@ def test_another_size_in_the_same_folder_is_refused(real, shared_data):
         ["--catalog_file", str(recipe.layout.path), "--local_data_path", str(recipe.local_data_path), "--size", "64",
          "-o", str(folder)],
     )  # fmt: skip
-    assert outcome.exit_code == 2 and "size=None, now 64" in outcome.output
+    assert outcome.exit_code == 2 and "was built without --size, now with 64" in outcome.output
 
 
 def test_a_position_that_the_name_denies_fails_alone(shared_data, tmp_path):
@@ -255,7 +255,7 @@ def test_a_config_that_is_not_there_is_named(volunteers):
 
 def test_two_sources_are_refused(shared_data, tmp_path):
     outcome = CliRunner().invoke(main, ["--demo", "--local_data_path", str(shared_data), "-o", str(tmp_path / "x")])
-    assert outcome.exit_code == 2 and "give one of them" in outcome.output
+    assert outcome.exit_code == 2 and "--demo cannot be combined with --local_data_path" in outcome.output
 
 
 def test_the_card_names_the_catalogue(real):

@@ -294,7 +294,7 @@ with contextlib.closing(recipe):
 
 
 def test_other_cuts_are_refused_in_the_same_folder(built, archive):
-    with pytest.raises(UsageError, match="min_vote=0.9, now 0.8"):
+    with pytest.raises(UsageError, match="with `min_vote` 0.9, now 0.8"):
         build_with(recipe_for(archive, built.output_dir, cuts=Cuts(min_vote=0.8)))
 
 
@@ -370,12 +370,12 @@ def test_adql_from_a_file(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--format", "fits"], "--format fits goes with --image_source sia"),
+        (["--format", "fits"], "--format fits needs --image_source sia"),
         (["--image_source", "sia"], "needs --sia_url, or --sia_keywords"),
-        (["--sia_version", 2, "--sia-keywords", "x"], "--sia_version, --sia_keywords goes with --image_source sia"),
-        (["--image_source", "sia", "--hips2fits_url", "x"], "--hips2fits_url goes with --image_source hips2fits"),
-        (["--catalog", __file__, "--top", 2], "--catalog takes the place of what is fetched: leave out --top"),
-        (["--demo", "--tap_url", "http://127.0.0.1:9/"], "--demo stands for all services"),
+        (["--sia_version", 2, "--sia-keywords", "x"], "--sia_version and --sia-keywords: only with --image_source sia"),
+        (["--image_source", "sia", "--hips2fits_url", "x"], "--hips2fits_url: only with --image_source hips2fits"),
+        (["--catalog", __file__, "--top", 2], "--catalog cannot be combined with --top"),
+        (["--demo", "--tap_url", "http://127.0.0.1:9/"], "--demo cannot be combined with --tap_url"),
     ],
 )
 def test_options_that_do_not_go_together(tmp_path, options, message):

@@ -1,0 +1,58 @@
+"""Options in messages as the user typed them: `--output-dir`, `--output_dir` or `-o`."""
+
+from __future__ import annotations
+
+import re
+
+import click
+
+TYPED = "skyshards.typed"
+"""Where, in a context's `meta`, the words are that the command was given."""
+ALIASES = {"simulated": "demo"}
+"""Parameters of the Python API whose options have other names."""
+
+
+class Command(click.Command):
+    """A command that remembers how its options were typed."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[TYPED] = list(args)
+        return super().parse_args(ctx, args)
+
+
+class Group(click.Group):
+    """A group of such commands."""
+
+    command_class = Command
+
+
+class Option(click.Option):
+    """An option that click's own messages call what it was typed as, too."""
+
+    def get_error_hint(self, ctx: click.Context) -> str:
+        return _spelling(self, ctx)
+
+
+def as_typed(message: str) -> str:
+    """A message of the Python API, in which parameters stand in backticks or before a colon at the beginning, with
+    options of the command under way in their place.
+    """
+    ctx = click.get_current_context(silent=True)
+    if ctx is None:
+        return message
+    options = {param.name: param for param in ctx.command.params if isinstance(param, click.Option)}
+
+    def option(match: re.Match) -> str:
+        name = match[0].strip("`")
+        param = options.get(ALIASES.get(name, name))
+        return match[0] if param is None else _spelling(param, ctx)
+
+    return re.sub(r"^\w+(?=: )|`\w+`", option, message)
+
+
+def _spelling(param: click.Parameter, ctx: click.Context | None) -> str:
+    for word in ctx.meta.get(TYPED, ()) if ctx is not None else ():
+        flag = word.partition("=")[0] if word.startswith("--") else word[:2]
+        if flag in param.opts:
+            return flag
+    return param.opts[0]

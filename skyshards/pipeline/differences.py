@@ -1,0 +1,35 @@
+"""In what a built folder is not what is to be built in it, in the user's words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from skyshards.format.catalog import Manifest
+
+
+def difference(found: Manifest, wanted: Manifest) -> str | None:
+    """In what a folder is not what is wanted, and what to do; None if it is."""
+    elsewhere = "elsewhere with `output_dir`"
+    if found.name != wanted.name:
+        return f"holds the dataset {found.name}; build {wanted.name} {elsewhere}"
+    if found.simulated and not wanted.simulated:
+        return f"holds simulated galaxies (`simulated`); delete it, or build the real ones {elsewhere}"
+    if wanted.simulated and not found.simulated:
+        return f"holds real galaxies; build simulated ones (`simulated`) {elsewhere}"
+    before, now = ({"nside": manifest.nside} | manifest.options for manifest in (found, wanted))
+    if names := [name for name in before | now if before.get(name) != now.get(name)]:
+        changes = ", ".join(_change(name, before.get(name), now.get(name)) for name in names)
+        return f"was built {changes}; give the same again, delete the folder, or build {elsewhere}"
+    if found.form != wanted.form:
+        return f"was built by a version with other columns; delete it and build again, or build {elsewhere}"
+    return None
+
+
+def _change(name: str, before: Any, now: Any) -> str:
+    """How an option was given before, and how it is now: lists in words, and what is not given "without"."""
+    before, now = (", ".join(map(str, value)) if isinstance(value, list) else value for value in (before, now))
+    if not isinstance(before, bool) and not isinstance(now, bool) and None not in (before, now):
+        return f"with `{name}` {before or 'none'}, now {now or 'none'}"
+    if before is True or now is True:
+        return f"with `{name}`, now without it" if before else f"without `{name}`, now with it"
+    return f"with `{name}` {before}, now without it" if now is None else f"without `{name}`, now with {now}"
