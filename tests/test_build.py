@@ -194,7 +194,7 @@ def test_two_builds_in_one_folder(tmp_path):
         running = thread.submit(build, Toy(8, pause=0.3), folder, workers=1)
         while not (folder / WORKSPACE / "lock").exists():
             time.sleep(0.01)
-        with pytest.raises(BuildError, match="another build is at work"):
+        with pytest.raises(BuildError, match="another build is running"):
             build(Toy(8, pause=0.3), folder)
         assert running.result(timeout=60).rows == 8
     assert_whole(folder)
