@@ -37,7 +37,7 @@ from gz_sdss.image_checks import open_fits
 from gz_sdss.image_tars import ImageArchive
 from gz_sdss.options import cut_options, given
 from gz_sdss.sia import Service, SIASource, find_services
-from gz_sdss.tables import KEPT, read_table, write_csv
+from gz_sdss.tables import KEPT, places, typed, write_csv
 from gz_sdss.tap_catalog import TAP_URL, CatalogRequest, get_catalog
 from skyshards.cli.build_command import build_command
 from skyshards.cli.options import option
@@ -46,6 +46,7 @@ from skyshards.errors import BuildError, SourceError, UsageError
 from skyshards.fetch.client import Fetcher
 from skyshards.fetch.mirrors import PoliteClient
 from skyshards.format.schema import Schema
+from skyshards.input_tables.table_file import FORMATS, open_table
 from skyshards.pipeline.recipe import Recipe, Source
 from skyshards.pipeline.workspace import WORKSPACE
 from skyshards.progress import say
@@ -157,16 +158,27 @@ class GZSDSSRecipe(Recipe):
             The catalogue cannot be had, or none of it passes.
         """
         if self.catalog is not None:
-            whole, origin = read_table(self.catalog), str(self.catalog)
+            whole, origin = self._read_catalog(), str(self.catalog)
         else:
             # The demo archive's address is another in every run.
             request = replace(self.request, source="the demo archive") if self.simulated else self.request
             whole, origin = get_catalog(request, self.output_dir, self.tap_url, self.refresh_catalog), self.tap_url
-        kept = one_row_a_galaxy(whole.loc[self.cuts.mask(whole), list(KEPT)]).sort_values("dr7objid", ignore_index=True)
+        passed = whole.loc[self.cuts.mask(whole), list(KEPT)]
+        kept = one_row_a_galaxy(passed).sort_values("dr7objid", ignore_index=True)
+        if dropped := len(passed) - len(kept):
+            say(f"{dropped:,} rows are left out: without identifier or position, or a galaxy's second")
         if kept.empty:
             raise BuildError(f"{origin}: none of {len(whole):,} galaxies passes the cuts; loosen them")
         write_csv(kept, self.output_dir / FILTERED)
         return kept
+
+    def _read_catalog(self) -> pd.DataFrame:
+        """The table of `--catalog`; says which of its columns are left out."""
+        table = open_table(self.catalog)
+        used = set(places(table).values())
+        if unused := [name or f"column {place + 1}" for place, name in enumerate(table.names) if place not in used]:
+            say(f"{self.catalog.name}: columns left out, which rows do not have: {', '.join(unused)}")
+        return typed(table)
 
     def sources(self, fetcher: Fetcher) -> Iterator[Source]:
         """The galaxies in an order that is always the same, so that the first N are always the same sample."""
@@ -241,7 +253,7 @@ class GZSDSSRecipe(Recipe):
 @option(
     "--catalog",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="Read the catalogue from a file: CSV, Parquet or VOTable.",
+    help=f"Read the catalogue from a file: {FORMATS}.",
 )
 @cut_options
 @option(

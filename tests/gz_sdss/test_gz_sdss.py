@@ -360,6 +360,16 @@ def test_simulated_data_do_not_get_into_a_real_data_set(tmp_path):
     assert outcome.exit_code == 2 and "holds jpg cutouts of a simulated sky, expected" in outcome.output
 
 
+def test_what_is_left_out_of_a_catalogue_is_said(cases, tmp_path, capsys):
+    text = (cases / "tables" / "skyserver.csv").read_text()
+    (tmp_path / "own.csv").write_text(text + text.splitlines()[-1] + "\n")
+    kept = GZSDSSRecipe(tmp_path, catalog=tmp_path / "own.csv").filtered()
+    assert len(kept) == 3
+    said = capsys.readouterr().err
+    assert "own.csv: columns left out, which rows do not have: uncertain" in said
+    assert "1 rows are left out: without identifier or position, or a galaxy's second" in said
+
+
 def test_adql_from_a_file(tmp_path):
     (tmp_path / "query.adql").write_text(QUERY + " WHERE p.dec > 20")
     outcome = run("--demo", "-o", tmp_path / "out", "--adql", tmp_path / "query.adql", "--limit", 3)

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gz_sdss import safe_to_numeric
+from gz_sdss.cuts import Cuts
 from gz_sdss.tables import IDENTIFIERS, NEEDED, read_table, write_csv
 from skyshards.errors import BuildError
 
@@ -83,6 +84,43 @@ def test_reads_what_others_write(table, tmp_path, suffix):
     else:
         Table.from_pandas(upper).write(path, format="votable")
     pd.testing.assert_frame_equal(read_table(path), whole.astype({name: "Int64" for name in IDENTIFIERS}))
+
+
+@pytest.mark.parametrize("suffix", ["csv", "ecsv", "fits"])
+def test_formats_of_archives(table, tmp_path, suffix):
+    whole = table.fillna({"specobjid": 0}).astype({name: "int64" for name in IDENTIFIERS})
+    path = tmp_path / f"t.{suffix}"
+    if suffix == "csv":
+        path.write_text("#Table1\n" + whole.to_csv(index=False))
+    else:
+        Table.from_pandas(whole).write(path, format={"ecsv": "ascii.ecsv"}.get(suffix, suffix))
+    pd.testing.assert_frame_equal(read_table(path), whole.astype({name: "Int64" for name in IDENTIFIERS}))
+
+
+def test_the_csv_of_skyserver(cases):
+    found = read_table(cases / "tables" / "skyserver.csv")
+    assert found["dr7objid"].tolist() == [587727178986356823, 587727178986356824, 587727178986356825]
+    assert found["p_cs_debiased"].tolist() == [0.9, 0.9000000000000001, 0.9000000000000001]
+    assert Cuts().mask(found).all()
+
+
+@pytest.mark.parametrize("gap", ["\\N", "None", "--", "", "NaN"])
+def test_one_cell_without_a_value_is_missing(table, tmp_path, gap):
+    text = table.fillna({"specobjid": 0, "modelMag_u": 1.5}).astype(object)
+    text.loc[7, ["petroR50_r", "specobjid"]] = gap
+    text.loc[8, "petroR90_r"] = "1,000"
+    text.to_csv(tmp_path / "t.csv", index=False)
+    found = read_table(tmp_path / "t.csv")
+    assert np.isnan(found["petroR50_r"][7]) and found["petroR90_r"][8] == 1000 and found["specobjid"][7] is pd.NA
+    assert found["objid"].equals(table["objid"]) and found["petroR50_r"].isna().sum() == 1
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_right_ascensions_are_wrapped_before_anything_is_fetched(table, tmp_path, suffix):
+    wrapped = table.assign(ra=np.linspace(-180, 179, 30))
+    write_csv(wrapped, tmp_path / "t.csv.gz") if suffix == "csv" else wrapped.to_parquet(tmp_path / "t.parquet")
+    found = read_table(next(tmp_path.iterdir()))["ra"]
+    np.testing.assert_allclose(found, np.linspace(-180, 179, 30) % 360)
 
 
 def test_sexagesimal_positions(table, tmp_path):

@@ -1,0 +1,138 @@
+"""Files of tables, as each format has them: names and types of the columns, and batches of some of them."""
+
+from __future__ import annotations
+
+import csv
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from skyshards.errors import BuildError
+from skyshards.input_tables.kinds import MISSING
+
+BATCH_ROWS = 1 << 16
+HEADER_BYTES = 1 << 20
+"""The header of a CSV file lies within so many bytes."""
+_COMPRESSIONS = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\x28\xb5\x2f\xfd": "zstd"}
+_SPELLED = ("NaN", *(case(cell) for cell in MISSING for case in (str.lower, str.upper, str.title)))
+
+
+class Raw(Protocol):
+    """A table as its file has it. Columns are known by their place: a name may stand twice, or be empty."""
+
+    names: tuple[str, ...]
+    types: tuple[pa.DataType, ...]
+
+    def batches(self, places: Sequence[int]) -> Iterator[list[pa.Array]]: ...
+
+
+class Parquet:
+    def __init__(self, path: Path):
+        self._path = path
+        schema = pq.read_schema(path)
+        self.names, self.types = tuple(schema.names), tuple(schema.types)
+
+    def batches(self, places: Sequence[int]) -> Iterator[list[pa.Array]]:
+        # Arrow selects by name, and gives all columns that have it.
+        ranks = [(self.names[place], self.names[:place].count(self.names[place])) for place in places]
+        with pq.ParquetFile(self._path, pre_buffer=False) as file:
+            for batch in file.iter_batches(BATCH_ROWS, columns=sorted({name for name, _ in ranks})):
+                yield [batch.column(batch.schema.get_all_field_indices(name)[rank]) for name, rank in ranks]
+
+
+class Csv:
+    """Comma-separated text, compressed or not, with a header; every column is text until it is known to be more.
+
+    Lines above the header that begin with `#` are skipped, such as the `#Table1` of SkyServer and CasJobs, unless they
+    have as many commas as the line that follows: then the last of them is the header.
+    """
+
+    def __init__(self, path: Path):
+        self._path = path
+        with open(path, "rb") as file:
+            start = file.read(4)
+        self._compression = next((name for magic, name in _COMPRESSIONS.items() if start.startswith(magic)), None)
+        with self._open() as stream:
+            lines = stream.read(HEADER_BYTES).decode("utf-8-sig", errors="replace").split("\n")
+        self._skipped = next((number for number, line in enumerate(lines) if line.strip() and line[0] != "#"), None)
+        if self._skipped is None:
+            raise BuildError(f"{path}: expected a table, found no line that names its columns")
+        commas = lines[self._skipped].count(",")
+        if self._skipped and commas and lines[self._skipped - 1].count(",") == commas:
+            self._skipped -= 1
+        header = lines[self._skipped].removeprefix("#").rstrip("\r")
+        self.names = tuple(name.strip() for name in next(csv.reader([header])))
+        self.types = (pa.string(),) * len(self.names)
+        self._empty = not any(line.strip() for line in lines[self._skipped + 1 :])
+
+    def _open(self) -> pa.NativeFile:
+        return pa.input_stream(str(self._path), compression=self._compression)
+
+    def batches(
+        self, places: Sequence[int], types: Mapping[int, pa.DataType] | None = None
+    ) -> Iterator[list[pa.Array]]:
+        """As `Raw` has it; with the types of some columns, those are converted at once, which is fast.
+
+        Raises `pa.ArrowInvalid` for a cell that is not of its column's type.
+        """
+        if self._empty or not places:
+            return
+        columns = [str(place) for place in range(len(self.names))]
+        wanted = {str(place): (types or {}).get(place, pa.string()) for place in places}
+        options = pa.csv.ConvertOptions(
+            column_types=wanted,
+            include_columns=list(wanted),
+            null_values=_SPELLED,
+            strings_can_be_null=True,
+        )
+        read = pa.csv.ReadOptions(column_names=columns, skip_rows=self._skipped + 1, block_size=1 << 22)
+        with self._open() as stream, pa.csv.open_csv(stream, read_options=read, convert_options=options) as reader:
+            for batch in reader:
+                yield [batch.column(str(place)) for place in places]
+
+
+class InMemory:
+    """A table of astropy's: FITS, ECSV or VOTable."""
+
+    def __init__(self, names: Sequence[str], columns: Sequence[np.ma.MaskedArray]):
+        self.names = tuple(names)
+        self._columns = [_arrow(column) for column in columns]
+        self.types = tuple(column.type for column in self._columns)
+
+    def batches(self, places: Sequence[int]) -> Iterator[list[pa.Array]]:
+        yield [self._columns[place] for place in places]
+
+    @classmethod
+    def of_astropy(cls, path: Path, format: str) -> InMemory:
+        from astropy.table import Table
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # units that are not FITS's, and that of several tables this is the first
+            table = Table.read(path, format=format)
+        return cls(table.colnames, list(table.itercols()))
+
+    @classmethod
+    def of_votable(cls, element) -> InMemory:
+        """Of a parsed `astropy.io.votable.tree.TableElement`."""
+        array = element.array
+        return cls([field.name for field in element.fields], [array[name] for name in array.dtype.names])
+
+
+def _arrow(column) -> pa.Array:
+    """A column of astropy's; integers do not pass through float, not even where some are NULL."""
+    if not isinstance(column, np.ndarray) or column.ndim != 1:  # an array in each row, or a time, say
+        return pa.nulls(len(column), pa.list_(pa.null()))
+    values, mask = np.ma.getdata(column), np.ma.getmaskarray(column)
+    if values.dtype.kind in "biuf":
+        return pa.array(values.astype(values.dtype.newbyteorder("="), copy=False), mask=mask)
+    cells = [None if gone else value for value, gone in zip(values.tolist(), mask.tolist(), strict=True)]
+    cells = [cell.decode(errors="replace") if isinstance(cell, bytes) else cell for cell in cells]
+    if all(cell is None or isinstance(cell, str) for cell in cells):
+        return pa.array(cells, pa.string())
+    return pa.nulls(len(column), pa.list_(pa.null()))

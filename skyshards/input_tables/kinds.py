@@ -1,0 +1,135 @@
+"""What a column of text holds: numbers, truth values or words, judged by all of its cells; and the cells as such."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+MISSING = ("", "nan", "+nan", "-nan", "null", "none", "na", "n/a", "#n/a", "<na>", "--", "\\n")
+"""Cells, in lower case and without blanks around them, that stand for a missing value."""
+_GROUPED = r"^[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d*)?$"
+_INTEGER = r"^[+-]?\d+$"
+_NUMBER = r"(?i)^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$|^[+-]?inf(inity)?$"
+EXACT = 2**53
+"""Integers up to this are exact as float64."""
+
+
+def cleaned(text: pa.Array) -> pa.Array:
+    """Text without blanks around it; null where a cell stands for a missing value."""
+    trimmed = pc.utf8_trim_whitespace(text)
+    missing = pc.is_in(pc.utf8_lower(trimmed), pa.array(MISSING, trimmed.type))
+    return pc.if_else(missing, pa.scalar(None, trimmed.type), trimmed)
+
+
+def _plain(text: pa.Array) -> pa.Array:
+    """Cleaned text, with numbers written as Arrow reads them: 1,000 as 1000, and +1 as 1."""
+    text = cleaned(text)
+    text = pc.if_else(pc.match_substring_regex(text, _GROUPED), pc.replace_substring(text, ",", ""), text)
+    return pc.replace_substring_regex(text, r"^\+(\d|\.)", r"\1")
+
+
+def converted(text: pa.Array, type: pa.DataType) -> pa.Array:
+    """Cells of a column as the type that `Guess` found for it; null where there is none."""
+    if pa.types.is_string(type):
+        return cleaned(text)
+    if pa.types.is_boolean(type):
+        return pc.equal(pc.utf8_lower(cleaned(text)), "true")
+    try:
+        return text.cast(type)
+    except pa.ArrowInvalid:
+        return _plain(text).cast(type)
+
+
+class Guess:
+    """The narrowest type that holds all cells of a column, which come a batch at a time.
+
+    Attributes
+    ----------
+    gaps : bool
+        Some cell is missing.
+    odd : str
+        The first cell that is no number, and its row (from 1), of a column of text.
+    """
+
+    def __init__(self) -> None:
+        self.gaps, self.odd = False, ""
+        self._rows = self._low = self._high = 0
+        self._words = self._truths = self._decimals = self._integers = False
+
+    def take(self, cells: pa.Array) -> None:
+        """Look at a batch: text, or integers or truth values that are known to be such."""
+        first, self._rows = self._rows, self._rows + len(cells)
+        numbers = None
+        if pa.types.is_string(cells.type) and not self._words:
+            numbers = _numbers(cells)
+            if numbers is None:
+                cells = _plain(cells)
+                numbers = _numbers(cells)
+        elif pa.types.is_integer(cells.type):
+            numbers = cells
+        self.gaps |= cells.null_count > 0
+        if self._words or cells.null_count == len(cells):
+            return
+        if numbers is None:
+            self._take_words(cells, first)
+        elif pa.types.is_integer(numbers.type):
+            extremes = pc.min_max(numbers)
+            self._extend(extremes["min"].as_py(), extremes["max"].as_py())
+        elif pc.all(pc.match_substring_regex(cells, _INTEGER)).as_py():
+            found = [int(cell) for cell in cells.drop_null().to_pylist()]
+            self._extend(min(found), max(found))
+        else:
+            self._decimals = True
+
+    def _take_words(self, cells: pa.Array, first: int) -> None:
+        if pa.types.is_boolean(cells.type):
+            self._truths = True
+            return
+        odd = pc.index(pc.fill_null(pc.match_substring_regex(cells, _NUMBER), True), False).as_py()
+        self.odd = self.odd or f"{cells[odd].as_py()!r} in row {first + odd + 1:,}"
+        truths = pc.is_in(pc.utf8_lower(cells.drop_null()), pa.array(["true", "false"], cells.type))
+        self._truths |= pc.all(truths).as_py()
+        self._words = not pc.all(truths).as_py()
+
+    def _extend(self, low: int, high: int) -> None:
+        self._integers = True
+        self._low, self._high = min(self._low, low), max(self._high, high)
+
+    @property
+    def exact(self) -> bool:
+        """Whether the integers of the column are exact as float64."""
+        return self._low >= -EXACT and self._high <= EXACT
+
+    @property
+    def type(self) -> pa.DataType | None:
+        """string, bool, int64, uint64 or float64; None if all cells are missing. Text also if integers have over 64
+        bits, or numbers stand beside truth values."""
+        numbers = self._integers or self._decimals
+        if self._words or (self._truths and numbers):
+            return pa.string()
+        if self._truths:
+            return pa.bool_()
+        if not numbers:
+            return None
+        if self._decimals:
+            return pa.float64()
+        if self._low >= -(2**63) and self._high < 2**63:
+            return pa.int64()
+        if self._low >= 0 and self._high < 2**64:
+            return pa.uint64()
+        self.odd = self.odd or f"integers beyond 64 bits, such as {max(-self._low, self._high)}"
+        return pa.string()
+
+
+def _numbers(text: pa.Array) -> pa.Array | None:
+    """Text as int64, or else float64; None if some cell is no number, or has to be cleaned first."""
+    try:
+        return text.cast(pa.int64())
+    except pa.ArrowInvalid:
+        pass
+    try:
+        numbers = text.cast(pa.float64())
+    except pa.ArrowInvalid:
+        return None
+    is_missing = pc.any(pc.is_nan(numbers)).as_py()  # "NaN", perhaps beside integers
+    return None if is_missing else numbers

@@ -1,0 +1,47 @@
+"""Positions of a catalogue in degrees, whether they are numbers or sexagesimal text."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+
+def degrees(values: pa.Array | pa.ChunkedArray, name: str) -> np.ndarray:
+    """Angles as float64 degrees, NaN where there is none.
+
+    Parameters
+    ----------
+    values : pyarrow array
+        Numbers (degrees), or text such as "10:27:30.5" or "-1 16 06".
+    name : str
+        "ra" or "dec". A right ascension in text is in hours; one from -180 to 0 is wrapped to 180 to 360.
+
+    Raises
+    ------
+    ValueError
+        A text that is no angle.
+    """
+    if pa.types.is_string(values.type):
+        angles = _sexagesimal(values, "hourangle" if name == "ra" else "deg")
+    else:
+        angles = np.array(values.cast(pa.float64()).to_numpy(zero_copy_only=False), np.float64)
+    if name == "ra":
+        angles[(angles < 0) & (angles >= -180)] += 360.0
+    return angles
+
+
+def _sexagesimal(values: pa.Array | pa.ChunkedArray, unit: str) -> np.ndarray:
+    from astropy.coordinates import Angle
+
+    angles = np.full(len(values), np.nan)
+    rows = np.flatnonzero(pc.is_valid(values))
+    cells = values.drop_null().to_pylist()
+    for row, cell in zip(rows, cells, strict=True):
+        if not any(mark in cell.strip().lstrip("+-") for mark in ": hd°"):
+            raise ValueError(f"expected sexagesimal angles as in the other rows, found {cell!r} in row {row + 1:,}")
+    try:
+        angles[rows] = Angle(cells, unit=unit).degree
+    except ValueError as error:
+        raise ValueError(f"expected numbers or sexagesimal angles ({' '.join(str(error).split())})") from error
+    return angles
