@@ -11,7 +11,9 @@ from typing import Any
 if __name__ == "__main__":  # a script's own folder is first on the path: its candels_blend.py would be the package
     import sys
 
-    sys.path[0] = str(Path(__file__).resolve().parents[1])
+    if not sys.flags.safe_path:
+        del sys.path[0]
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
     from skyshards.cli.main import build
 
     build(["candels_blend", *sys.argv[1:]])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import math
-import multiprocessing
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -24,7 +23,7 @@ from candels_blend.stamp_archive import SIZE, Archive
 from candels_blend.targets import CHANNELS, MASKS, flux
 from skyshards.errors import BuildError, UsageError
 from skyshards.files import is_disk_full, replacing
-from skyshards.pipeline.workers import start_worker
+from skyshards.pipeline.processes import fork_server, start_worker
 from skyshards.progress import progress
 
 IMAGE = Form(np.dtype(np.float32), (SIZE, SIZE, 2))
@@ -159,9 +158,7 @@ class SingleFiles:
                 for block in blocks:
                     bar.update(self.write_block(*block))
                 return
-            context = multiprocessing.get_context("forkserver")
-            context.set_forkserver_preload([__name__])
-            with ProcessPoolExecutor(workers, context, initializer=start_worker) as pool:
+            with ProcessPoolExecutor(workers, fork_server([__name__]), initializer=start_worker) as pool:
                 futures = [pool.submit(self.write_block, *block) for block in blocks]
                 try:
                     for future in as_completed(futures):

@@ -10,7 +10,7 @@ import click
 from demo_archive.archive import DemoArchive
 
 
-@click.command()
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--galaxies", default=40, show_default=True, type=click.IntRange(1), help="Galaxies in the sky.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="What they are drawn from.")
 def main(galaxies: int, seed: int) -> None:

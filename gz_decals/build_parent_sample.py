@@ -11,7 +11,9 @@ from typing import Any
 if __name__ == "__main__":  # a script's own folder is first on the path: its gz_decals.py would stand for the package
     import sys
 
-    sys.path[0] = str(Path(__file__).resolve().parents[1])
+    if not sys.flags.safe_path:
+        del sys.path[0]
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
     from skyshards.cli.main import build
 
     build(["gz_decals", *sys.argv[1:]])

@@ -12,7 +12,9 @@ from typing import Any
 if __name__ == "__main__":  # a script's own folder is first on the path: its gz_sdss.py would stand for the package
     import sys
 
-    sys.path[0] = str(Path(__file__).resolve().parents[1])
+    if not sys.flags.safe_path:
+        del sys.path[0]
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
     from skyshards.cli.main import build
 
     build(["gz_sdss", *sys.argv[1:]])

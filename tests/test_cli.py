@@ -1,5 +1,6 @@
 """The command line: one line and an exit status for whatever goes wrong, and every option in both spellings."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,8 @@ import pytest
 from click.testing import CliRunner
 
 import skyshards
+from candels_blend.cli import main as candels_blender
+from demo_archive.__main__ import main as demo_archive
 from skyshards.cli import build_command, main, options
 from skyshards.cli.data_sets import DATA_SETS
 from skyshards.errors import BuildError, FolderError, ShardCorrupted, SkyshardsError, SourceError, UsageError
@@ -151,6 +154,76 @@ def test_unknown_commands_are_a_line(arguments):
     outcome = run(*arguments, command=main.main)
     assert (outcome.exit_code, outcome.stdout) == (2, "")
     assert len(outcome.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("typed", [["--tiny"], ["--limit", "3", "gz_sdss"], ["-o", "out", "--demo"]], ids=" ".join)
+def test_options_without_a_dataset_say_what_to_type(typed):
+    outcome = CliRunner().invoke(main.build, typed, prog_name="build_parent_sample.py")
+    (line,) = outcome.stderr.splitlines()
+    name = "gz_sdss" if "gz_sdss" in typed else "gz3d"
+    options = " ".join(word for word in typed if word != name)
+    assert outcome.exit_code == 2 and all(there in line for there in DATA_SETS)
+    assert line.endswith(f": python build_parent_sample.py {name} {options}")
+
+
+@pytest.mark.parametrize(
+    ("typed", "nearest"),
+    [("gz-sdss", "gz_sdss"), ("GZ3D", "gz3d"), ("candels", "candels_blend"), ("decals", "gz_decals")],
+)
+def test_an_unknown_dataset_suggests_the_nearest(typed, nearest):
+    outcome = run("build", typed, "--tiny", command=main.main)
+    (line,) = outcome.stderr.splitlines()
+    assert outcome.exit_code == 2 and f"did you mean {nearest}?" in line and all(there in line for there in DATA_SETS)
+
+
+def commands(command, path):
+    """A command and all below it, each with what is typed for it."""
+    yield command, path
+    if isinstance(command, click.Group):
+        for name in command.list_commands(None):
+            yield from commands(command.get_command(None, name), [*path, name])
+
+
+@pytest.mark.parametrize(
+    "program", [main.main, main.build, candels_blender, demo_archive], ids=lambda group: group.name
+)
+def test_h_is_help_everywhere(program):
+    for _, path in commands(program, []):
+        short, long = (CliRunner().invoke(program, [*path, option]) for option in ("-h", "--help"))
+        assert short.exit_code == 0 and short.stdout == long.stdout and "Usage:" in short.stdout
+
+
+def fails(recipe, source, fetched):
+    return 1 / (source.info - 3)
+
+
+def test_no_workers_read_in_this_process(tmp_path, monkeypatch):
+    pids = set()
+    read = Toy.read
+    monkeypatch.setattr(Toy, "read", lambda *arguments: pids.add(os.getpid()) or read(*arguments))
+    assert run("-o", tmp_path / "out", "--workers", 0).exit_code == 0
+    assert pids == {os.getpid()} and len(skyshards.open(tmp_path / "out")) == 8
+
+
+def test_a_recipe_s_error_names_file_and_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(Toy, "read", fails)
+    run("-o", tmp_path / "out", "--workers", 0)
+    line = fails.__code__.co_firstlineno + 1
+    text = (tmp_path / "out" / "failures.csv").read_text()
+    assert f"ZeroDivisionError: division by zero (tests/test_cli.py, line {line})" in text
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_debug_shows_tracebacks(tmp_path, caplog, workers):
+    run("-o", tmp_path / "out", "--workers", workers, "--broken_source", 2, "--debug")
+    (message,) = [record.getMessage() for record in caplog.records if record.levelname == "DEBUG"]
+    assert message.startswith("s00002 failed:\nTraceback") and "tests/toy.py" in message
+
+
+def test_debug_shows_the_traceback_of_what_ends_a_build(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    outcome = run("--raises", "build", "--debug")
+    assert outcome.exit_code == 1 and "Traceback" in outcome.stderr and outcome.stderr.endswith("a line of words\n")
 
 
 @pytest.mark.parametrize("command", [["--help"], ["build", "--help"]])

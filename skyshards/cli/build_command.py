@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -23,14 +24,19 @@ def build_command(name: str) -> Callable[[Callable], click.Command]:
 
     def decorate(make_recipe: Callable) -> click.Command:
         @functools.wraps(make_recipe)
-        def command(output_dir, tiny, limit, demo, workers, connections, max_rows_per_shard, nside, **own) -> None:
+        def command(
+            output_dir, tiny, limit, demo, workers, connections, max_rows_per_shard, nside, debug, **own
+        ) -> None:
             if tiny and limit:
                 raise click.UsageError(as_typed("`tiny` cannot be combined with `limit`: it means --limit 5"))
             limit = 5 if tiny else limit
             output_dir = output_dir or Path("data") / name
-            with messages(), resumable(), contextlib.ExitStack() as stack:
+            with messages(debug), resumable(), contextlib.ExitStack() as stack:
                 from skyshards.pipeline.build import build
 
+                if debug:
+                    logging.basicConfig(format="%(message)s")
+                    logging.getLogger("skyshards").setLevel(logging.DEBUG)
                 archive = None
                 if demo:
                     from demo_archive import DemoArchive

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import importlib
+import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -40,13 +42,36 @@ class _Group(click.Group):
         super().__init__(*args, **attributes)
         self._elsewhere = elsewhere
 
-    def make_context(self, *args, **attributes) -> click.Context:
+    def make_context(self, info_name, args, parent=None, **extra) -> click.Context:
+        typed = list(args)
         with _one_line():
-            return super().make_context(*args, **attributes)
+            try:
+                return super().make_context(info_name, args, parent, **extra)
+            except click.NoSuchOption as error:
+                if self.commands:
+                    raise
+                raise click.UsageError(self._name_one_first(error.ctx.command_path, typed)) from error
+
+    def _name_one_first(self, program: str, typed: list[str]) -> str:
+        """What to say of options without a dataset before them."""
+        there = self.list_commands(None)
+        name = next((word for word in typed if word in there), there[0])
+        line = shlex.join([*program.split(), name, *(word for word in typed if word != name)])
+        python = "python " if line.partition(" ")[0].endswith(".py") else ""
+        return f"name a dataset first ({', '.join(there)}), such as: {python}{line}"
 
     def invoke(self, ctx):
         with _one_line():
             return super().invoke(ctx)
+
+    def resolve_command(self, ctx, args):
+        name, there = args[0], self.list_commands(ctx)
+        if name not in there:
+            what = "command" if self.commands else "dataset"
+            nearest = difflib.get_close_matches(name.lower().replace("-", "_"), there, 1, 0.5)
+            hint = f"did you mean {nearest[0]}? " if nearest else ""
+            raise click.UsageError(f"no {what} {name!r}; {hint}There are: {', '.join(there)}")
+        return super().resolve_command(ctx, args)
 
     def list_commands(self, ctx) -> list[str]:
         return [*super().list_commands(ctx), *self._elsewhere]
@@ -77,7 +102,11 @@ def main() -> None:
     """Galaxy-morphology data sets that a training loop can read at the speed of the disk."""
 
 
-@main.group(cls=_Group, elsewhere={name: (f"{name}.build_parent_sample", line) for name, line in DATA_SETS.items()})
+@main.group(
+    cls=_Group,
+    context_settings=HELP,
+    elsewhere={name: (f"{name}.build_parent_sample", line) for name, line in DATA_SETS.items()},
+)
 def build() -> None:
     """Build a data set: a folder of HEALPix-partitioned HDF5 shards."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -34,7 +35,10 @@ COMMON = (
     option("--limit", type=click.IntRange(1), metavar="N", help="Build only the first N objects."),
     option("--demo", is_flag=True, help="Build simulated galaxies from the bundled archive; needs no network."),
     option(
-        "--workers", type=click.IntRange(1), metavar="N", help="Processes that read sources. [default: usable cores]"
+        "--workers",
+        type=click.IntRange(0),
+        metavar="N",
+        help="Processes that read sources; 0 reads them in this one. [default: usable cores]",
     ),
     option(
         "--connections", type=click.IntRange(1), default=8, metavar="N", help="Maximum number of concurrent downloads."
@@ -46,6 +50,7 @@ COMMON = (
         help="Maximum number of rows in a shard (1: a file per object). [default: no bound but 512 MiB]",
     ),
     option("--nside", type=click.IntRange(1), default=16, help="HEALPix nside of the partition (a power of two)."),
+    option("--debug", is_flag=True, help="Show the traceback of an error, and of each source that fails."),
 )
 
 
@@ -55,14 +60,15 @@ def printable(text: str) -> str:
 
 
 @contextlib.contextmanager
-def messages():
-    """One line and an exit status for every error that is meant for the user."""
+def messages(debug: bool = False):
+    """One line and an exit status for every error that is meant for the user; with `debug`, its traceback, too."""
     try:
         yield
-    except UsageError as error:
-        raise click.UsageError(printable(as_typed(str(error)))) from error
     except SkyshardsError as error:
-        raise click.ClickException(printable(as_typed(str(error)))) from error
+        if debug:
+            traceback.print_exc()
+        kind = click.UsageError if isinstance(error, UsageError) else click.ClickException
+        raise kind(printable(as_typed(str(error)))) from error
 
 
 @contextlib.contextmanager

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 import time
+import traceback
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -27,12 +29,15 @@ from skyshards.format import provenance as sources
 from skyshards.format.manifest import Manifest
 from skyshards.pipeline import pack
 from skyshards.pipeline.interrupts import FirstInterrupt
+from skyshards.pipeline.processes import leave_if_unguarded
 from skyshards.pipeline.recipe import Recipe, Source
 from skyshards.pipeline.sample import Sample
 from skyshards.pipeline.spool import Spool
-from skyshards.pipeline.workers import ReadSource, Workers, start_fork_server
+from skyshards.pipeline.workers import ReadSource, Workers, reason, start_fork_server
 from skyshards.pipeline.workspace import begin, hold, publish, what_is_there, without_lost_shards
 from skyshards.progress import Progress, progress, say
+
+log = logging.getLogger(__name__)
 
 MAX_UNREAD = 128
 """Sources that are fetched, or being fetched, and not read yet: as many files on disk, or small contents in memory."""
@@ -76,7 +81,8 @@ def build(
     limit : int, optional
         Build so many objects only, those that are listed first; a source that failed counts as one.
     workers : int, optional
-        Processes that read sources into rows; the number of usable cores unless given.
+        Processes that read sources into rows; the number of usable cores unless given. 0 reads them in this process,
+        where a debugger can follow.
     connections : int
         Downloads at once.
     max_rows_per_shard : int, optional
@@ -100,7 +106,10 @@ def build(
     BuildError
         The sources cannot be listed, the disk is full, or another build holds the folder. What was done is kept.
     """
+    leave_if_unguarded()
     started = time.monotonic()
+    if workers is not None and workers < 0:
+        raise UsageError(f"workers: expected a number of processes, or 0 for none, found {workers}")
     if not sky.is_nside(nside):
         raise UsageError(f"nside: expected a power of two up to 2**29, found {nside}")
     card.check(recipe)
@@ -117,7 +126,8 @@ def build(
         table, manifest, lost = without_lost_shards(folder, table, manifest)
         records = {key: record for key, record in sources.read(folder).items() if key not in lost}
         records |= {record.key: record for record in spool.records()}
-        if not records and executor is None:  # there will be something to read
+        own_processes = executor is None and workers != 0
+        if not records and own_processes:  # there will be something to read
             start_fork_server(recipe)
         fetcher = Fetcher(connections)
         rows = _rows_of_sources(table, spool) if limit else {}
@@ -132,7 +142,7 @@ def build(
         if pending or not spool.empty or lost or not (folder / catalog.CATALOG).exists():
             staged = workspace / "staged"
             staged.mkdir()
-            if executor is None:
+            if own_processes:
                 start_fork_server(recipe)
             sky.load()  # meanwhile
             with Workers(recipe, spool.files, workers, executor, limit) as pool:
@@ -208,12 +218,11 @@ def _read_all(sample, pending, records, fetcher, pool, spool, downloads) -> None
                         arrived.append((source, future.result()))
                     except Stopped:
                         continue
-                    except SourceError as error:
-                        outcomes.append(((source, None), ReadSource(error=str(error))))
                     except Exception as error:
-                        if is_disk_full(error):
+                        if is_disk_full(error) and not isinstance(error, SourceError):
                             raise
-                        outcomes.append(((source, None), ReadSource(error=f"{type(error).__name__}: {error}")))
+                        failed = ReadSource(error=reason(error, pool.recipe), traceback=traceback.format_exc())
+                        outcomes.append(((source, None), failed))
                 pool.submit(arrived, done.put)
                 entered, beyond = sample.sift(outcomes)
                 if entered:
@@ -224,6 +233,8 @@ def _read_all(sample, pending, records, fetcher, pool, spool, downloads) -> None
                         ]
                     )
                 for (source, fetched), outcome in entered + beyond:
+                    if outcome.traceback:
+                        log.debug("%s failed:\n%s", source.key, outcome.traceback)
                     if fetched is not None:
                         pool.recipe.discard(source, fetched, failed=outcome.error is not None)
                     bar.update()

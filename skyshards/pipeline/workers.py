@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import multiprocessing
-import multiprocessing.connection
 import multiprocessing.context
-import multiprocessing.forkserver
 import os
-import signal
-import threading
+import sys
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
@@ -19,11 +17,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from skyshards.errors import BuildError, SourceError
+from skyshards.errors import BuildError, SourceError, UsageError
 from skyshards.files import file_digest
 from skyshards.format.provenance import SourceRecord
-from skyshards.machine import keep_freed_memory, usable_cores
+from skyshards.machine import usable_cores
 from skyshards.pipeline.encode import encode
+from skyshards.pipeline.processes import UNGUARDED, fork_server, start_worker
 from skyshards.pipeline.recipe import Recipe, Source
 from skyshards.pipeline.spool import PayloadFiles, SpooledRow
 
@@ -40,6 +39,7 @@ class ReadSource:
     sha256: str | None = None
     error: str | None = None
     cut: bool = False
+    traceback: str = ""
 
     def record(self, source: Source, earlier: SourceRecord | None) -> SourceRecord:
         """What the journal keeps of it."""
@@ -73,11 +73,22 @@ def read_source(recipe: Recipe, files: PayloadFiles, limit: int | None, source: 
         if len(set(ids)) < len(ids):
             twice = next(name for name in ids if ids.count(name) > 1)
             raise SourceError(f"object_id {twice!r} stands twice in one source, expected each once")
-    except SourceError as error:
-        return ReadSource((), nbytes, sha256, str(error))
     except Exception as error:  # one bad file must not end a build of thirty thousand
-        return ReadSource((), nbytes, sha256, " ".join(f"{type(error).__name__}: {error}".split()))
+        return ReadSource((), nbytes, sha256, reason(error, recipe), traceback.format_exc())
     return ReadSource(files.keep(rows), nbytes, sha256)
+
+
+def reason(error: Exception, recipe: Recipe) -> str:
+    """Why a source failed, in a line: a `SourceError`'s own words, or any other error with the file and line of the
+    recipe that it came from (of whatever raised it, where no line of the recipe was at work).
+    """
+    if isinstance(error, SourceError):
+        return str(error)
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if Path(frame.filename).is_relative_to(recipe.folder)]
+    frame = (own or frames)[-1]
+    place = "/".join(Path(frame.filename).parts[-2:])  # no more: folders are shared
+    return " ".join(f"{type(error).__name__}: {error} ({place}, line {frame.lineno})".split())
 
 
 def read_sources(recipe: Recipe, files: PayloadFiles, limit: int | None, arrived: list[Arrived]) -> list[ReadSource]:
@@ -96,6 +107,8 @@ class Workers:
     ----------
     files : PayloadFiles
         Where the rows' payloads go.
+    workers : int, optional
+        How many; 0 for none but this one. The number of usable cores unless given.
     limit : int, optional
         Bound on the rows that a source is read for.
     executor : concurrent.futures.Executor, optional
@@ -111,10 +124,11 @@ class Workers:
         limit: int | None = None,
     ):
         self.recipe = recipe
-        self.count = workers or usable_cores()
+        self.count = usable_cores() if workers is None else max(1, workers)
         self._common = recipe, files, limit
-        self._given = executor
-        self._pool = executor or self._new_pool()
+        self._given = InThisProcess() if workers == 0 else executor
+        self._processes: list[multiprocessing.Process] = []
+        self._pool = self._given or self._new_pool()
         self._waiting: list[Arrived] = []
         self._tasks: dict[Future, list[Arrived]] = {}
 
@@ -203,6 +217,12 @@ class Workers:
             suspects += task
         self._tasks.clear()
         self._pool.shutdown()
+        if any(process.exitcode == UNGUARDED for process in self._processes):
+            script = getattr(sys.modules["__main__"], "__file__", "the script")
+            raise UsageError(
+                f'{script}: put what calls build() below a line `if __name__ == "__main__":`; the processes that read'
+                " sources import this script, and must not build as well"
+            )
         self._pool = self._new_pool()
         try:
             self._pool.submit(os.getpid).result()
@@ -232,32 +252,22 @@ class Workers:
                 "the process that starts the workers was ended by the system (out of memory?); "
                 "run the same command again, nothing done is lost"
             ) from error
+        self._processes = multiprocessing.active_children()
         return pool
 
 
 def start_fork_server(recipe: Recipe) -> multiprocessing.context.ForkServerContext:
-    """Start the process that workers are forked from; it imports everything, just once, while this process goes on.
-
-    Workers so start without this process's threads and open files. Ctrl-C is left to this process.
-    """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([type(recipe).__module__, __name__])
-    earlier = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which processes inherit
-    try:
-        multiprocessing.forkserver.ensure_running()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, earlier)
-    return context
+    """Have the process start that workers for this recipe are forked from."""
+    return fork_server([type(recipe).__module__, __name__])
 
 
-def start_worker(lifeline: multiprocessing.connection.Connection) -> None:
-    """Leave Ctrl-C to the main process, and end when it ends, however it does, or when it closes a connection."""
-    keep_freed_memory()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
+class InThisProcess(Executor):
+    """Calls functions here and at once, where a debugger can follow them."""
 
-    def follow() -> None:
-        multiprocessing.connection.wait([parent.sentinel, lifeline])
-        os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()
+    def submit(self, function: Callable, /, *args: Any, **kwargs: Any) -> Future:
+        future = Future()
+        try:
+            future.set_result(function(*args, **kwargs))
+        except Exception as error:
+            future.set_exception(error)
+        return future
