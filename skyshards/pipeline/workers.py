@@ -74,7 +74,7 @@ def read_source(recipe: Recipe, files: PayloadFiles, limit: int | None, source: 
             twice = next(name for name in ids if ids.count(name) > 1)
             raise SourceError(f"object_id {twice!r} stands twice in one source, expected each once")
     except Exception as error:  # one bad file must not end a build of thirty thousand
-        return ReadSource((), nbytes, sha256, reason(error, recipe), traceback.format_exc())
+        return ReadSource((), nbytes, sha256, reason(error, recipe), traceback=traceback.format_exc())
     return ReadSource(files.keep(rows), nbytes, sha256)
 
 
