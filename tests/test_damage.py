@@ -1,16 +1,24 @@
 """Builds in folders that are not what a build left: files lost, changed, foreign, or not to be trusted."""
 
 import contextlib
+import io
 import shutil
 from dataclasses import replace
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
 
 import skyshards
 from skyshards.errors import BuildError, FolderError, ShardCorrupted
 from skyshards.format import catalog
 from skyshards.pipeline.build import build
 from skyshards.pipeline.workspace import WORKSPACE
+from tests.contract import assert_same
 from tests.toy import Toy
 from tests.toy_folder import assert_whole, shard_bytes
 
@@ -127,3 +135,73 @@ def test_what_another_build_writes_below_is_left_alone(tmp_path):
     (other / ".writing-1").write_text("half a file")
     build(Toy(2), tmp_path, workers=1)
     assert (other / ".writing-1").exists()
+
+
+class JpegToy(Toy):
+    """Pictures that show other pixels, and no error, where one byte is another."""
+
+    def read(self, source, fetched):
+        for row in super().read(source, fetched):
+            file = io.BytesIO()
+            pixels = np.asarray(Image.open(io.BytesIO(row["picture"])).resize((48, 48)))
+            Image.fromarray(pixels).save(file, "jpeg")
+            yield row | {"picture": file.getvalue()}
+
+
+@pytest.fixture(scope="module")
+def jpeg_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("jpegs") / "toy"
+    build(JpegToy(3), folder, workers=1, max_rows_per_shard=1)
+    return folder
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(place=st.floats(0, 1, exclude_max=True), flip=st.integers(1, 255), shard=st.integers(0, 2))
+def test_a_changed_byte_never_gives_other_values(jpeg_folder, place, flip, shard):
+    """Whatever lies in a shard: the row as it was built, or a named error."""
+    whole = skyshards.open(jpeg_folder)[:]
+    path = jpeg_folder / catalog.open_folder(jpeg_folder)[1].shards[shard].path
+    content = path.read_bytes()
+    changed = bytearray(content)
+    changed[int(place * len(content))] ^= flip
+    try:
+        path.write_bytes(changed)
+        with contextlib.suppress(ShardCorrupted):
+            assert_same(skyshards.open(jpeg_folder)[:], whole)
+    finally:
+        path.write_bytes(content)
+
+
+def test_a_picture_that_decodes_to_others_is_refused(jpeg_folder):
+    path = jpeg_folder / catalog.open_folder(jpeg_folder)[1].shards[0].path
+    content, picture = path.read_bytes(), skyshards.open(jpeg_folder, decode=False)[0]["picture"]
+    changed = picture[:-20] + bytes([picture[-20] ^ 1]) + picture[-19:]
+    try:
+        path.write_bytes(content.replace(picture, changed))
+        with pytest.raises(ShardCorrupted, match="row 0 of column 'picture' is damaged: its bytes are not those"):
+            skyshards.open(jpeg_folder)[0]
+    finally:
+        path.write_bytes(content)
+
+
+def without_crc32s(folder):
+    """As folders were before there was one."""
+    table = pq.read_table(folder / catalog.CATALOG)
+    table = table.drop_columns([name for name in table.column_names if name.startswith(catalog.CRC32)])
+    split_and_shard = pa.dictionary(pa.int32(), pa.string())
+    for name in ("_split", "_shard"):
+        table = table.set_column(table.column_names.index(name), name, table[name].cast(split_and_shard))
+    pq.write_table(table, folder / catalog.CATALOG)
+    (folder / "SHA256SUMS").unlink()
+
+
+def test_a_folder_without_crc32s_is_read_and_built_upon(tmp_path, toy_folder):
+    folder = tmp_path / "toy"
+    build(Toy(20, rows_each=2), folder, limit=12, workers=1)
+    before = skyshards.open(folder)[:]
+    without_crc32s(folder)
+    assert_same(skyshards.open(folder)[:], before)
+    build(Toy(20, rows_each=2), folder, workers=1)
+    assert shard_bytes(folder) == shard_bytes(toy_folder)
+    assert_same(skyshards.open(folder)[:], skyshards.open(toy_folder)[:])
+    assert_whole(folder)

@@ -4,7 +4,8 @@ are.
 `catalog.parquet` has a column per light column (nested ones by dotted name), then
 
 - `_split`, `_shard` (path below the folder), `_row` (position in the shard), and
-- for each heavy column `_start:<column>` and `_size:<column>`, the byte range of its value in the shard.
+- for each heavy column `_start:<column>` and `_size:<column>`, the byte range of its value in the shard, and
+  `_crc32:<column>` of these bytes (null in rows of folders built before there was one).
 
 Rows stand in the order in which stock `load_dataset` gives them. Its schema metadata hold a `Manifest`, as JSON.
 """
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from skyshards.format.rows import EncodedRow
     from skyshards.format.shard import Ranges
 
+CRC32 = "_crc32:"
 _KEY = b"skyshards"
 
 
@@ -64,6 +66,7 @@ def schema(specs: Mapping[str, ColumnSpec]) -> pa.Schema:
             catalog_fields += [
                 _field(f"_start:{path}", pa.int64(), f"where in the shard the value of {path} begins", "byte"),
                 _field(f"_size:{path}", pa.int32(), f"length of the stored value of {path}", "byte"),
+                _field(f"{CRC32}{path}", pa.uint32(), f"crc32 of the stored value of {path}"),
             ]
     return pa.schema(catalog_fields)
 
@@ -94,7 +97,7 @@ def rows_table(specs: Mapping[str, ColumnSpec], shard: Shard, rows: Sequence[Enc
         pa.array(np.arange(len(rows), dtype=np.int32)),
     ]
     for found in ranges.values():
-        columns += [pa.array(found[:, 0]), pa.array(found[:, 1].astype(np.int32))]
+        columns += [pa.array(found[:, n].astype(kind)) for n, kind in enumerate((np.int64, np.int32, np.uint32))]
     return pa.table(columns, schema=schema(specs))
 
 
@@ -127,9 +130,12 @@ def read(file: Any, folder: str) -> tuple[pa.Table, Manifest]:
         # Not pq.read_table, which also imports pandas.
         parquet = pq.ParquetFile(file, read_dictionary=list(_REPEATED), page_checksum_verification=True)
         manifest = Manifest.from_json(parquet.metadata.metadata[_KEY].decode())
-        if parquet.schema_arrow.remove_metadata() != schema(manifest.specs).remove_metadata():
+        table, declared = parquet.read(), schema(manifest.specs)
+        for place, name in enumerate(declared.names):
+            if name.startswith(CRC32) and name not in table.column_names:  # built before there was one
+                table = table.add_column(place, name, pa.nulls(len(table), pa.uint32()))
+        if table.schema.remove_metadata() != declared.remove_metadata():
             raise ValueError("its columns are not those that it declares")
-        table = parquet.read()
         table.validate(full=True)
         _check_rows(table, manifest)
     except (pa.ArrowException, OSError, KeyError, TypeError, ValueError, AttributeError) as error:
@@ -139,7 +145,7 @@ def read(file: Any, folder: str) -> tuple[pa.Table, Manifest]:
 
 def _check_rows(table: pa.Table, manifest: Manifest) -> None:
     """Raise `ValueError` unless rows have values, and their places lie within the shards that there are."""
-    if empty := [name for name in table.column_names if table[name].null_count]:
+    if empty := [name for name in table.column_names if table[name].null_count and not name.startswith(CRC32)]:
         raise ValueError(f"column {empty[0]!r} lacks values")
     shards = {shard.path: shard for shard in manifest.shards}
     if not set(shards).issuperset(paths := table["_shard"].unique().to_pylist()):

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import deflate
 import h5py
 import numpy as np
 
@@ -24,7 +25,7 @@ Specs = Mapping[str, ColumnSpec]
 KEPT_PAGES = 32 << 20
 """Bytes of a file in memory while it is verified."""
 Ranges = dict[str, np.ndarray]
-"""By heavy column, int64 [rows, 2]: where in the file each row's bytes start, and how many there are."""
+"""By heavy column, int64 [rows, 3]: where in the file each row's bytes start, how many there are, and their crc32."""
 
 
 def write(path: Path, specs: Specs, rows: Sequence[EncodedRow], attributes: Mapping[str, str]) -> Ranges:
@@ -127,7 +128,7 @@ def _create(file: h5py.File, spec: ColumnSpec, light: Sequence[Mapping[str, Any]
 
 def _verified_ranges(path: Path, specs: Specs, rows: Sequence[EncodedRow]) -> Ranges:
     """Find every heavy value in the finished file, and compare it with what should be there."""
-    ranges = {name: np.zeros((len(rows), 2), np.int64) for name, spec in specs.items() if spec.heavy}
+    ranges = {name: np.zeros((len(rows), 3), np.int64) for name, spec in specs.items() if spec.heavy}
     if not ranges:
         return ranges
     with h5py.File(path) as file, open(path, "rb") as raw, mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ) as view:
@@ -151,7 +152,7 @@ def _verified_ranges(path: Path, specs: Specs, rows: Sequence[EncodedRow]) -> Ra
                     raise ShardCorrupted(
                         f"{path}: row {index} of column {name!r} was not written as given; is the disk sound?"
                     )
-                ranges[name][index] = start, len(content)
+                ranges[name][index] = start, len(content), deflate.crc32(content)
     return ranges
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from deflate import crc32
 
 from skyshards.errors import ShardCorrupted
 from skyshards.format.columns import ColumnSpec
@@ -28,7 +29,8 @@ Only decoding is shared out then."""
 
 @dataclass(frozen=True)
 class Request:
-    """Values of one heavy column: for each its shard, row in it, and byte range there; `out` takes what is decoded.
+    """Values of one heavy column: for each its shard, row in it, byte range there, and crc32 (-1 if unknown). What is
+    decoded is put into `out`.
 
     `out` is an array [values, *shape] for a number column, a list of as many for image files. An image that fits into
     its place in `images` [values, H, W, C] is decoded there, and None in the list.
@@ -39,6 +41,7 @@ class Request:
     rows: Sequence[int]
     starts: Sequence[int]
     sizes: Sequence[int]
+    crc32s: Sequence[int]
     out: np.ndarray | list
     images: np.ndarray | None = None
 
@@ -128,11 +131,13 @@ class Reader:
 
     def _decode(self, request: Request, part: slice, contents: Iterator[bytes]) -> None:
         """Decode some values. What is done for each is as little as may be: it is done by one thread at a time."""
-        decode_one, sizes, position = self._decoder(request), request.sizes, part.start
+        decode_one, sizes, crc32s, position = self._decoder(request), request.sizes, request.crc32s, part.start
         try:
             for content in contents:
                 if len(content) != sizes[position]:
                     raise ValueError(f"the file ends after {len(content)} of its {sizes[position]} bytes")
+                if crc32s[position] >= 0 and crc32(content) != crc32s[position]:
+                    raise ValueError("its bytes are not those that were written (another crc32)")
                 decode_one(position, content)
                 position += 1
                 del content  # at once: the next one can have its memory

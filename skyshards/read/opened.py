@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from skyshards.errors import FolderError
+from skyshards.format.catalog import CRC32
 from skyshards.format.columns import ColumnSpec
 from skyshards.read.batches import Reader, Request
 from skyshards.read.memory import Recycler
@@ -43,6 +44,8 @@ class OpenedFolder:
         """A numeric column of the catalogue as an array, without copying it where Arrow allows."""
         if name not in self._arrays:
             column = self.rows[name]
+            if name.startswith(CRC32):
+                column = column.cast(pa.int64()).fill_null(-1)
             column = column.chunk(0) if column.num_chunks else pa.array([], column.type)
             if pa.types.is_dictionary(column.type):
                 array = column.indices.to_numpy()
@@ -71,6 +74,7 @@ class OpenedFolder:
             self.array("_row")[rows].tolist(),
             self.array(f"_start:{spec.path}")[rows].tolist(),
             self.array(f"_size:{spec.path}")[rows].tolist(),
+            self.array(f"{CRC32}{spec.path}")[rows].tolist(),
             [None] * len(rows) if spec.kind == "bytes" else self._memory.empty((len(rows), *spec.shape), spec.dtype),
             images,
         )

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from skyshards.errors import FolderError
 from skyshards.format import healpix as sky
+from skyshards.format.catalog import CRC32
 from skyshards.format.columns import ColumnSpec, nest, select, unknown_column
 from skyshards.read import angles, query
 from skyshards.read.opened import OpenedFolder
@@ -187,7 +188,7 @@ class Table:
     @property
     def _askable(self) -> list[str]:
         """The columns of `catalog`."""
-        return [name for name in self._data.rows.column_names if not name.startswith(("_start:", "_size:"))]
+        return [name for name in self._data.rows.column_names if not name.startswith(("_start:", "_size:", CRC32))]
 
     def _judged(self) -> Callable[[str], pa.ChunkedArray]:
         """What gives a column of `catalog`, for these rows."""
