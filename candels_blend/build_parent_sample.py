@@ -29,12 +29,13 @@ from candels_blend.download import ZENODO_URL, download
 from candels_blend.draw import SPLITS, Sample, draw_sample
 from candels_blend.options import sample_options
 from candels_blend.render import Renderer
-from candels_blend.stamp_archive import read_archive
+from candels_blend.stamp_archive import CATALOGUE, read_archive
 from candels_blend.targets import METHODS
 from skyshards.cli.build_command import build_command
 from skyshards.cli.options import option
 from skyshards.errors import UsageError
 from skyshards.fetch.client import Fetcher
+from skyshards.files import file_digest
 from skyshards.format.schema import Schema
 from skyshards.pipeline.recipe import Recipe, Source
 from skyshards.progress import say
@@ -80,7 +81,9 @@ class CandelsBlendRecipe(Recipe):
 
     def options(self) -> dict[str, Any]:
         sample = asdict(self.sample) | {"excluded_types": list(self.sample.excluded_types)}
-        return sample | {"n_blends": self.n_blends, "method": self.method, "zeropoint": self.zeropoint}
+        stamps = self.datapath / CATALOGUE  # which tells one archive from another; there once it is fetched
+        archive = {"stamps_sha256": file_digest(stamps)} if stamps.is_file() else {}
+        return sample | {"n_blends": self.n_blends, "method": self.method, "zeropoint": self.zeropoint} | archive
 
     def sources(self, fetcher: Fetcher) -> Iterator[Source]:
         download(self.datapath, self.zenodo_url, self.delete)

@@ -26,7 +26,8 @@ from skyshards.cli.build_command import build_command
 from skyshards.cli.options import option
 from skyshards.errors import UsageError
 from skyshards.fetch.client import Fetcher
-from skyshards.pipeline.recipe import Recipe, Source
+from skyshards.pipeline.recipe import DEMO, Recipe, Source
+from skyshards.progress import say
 
 
 @dataclass(frozen=True)
@@ -43,19 +44,30 @@ class GZ3DRecipe(Recipe):
         Leave the downloads in the output folder.
     vote_fraction_cut : float
         Keep galaxies of which at least this share of the volunteers saw a bar, or a spiral.
+    simulated : bool
+        The archive is the demo archive, whose address is another in every run.
     """
 
     archive_url: str = GZ3D_URL
     local_data_path: Path | None = None
     keep_fits: bool = False
     vote_fraction_cut: float = 0.0
+    simulated: bool = False
 
     name = "gz3d"
     schema = SCHEMA
     downloads = "fits"
 
     def options(self) -> dict[str, Any]:
-        return {"vote_fraction_cut": self.vote_fraction_cut}
+        archive = DEMO if self.simulated else self.archive_url.rstrip("/")
+        return {
+            "vote_fraction_cut": self.vote_fraction_cut,
+            "archive_url": archive if self.local_data_path is None else None,
+        }
+
+    @property
+    def lists_all(self) -> bool:
+        return self.local_data_path is None
 
     def sources(self, fetcher: Fetcher) -> Iterator[Source]:
         if self.local_data_path is not None:
@@ -66,9 +78,11 @@ class GZ3DRecipe(Recipe):
                 key = os.fsencode(path.name).decode("utf-8", "backslashreplace")  # a name need not be text
                 yield Source(key, path=path)
             return
-        files, checksums = list_gz3d(self.archive_url, fetcher)
-        for name, url in files.items():
-            yield Source(name, url=url, checksum=checksums.get(name))
+        listing = list_gz3d(self.archive_url, fetcher)
+        for complaint in listing.complaints:
+            say(complaint)
+        for name, url in listing.files.items():
+            yield Source(name, url=url, checksum=listing.checksums.get(name))
 
     def read(self, source: Source, fetched: Path) -> Iterator[dict[str, Any]]:
         # astropy is for the worker processes alone: a build with nothing to do is quick
@@ -109,4 +123,4 @@ def main(local_data_path, keep_fits, vote_fraction_cut, archive_url, *, demo, li
         if local_data_path is not None:
             raise UsageError("`demo` cannot be combined with `local_data_path`")
         archive_url = demo.sas_url
-    return GZ3DRecipe(archive_url, local_data_path, keep_fits, vote_fraction_cut)
+    return GZ3DRecipe(archive_url, local_data_path, keep_fits, vote_fraction_cut, simulated=demo is not None)

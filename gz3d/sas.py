@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from html.parser import HTMLParser
 from urllib.parse import unquote, urljoin
 
@@ -10,6 +12,9 @@ from skyshards.errors import BuildError, FetchError
 from skyshards.fetch.client import Fetcher
 
 GZ3D_URL = "https://data.sdss.org/sas/dr17/env/MANGA_MORPHOLOGY/galaxyzoo3d/v4_0_0/"
+SUFFIX = ".fits.gz"
+TRIES = 3
+"""How often a listing is asked for that arrives without its end."""
 
 
 class _Links(HTMLParser):
@@ -47,35 +52,85 @@ def files_in_listing(page: str, url: str) -> dict[str, str]:
     return dict(sorted(files.items()))
 
 
+_SHA1_LINES = (
+    re.compile(r"\\?(?P<digest>[0-9a-fA-F]{40}) [ *](?P<name>.+)"),
+    re.compile(r"\\?SHA1 \((?P<name>.+)\) = (?P<digest>[0-9a-fA-F]{40})"),
+)
+"""A line that `sha1sum` prints, or `sha1sum -b`, or `sha1sum --tag`."""
+
+
 def parse_sha1sum(text: str) -> dict[str, str]:
-    """Checksums by file name, as "sha1:…", from what the command `sha1sum` prints: hexadecimal digits, two spaces,
-    name.
-    """
+    """Checksums by file name, as "sha1:…", from what the command `sha1sum` prints, with or without `-b` or `--tag`."""
     checksums = {}
     for line in text.splitlines():
-        digest, _, name = line.strip().partition("  ")
-        if len(digest) == 40:
-            checksums[name.rpartition("/")[2]] = f"sha1:{digest.lower()}"
+        for form in _SHA1_LINES:
+            if found := form.fullmatch(line.strip()):
+                checksums[found["name"].rpartition("/")[2]] = f"sha1:{found['digest'].lower()}"
     return checksums
 
 
-def list_gz3d(url: str, fetcher: Fetcher) -> tuple[Mapping[str, str], Mapping[str, str]]:
-    """URLs of the GZ3D files that a directory lists, by name, and the checksums that it has for them.
+@dataclass(frozen=True)
+class Listing:
+    """The GZ3D files of a directory: their URLs, and the checksums it has, by name; and what is amiss with these."""
 
-    Raises `BuildError` if the directory cannot be read, or lists no such file.
+    files: Mapping[str, str]
+    checksums: Mapping[str, str]
+    complaints: tuple[str, ...] = ()
+
+
+def list_gz3d(url: str, fetcher: Fetcher) -> Listing:
+    """List the GZ3D files of a directory.
+
+    Raises
+    ------
+    BuildError
+        The directory cannot be read, its listing is cut short or lacks files that its sha1sum file names, or it lists
+        no GZ3D file.
     """
     url = url.rstrip("/") + "/"
     try:
-        files = files_in_listing(fetcher.get(url).text, url)
-        sums = [fetcher.get(target).text for name, target in files.items() if name.endswith(".sha1sum")]
+        files = _whole_listing(url, fetcher)
+        sums = {name: fetcher.get(target).text for name, target in files.items() if name.endswith(".sha1sum")}
     except FetchError as error:
         raise BuildError(
             f"the archive's listing is out of reach: {error}; try again later, or give another `archive_url`"
         ) from error
-    objects = {name: target for name, target in files.items() if name.endswith(".fits.gz")}
+    objects = {name: target for name, target in files.items() if name.endswith(SUFFIX)}
     if not objects:
         raise BuildError(
-            f"{url}: its listing names no .fits.gz file; is it the directory of the GZ3D files (`archive_url`)?"
+            f"{url}: its listing names no {SUFFIX} file; is it the directory of the GZ3D files (`archive_url`)?"
         )
-    checksums = {name: digest for text in sums for name, digest in parse_sha1sum(text).items()}
-    return objects, checksums
+    checksums = {name: digest for text in sums.values() for name, digest in parse_sha1sum(text).items()}
+    if unlisted := sorted(name for name in checksums.keys() - objects.keys() if name.endswith(SUFFIX)):
+        raise BuildError(
+            f"{url}: its listing is not whole: it lacks {len(unlisted):,} of the files that its sha1sum file names,"
+            f" such as {unlisted[0]}; try again later"
+        )
+    return Listing(objects, checksums, tuple(_complaints(url, objects, sums, checksums)))
+
+
+def _whole_listing(url: str, fetcher: Fetcher) -> dict[str, str]:
+    """The files of a listing that has its end: a connection closed early looks like the end of a page without one."""
+    for _ in range(TRIES):
+        page = fetcher.get(url).text
+        if not re.search(r"<html\b", page, re.IGNORECASE) or re.search(r"</html\s*>\s*$", page, re.IGNORECASE):
+            return files_in_listing(page, url)
+    raise BuildError(
+        f"{url}: its listing is cut short, in each of {TRIES} tries: expected </html> at its end, found {page[-40:]!r};"
+        " try again later"
+    )
+
+
+def _complaints(
+    url: str, files: Collection[str], sums: Mapping[str, str], checksums: Mapping[str, str]
+) -> Iterator[str]:
+    """What is amiss with the sha1sum file, and so is not verified."""
+    if not sums:
+        yield f"{url}: lists no .sha1sum file; downloads are checked by their length alone"
+    for name, text in sums.items():
+        if re.match(r"\s*<(!doctype|html)\b", text, re.IGNORECASE):
+            yield f"{url}{name}: expected checksums, found a web page (a login?); downloads are checked by their length"
+        elif wrong := [line for line in text.splitlines() if line.strip() and not parse_sha1sum(line)]:
+            yield f"{url}{name}: {len(wrong):,} lines are no checksums, such as {wrong[0][:60]!r}"
+    if checksums and (without := sorted(name for name in files if name not in checksums)):
+        yield f"{url}: no checksum for {len(without):,} of {len(files):,} files, such as {without[0]}"

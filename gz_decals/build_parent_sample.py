@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,9 @@ from skyshards.cli.options import option
 from skyshards.embed.representations import Joined, RepresentationFile, open_representations
 from skyshards.errors import BuildError, UsageError
 from skyshards.fetch.client import Fetcher
+from skyshards.files import file_digest
 from skyshards.format.schema import Schema
-from skyshards.pipeline.recipe import Recipe, Source
+from skyshards.pipeline.recipe import DEMO, Recipe, Source
 from skyshards.progress import say
 
 MAX_SMOOTH, MAX_EDGE_ON = 0.75, 0.25
@@ -95,6 +97,8 @@ class GZDecalsRecipe(Recipe):
         Leave the downloads on disk.
     limit : int, optional
         How many sources will be built of those listed: decides whether fetching whole archives pays.
+    simulated : bool
+        The archive is the demo archive, whose address is another in every run.
     """
 
     layout: Layout
@@ -107,6 +111,7 @@ class GZDecalsRecipe(Recipe):
     representations: RepresentationFile | None = None
     keep_archives: bool = False
     limit: int | None = None
+    simulated: bool = False
     images: ImageStore = field(default_factory=ImageStore, compare=False)
 
     name = "gz_decals"
@@ -115,9 +120,16 @@ class GZDecalsRecipe(Recipe):
     def schema(self) -> Schema:
         return schema(self.layout.values, self.representations.length if self.representations else None)
 
+    @cached_property
+    def _catalog_sha256(self) -> str:
+        return file_digest(self.layout.path)
+
     def options(self) -> dict[str, Any]:
+        archive = DEMO if self.simulated else self.archive_url.rstrip("/")
         return {
             "catalog": self.layout.path.name,
+            "catalog_sha256": self._catalog_sha256,
+            "archive_url": archive if self.local_data_path is None else None,
             "size": self.size,
             "max_smooth": self.max_smooth,
             "max_edge_on": self.max_edge_on,
@@ -259,5 +271,6 @@ def main(
         open_representations(representations) if representations else None,
         keep_archives,
         limit,
+        simulated=demo is not None,
     )
     return recipe

@@ -47,9 +47,10 @@ from skyshards.embed.representations import Joined, RepresentationFile, open_rep
 from skyshards.errors import BuildError, SourceError, UsageError
 from skyshards.fetch.client import Fetcher
 from skyshards.fetch.mirrors import PoliteClient
+from skyshards.files import file_digest
 from skyshards.format.schema import Schema
 from skyshards.input_tables.table_file import FORMATS, open_table
-from skyshards.pipeline.recipe import Recipe, Source
+from skyshards.pipeline.recipe import DEMO, Recipe, Source
 from skyshards.pipeline.workspace import WORKSPACE
 from skyshards.progress import say
 
@@ -131,8 +132,15 @@ class GZSDSSRecipe(Recipe):
 
     def options(self) -> dict[str, Any]:
         origin = {"image_source": "hips2fits", "hips": HIPS}
+        if self.hips2fits_urls != HIPS2FITS_URLS and not self.simulated:
+            origin["hips2fits_url"] = self.hips2fits_urls[0]
         if self.sia is not None:
-            origin = {"image_source": "sia", "sia_service": self.sia.title or self.sia.url}
+            origin = {"image_source": "sia", "sia_service": DEMO if self.simulated else self.sia.title or self.sia.url}
+        if self.catalog is not None:
+            origin |= {"catalog": self.catalog.name, "catalog_sha256": file_digest(self.catalog)}
+        else:
+            adql = self.request.adql and " ".join(self.request.adql.split())
+            origin |= {"tap_url": DEMO if self.simulated else self.tap_url.rstrip("/"), "adql": adql}
         vectors = {"representations": self.representations.path.name} if self.representations else {}
         return asdict(self.cuts) | origin | {"format": self.format} | vectors
 
@@ -163,7 +171,7 @@ class GZSDSSRecipe(Recipe):
             whole, origin = self._read_catalog(), str(self.catalog)
         else:
             # The demo archive's address is another in every run.
-            request = replace(self.request, source="the demo archive") if self.simulated else self.request
+            request = replace(self.request, source=DEMO) if self.simulated else self.request
             whole, origin = get_catalog(request, self.output_dir, self.tap_url, self.refresh_catalog), self.tap_url
         passed = whole.loc[self.cuts.mask(whole), list(KEPT)]
         kept = one_row_a_galaxy(passed).sort_values("dr7objid", ignore_index=True)

@@ -8,7 +8,7 @@ import threading
 import time
 import traceback
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
 from dataclasses import dataclass, replace
@@ -19,7 +19,7 @@ from queue import SimpleQueue
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from skyshards.errors import SourceError, UsageError
+from skyshards.errors import BuildError, SourceError, UsageError
 from skyshards.fetch.client import Fetcher
 from skyshards.fetch.waiting import Stopped, stop_with
 from skyshards.files import is_disk_full
@@ -27,6 +27,7 @@ from skyshards.format import card, catalog, hashes
 from skyshards.format import healpix as sky
 from skyshards.format import provenance as sources
 from skyshards.format.manifest import Manifest
+from skyshards.format.provenance import SourceRecord
 from skyshards.pipeline import pack
 from skyshards.pipeline.interrupts import FirstInterrupt
 from skyshards.pipeline.processes import leave_if_unguarded
@@ -136,6 +137,8 @@ def build(
         with progress("listing", "sources") as bar:
             sample = Sample(_counted(chain(first, listing), bar), limit, records, rows)
             pending = sample.take()
+        if recipe.lists_all and limit is None:
+            _refuse_shorter_listing(folder, records, sample.listed)
         options |= recipe.options()  # some are known only now
         manifest = begin(folder, manifest, replace(empty, options=options))
         before = len(table)
@@ -169,6 +172,14 @@ def _rows_of_sources(table: pa.Table, spool: Spool) -> Counter[str]:
     counts = pc.value_counts(table["source"])
     packed = zip(counts.field("values").to_pylist(), counts.field("counts").to_pylist(), strict=True)
     return Counter(dict(packed)) | Counter(spool.row_counts())
+
+
+def _refuse_shorter_listing(folder: Path, records: Mapping[str, SourceRecord], listed: list[Source]) -> None:
+    if gone := sorted(records.keys() - {source.key for source in listed}):
+        raise BuildError(
+            f"{folder}: the archive's listing lacks {len(gone):,} of the {len(records):,} sources that this folder has"
+            f" of it, such as {gone[0]}; it may be cut short: try again later, or choose another `output_dir`"
+        )
 
 
 def _counted(sources: Iterable[Source], bar: Progress) -> Iterator[Source]:

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from skyshards.fetch.client import Fetcher
     from skyshards.format.schema import Schema
 
+DEMO = "the demo archive"
+"""What an option that names an archive has in place of an address that is another in every run."""
+
 
 @dataclass(frozen=True)
 class Source:
@@ -87,8 +90,17 @@ class Recipe(abc.ABC):
         return fetcher.download(source.url, folder / source.key, source.checksum)
 
     def options(self) -> dict[str, Any]:
-        """The options that decide what the rows hold (JSON values). A folder built with others is refused."""
+        """The options that decide what the rows hold, and which archive they come from (JSON values).
+
+        A folder built with others is refused. Options that are known only once the sources are listed may be missing
+        until then.
+        """
         return {}
+
+    @property
+    def lists_all(self) -> bool:
+        """Whether `sources` lists all that an archive has: then a listing must not lack sources of an earlier one."""
+        return False
 
     def discard(self, source: Source, fetched: Any, failed: bool) -> None:
         """Give back what `fetch` took, once the source's rows are on disk for good or it has `failed` to be read.

@@ -3,6 +3,7 @@
 import hashlib
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,9 @@ import skyshards
 from candels_blend import Blends
 from candels_blend.build_parent_sample import CandelsBlendRecipe
 from candels_blend.draw import Sample
-from skyshards.errors import BuildError
+from candels_blend.stamp_archive import CATALOGUE, FILES
+from demo_archive import DemoArchive
+from skyshards.errors import BuildError, UsageError
 from skyshards.pipeline.build import build
 from tests.contract import Contract, assert_same
 
@@ -148,3 +151,23 @@ def test_tiny_demo_from_the_command_line(program, tmp_path):
     np.testing.assert_allclose(row["flux"], 10 ** (-0.4 * (row["mag"] - 25)), rtol=1e-5)
     assert row["ogg_masks"].shape == (128, 128, 3)
     assert "Simulated data" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_other_stamps_are_refused(by_method, datapath, tmp_path):
+    """Whether they are there when the build begins, or are fetched then."""
+    folder, recipe = by_method("gg_masks")
+    for name in FILES:
+        (tmp_path / name).write_bytes((datapath / name).read_bytes())
+    catalogue = tmp_path / CATALOGUE
+    catalogue.write_text(catalogue.read_text().replace("0.5", "0.6"))
+    with pytest.raises(UsageError, match="stamps_sha256"):
+        build(replace(recipe, datapath=tmp_path), folder, workers=1)
+    with DemoArchive(galaxies=1) as archive, pytest.raises(UsageError, match="stamps_sha256"):
+        build(replace(recipe, datapath=tmp_path / "fetched", zenodo_url=archive.zenodo_url), folder, workers=1)
+
+
+def test_a_build_that_fetched_the_stamps_goes_on(tmp_path):
+    with DemoArchive(galaxies=1) as archive:
+        recipe = CandelsBlendRecipe(tmp_path / "stamps", 20, SAMPLE, zenodo_url=archive.zenodo_url)
+        assert build(recipe, tmp_path / "built", workers=1).rows == 20
+        assert build(recipe, tmp_path / "built", workers=1).added == 0

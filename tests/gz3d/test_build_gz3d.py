@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -21,6 +22,7 @@ from click.testing import CliRunner
 
 import skyshards
 from demo_archive import DemoArchive, Fault
+from gz3d import build_parent_sample
 from gz3d.fits import read_gz3d
 from gz3d.sas import GZ3D_URL, list_gz3d
 from skyshards import verify
@@ -49,7 +51,7 @@ def local(tmp_path_factory):
     """A folder of the files that `archive` serves."""
     folder = tmp_path_factory.mktemp("local")
     with DemoArchive(galaxies=GALAXIES) as archive:
-        for name, url in list_gz3d(archive.sas_url, Fetcher())[0].items():
+        for name, url in list_gz3d(archive.sas_url, Fetcher()).files.items():
             Fetcher().download(url, folder / name)
     return folder
 
@@ -389,3 +391,31 @@ def test_help_names_every_option_both_ways():
     for name in names.split():
         assert f"--{name}" in text and f"--{name.replace('_', '-')}" in text
     assert GZ3D_URL in "".join(text.split())  # in lines that help wraps
+
+
+def test_another_archive_is_refused(archive, folder):
+    assert run("--archive_url", archive.sas_url, "-o", folder, "--limit", 2).exit_code == 0
+    before = digests(folder)
+    with DemoArchive(galaxies=3) as other:
+        outcome = run("--archive_url", other.sas_url, "-o", folder)
+        assert outcome.exit_code == 2 and other.sas_url.rstrip("/") in outcome.stderr
+        assert other.requests == []
+    assert digests(folder) == before
+    assert run("--archive_url", archive.sas_url.rstrip("/"), "-o", folder).exit_code == 0
+
+
+def test_the_demo_archive_is_the_same_in_every_run(folder):
+    assert run("--demo", "-o", folder, "--limit", 1).exit_code == 0
+    assert run("--demo", "-o", folder, "--limit", 2).exit_code == 0
+
+
+def test_a_listing_shorter_than_an_earlier_one_is_an_error(archive, folder, monkeypatch):
+    assert run("--archive_url", archive.sas_url, "-o", folder).exit_code == 0
+    before = digests(folder)
+    whole = list_gz3d(archive.sas_url, Fetcher())
+    fewer = replace(whole, files=dict(list(whole.files.items())[:-2]))
+    monkeypatch.setattr(build_parent_sample, "list_gz3d", lambda *_: fewer)
+    outcome = run("--archive_url", archive.sas_url, "-o", folder)
+    assert outcome.exit_code == 1
+    assert f"lacks 2 of the {GALAXIES} sources that this folder has of it" in outcome.stderr
+    assert digests(folder) == before

@@ -2,6 +2,7 @@
 
 import gzip
 import html
+from types import SimpleNamespace
 from urllib.parse import quote
 
 import pytest
@@ -165,6 +166,9 @@ def test_sha1sums_of_a_real_server(shared_data):
         ("A" * 40 + "  a.fits.gz", {"a.fits.gz": "sha1:" + "a" * 40}),
         ("a" * 40 + "  ./folder/a.fits.gz\r", {"a.fits.gz": "sha1:" + "a" * 40}),
         ("a" * 39 + "  a.fits.gz", {}),
+        ("a" * 40 + " *a.fits.gz", {"a.fits.gz": "sha1:" + "a" * 40}),
+        ("SHA1 (./a.fits.gz) = " + "A" * 40, {"a.fits.gz": "sha1:" + "a" * 40}),
+        ("SHA256 (a.fits.gz) = " + "a" * 64, {}),
         ("<html>503 Service Unavailable</html>", {}),
         ("", {}),
     ],
@@ -174,8 +178,9 @@ def test_lines_of_a_sha1sum_file(line, found):
 
 
 def test_the_demo_archive_is_listed(demo, fetcher):
-    files, checksums = list_gz3d(demo.sas_url, fetcher)
-    assert len(files) == 10 and set(files) <= set(checksums)
+    listing = list_gz3d(demo.sas_url, fetcher)
+    files = listing.files
+    assert len(files) == 10 and set(files) <= set(listing.checksums) and listing.complaints == ()
     assert all(FILE_NAME.fullmatch(name) for name in files), "the tables and the sha1sum file are no objects"
 
 
@@ -220,3 +225,77 @@ def test_a_listing_that_cannot_be_had_whole_ends_the_build(fetcher, what, kind):
         with pytest.raises(BuildError, match="out of reach") as caught:
             list_gz3d(archive.sas_url, fetcher)
         assert "\n" not in str(caught.value)
+
+
+class Pages:
+    """In place of a `Fetcher`: pages by the last part of their URL, each list one after the other."""
+
+    def __init__(self, **pages):
+        self.pages = {name: list(page) if isinstance(page, list) else [page] * 9 for name, page in pages.items()}
+
+    def get(self, url):
+        name = "sums" if url.endswith(".sha1sum") else "listing"
+        return SimpleNamespace(text=self.pages[name].pop(0))
+
+
+def sums(*names, form="{digest}  {name}"):
+    return "\n".join(form.format(digest="a" * 40, name=name) for name in names)
+
+
+WHOLE = listing("a.fits.gz", "b.fits.gz", "all.sha1sum")
+
+
+def test_a_listing_that_is_cut_short_is_an_error(cases):
+    page = (cases / "listings/cut_short.html").read_text()
+    with pytest.raises(BuildError, match=r"its listing is cut short.*expected </html> at its end, found .*127_1"):
+        list_gz3d(URL, Pages(listing=page))
+
+
+@pytest.mark.parametrize("end", [5, 40, 80, 150, len(WHOLE) - 1, len(WHOLE) - 8])
+def test_it_is_asked_for_again_wherever_it_was_cut(end):
+    whole = list_gz3d(URL, Pages(listing=WHOLE, sums=sums("a.fits.gz", "b.fits.gz")))
+    cut = Pages(listing=[WHOLE[:end], WHOLE], sums=sums("a.fits.gz", "b.fits.gz"))
+    if "<html" in WHOLE[:end]:
+        assert list_gz3d(URL, cut) == whole
+    else:
+        with pytest.raises(BuildError, match="names no .fits.gz file"):
+            list_gz3d(URL, cut)
+
+
+def test_the_ends_of_real_pages(shared_data):
+    for kind in ("autoindex", "fancyindex"):
+        page = (shared_data / f"sas/nginx_{kind}.html").read_text()
+        text = (shared_data / "sas" / SHA1SUM).read_text()
+        found = list_gz3d(GZ3D_URL, Pages(listing=page, sums=text))
+        assert found.complaints == () and len(found.files) > 40
+
+
+def test_a_listing_without_files_that_the_sha1sum_file_names_is_an_error():
+    pages = Pages(listing=WHOLE, sums=sums("a.fits.gz", "b.fits.gz", "c.fits.gz"))
+    with pytest.raises(BuildError, match="it lacks 1 of the files that its sha1sum file names, such as c.fits.gz"):
+        list_gz3d(URL, pages)
+
+
+@pytest.mark.parametrize("form", ["{digest}  {name}", "{digest} *{name}", "SHA1 ({name}) = {digest}"])
+def test_every_form_of_sha1sum_is_read(form):
+    found = list_gz3d(URL, Pages(listing=WHOLE, sums=sums("a.fits.gz", "b.fits.gz", form=form)))
+    assert found.checksums == dict.fromkeys(["a.fits.gz", "b.fits.gz"], "sha1:" + "a" * 40)
+    assert found.complaints == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("<!DOCTYPE html><html><body>Please log in</body></html>", "expected checksums, found a web page"),
+        (sums("a.fits.gz"), "no checksum for 1 of 2 files, such as b.fits.gz"),
+        (sums("a.fits.gz", "b.fits.gz") + "\n1234  c", "1 lines are no checksums, such as '1234  c'"),
+    ],
+)
+def test_what_is_not_verified_is_said(text, complaint):
+    found = list_gz3d(URL, Pages(listing=WHOLE, sums=text))
+    assert complaint in " ".join(found.complaints) and len(found.files) == 2
+
+
+def test_a_missing_sha1sum_file_is_said():
+    (complaint,) = list_gz3d(URL, Pages(listing=listing("a.fits.gz"))).complaints
+    assert "lists no .sha1sum file" in complaint

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +17,7 @@ import skyshards
 from gz_decals import catalogs
 from gz_decals.build_parent_sample import GZDecalsRecipe, main
 from skyshards.embed.representations import open_representations
+from skyshards.errors import UsageError
 from skyshards.format import catalog
 from skyshards.format import provenance as sources
 from skyshards.pipeline.build import build
@@ -262,3 +264,13 @@ def test_the_card_names_the_catalogue(real):
     _, manifest = catalog.open_folder(real[1])
     assert manifest.options["catalog"] == "example_ring_catalog_basic.csv"
     assert json.dumps(manifest.options)
+
+
+def test_another_catalogue_of_the_same_name_and_another_archive_are_refused(real, shared_data, tmp_path):
+    recipe, folder = real
+    other = tmp_path / recipe.layout.path.name
+    other.write_text("\n".join(recipe.layout.path.read_text().splitlines()[:-1]))
+    with pytest.raises(UsageError, match="catalog_sha256"):
+        build(replace(recipe, layout=catalogs.layout(other)), folder, workers=1)
+    with pytest.raises(UsageError, match="archive_url=None, now http://127.0.0.1:9/record"):
+        build(replace(recipe, local_data_path=None, archive_url="http://127.0.0.1:9/record"), folder, workers=1)

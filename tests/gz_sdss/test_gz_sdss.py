@@ -220,7 +220,7 @@ def test_images_on_disk_are_not_fetched_again(built, archive, tmp_path):
 
 @pytest.mark.parametrize("faults", [[Fault("hips2fits", "503", 3), Fault("hips2fits", "truncate", 2)]])
 def test_faults_leave_no_trace(built, tmp_path, faults, monkeypatch):
-    monkeypatch.setattr("skyshards.fetch.mirrors.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("skyshards.fetch.mirrors.pause", lambda seconds: None)
     with DemoArchive(galaxies=40, faults=faults) as archive:
         assert build_with(recipe_for(archive, tmp_path)).failed == 0
     for path in built.output_dir.glob("healpix=*/*.hdf5"):
@@ -296,6 +296,25 @@ with contextlib.closing(recipe):
 def test_other_cuts_are_refused_in_the_same_folder(built, archive):
     with pytest.raises(UsageError, match="with `min_vote` 0.9, now 0.8"):
         build_with(recipe_for(archive, built.output_dir, cuts=Cuts(min_vote=0.8)))
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("tap_url", "http://127.0.0.1:9/tap"), ("hips2fits_urls", ("http://127.0.0.1:9/hips2fits",))],
+)
+def test_another_archive_is_refused(built, archive, option, value):
+    with pytest.raises(UsageError, match="127.0.0.1:9"):
+        build_with(recipe_for(archive, built.output_dir, **{option: value}))
+
+
+def test_another_table_of_the_same_name_is_refused(built, archive, tmp_path):
+    for name, rows in (("first", 30), ("second", 20)):
+        (tmp_path / name).mkdir()
+        pd.read_csv(built.output_dir / CATALOG).head(rows).to_csv(tmp_path / name / "table.csv", index=False)
+    recipe = recipe_for(archive, tmp_path / "built", catalog=tmp_path / "first/table.csv")
+    build_with(recipe, limit=2)
+    with pytest.raises(UsageError, match="catalog_sha256"):
+        build_with(replace(recipe, catalog=tmp_path / "second/table.csv"))
 
 
 def test_the_larger_vote_names_the_label(archive, tmp_path):
