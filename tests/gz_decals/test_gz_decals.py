@@ -272,5 +272,5 @@ def test_another_catalogue_of_the_same_name_and_another_archive_are_refused(real
     other.write_text("\n".join(recipe.layout.path.read_text().splitlines()[:-1]))
     with pytest.raises(UsageError, match="catalog_sha256"):
         build(replace(recipe, layout=catalogs.layout(other)), folder, workers=1)
-    with pytest.raises(UsageError, match="archive_url=None, now http://127.0.0.1:9/record"):
+    with pytest.raises(UsageError, match="without `archive_url`, now with http://127.0.0.1:9/record"):
         build(replace(recipe, local_data_path=None, archive_url="http://127.0.0.1:9/record"), folder, workers=1)
