@@ -1,21 +1,29 @@
 """Folders that somebody sent: whatever they claim, a named error, no hang, little memory, no file outside of them."""
 
+import contextlib
 import json
 import os
 import shutil
 
+import datasets
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 import skyshards
 from skyshards.cli.main import main
 from skyshards.errors import BuildError, FolderError, ShardCorrupted
 from skyshards.format import catalog
 from skyshards.format.images import decode_image
+from skyshards.format.layout import FILES, HASHES
 from skyshards.pipeline.build import build
 from skyshards.pipeline.workspace import WORKSPACE
+from skyshards.read.arrow import to_arrow
+from tests.contract import assert_same
 from tests.toy import Toy
 
 RECIPE = Toy(4, rows_each=2)
@@ -26,6 +34,11 @@ def built(tmp_path_factory):
     folder = tmp_path_factory.mktemp("foreign") / "toy"
     build(RECIPE, folder, workers=1)
     return folder
+
+
+@pytest.fixture(scope="module")
+def whole(built):
+    return skyshards.open(built)[:]
 
 
 @pytest.fixture
@@ -211,6 +224,13 @@ def test_no_other_program_is_started_for_an_image(tmp_path, monkeypatch):
     assert not (tmp_path / "started").exists()
 
 
+def test_the_builder_gives_datasets_no_other_file_to_decode():
+    """It would have Pillow try all the formats that it knows."""
+    features = datasets.Features({"picture": datasets.Image()})
+    with pytest.raises(ShardCorrupted, match="holds 70 bytes that begin with b'%!PS-Adobe.*expected a PNG or JPEG"):
+        to_arrow({"picture": np.array([EPS], object)}, features)
+
+
 @pytest.mark.parametrize("name", [WORKSPACE, "downloads"])
 def test_a_build_follows_no_link_out_of_its_folder(tmp_path, name):
     outside, folder = tmp_path / "outside", tmp_path / "toy"
@@ -275,3 +295,30 @@ def test_shards_of_other_bytes_are_named(folder):
     path.write_bytes(b"\0" * path.stat().st_size)
     with pytest.raises(ShardCorrupted, match=str(path)):
         skyshards.open(folder)[:]
+
+
+NAMES = sorted(FILES - {"failures.csv"})
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_whatever_happens_to_a_file(built, whole, tmp_path_factory, data):
+    """Random damage to any file: the right rows or a named error from all that reads, and `verify` finds it."""
+    folder = shutil.copytree(built, tmp_path_factory.mktemp("damage") / "toy")
+    name = data.draw(st.sampled_from([*NAMES, *(shard.path for shard in catalog.open_folder(built)[1].shards)]))
+    content = bytearray((folder / name).read_bytes())
+    start = data.draw(st.integers(0, len(content)))
+    end = data.draw(st.integers(start, min(start + 40, len(content))))
+    content[start:end] = data.draw(st.binary(max_size=40))
+    if data.draw(st.booleans()):
+        del content[data.draw(st.integers(0, len(content))) :]
+    (folder / name).write_bytes(content)
+    with contextlib.suppress(FolderError, ShardCorrupted):
+        assert_same(skyshards.open(folder)[:], whole)
+    for command in ("info", "cite", "verify"):
+        outcome = CliRunner().invoke(main, [command, str(folder)])
+        assert outcome.exception is None or isinstance(outcome.exception, SystemExit), outcome.exception
+        assert outcome.exit_code in (0, 1)
+    changed = bytes(content) != (built / name).read_bytes()
+    assert outcome.exit_code == changed or name == HASHES
+    shutil.rmtree(folder.parent)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from skyshards.errors import ShardCorrupted
+from skyshards.format.images import JPEG, PNG, described
 from skyshards.read.memory import Recycler
 
 if TYPE_CHECKING:
@@ -33,6 +35,9 @@ def _array(values: Any, feature: Any) -> pa.Array:
             [_array(values[name], inner) for name, inner in feature.items()], list(feature)
         )
     if type(feature).__name__ == "Image":  # by name: whoever only wants `as_numpy` need not import datasets
+        for content in values:
+            if not content.startswith((JPEG, PNG)):  # `datasets` lets Pillow decode whatever it can
+                raise ShardCorrupted(f"an image column holds {described(content)}, expected a PNG or JPEG file")
         contents = pa.array(values, pa.binary())
         return pa.StructArray.from_arrays([contents, pa.nulls(len(contents), pa.string())], ["bytes", "path"])
     if hasattr(feature, "shape"):
