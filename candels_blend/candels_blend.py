@@ -13,7 +13,7 @@ from skyshards.format.columns import ColumnSpec
 from skyshards.format.schema import Column, Schema
 from skyshards.read.hf_builder import ShardBuilder
 
-NUMBER, TEXT = datasets.Value("float32"), datasets.Value("string")
+NUMBER, TEXT = datasets.Value("float64"), datasets.Value("string")
 
 
 def _pair(value: datasets.Value) -> datasets.Sequence:
@@ -27,7 +27,7 @@ COLUMNS = {
     "masks": Column(
         datasets.Array3D((2, SIZE, SIZE), "uint8"), "1 in the pixels of the central galaxy; of the shifted galaxy"
     ),
-    "flux": Column(_pair(NUMBER), "flux of each galaxy: 10 ** (-0.4 (mag - zeropoint))", "by the zero point"),
+    "flux": Column(_pair(NUMBER), "flux of each galaxy: 10 ** (-0.4 (mag - zeropoint)), 1 at the zero point"),
     "mag": Column(_pair(NUMBER), "magnitude of each galaxy, HST F160W", "mag"),
     "radius": Column(_pair(NUMBER), "radius of each galaxy", "pix"),
     "z": Column(_pair(NUMBER), "redshift of each galaxy"),

@@ -62,8 +62,8 @@ class Blender:
         """What the columns have of each galaxy."""
         catalogue = self._archive.catalogue
         return {
-            "flux": flux(catalogue["mag"].to_numpy(float), self._zeropoint).astype(np.float32),
-            **{name: catalogue[name].to_numpy(np.float32) for name in ("mag", "radius", "z")},
+            "flux": flux(catalogue["mag"].to_numpy(float), self._zeropoint),
+            **{name: catalogue[name].to_numpy(float) for name in ("mag", "radius", "z")},
             "galtype": catalogue["galtype"].to_numpy(str),
             "galaxy_id": catalogue["ID"].to_numpy(np.int64),
             "ra": catalogue["RA"].to_numpy(float),
@@ -104,7 +104,7 @@ class Blender:
         if name == "shift":
             return np.stack([pairs["dy"], pairs["dx"]], axis=-1)
         if name == "distance":
-            return np.hypot(pairs["dy"], pairs["dx"], dtype=np.float32)
+            return np.hypot(pairs["dy"], pairs["dx"], dtype=np.float64)
         if name == "object_id":
             return np.array([f"{self._prefix}{number:06d}" for number in numbers.tolist()], dtype=str)
         if name == "source":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,6 @@ import deflate
 import numpy as np
 from astropy.io import fits
 from astropy.wcs import WCS
-from astropy.wcs.utils import proj_plane_pixel_area
 
 from gz3d.gz3d import CLASSES, SIZE
 from skyshards.errors import SourceError
@@ -51,7 +51,7 @@ def read_gz3d(path: Path) -> dict[str, Any]:
         "scale": _scale(hdus[1].header),
         "segmentation": {
             "class": list(CLASSES),
-            "vote_fraction": np.array([vote_fraction(votes.get(name), total) for name in CLASSES], np.float32),
+            "vote_fraction": np.array([vote_fraction(votes.get(name), total) for name in CLASSES]),
             "array": _masks(hdus),
         },
         "total_classifications": total,
@@ -145,10 +145,11 @@ def _number(meta: fits.FITS_record, name: str, kind: type) -> Any:
     return value
 
 
-def _scale(header: fits.Header) -> np.float32:
+def _scale(header: fits.Header) -> float:
     """Angular extent of a pixel, degrees."""
     try:
-        scale = np.float32(proj_plane_pixel_area(WCS(header, naxis=2)) ** 0.5)
+        (a, b), (c, d) = WCS(header, naxis=2).pixel_scale_matrix
+        scale = math.sqrt(abs(a * d - b * c))  # of the very digits in the header, which astropy's own sum is not
     except Exception as error:  # wcslib's are long, and astropy has more
         raise SourceError(f"HDU 1: no usable WCS, and so no scale ({type(error).__name__})") from error
     if not 0 < scale < MAX_SCALE:

@@ -26,11 +26,11 @@ SCHEMA = Schema(
             Array3D((SIZE, SIZE, 3), "uint8"),
             "gri colour image as volunteers saw it, with the magenta hexagon of the IFU; RGB, north up, east left",
         ),
-        "scale": Column(Value("float32"), "angular extent of a pixel, from the WCS of HDU 1", "deg"),
+        "scale": Column(Value("float64"), "angular extent of a pixel, from the WCS of HDU 1", "deg"),
         "segmentation": {
             "class": Column(Sequence(Value("string"), length=4), "what each mask marks: center, star, spiral, bar"),
             "vote_fraction": Column(
-                Sequence(Value("float32"), length=4),
+                Sequence(Value("float64"), length=4),
                 "share of the volunteers who saw a spiral, a bar; -0.5 if nobody classified it; -1 for center and star",
             ),
             "array": Column(

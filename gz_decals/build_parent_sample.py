@@ -20,7 +20,6 @@ if __name__ == "__main__":  # a script's own folder is first on the path: its gz
     build(["gz_decals", *sys.argv[1:]])
 
 import click
-import numpy as np
 
 from gz_decals import catalogs
 from gz_decals.catalogs import Catalog, Layout
@@ -192,7 +191,7 @@ class GZDecalsRecipe(Recipe):
             "dec": dec,
             "image": content,
             "image_file": source.key,
-            "scale": np.float32(known["scale"] * growth),
+            "scale": known["scale"] * growth / 3600,
             **known["values"],
         }
         yield row | ({"representation": known["representation"]} if self.representations else {})

@@ -19,8 +19,6 @@ from skyshards.errors import BuildError
 NAMES = ("iauname", "id_str")
 SCALES = ("scale", "pixel_scale", "pixscale")
 _PATH = re.compile(r"(.+_)?(loc|path)")
-_SINGLE = re.compile(r".+_(fraction|debiased|proportion_volunteers_asked)")
-"""Estimates of a fraction, for which single precision is plenty."""
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 SMOOTH, FEATURED = "smooth-or-featured_smooth_fraction", "smooth-or-featured_featured-or-disk_fraction"
 EDGE_ON, FACE_ON = "disk-edge-on_yes_fraction", "disk-edge-on_no_fraction"
@@ -81,7 +79,7 @@ def _dtype(field: pa.Field) -> str | None:
     if pa.types.is_integer(field.type):
         return "int64"
     if pa.types.is_floating(field.type):
-        return "float32" if _SINGLE.fullmatch(field.name) else "float64"
+        return "float64" if pa.types.is_float64(field.type) else "float32"
     return None
 
 

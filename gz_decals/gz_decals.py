@@ -17,9 +17,9 @@ from skyshards.read.hf_builder import ShardBuilder
 
 BASIC = (
     ("ring", "int64"),
-    ("smooth-or-featured_featured-or-disk_fraction", "float32"),
-    ("disk-edge-on_no_fraction", "float32"),
-    ("has-spiral-arms_no_fraction", "float32"),
+    ("smooth-or-featured_featured-or-disk_fraction", "float64"),
+    ("disk-edge-on_no_fraction", "float64"),
+    ("has-spiral-arms_no_fraction", "float64"),
 )
 """What the basic ring catalogue says of a galaxy."""
 
@@ -33,9 +33,9 @@ _KNOWN = {
     "petro_th50": ("radius of half the Petrosian flux in r (NASA-Sloan Atlas)", "arcsec"),
     "petro_th90": ("radius of 90 % of the Petrosian flux in r (NASA-Sloan Atlas)", "arcsec"),
     "elpetro_absmag_r": ("absolute magnitude in r from elliptical Petrosian fluxes (NASA-Sloan Atlas)", "mag"),
-    "sersic_nmgy_r": ("Sersic flux in r (NASA-Sloan Atlas)", "nanomaggy"),
+    "sersic_nmgy_r": ("Sersic flux in r, in nanomaggies of 3.631 uJy (NASA-Sloan Atlas)", "3.631e-06Jy"),
     "mag_r": ("22.5 - 2.5 log10(sersic_nmgy_r)", "mag"),
-    "wrong_size_statistic": ("mean distance of all bright pixels from the centre", "pixel"),
+    "wrong_size_statistic": ("mean distance of all bright pixels from the centre", "pix"),
     "wrong_size_warning": ("true if wrong_size_statistic is over 161: the image shows too wide a field", ""),
 }
 
@@ -75,7 +75,7 @@ def schema(values: tuple[tuple[str, str], ...], representation: int | None) -> S
             Image(), "grz colour image in RGB: the file's own bytes, or a PNG where it was resampled or not RGB"
         ),
         "image_file": Column(Value("string"), "path of the file that the image is, below its folder or in its archive"),
-        "scale": Column(Value("float32"), "angular extent of a pixel of the stored image; NaN where unknown", "arcsec"),
+        "scale": Column(Value("float64"), "angular extent of a pixel of the stored image; NaN where unknown", "deg"),
         **{name: published_column(name, dtype) for name, dtype in values},
     }
     configs = {"images": ("object_id", "ra", "dec", "healpix", "image", "scale")}

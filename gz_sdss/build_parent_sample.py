@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 
 from gz_sdss.cuts import Cuts, one_row_a_galaxy, shuffled
-from gz_sdss.gz_sdss import FLOATS, LABELS, schema_of
+from gz_sdss.gz_sdss import FLAGS, LABELS, SINGLE, VALUES, schema_of
 from gz_sdss.hips2fits import (
     HIPS,
     HIPS2FITS_URL,
@@ -173,6 +173,8 @@ class GZSDSSRecipe(Recipe):
             # The demo archive's address is another in every run.
             request = replace(self.request, source=DEMO) if self.simulated else self.request
             whole, origin = get_catalog(request, self.output_dir, self.tap_url, self.refresh_catalog), self.tap_url
+        # What PhotoObj has in single precision is cut on as it is stored, also where a file has it as text.
+        whole = whole.astype(dict.fromkeys(SINGLE, "float32")).astype(dict.fromkeys(SINGLE, "float64"))
         passed = whole.loc[self.cuts.mask(whole), list(KEPT)]
         kept = one_row_a_galaxy(passed).sort_values("dr7objid", ignore_index=True)
         if dropped := len(passed) - len(kept):
@@ -243,7 +245,8 @@ class GZSDSSRecipe(Recipe):
             "image": fetched if self.format == "jpg" else open_fits(fetched)[0],
             "scale": field_of_view(galaxy["petroR90_r"]) / SIZE,
             "label": LABELS.index("spiral" if galaxy["p_cs_debiased"] >= galaxy["p_el_debiased"] else "elliptical"),
-            **{name: galaxy[name] for name in FLOATS},
+            **{name: galaxy[name] for name in VALUES},
+            **{name: -1 for name in FLAGS if np.isnan(galaxy[name])},
         }
         yield row | ({"representation": source.info.representation} if self.representations else {})
 

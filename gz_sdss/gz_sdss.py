@@ -18,17 +18,27 @@ from skyshards.read.hf_builder import ShardBuilder
 
 LABELS = ("elliptical", "spiral")
 
-FLOATS = {
-    "p_el_debiased": ("debiased fraction of votes for elliptical", ""),
-    "p_cs_debiased": ("debiased fraction of votes for spiral: clockwise, anticlockwise or edge-on", ""),
-    "elliptical": ("1 if p_el_debiased > 0.8, else 0", ""),
-    "spiral": ("1 if p_cs_debiased > 0.8, else 0", ""),
-    "petroR50_r": ("radius of 50% of the Petrosian flux in r", "arcsec"),
-    "petroR90_r": ("radius of 90% of the Petrosian flux in r", "arcsec"),
-    **{f"modelMag_{band}": (f"the better of de Vaucouleurs and exponential fit in {band}", "mag") for band in BANDS},
-    **{f"extinction_{band}": (f"Galactic extinction in {band}, not yet subtracted", "mag") for band in BANDS},
+FLOAT, DOUBLE, INT = Value("float32"), Value("float64"), Value("int32")
+VALUES = {
+    "p_el_debiased": Column(DOUBLE, "debiased fraction of votes for elliptical"),
+    "p_cs_debiased": Column(DOUBLE, "debiased fraction of votes for spiral: clockwise, anticlockwise or edge-on"),
+    "elliptical": Column(INT, "1 if p_el_debiased > 0.8, else 0; -1 where the catalogue has none"),
+    "spiral": Column(INT, "1 if p_cs_debiased > 0.8, else 0; -1 where the catalogue has none"),
+    "petroR50_r": Column(FLOAT, "radius of 50% of the Petrosian flux in r", "arcsec"),
+    "petroR90_r": Column(FLOAT, "radius of 90% of the Petrosian flux in r", "arcsec"),
+    **{
+        f"modelMag_{band}": Column(FLOAT, f"the better of de Vaucouleurs and exponential fit in {band}", "mag")
+        for band in BANDS
+    },
+    **{
+        f"extinction_{band}": Column(FLOAT, f"Galactic extinction in {band}, not yet subtracted", "mag")
+        for band in BANDS
+    },
 }
-"""The columns of float32, with description and unit."""
+"""What the catalogue says of a galaxy, in the types that the tables of SDSS have (ZooSpec for votes and flags, PhotoObj
+for the rest)."""
+SINGLE = tuple(name for name, column in VALUES.items() if column.feature == FLOAT)
+FLAGS = tuple(name for name, column in VALUES.items() if column.feature == INT)
 
 
 COLOUR = Column(Image(), "colour cutout of 64 x 64 pixels, north up, east left: the JPEG's bytes as downloaded")
@@ -58,7 +68,7 @@ def schema_of(format: str = "jpg", representation: int | None = None) -> Schema:
             "image": FITS if format == "fits" else COLOUR,
             "scale": Column(Value("float64"), "angular extent of a pixel: 2.5 petroR90_r / 64", "deg"),
             "label": Column(ClassLabel(names=list(LABELS)), "the larger of the two votes"),
-            **{name: Column(Value("float32"), description, unit) for name, (description, unit) in FLOATS.items()},
+            **VALUES,
             **vector,
             "source": Column(Value("string"), "name of the image in the TAR archives"),
         },

@@ -231,7 +231,7 @@ def test_scale_is_pc_times_cdelt(read_changed):
     def change(hdus):
         hdus[1].header.update({"PC1_1": -1.0, "PC2_2": -1.0, "CDELT1": 3e-5, "CDELT2": 3e-5})
 
-    assert read_changed(change)["scale"] == np.float32(3e-5)
+    assert read_changed(change)["scale"] == 3e-5
 
 
 def with_columns(change):

@@ -21,10 +21,10 @@ def astropy_row(path):
             "ra": np.float64(meta["ra"]),
             "dec": np.float64(meta["dec"]),
             "image": hdus[0].data,
-            "scale": np.float32(abs(hdus[1].header["PC1_1"] * hdus[1].header["CDELT1"])),
+            "scale": abs(hdus[1].header["PC1_1"] * hdus[1].header["CDELT1"]),
             "segmentation": {
                 "class": np.array(["center", "star", "spiral", "bar"]),
-                "vote_fraction": np.array(fractions, np.float32),
+                "vote_fraction": np.array(fractions),
                 "array": np.stack([hdus[number].data for number in (1, 2, 3, 4)]),
             },
             "total_classifications": np.int16(total),

@@ -85,10 +85,10 @@ class TestRealImages(Contract):
                     "iauname": name,
                     "image": np.asarray(Image.open(zoobot / "decals_png" / f"{name}.png")),
                     "image_file": f"{name}.png",
-                    "scale": np.float32("nan"),
+                    "scale": np.nan,
                     "ring": np.int64(entry["ring"]),
                     "representation": vectors[place] if place < 20 else np.full(70, np.nan, np.float32),
-                    **{key: np.float32(entry[key]) for key in entry if key.endswith("_fraction")},
+                    **{key: np.float64(entry[key]) for key in entry if key.endswith("_fraction")},
                 }
                 rows[name, f"{name}.png"]["position"] = (15 * hours, -degrees if name[10] == "-" else degrees)
         return rows
@@ -142,7 +142,7 @@ class TestDemoVolunteers(Contract):
             values = {key: value for key, value in entry.items() if value is not None or not key.endswith("_debiased")}
             for key, value in values.items():
                 if key.endswith(("_fraction", "_debiased")):
-                    values[key] = np.float32(np.nan if value is None else value)
+                    values[key] = np.float64(np.nan if value is None else value)
             for file in files:
                 rows[name, f"{file}/{name[:4]}/{name}.png"] = values
         return rows
@@ -212,7 +212,7 @@ def test_resampled_images_say_their_scale(shared_data, tmp_path):
     recipe = recipe_for(path, folder, local_data_path=images, size=106)
     assert build(recipe, folder, workers=1).failed == 0
     rows = {str(row["iauname"]): row for row in skyshards.open(folder)}
-    assert rows[names[0]]["scale"] == np.float32(2.0) and np.isnan(rows[names[1]]["scale"])
+    assert rows[names[0]]["scale"] == 2 / 3600 and np.isnan(rows[names[1]]["scale"])
     with Image.open(images / f"{names[0]}.png") as picture:
         small = picture.resize((106, 106), Image.Resampling.LANCZOS)
     np.testing.assert_array_equal(rows[names[0]]["image"], np.asarray(small))

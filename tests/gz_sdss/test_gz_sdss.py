@@ -28,7 +28,7 @@ from demo_archive.serve.faults import Fault
 from gz_sdss import image_checks as images
 from gz_sdss.build_parent_sample import FILTERED, TINY_ROWS, GZSDSSRecipe, main
 from gz_sdss.cuts import Cuts
-from gz_sdss.gz_sdss import FLOATS, LABELS
+from gz_sdss.gz_sdss import LABELS
 from gz_sdss.hips2fits import field_of_view
 from gz_sdss.image_tars import DONE, ImageArchive
 from gz_sdss.sia import Service
@@ -38,6 +38,7 @@ from skyshards.embed.representations import open_representations
 from skyshards.errors import UsageError
 from skyshards.fetch.client import Fetcher
 from skyshards.pipeline.build import build
+from skyshards.pipeline.encode import encode
 from tests.contract import Contract
 from tests.gz_sdss.conftest import picture
 
@@ -90,7 +91,7 @@ def expected_rows(archive, recipe, image):
                 "dec": np.float64(galaxy.dec),
                 "label": np.int64(LABELS.index("spiral" if galaxy.spiral else "elliptical")),
                 "petroR90_r": np.float32(galaxy.petroR90_r),
-                "p_cs_debiased": np.float32(galaxy.p_cs_debiased),
+                "p_cs_debiased": np.float64(galaxy.p_cs_debiased),
                 "scale": np.float64(field_of_view(float(np.float32(galaxy.petroR90_r))) / 64),
                 "image": image(content),
             }
@@ -142,7 +143,19 @@ class TestPictures(Contract):
         assert isinstance(features["image"], Image)
         assert isinstance(features["label"], ClassLabel) and features["label"].names == ["elliptical", "spiral"]
         assert features["objid"].dtype == features["specobjid"].dtype == "int64"
-        assert all(features[name].dtype == "float32" for name in FLOATS)
+
+    def test_columns_have_the_types_of_the_source(self, recipe, shared_data):
+        """As SDSS's own tables have them: fractions of votes in double precision, magnitudes and radii in single."""
+        types = {"double": "float64", "float": "float32", "int": "int32"}
+        for table, prefixes in {
+            "BestDR9.zooSpec": "p_ spiral elliptical",
+            "BestDR7.PhotoObj": "petro modelMag_ ext",
+        }.items():
+            columns = json.loads((shared_data / f"schema/{table}.json").read_text())
+            declared = {column["name"]: types.get(column["datatype"]) for column in columns}
+            names = [name for name in recipe.schema.specs if name.startswith(tuple(prefixes.split()))]
+            assert names
+            assert {name: recipe.schema.specs[name].dtype for name in names} == {name: declared[name] for name in names}
 
     def test_webdataset_loads_the_archives(self, folder, table):
         rows = load_dataset("webdataset", data_files=f"{folder}/Images/TAR-*.tar", split="train", streaming=True)
@@ -417,3 +430,34 @@ def test_every_cut_is_an_option():
     text = run("--help").output
     for name, default in vars(Cuts()).items():
         assert f"--{name}" in text and f"{default}" in text
+
+
+def light_rows(catalog, folder):
+    """The light values of the rows of a catalogue's file, as they would be stored."""
+    recipe = GZSDSSRecipe(folder, catalog=catalog, rate=0.0)
+    with contextlib.closing(recipe):
+        sources = list(recipe.sources(Fetcher()))
+        rows = [row for source in sources for row in recipe.read(source, picture())]
+    return [encode(row, recipe.schema.specs, "").light() for row in rows]
+
+
+def test_rows_pass_the_cut_that_kept_them(shared_data, tmp_path):
+    """Votes of exactly 0.9, one bit above it, and radii one bit beyond the bounds: in rows they are what was cut on."""
+    text = (shared_data.parent / "cases/tables/skyserver.csv").read_text()
+    (tmp_path / "table.csv").write_text(text.partition("\n")[2])  # without the line above the header
+    rows = light_rows(tmp_path / "table.csv", tmp_path / "out")
+    assert [row["p_cs_debiased"] for row in rows].count(0.9) == 1
+    assert len(rows) == 3 and all(row["p_cs_debiased"] >= 0.9 for row in rows)
+
+    table = pd.read_csv(tmp_path / "table.csv")
+    table["petroR90_r"] = [np.nextafter(4.0, 9), 4.0000005, 4.0]  # the first is 4 in single precision
+    table.to_csv(tmp_path / "radii.csv", index=False)
+    (row,) = light_rows(tmp_path / "radii.csv", tmp_path / "radii")
+    assert 2 * row["petroR90_r"] / 0.4 > 20
+
+
+def test_a_flag_that_is_missing_is_minus_one(shared_data, tmp_path):
+    table = pd.read_csv(shared_data.parent / "cases/tables/skyserver.csv", skiprows=1)
+    table["spiral"] = [1, None, None]
+    table.to_csv(tmp_path / "table.csv", index=False)
+    assert sorted(row["spiral"] for row in light_rows(tmp_path / "table.csv", tmp_path / "out")) == [-1, -1, 1]
