@@ -8,6 +8,7 @@ import pickle
 import resource
 import shutil
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -27,6 +28,7 @@ from skyshards.format.images import decode_image
 from skyshards.machine import spare_files
 from skyshards.pipeline.build import build
 from skyshards.read.memory import MAX_PIECES, MIN_BYTES, Recycler
+from skyshards.read.store import LocalStore
 from tests.contract import assert_same
 from tests.toy import Toy
 
@@ -346,25 +348,42 @@ def test_recycler_keeps_few_pieces():
     assert len(recycler._free) == MAX_PIECES
 
 
-def test_threads_that_open_a_table_at_once_do_not_disturb_each_other(folder, everything):
+@pytest.fixture
+def hasty_threads():
+    """Threads take turns as often as they can."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    yield
+    sys.setswitchinterval(interval)
+
+
+def test_threads_that_read_first_do_not_disturb_each_other(folder, table, hasty_threads):
     """What they share is made by whichever comes first."""
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-5)
-    try:
-        with ThreadPoolExecutor(8) as pool:
-            for round in range(40):
-                table = skyshards.open(folder, threads=4)
-                rows = [(round + offset) % ROWS for offset in range(8)]
-                for row, found in zip(rows, pool.map(table.__getitem__, [[row] for row in rows]), strict=True):
-                    assert_rows(found, everything, [row])
-    finally:
-        sys.setswitchinterval(interval)
+    shard = table._data.manifest.shards[0]
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(1000):
+            store = LocalStore(folder)
+            store.sizes = {shard.path: shard.nbytes}
+            barrier = threading.Barrier(8)
+
+            def read(_, store=store, barrier=barrier):
+                barrier.wait(60)
+                return next(store.read([shard.path], [0], [8]))
+
+            assert set(pool.map(read, range(8))) == {b"\x89HDF\r\n\x1a\n"}
 
 
-def test_recycled_memory_is_given_to_one_thread_only():
+def test_threads_that_open_a_table_at_once_do_not_disturb_each_other(folder, everything, hasty_threads):
+    with ThreadPoolExecutor(8) as pool:
+        for start in range(20):
+            table = skyshards.open(folder, threads=4)
+            rows = [(start + offset) % ROWS for offset in range(8)]
+            for row, found in zip(rows, pool.map(table.__getitem__, [[row] for row in rows]), strict=True):
+                assert_rows(found, everything, [row])
+
+
+def test_recycled_memory_is_given_to_one_thread_only(hasty_threads):
     recycler = Recycler(max_bytes=4 * MIN_BYTES)
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-5)
 
     def work(number):
         for _ in range(200):
@@ -373,11 +392,8 @@ def test_recycled_memory_is_given_to_one_thread_only():
             assert (mine == number).all()
             del mine
 
-    try:
-        with ThreadPoolExecutor(8) as pool:
-            list(pool.map(work, range(8)))
-    finally:
-        sys.setswitchinterval(interval)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, range(8)))
     assert sum(memory.nbytes for memory in recycler._free.values()) <= 4 * MIN_BYTES
 
 
