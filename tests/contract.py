@@ -4,9 +4,11 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
+import datasets
 import h5py
 import numpy as np
 import pandas as pd
@@ -71,6 +73,15 @@ OTHER_PROGRAMS = {
     "duckdb": read_duckdb,
 }
 """How other programs read a Parquet file: by column name, its values. None where a program is known not to."""
+
+
+def run_card_formats(folder, split):
+    """Run what a folder's card says about formats; gives its variables."""
+    section = (folder / "README.md").read_text().partition("## In the formats of `datasets`")[2].partition("\n## ")[0]
+    program = "\n".join(re.findall(r"```python\n(.*?)```", section, re.DOTALL))
+    found = {}
+    exec(re.sub(r'"data/\w+", split="\w+"', f'{str(folder)!r}, split="{split}"', program), found)
+    return found
 
 
 class Contract:
@@ -193,6 +204,27 @@ print(sum(1 for row in rows))
         card = (folder / "README.md").read_text()
         for path, spec in recipe.schema.specs.items():
             assert f"| `{path}` |" in card and spec.description in card
+
+    def test_card_has_the_right_line_for_each_format(self, folder, recipe, tmp_path, monkeypatch):
+        pytest.importorskip("torch", reason="the extra `torch` is not installed")
+        monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path)
+        found = run_card_formats(folder, self.split)
+        first = flatten(skyshards.open(folder, self.split)[0])
+        assert (found["positions"][0]["ra"].item(), found["positions"][0]["dec"].item()) == (first["ra"], first["dec"])
+        if "array" in found:
+            array, tensor = found["array"], found["tensor"].numpy()
+            assert any(value.dtype == array.dtype and np.array_equal(value, array) for value in first.values())
+            assert array.dtype == tensor.dtype
+            assert np.array_equal(array, tensor if array.shape == tensor.shape else np.moveaxis(tensor, 0, 2))
+        name = next((name for name in first if name in ("image", "picture")), None)
+        if "picture" in found:
+            assert np.abs(np.asarray(found["picture"]).astype(int) - first[name]).max() <= 2
+        if "pictures" in found:
+            height, width, _ = first[name].shape
+            numpy, torch = (found["pictures"].with_format(form)[0][name] for form in ("numpy", "torch"))
+            assert (numpy.shape, numpy.dtype) == ((height, width, 3), np.uint8)
+            assert (tuple(torch.shape), str(torch.dtype)) == ((3, height, width), "torch.uint8")
+            assert found["rows"].cast_column(name, Image())[0][name].size[0] == 1, "what the card warns of"
 
     def test_manifest_survives_json(self, folder):
         _, manifest = catalog.open_folder(folder)

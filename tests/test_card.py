@@ -10,6 +10,7 @@ import skyshards
 from skyshards.cli.data_sets import DATA_SETS
 from skyshards.format import card, catalog
 from skyshards.format.card import columns_table, stock_features, with_columns
+from skyshards.format.columns import flatten
 from skyshards.pipeline.build import build
 from tests.toy import SCHEMA, Toy
 
@@ -161,3 +162,18 @@ def test_image_files_are_lists_of_bytes_to_stock_datasets(toy):
     row = next(iter(datasets.load_dataset(str(toy), split="train", streaming=True)))
     table = skyshards.open(toy, decode=False)
     assert bytes(np.asarray(row["picture"], np.uint8)) == table[0]["picture"]
+
+
+def test_formats_are_described_for_the_columns_there_are(folder):
+    """What the card says of `with_format`, against what it does; the lines are run in `Contract`."""
+    pytest.importorskip("torch", reason="the extra `torch` is not installed")
+    text = (folder / "README.md").read_text()
+    rows = datasets.load_dataset(str(folder), split="train", streaming=True)
+    for form, changed in (("numpy", "int64"), ("torch", "torch.int64")):
+        values = flatten(next(iter(rows.with_format(form))))
+        for path, spec in schema_of(folder).specs.items():
+            if spec.kind == "number" and spec.shape and np.dtype(spec.dtype).kind in "iu":
+                assert f"arrays of integers (`{path}`" in text or f", `{path}`" in text
+                assert str(values[path].dtype) == changed
+            if spec.dtype == "float64":
+                assert str(values[path].dtype) == {"numpy": "float64", "torch": "torch.float32"}[form]

@@ -15,6 +15,7 @@ from huggingface_hub import DatasetCard
 from skyshards.errors import BuildError
 from skyshards.files import file_digest
 from skyshards.format import croissant
+from skyshards.format.card_formats import formats
 from skyshards.format.columns import ColumnSpec
 from skyshards.format.layout import CARD, CATALOG, CITATION, pixel_folder
 from skyshards.format.manifest import Manifest
@@ -151,7 +152,10 @@ def write(folder: Path, recipe: Recipe, manifest: Manifest, table: pa.Table) -> 
     if manifest.simulated:
         title, newline, rest = body.partition("\n")
         body = f"{title}{newline}\n{SIMULATED}\n{rest}"
-    text = f"---\n{yaml.safe_dump(matter, sort_keys=False, allow_unicode=True)}---\n\n{body}\n\n{_this_copy(manifest)}"
+    front = yaml.safe_dump(matter, sort_keys=False, allow_unicode=True)
+    split = next((shard.split for shard in manifest.shards), manifest.splits[0])
+    how = formats(recipe.schema, manifest.name, split)
+    text = f"---\n{front}---\n\n{body}\n\n{how}\n{_this_copy(manifest)}"
     (folder / CARD).write_text(text, encoding="utf-8")
     (folder / CITATION).write_bytes((recipe.folder / CITATION).read_bytes())
     croissant.write(folder, manifest)

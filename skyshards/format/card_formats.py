@@ -1,0 +1,113 @@
+"""What the formats of stock `datasets` make of a data set's columns, for its card: each with the line that is right."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from skyshards.format.columns import ColumnSpec
+from skyshards.format.schema import Schema
+
+LOAD = """\
+from datasets import load_dataset
+
+rows = load_dataset("data/{name}", split="{split}")
+"""
+
+INTEGERS = """\
+`rows.with_format("numpy")` and `rows.with_format("torch")` make int64 of arrays of integers ({names}): {times} times
+their size in memory, the same values. To have the dtype back{first}:
+
+```python
+import torch
+
+array = rows.with_format("numpy")[0]{key}.astype("{dtype}")
+tensor = rows.with_format("torch")[0]{key}.to(torch.{dtype}){permuted}
+```
+"""
+
+DOUBLES = """\
+`rows.with_format("torch")` makes float32 of float64 ({names}): positions are then off by up to 0.06 arcsec. Take those
+columns from `rows.with_format("numpy")`, or give the dtype for them:
+
+```python
+import torch
+
+positions = rows.select_columns(["ra", "dec"]).with_format("torch", dtype=torch.float64)
+```
+"""
+
+FILES = """\
+`{column}` holds the bytes of an image file. `with_format` gives them as int64, and
+`rows.cast_column("{column}", Image())` takes them for pixels: its picture is one pixel wide. The right pictures, of
+one row and of all:
+
+```python
+import io
+
+import PIL.Image
+
+picture = PIL.Image.open(io.BytesIO(bytes(rows[0]["{column}"])))
+```
+
+```python
+import datasets
+
+features = rows.features.copy()
+features["{column}"] = datasets.Image()
+pictures = rows.map(lambda row: {{"{column}": {{"bytes": bytes(row["{column}"]), "path": None}}}}, features=features)
+```
+
+Then `pictures.with_format("numpy")` has uint8 with the channels last, `pictures.with_format("torch")` with the channels
+first.
+"""
+
+PICTURES = """\
+`{column}` has its channels last in every format. A picture of a row (`cast_column("{column}", Image())` gives the same,
+and encodes all of them as PNG files first):
+
+```python
+import PIL.Image
+
+picture = PIL.Image.fromarray(rows.with_format("numpy")[0]["{column}"].astype("uint8"))
+```
+"""
+
+
+def formats(schema: Schema, name: str, split: str) -> str:
+    """The card's section about `with_format` and `cast_column`, for the columns that this schema has."""
+    specs = schema.specs
+    small = [spec for spec in specs.values() if spec.shape and np.dtype(_dtype(spec)).kind in "iu" and _times(spec) > 1]
+    doubles = [path for path, spec in specs.items() if spec.dtype == "float64"]
+    parts = [f"## In the formats of `datasets`\n\n```python\n{LOAD.format(name=name, split=split)}```\n"]
+    if small:
+        first = max(small, key=lambda spec: (_is_picture(spec), spec.nbytes))
+        parts.append(
+            INTEGERS.format(
+                names=", ".join(f"`{spec.path}`" for spec in small),
+                times=_times(first),
+                key="".join(f'["{part}"]' for part in first.path.split(".")),
+                dtype=first.dtype,
+                permuted=".permute(2, 0, 1)" if _is_picture(first) else "",
+                first=", and for PyTorch the channels first" if _is_picture(first) else "",
+            )
+        )
+    if doubles:
+        parts.append(DOUBLES.format(names=", ".join(f"`{path}`" for path in doubles)))
+    for path, spec in specs.items():
+        if spec.kind == "bytes":
+            parts.append(FILES.format(column=path))
+        elif _is_picture(spec):
+            parts.append(PICTURES.format(column=path))
+    return "\n".join(parts)
+
+
+def _dtype(spec: ColumnSpec) -> str:
+    return spec.dtype if spec.kind == "number" else "str"
+
+
+def _times(spec: ColumnSpec) -> int:
+    return 8 // np.dtype(spec.dtype).itemsize
+
+
+def _is_picture(spec: ColumnSpec) -> bool:
+    return spec.dtype == "uint8" and len(spec.shape) == 3 and spec.shape[-1] == 3
