@@ -20,7 +20,7 @@ if __name__ == "__main__":  # a script's own folder is first on the path: its ca
 
 import click
 import numpy as np
-import pooch
+import platformdirs
 
 from candels_blend.blends import ZEROPOINT
 from candels_blend.candels_blend import schema_of
@@ -86,7 +86,7 @@ class CandelsBlendRecipe(Recipe):
         return sample | {"n_blends": self.n_blends, "method": self.method, "zeropoint": self.zeropoint} | archive
 
     def sources(self, fetcher: Fetcher) -> Iterator[Source]:
-        download(self.datapath, self.zenodo_url, self.delete)
+        download(self.datapath, self.zenodo_url, self.delete, fetcher)
         archive = read_archive(self.datapath)
         for complaint in archive.complaints():
             say(f"{self.datapath}: {complaint}")
@@ -144,7 +144,7 @@ def main(
         datapath = Path(click.get_current_context().with_resource(tempfile.TemporaryDirectory(prefix="candels-demo-")))
         zenodo_url = demo.zenodo_url
     if datapath is None:
-        datapath = Path(pooch.os_cache("skyshards")) / "candels_blend"
+        datapath = platformdirs.user_cache_path("skyshards") / "candels_blend"
     return CandelsBlendRecipe(
         datapath, min(n_blends, limit or n_blends), Sample(**sample), method, zeropoint, zenodo_url, delete
     )

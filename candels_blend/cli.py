@@ -17,7 +17,9 @@ from candels_blend.stamp_archive import read_archive
 from candels_blend.targets import METHODS
 from skyshards.cli.options import HELP, messages, option
 from skyshards.cli.typed import Group
+from skyshards.fetch.client import Fetcher
 from skyshards.machine import usable_cores
+from skyshards.progress import progress, waiting
 
 LOG = "candels-blender.log"
 WORTH_PROCESSES = 4000
@@ -38,7 +40,7 @@ def main() -> None:
 @messages()
 def download_archive(output_dir: Path, delete: bool, zenodo_url: str) -> None:
     """Fetch the archive of galaxy stamps (Zenodo record 2604740, 120 MB) and unpack it."""
-    download(output_dir, zenodo_url, delete)
+    download(output_dir, zenodo_url, delete, Fetcher(on_wait=waiting, progress=progress))
     click.echo(f"=> {output_dir}: {len(read_archive(output_dir).rows)} galaxies")
 
 

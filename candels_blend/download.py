@@ -1,4 +1,4 @@
-"""The archive of galaxy stamps (Zenodo record 2604740): fetched with pooch, resumed, verified, and unpacked safely."""
+"""The archive of galaxy stamps (Zenodo record 2604740): fetched, resumed, verified, and unpacked safely."""
 
 from __future__ import annotations
 
@@ -7,18 +7,15 @@ import shutil
 import tarfile
 import tempfile
 import zlib
-from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import IO
 
 import filelock
-import pooch
-import requests
-from tqdm import tqdm
 
 from candels_blend.stamp_archive import FILES
 from skyshards.errors import BuildError, FetchError
 from skyshards.fetch.client import Fetcher
+from skyshards.fetch.zenodo import record_files
 from skyshards.files import TEMPORARY_PREFIX, is_disk_full
 
 ZENODO_URL = "https://zenodo.org"
@@ -26,16 +23,15 @@ RECORD = "2604740"
 ARCHIVE = "candels-blender-data.tar.gz"
 MAX_UNPACKED = 2 << 30
 """Bound on what the archive may unpack to: 2,001 stamps at 6 bytes a pixel are 197 MB."""
-ATTEMPTS = 5
-"""How often a body that breaks off is taken up again where it stopped."""
 BLOCK = 1 << 18
 
 
-def download(folder: Path | str, zenodo_url: str = ZENODO_URL, delete: bool = False) -> Path:
+def download(
+    folder: Path | str, zenodo_url: str = ZENODO_URL, delete: bool = False, fetcher: Fetcher | None = None
+) -> Path:
     """Fetch the archive from Zenodo and unpack it in `folder`, unless its three files are there already.
 
-    The download has a progress bar, goes on where an interrupted one stopped, and counts only once its checksum is that
-    of the record.
+    The download goes on where an interrupted one stopped, and counts only once its checksum is that of the record.
 
     Parameters
     ----------
@@ -43,6 +39,8 @@ def download(folder: Path | str, zenodo_url: str = ZENODO_URL, delete: bool = Fa
         Where the record is: Zenodo, or a demo archive.
     delete : bool
         Remove the .tar.gz file once it is unpacked.
+    fetcher : Fetcher, optional
+        What fetches it, and tells how far it is.
 
     Raises
     ------
@@ -57,7 +55,7 @@ def download(folder: Path | str, zenodo_url: str = ZENODO_URL, delete: bool = Fa
         folder.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(folder / f".{ARCHIVE}.lock"):
             if not all((folder / name).is_file() for name in FILES):
-                _fetch(folder, zenodo_url)
+                _fetch(folder, zenodo_url, fetcher or Fetcher())
                 unpack(folder / ARCHIVE, folder)
             if delete:
                 (folder / ARCHIVE).unlink(missing_ok=True)
@@ -67,81 +65,13 @@ def download(folder: Path | str, zenodo_url: str = ZENODO_URL, delete: bool = Fa
     return folder
 
 
-def _fetch(folder: Path, zenodo_url: str) -> None:
-    pooch.get_logger().setLevel("WARNING")  # the progress bar says enough
-    fetcher = Fetcher()
-    url, checksum = _find_file(fetcher, f"{zenodo_url.rstrip('/')}/api/records/{RECORD}")
-    part = folder / f"{ARCHIVE}.part"
-    while True:
-        resumed = part.exists()
-        try:
-            pooch.retrieve(url, checksum, ARCHIVE, folder, downloader=_resuming(fetcher, part))
-            return
-        except ValueError as error:  # pooch: the checksum is wrong
-            if not resumed:  # what was there may have been the start of another file, so that deserves a second try
-                raise FetchError(f"{url}: {error}") from error
-
-
-def _find_file(fetcher: Fetcher, record_url: str) -> tuple[str, str]:
-    """URL and checksum of the archive, as the record's description has them."""
-    try:
-        files = fetcher.get(record_url).json()["files"]
-        found = {file["key"]: (file["links"]["self"], file["checksum"]) for file in files}
-    except (requests.RequestException, KeyError, TypeError) as error:
-        raise FetchError(f"{record_url}: expected a Zenodo record in JSON, with its files; found {error!r}") from error
-    if ARCHIVE not in found:
-        raise FetchError(f"{record_url}: expected a file {ARCHIVE}, found {', '.join(found) or 'none'}")
-    return found[ARCHIVE]
-
-
-def _resuming(fetcher: Fetcher, part: Path) -> Callable:
-    """A downloader for pooch that keeps what has arrived in `part`, and asks only for the rest."""
-
-    def downloader(url: str, output_file: str, _: pooch.Pooch | None) -> None:
-        for attempt in range(ATTEMPTS):
-            start = part.stat().st_size if part.exists() else 0
-            headers = (
-                {"Range": f"bytes={start}-", "Accept-Encoding": "identity"}
-                if start
-                else {"Accept-Encoding": "identity"}
-            )
-            try:
-                with fetcher.session.get(url, headers=headers, stream=True, timeout=fetcher.timeout) as response:
-                    if (
-                        response.status_code == 416
-                    ):  # nothing is left to ask for; the checksum tells whether that is right
-                        break
-                    if response.status_code not in (200, 206):
-                        raise FetchError(f"{url}: HTTP status {response.status_code} {response.reason}, expected 200")
-                    if _append(response, part, start if response.status_code == 206 else 0):
-                        break
-            except requests.RequestException as error:
-                if attempt == ATTEMPTS - 1:
-                    raise FetchError(
-                        f"{url}: {error}; run the same command again, it goes on where this one stopped"
-                    ) from error
-        else:
-            raise FetchError(
-                f"{url}: broke off {ATTEMPTS} times; run the same command again, it goes on where this one stopped"
-            )
-        part.replace(output_file)
-
-    return downloader
-
-
-def _append(response: requests.Response, part: Path, start: int) -> bool:
-    """Write a body to `part` from byte `start` on; gives whether all that was announced has come."""
-    length = response.headers.get("Content-Length")
-    stop = start + int(length) if length else None
-    with (
-        open(part, "ab") as file,
-        tqdm(desc=ARCHIVE, total=stop, initial=start, unit="B", unit_scale=True, disable=None) as bar,
-    ):
-        file.truncate(start)
-        for block in response.iter_content(BLOCK):
-            file.write(block)
-            bar.update(len(block))
-        return stop is None or file.tell() == stop
+def _fetch(folder: Path, zenodo_url: str, fetcher: Fetcher) -> None:
+    record_url = f"{zenodo_url.rstrip('/')}/api/records/{RECORD}"
+    files = record_files(record_url, fetcher)
+    if ARCHIVE not in files:
+        raise FetchError(f"{record_url}: expected a file {ARCHIVE}, found {', '.join(files) or 'none'}")
+    file = files[ARCHIVE]
+    fetcher.download(file.url, folder / ARCHIVE, file.checksum, size=file.size, keep_part=True)
 
 
 def unpack(archive: Path, folder: Path) -> None:

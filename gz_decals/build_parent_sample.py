@@ -157,8 +157,6 @@ class GZDecalsRecipe(Recipe):
     def _places(self, fetcher: Fetcher) -> Iterator[Place]:
         if self.local_data_path is None:
             folder = self.output_dir / self.downloads / "archives"  # this build's alone, which holds the lock
-            for leftover in folder.glob("tmp*"):  # of pooch, when it was killed
-                leftover.unlink()
             yield from chunk_places(image_chunks(self.archive_url, fetcher, folder, self.keep_archives), fetcher)
             return
         yield from folder_places(self.local_data_path)
@@ -177,7 +175,7 @@ class GZDecalsRecipe(Recipe):
                 say(f"{count:,} {words}")
 
     def fetch(self, source: Source, fetcher: Fetcher, folder: Path) -> Any:
-        return source.path if source.path is not None else self.images.read(source.key)
+        return source.path if source.path is not None else self.images.read(source.key, fetcher)
 
     def read(self, source: Source, fetched: bytes | Path) -> Iterator[dict[str, Any]]:
         content = fetched.read_bytes() if isinstance(fetched, Path) else fetched

@@ -122,7 +122,7 @@ class ImageStore:
         for chunk in self._chunks.values():
             chunk.settle(sum(place.nbytes for place in soon if place.chunk is chunk))
 
-    def read(self, key: str) -> bytes:
+    def read(self, key: str, fetcher: Fetcher) -> bytes:
         """An image's bytes; raises `SourceError` if it is refused or damaged, `FetchError` if it cannot be had."""
         place = self._places.get(key)
         if place is None:
@@ -132,7 +132,7 @@ class ImageStore:
         try:
             if not place.chunk.ready:
                 self._make_room(place.chunk)
-            return place.chunk.read(place.member)
+            return place.chunk.read(place.member, fetcher)
         except BaseException:
             self.release(key)
             raise

@@ -7,6 +7,7 @@ from pathlib import Path
 from gz_decals.zip_archives import Chunk
 from skyshards.errors import BuildError, FetchError
 from skyshards.fetch.client import Fetcher
+from skyshards.fetch.zenodo import RecordFile, record_files
 
 RECORD_URL = "https://zenodo.org/api/records/4573248"
 """GZ DECaLS, version 0.0.2 of 10.5281/zenodo.4196266."""
@@ -22,23 +23,13 @@ CATALOGS = RING_CATALOGS | RELEASE_CATALOGS
 """File names by what the command line calls them."""
 
 
-def record_files(record_url: str, fetcher: Fetcher) -> dict[str, tuple[str, str | None]]:
-    """URL and checksum ("md5:…") of each file of a Zenodo record, by name.
-
-    Raises
-    ------
-    BuildError
-        If the record cannot be read.
-    """
+def _files(record_url: str, fetcher: Fetcher) -> dict[str, RecordFile]:
     try:
-        record = fetcher.get(record_url).json()
-        return {file["key"]: (file["links"]["self"], file.get("checksum")) for file in record["files"]}
+        return record_files(record_url, fetcher)
     except FetchError as error:
         raise BuildError(
             f"the list of files is out of reach: {error}; try again later, or give another `archive_url`"
         ) from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise BuildError(f"{record_url}: expected the JSON of a Zenodo record, found none ({error!r})") from error
 
 
 def fetch_catalog(catalog: str, record_url: str, fetcher: Fetcher, folder: Path) -> Path:
@@ -47,21 +38,21 @@ def fetch_catalog(catalog: str, record_url: str, fetcher: Fetcher, folder: Path)
     The ring catalogues are taken from the record if that has them, else from where they were published.
     """
     name = CATALOGS[catalog]
-    files = record_files(record_url, fetcher)
+    files = _files(record_url, fetcher)
     if name not in files and catalog in RELEASE_CATALOGS:
         raise BuildError(f"{record_url}: has no file {name}; there are {', '.join(sorted(files))}")
-    url, checksum = files.get(name, (RINGS_URL + name, None))
+    file = files.get(name, RecordFile(RINGS_URL + name))
     try:
-        return fetcher.download(url, folder / name, checksum)
+        return fetcher.download(file.url, folder / name, file.checksum, size=file.size)
     except FetchError as error:
         raise BuildError(f"{error}; try again later, or give a copy of it as `catalog_file`") from error
 
 
 def image_chunks(record_url: str, fetcher: Fetcher, folder: Path, keep: bool) -> list[Chunk]:
     """The zip archives of images of a record, to be fetched into a folder. Raises `BuildError` if it has none."""
-    files = record_files(record_url, fetcher)
+    files = _files(record_url, fetcher)
     names = sorted(name for name in files if name.endswith(".zip"))
-    chunks = [Chunk(files[name][0], folder / name, files[name][1], keep) for name in names]
+    chunks = [Chunk(files[name], folder / name, keep) for name in names]
     if not chunks:
         raise BuildError(f"{record_url}: has no .zip archive of images; is it the record of GZ DECaLS (`archive_url`)?")
     return chunks

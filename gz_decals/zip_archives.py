@@ -11,18 +11,18 @@ import zlib
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-import pooch
-import requests
-from urllib3.exceptions import HTTPError
-
 from gz_decals.catalogs import IMAGE_SUFFIXES
 from skyshards.errors import FetchError, SourceError
-from skyshards.fetch.client import Fetcher, user_agent
+from skyshards.fetch.client import Fetcher
+from skyshards.fetch.ranges import NoRanges, RemoteFile
+from skyshards.fetch.zenodo import RecordFile
 
 MAX_BYTES = 64 << 20
 """A 424 x 424 PNG of 8-bit RGB takes 0.5 MB at most; a member a hundred times as long is no image of the release."""
 MAX_RATIO = 200
 """PNGs hardly deflate. Zip bombs reach a thousand to one."""
+MAX_ARCHIVE = 64 << 30
+"""Bound on an archive whose length is not published; those of the release have up to 26 GB."""
 RANGE_BYTES = 1 << 20
 FEW = 0.05
 """When less than this share of an archive's bytes is wanted, they are fetched by byte ranges."""
@@ -67,19 +67,16 @@ class Chunk:
 
     Parameters
     ----------
-    url : str or None
-        Where it is, if not on disk.
+    file : RecordFile or None
+        What is published, if it is not on disk. Every member's CRC-32 is checked in any case.
     path : Path
         Where it lies on disk, or is to.
-    checksum : str or None
-        "md5:…", where the archive publishes it. Every member's CRC-32 is checked in any case.
     keep : bool
         Leave a download on disk.
     """
 
-    url: str | None
+    file: RecordFile | None
     path: Path
-    checksum: str | None = None
     keep: bool = False
     by_range: bool = False
     _archive: zipfile.ZipFile | None = None
@@ -89,6 +86,10 @@ class Chunk:
     @property
     def name(self) -> str:
         return self.path.name
+
+    @property
+    def url(self) -> str | None:
+        return self.file.url if self.file is not None else None
 
     @property
     def fetched(self) -> bool:
@@ -108,7 +109,7 @@ class Chunk:
                     self._archive = self._open(io.BufferedReader(RemoteFile(self.url, fetcher), RANGE_BYTES))
                     self.by_range = True
             if self._archive is None:
-                self._download()
+                self._download(fetcher)
         suffixes = tuple(IMAGE_SUFFIXES)
         return [member for member in self._archive.infolist() if member.filename.lower().endswith(suffixes)]
 
@@ -118,11 +119,11 @@ class Chunk:
         if self.by_range and wanted >= FEW * whole:
             self.by_range, self._archive = False, None
 
-    def read(self, member: zipfile.ZipInfo) -> bytes:
+    def read(self, member: zipfile.ZipInfo, fetcher: Fetcher) -> bytes:
         """One image's bytes; the first call fetches the archive, unless it is read by byte ranges."""
         with self._lock:
             if self._archive is None:
-                self._download()
+                self._download(fetcher)
         return read_member(self._archive, member)
 
     def remove(self) -> None:
@@ -134,12 +135,13 @@ class Chunk:
             if self.url is not None and not self.keep:
                 self.path.unlink(missing_ok=True)
 
-    def _download(self) -> None:
+    def _download(self, fetcher: Fetcher) -> None:
         if self._failure is not None:  # an archive of 26 GB is not to be tried anew for each of its images
             raise self._failure
         try:
-            if self.url is not None:
-                fetch_file(self.url, self.path, self.checksum)
+            if self.file is not None:
+                size, most = self.file.size, MAX_ARCHIVE
+                fetcher.download(self.file.url, self.path, self.file.checksum, most, size, keep_part=True)
             self._archive = self._open(self.path)
         except FetchError as error:
             self._failure = error
@@ -150,79 +152,3 @@ class Chunk:
             return zipfile.ZipFile(file)
         except (zipfile.BadZipFile, OSError) as error:
             raise FetchError(f"{self.url or self.path}: not a whole zip archive ({error}); fetch it again") from error
-
-
-def fetch_file(url: str, path: Path, checksum: str | None) -> Path:
-    """Fetch a file with pooch, verified where a checksum is known; one that is there and right is left alone.
-
-    Raises `FetchError` with the URL.
-    """
-    pooch.get_logger().setLevel("WARNING")  # it announces every download, and every hash that is not known
-    downloader = pooch.HTTPDownloader(timeout=60, headers={"User-Agent": user_agent()})
-    try:
-        cache = pooch.create(path.parent, "", registry={path.name: checksum}, urls={path.name: url}, retry_if_failed=3)
-        cache.fetch(path.name, downloader=downloader)
-    except (ValueError, requests.RequestException, HTTPError) as error:
-        raise FetchError(f"{url}: {error}") from error
-    return path
-
-
-class NoRanges(FetchError):
-    """The server does not give parts of a file."""
-
-
-class RemoteFile(io.RawIOBase):
-    """A file at a URL, read by byte ranges as it is asked for.
-
-    Raises
-    ------
-    NoRanges
-        If the server gives only all of it.
-    FetchError
-        If a range could not be had.
-    """
-
-    def __init__(self, url: str, fetcher: Fetcher):
-        self.url, self._fetcher, self._position = url, fetcher, 0
-        self._length: int | None = None
-        _, self._length = self._range(0, 1)
-
-    def _range(self, start: int, stop: int) -> tuple[bytes, int]:
-        """Bytes `start` to `stop`, and the length of the whole file."""
-        headers = {"Range": f"bytes={start}-{stop - 1}", "Accept-Encoding": "identity"}
-        session, timeout = self._fetcher.session, self._fetcher.timeout
-        try:
-            with session.get(self.url, headers=headers, timeout=timeout, stream=True) as response:
-                content = response.raw.read(stop - start + 1)  # one more, to see that there is no more
-                if response.status_code == 200 and (start, stop) != (0, self._length):
-                    raise NoRanges(f"{self.url}: the server gives no byte ranges")
-                if response.status_code not in (200, 206):
-                    raise FetchError(f"{self.url}: HTTP status {response.status_code} {response.reason}, expected 206")
-                if len(content) != stop - start:
-                    raise FetchError(f"{self.url}: asked for {stop - start} bytes from {start}, got {len(content)}")
-                return content, int(response.headers.get("Content-Range", f"/{stop}").rpartition("/")[2])
-        except (requests.RequestException, HTTPError, ValueError) as error:
-            raise FetchError(f"{self.url}: {error}") from error
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._length}[whence]
-        self._position = max(0, start + offset)
-        return self._position
-
-    def readinto(self, buffer) -> int:
-        stop = min(self._position + len(buffer), self._length)
-        if stop <= self._position:
-            return 0
-        content, _ = self._range(self._position, stop)
-        buffer[: len(content)] = content
-        self._position = stop
-        return len(content)

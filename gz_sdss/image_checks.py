@@ -8,7 +8,7 @@ import numpy as np
 from astropy.io import fits
 from PIL import Image, UnidentifiedImageError
 
-from skyshards.errors import FetchError
+from skyshards.errors import BrokenAnswer, FetchError
 from skyshards.format.images import decode_image, described
 
 BLANK_RANGE = 3
@@ -18,7 +18,7 @@ BORDER = 4
 """Width of the border of a cutout that is taken for sky, pixels."""
 
 
-class BrokenImage(FetchError):
+class BrokenImage(BrokenAnswer):
     """An image that did not arrive whole, and may if it is asked for again."""
 
 

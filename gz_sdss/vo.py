@@ -10,52 +10,14 @@ from collections.abc import Iterator
 import requests
 from astropy.io.votable.exceptions import VOWarning
 from pyvo.dal.exceptions import DALAccessError, DALOverflowWarning
-from requests.adapters import HTTPAdapter
-from urllib3 import Retry
 
 from skyshards.errors import SkyshardsError
-from skyshards.fetch.client import RETRY_STATUSES, Fetcher
-from skyshards.fetch.mirrors import explanation, plainly
+from skyshards.fetch.answers import explanation, reason
+from skyshards.fetch.client import Fetcher
 from skyshards.fetch.rate import RateLimit
 
 TIMEOUT = 60.0
 """Seconds without a byte: some services accept a connection and then never answer."""
-
-
-class _Retry(Retry):
-    """Has a request wait for its turn before it is tried again."""
-
-    limit: RateLimit
-
-    def new(self, **changes) -> _Retry:
-        following = super().new(**changes)
-        following.limit = self.limit
-        return following
-
-    def sleep(self, response=None) -> None:
-        if response is not None and (wait := self.get_retry_after(response)):
-            self.limit.hold(wait)
-        else:
-            super().sleep(response)
-        self.limit.wait()
-
-
-class _Adapter(HTTPAdapter):
-    """Gives a time-out to requests that have none: pyvo sets none on most of its own. Every try waits for its turn."""
-
-    def __init__(self, timeout: float, retries: int, limit: RateLimit):
-        self._timeout, self._limit = timeout, limit
-        # POST as well: to make the same query, or the same job, twice does no harm.
-        retry = _Retry(
-            retries, backoff_factor=0.5, status_forcelist=RETRY_STATUSES, allowed_methods=None, raise_on_status=False
-        )
-        retry.limit = limit
-        super().__init__(max_retries=retry)
-
-    def send(self, request, *args, **kwargs):
-        self._limit.wait()
-        kwargs["timeout"] = kwargs.get("timeout") or self._timeout
-        return super().send(request, *args, **kwargs)
 
 
 class _Body(io.BytesIO):
@@ -75,9 +37,7 @@ def vo_session(timeout: float = TIMEOUT, retries: int = 3, limit: RateLimit | No
 
     All tries count to the limit, if one is given.
     """
-    session = Fetcher().session
-    for scheme in ("http://", "https://"):
-        session.mount(scheme, _Adapter(timeout, retries, limit or RateLimit(0.0)))
+    session = Fetcher(timeout=timeout, retries=retries, limit=limit).retrying_session()
     session.hooks["response"].append(_take_whole)
     return session
 
@@ -99,7 +59,7 @@ def server_errors(url: str, kind: type[SkyshardsError]) -> Iterator[None]:
     except DALAccessError as error:
         raise kind(f"{url}: {_words(error)}") from error
     except requests.RequestException as error:
-        raise kind(f"{url}: {plainly(error)}") from error
+        raise kind(f"{url}: {reason(error)}") from error
     except (OSError, ValueError, IndexError, AttributeError, KeyError) as error:
         # An answer that is no VOTable, or half of one, makes the parsers raise all of these.
         raise kind(f"{url}: no answer that can be read: {type(error).__name__}: {error}") from error
@@ -110,5 +70,5 @@ def _words(error: DALAccessError) -> str:
     cause = getattr(error, "cause", None)
     if isinstance(cause, requests.RequestException):
         body = cause.response.content if cause.response is not None else b""
-        return f"{cause}{explanation(body)}" if body else plainly(cause)
+        return f"{cause}{explanation(body)}" if body else reason(cause)
     return " ".join(str(error).split()) or type(error).__name__

@@ -21,6 +21,10 @@ class FetchError(SourceError):
     """One source could not be fetched whole: an HTTP status, a short body, a wrong checksum, a time-out."""
 
 
+class BrokenAnswer(FetchError):
+    """What a server sent is not whole, or not what was asked for; another try may mend that."""
+
+
 class FolderError(SkyshardsError):
     """A folder is not a built data set, or lacks a file that its catalogue names."""
 

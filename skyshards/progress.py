@@ -138,8 +138,8 @@ def say(message: str) -> None:
     tqdm.write(message, file=sys.stderr)
 
 
-def waiting(url: str, seconds: float) -> None:
-    """Show that a server makes the work wait. For any thread."""
+def waiting(url: str, seconds: float, asked: float | None = None) -> None:
+    """Show that a server makes the work wait, and if it `asked` for longer than that. For any thread."""
     if seconds <= SHORT:
         return
     server, now = urlsplit(url).hostname or url, time.monotonic()
@@ -147,7 +147,9 @@ def waiting(url: str, seconds: float) -> None:
         already = _waits.get(server, now) > now
         _waits[server] = max(_waits.get(server, now), now + seconds)
         in_bar = sys.stderr.isatty() and bool(_shown)
-    if not (already or in_bar):
+    if asked is not None and asked > seconds:
+        say(f"{server} asks to wait {duration(min(asked, 1e9))}; it is asked again in {duration(seconds)}")
+    elif not (already or in_bar):
         say(f"{server} asks to wait {duration(seconds)}")
 
 

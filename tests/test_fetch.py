@@ -5,7 +5,6 @@ import gzip
 import hashlib
 import re
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -15,6 +14,7 @@ import requests
 from demo_archive import DemoArchive, Fault
 from skyshards.errors import FetchError
 from skyshards.fetch.client import Fetcher
+from skyshards.fetch.rate import RateLimit
 from skyshards.files import file_digest
 
 SHA1SUM = "manga_morphology_galaxyzoo3d_v4_0_0.sha1sum"
@@ -309,7 +309,7 @@ def test_many_threads_at_once_get_their_own_files(archive, whole, fetcher, tmp_p
 
 def test_waits_grow_and_are_bounded(monkeypatch, archive, spoil, tmp_path):
     waits = []
-    monkeypatch.setattr(time, "sleep", lambda seconds: waits.append(seconds))
+    monkeypatch.setattr(RateLimit, "sleep", lambda self, seconds: waits.append(seconds) if seconds else None)
     url = spoil("bad_checksum", times=None)
     with pytest.raises(FetchError):
         Fetcher(retries=12, backoff=0.5).download(url, tmp_path / "file", "md5:" + "0" * 32)

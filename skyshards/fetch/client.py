@@ -1,23 +1,39 @@
-"""HTTP: the one place that opens sessions. Polite, patient, and never content with a partial file."""
+"""HTTP: the one place that opens sessions. Polite, patient within bounds, and never content with a partial file."""
 
 from __future__ import annotations
 
+import contextlib
+import io
+import ipaddress
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
+from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
-from urllib3 import Retry
-from urllib3.exceptions import HTTPError, MaxRetryError, ProtocolError
+from urllib3.exceptions import HTTPError
 
-from skyshards.errors import FetchError
-from skyshards.files import file_digest, replacing
+from skyshards.errors import BrokenAnswer, FetchError
+from skyshards.fetch import resume
+from skyshards.fetch.answers import body, explanation, one_line, reason, retry_after
+from skyshards.fetch.rate import RateLimit
+from skyshards.fetch.waiting import pause
 
 RETRY_STATUSES = (429, 500, 502, 503, 504)
-BLOCK = 1 << 18
+LONGEST_WAIT = 3600.0
+"""Seconds: a `Retry-After` beyond this is cut to it."""
+LONGEST_BACKOFF = 60.0
+MAX_WORDS = 1 << 16
+"""Bytes of an error's page that are read."""
+MAX_PAGE = 256 << 20
+"""Bound on a page or listing, inflated, in bytes: the names and links of a million files."""
+MAX_FILE = 4 << 30
+"""Bound on a file of which nothing else is known, in bytes."""
+
+Whole = TypeVar("Whole")
 
 
 def user_agent() -> str:
@@ -38,131 +54,219 @@ class Fetcher:
     timeout : float
         Seconds without a byte after which a request counts as failed (and is tried again).
     retries : int
-        How often a request is tried again after a 429, 500, 502, 503 or 504, a reset or a time-out.
+        How often a request is tried again after a 429, 500, 502, 503 or 504, a reset, a time-out or a broken body.
     backoff : float
-        Seconds before the second retry; doubled for each after that, 60 at most.
+        Seconds before the second try; doubled for each after that, 60 at most. A `Retry-After`, up to an hour, takes
+        its place, and then all threads wait.
+    limit : RateLimit, optional
+        Every try waits for its turn.
+    on_wait : callable, optional
+        Called, from any thread, with a URL, the seconds until it is tried again, and those that its server asked to
+        wait (None if it did not say).
+    progress : callable, optional
+        Called for a large file with its name, "B", its length (None if unknown) and what there is of it already, in
+        bytes; gives a context manager whose value has `update(nbytes)`: `skyshards.progress.progress`.
     """
 
-    def __init__(self, connections: int = 8, timeout: float = 60.0, retries: int = 5, backoff: float = 0.5):
-        self.connections = connections
-        self.timeout = timeout
-        self._retry = Retry(
-            total=retries,
-            backoff_factor=backoff,
-            backoff_max=60,
-            status_forcelist=RETRY_STATUSES,
-            allowed_methods=("GET", "HEAD"),
-            raise_on_status=False,
-        )
+    def __init__(
+        self,
+        connections: int = 8,
+        timeout: float = 60.0,
+        retries: int = 5,
+        backoff: float = 0.5,
+        limit: RateLimit | None = None,
+        on_wait: Callable[[str, float, float | None], None] | None = None,
+        progress: Callable[[str, str, int | None, int], contextlib.AbstractContextManager] | None = None,
+    ):
+        self.connections, self.timeout, self.retries, self.backoff = connections, timeout, retries, backoff
+        self.limit = limit or RateLimit()
+        self.on_wait, self.progress = on_wait, progress
         self._local = threading.local()
 
     @property
     def session(self) -> requests.Session:
-        """This thread's session."""
+        """This thread's session. Every request has a time-out and waits for its turn; none is tried again."""
         if not hasattr(self._local, "session"):
-            session = requests.Session()
-            session.headers["User-Agent"] = user_agent()
-            for scheme in ("http://", "https://"):
-                session.mount(scheme, HTTPAdapter(max_retries=self._retry))
-            self._local.session = session
+            self._local.session = self._new_session(0)
         return self._local.session
 
-    def get(self, url: str, **kwargs) -> requests.Response:
-        """GET, as `requests.Session.get` does it; raises `FetchError` unless the status is 200."""
-        return self._until_whole(url, lambda: self._get_once(url, **kwargs))
+    def retrying_session(self) -> requests.Session:
+        """A session for libraries that ask for themselves; its requests, of any method, are tried again."""
+        return self._new_session(self.retries)
 
-    def _until_whole(self, url: str, attempt: Callable[[], Any]) -> Any:
-        """Try again while what comes is broken off: urllib3's own retries end with the headers."""
-        retry = self._retry
-        while True:
-            try:
-                return attempt()
-            except _Broken as broken:
-                try:
-                    retry = retry.increment("GET", url, error=broken)
-                except (MaxRetryError, ProtocolError):
-                    raise FetchError(f"{url}: {broken}") from broken
-                retry.sleep()
+    def _new_session(self, retries: int) -> requests.Session:
+        session = requests.Session()
+        session.headers["User-Agent"] = user_agent()
+        for scheme in ("http://", "https://"):
+            session.mount(scheme, _Adapter(self, retries))
+        return session
 
-    def _get_once(self, url: str, **kwargs) -> requests.Response:
-        kwargs.setdefault("timeout", self.timeout)
-        try:
-            response = self.session.get(url, **kwargs)
-        except (requests.exceptions.ChunkedEncodingError, requests.exceptions.ContentDecodingError) as error:
-            raise _Broken(_reason(error)) from error
-        except requests.RequestException as error:
-            raise FetchError(f"{url}: {_reason(error)}") from error
-        if response.status_code != 200:
-            response.close()
-            raise FetchError(f"{url}: HTTP status {response.status_code} {response.reason}, expected 200")
-        return response
+    def get(self, url: str, max_bytes: int = MAX_PAGE, **kwargs) -> requests.Response:
+        """A page, as `requests.Session.get` gives it. Raises `FetchError` unless it is whole and its status is 200."""
 
-    def download(self, url: str, path: Path, checksum: str | None = None, max_bytes: int | None = None) -> Path:
+        def page() -> requests.Response:
+            with self.open(url, **kwargs) as response:
+                content = b"".join(body(response, max_bytes, decode=True))
+            response.raw = io.BytesIO(content)
+            return response
+
+        with naming(url):
+            return self.until_whole(url, page)
+
+    def download(
+        self,
+        url: str,
+        path: Path,
+        checksum: str | None = None,
+        max_bytes: int = MAX_FILE,
+        size: int | None = None,
+        keep_part: bool = False,
+    ) -> Path:
         """Fetch a file to `path`, which exists only once its length and checksum are right.
 
         A file that is there already is kept if its checksum is right (or none is known) and fetched again if it is not.
+        A body that breaks off is taken up where it did, unless the server's file has changed or it gives no ranges.
 
         Parameters
         ----------
         checksum : str, optional
             "sha1:…", "sha256:…" or "md5:…".
-        max_bytes : int, optional
+        max_bytes : int
             A longer body is refused.
+        size : int, optional
+            Bytes, where known; takes the place of `max_bytes`.
+        keep_part : bool
+            For large files, of which one process fetches one: after a failure, or when killed, leave what has arrived
+            in `path` + ".part", where the next call goes on.
 
         Raises
         ------
         FetchError
             With the URL and what went wrong, after all retries.
         """
-        if path.exists() and (checksum is None or _matches(path, checksum)):
-            return path
-        return self._until_whole(url, lambda: self._download_once(url, path, checksum, max_bytes))
+        with naming(url):
+            return resume.download(self, resume.Wanted(url, checksum, size, max_bytes), path, keep_part)
 
-    def _download_once(self, url: str, path: Path, checksum: str | None, max_bytes: int | None) -> Path:
-        # "identity": some servers label a .gz file as a gzip transfer encoding, and it would arrive inflated.
-        response = self._get_once(url, stream=True, headers={"Accept-Encoding": "identity"})
-        with response, replacing(path) as temporary:
-            header = response.headers.get("Content-Length", "")
-            length = int(header) if header.isascii() and header.isdigit() else None
-            if max_bytes is not None and length is not None and length > max_bytes:
-                raise FetchError(f"{url}: {length} bytes long, expected at most {max_bytes}")
-            received = 0
-            with open(temporary, "wb") as file:
-                for block in _body(response):
-                    received += len(block)
-                    if max_bytes is not None and received > max_bytes:
-                        raise FetchError(f"{url}: longer than the {max_bytes} bytes expected at most")
-                    file.write(block)
-            if length is not None and received != length:
-                raise _Broken(f"body ended after {received} of {length} bytes")
-            if checksum is not None and not _matches(temporary, checksum):
-                algorithm = checksum.partition(":")[0]
-                found = file_digest(temporary, algorithm)
-                raise _Broken(f"wrong checksum: expected {checksum}, found {algorithm}:{found}")
-        return path
+    def open(self, url: str, expect_200: bool = True, **kwargs) -> requests.Response:
+        """A response whose body is to come, by one request.
+
+        Raises
+        ------
+        BrokenAnswer
+            There is none, but another try may help.
+        FetchError
+            There is none, or its status is not 200.
+        """
+        try:
+            response = self.session.get(url, stream=True, **kwargs)
+        except (requests.ConnectionError, requests.Timeout, HTTPError) as error:
+            raise BrokenAnswer(reason(error)) from error
+        except requests.RequestException as error:
+            raise FetchError(reason(error)) from error
+        status = response.status_code
+        if status in RETRY_STATUSES or (expect_200 and status != 200):
+            with response:
+                words = _words(response)
+            if not words or words.startswith(f": {status}"):  # a page that only repeats the status
+                words = f" {one_line(response.reason or '')}, expected 200"
+            message = f"HTTP status {status}{words}"
+            raise Busy(message, response) if status in RETRY_STATUSES else FetchError(message)
+        return response
+
+    def until_whole(self, url: str, attempt: Callable[[], Whole]) -> Whole:
+        """What `attempt` gives, tried again while it raises `BrokenAnswer`."""
+        tries = self.tries()
+        while True:
+            try:
+                return attempt()
+            except BrokenAnswer as error:
+                if not tries.left:
+                    raise
+                tries.wait(url, error)
+
+    def tries(self) -> Tries:
+        """The tries of a new request."""
+        return Tries(self, self.retries, self.backoff)
 
 
-class _Broken(ProtocolError):
-    """A body that did not arrive as it should have, and may if it is asked for again."""
+class Busy(BrokenAnswer):
+    """The server does not answer now. `retry_after` has the seconds that it asks to wait, if it does."""
+
+    def __init__(self, message: str, response: requests.Response):
+        super().__init__(message)
+        self.status, self.retry_after = response.status_code, retry_after(response.headers)
 
 
-def _body(response: requests.Response):
+class Tries:
+    """The tries of one request: how many are left, and the waits before them."""
+
+    def __init__(self, fetcher: Fetcher, retries: int, backoff: float):
+        self.left = retries
+        self._fetcher, self._backoff = fetcher, backoff
+
+    def wait(self, url: str, error: Exception) -> None:
+        """Wait before another try: as long as the server asked for, or longer each time."""
+        self.left -= 1
+        asked = getattr(error, "retry_after", None)
+        seconds = min(self._backoff, LONGEST_BACKOFF) if asked is None else min(asked, LONGEST_WAIT)
+        self._backoff *= 2
+        if self._fetcher.on_wait is not None:
+            self._fetcher.on_wait(url, seconds, asked)
+        if asked is not None:
+            self._fetcher.limit.hold(seconds)
+        pause(seconds)
+
+
+class _Adapter(HTTPAdapter):
+    """Sends each request when its turn has come, with a time-out, and again where another try may help."""
+
+    def __init__(self, fetcher: Fetcher, retries: int):
+        super().__init__()
+        self._fetcher, self._retries = fetcher, retries
+
+    def send(self, request: requests.PreparedRequest, **kwargs) -> requests.Response:
+        kwargs["timeout"] = kwargs.get("timeout") or self._fetcher.timeout
+        if _is_loopback(request.url):
+            kwargs["proxies"] = {}  # `HTTP_PROXY` is for what lies outside of this machine
+        tries = Tries(self._fetcher, self._retries, self._fetcher.backoff)
+        while True:
+            self._fetcher.limit.wait()
+            try:
+                response = super().send(request, **kwargs)
+            except (requests.ConnectionError, requests.Timeout) as error:
+                if not tries.left:
+                    raise
+                tries.wait(request.url, BrokenAnswer(reason(error)))
+                continue
+            if response.is_redirect:
+                _words(response)  # requests would read its body, however long
+            if response.status_code not in RETRY_STATUSES or not tries.left:
+                return response
+            response.close()
+            tries.wait(request.url, Busy(f"HTTP status {response.status_code}", response))
+
+
+@contextlib.contextmanager
+def naming(url: str) -> Iterator[None]:
+    """Begin the messages of `FetchError` with the URL."""
     try:
-        yield from response.raw.stream(BLOCK, decode_content=False)
-    except HTTPError as error:
-        raise _Broken(_reason(error)) from error
+        yield
+    except FetchError as error:
+        error.args = (f"{url}: {error}",)
+        raise
 
 
-def _matches(path: Path, checksum: str) -> bool:
-    algorithm, _, expected = checksum.partition(":")
-    return file_digest(path, algorithm) == expected.lower()
+def _words(response: requests.Response) -> str:
+    """What the body of an error says, as far as it can be had."""
+    content = []
+    with contextlib.suppress(FetchError):
+        content.extend(body(response, MAX_WORDS, decode=True))
+    return explanation(b"".join(content))
 
 
-def _reason(error: Exception) -> str:
-    """The innermost cause in words: what urllib3 and requests wrap is long and names object addresses."""
-    while (inner := getattr(error, "reason", None) or (error.args[0] if error.args else None)) is not None:
-        if not isinstance(inner, Exception):
-            break
-        error = inner
-    text = str(error).partition("): ")[2] or str(error)
-    return f"{type(error).__name__}: {text}"
+def _is_loopback(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:  # a name
+        return False

@@ -17,18 +17,20 @@ class RateLimit:
         Calls a second.
     """
 
-    def __init__(self, rate: float):
+    def __init__(self, rate: float = 0.0):
         self._interval = 1.0 / rate if rate > 0 else 0.0
         self._next = 0.0
         self._lock = threading.Lock()
 
     def wait(self) -> None:
         """Return when it is this caller's turn; raise `Stopped` if the build stops before."""
-        with self._lock:
-            turn = max(self._next, time.monotonic())
-            self._next = turn + self._interval
         pause()
-        while (left := turn - time.monotonic()) > 0:
+        while True:
+            with self._lock:
+                now = time.monotonic()
+                if (left := self._next - now) <= 0:
+                    self._next = now + self._interval
+                    return
             pause(left)
 
     def hold(self, seconds: float) -> None:

@@ -36,7 +36,7 @@ from skyshards.pipeline.sample import Sample
 from skyshards.pipeline.spool import Spool
 from skyshards.pipeline.workers import ReadSource, Workers, reason, start_fork_server
 from skyshards.pipeline.workspace import begin, hold, publish, what_is_there, without_lost_shards
-from skyshards.progress import Progress, progress, say
+from skyshards.progress import Progress, progress, say, waiting
 
 log = logging.getLogger(__name__)
 
@@ -130,7 +130,7 @@ def build(
         own_processes = executor is None and workers != 0
         if not records and own_processes:  # there will be something to read
             start_fork_server(recipe)
-        fetcher = Fetcher(connections)
+        fetcher = Fetcher(connections, on_wait=waiting, progress=progress)
         rows = _rows_of_sources(table, spool) if limit else {}
         listing = iter(recipe.sources(fetcher))
         first = list(islice(listing, 1))  # what has to be fetched before the first has bars of its own

@@ -1,0 +1,199 @@
+"""Files: fetched whole and checked, and taken up where they broke off as long as the server still has the same one."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from skyshards.errors import BrokenAnswer, FetchError
+from skyshards.fetch.answers import body, page_title
+from skyshards.fetch.waiting import pause
+from skyshards.files import file_digest, replacing
+
+if TYPE_CHECKING:
+    import requests
+
+    from skyshards.fetch.client import Fetcher
+
+PROGRESS = 1 << 20
+"""A try that has brought so many bytes more than any before does not count: large files may break off often."""
+PACKED = (".gz", ".tgz", ".bz2", ".xz", ".zip")
+"""Of a file of this kind the stored bytes count, whatever `Content-Encoding` says: many servers label them so."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A file to fetch: "md5:…", "sha1:…" or "sha256:…", and its size in bytes, where these are known."""
+
+    url: str
+    checksum: str | None
+    size: int | None
+    max_bytes: int
+
+    def flaw_in(self, path: Path) -> str | None:
+        """Why a file is not this one; None if, as far as is known, it is."""
+        if self.size not in (None, path.stat().st_size):
+            return f"{path.stat().st_size} bytes long, expected {self.size}"
+        if self.checksum is not None:
+            algorithm, _, expected = self.checksum.partition(":")
+            if (found := file_digest(path, algorithm)) != expected.lower():
+                return f"wrong checksum: expected {self.checksum}, found {algorithm}:{found}"
+        return None
+
+
+@dataclass
+class Part:
+    """What has arrived of a file, in `path`, and the server's mark of that file; beside it on disk if that is to last.
+
+    `note` has URL, checksum and mark (a strong ETag, or Last-Modified). It is there before the first byte is.
+    """
+
+    path: Path
+    lasting: bool
+    mark: str | None = None
+    note: Path = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.note = self.path.with_name(f"{self.path.name}.json")
+
+    @property
+    def size(self) -> int:
+        return self.path.stat().st_size if self.path.exists() else 0
+
+    def take_up(self, wanted: Wanted) -> None:
+        """Keep what a killed run left if it may be the beginning of the wanted file."""
+        try:
+            known = json.loads(self.note.read_text())
+            self.mark = known["mark"] if known["url"] == wanted.url else None
+            if not (self.mark or (wanted.checksum and known["checksum"] == wanted.checksum)):
+                self.drop()
+        except (OSError, ValueError, KeyError, TypeError):
+            self.drop()
+
+    def drop(self) -> None:
+        self.path.unlink(missing_ok=True)
+        self.note.unlink(missing_ok=True)
+        self.mark = None
+
+    def begin(self, wanted: Wanted, mark: str | None) -> None:
+        """Start anew, for a file with that mark."""
+        self.drop()
+        self.mark = mark
+        if self.lasting:
+            with replacing(self.note) as temporary:
+                temporary.write_text(json.dumps({"url": wanted.url, "checksum": wanted.checksum, "mark": mark}))
+
+
+def download(fetcher: Fetcher, wanted: Wanted, path: Path, keep_part: bool) -> Path:
+    """See `Fetcher.download`."""
+    if path.exists() and wanted.flaw_in(path) is None:
+        return path
+    if not keep_part:
+        with replacing(path) as temporary:
+            _fill(fetcher, wanted, Part(temporary, lasting=False), path.name)
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = Part(path.with_name(f"{path.name}.part"), lasting=True)
+    part.take_up(wanted)
+    _fill(fetcher, wanted, part, path.name)
+    os.replace(part.path, path)
+    part.drop()
+    return path
+
+
+def _fill(fetcher: Fetcher, wanted: Wanted, part: Part, name: str) -> None:
+    """Fetch what is missing until the part is the whole file."""
+    tries, furthest = fetcher.tries(), part.size
+    while True:
+        try:
+            _fetch_rest(fetcher, wanted, part, name)
+            if flaw := wanted.flaw_in(part.path):
+                part.drop()
+                raise BrokenAnswer(flaw)
+            return
+        except BrokenAnswer as error:
+            if part.size >= furthest + PROGRESS:
+                tries, furthest = fetcher.tries(), part.size
+            if not tries.left:
+                kept = "; run the same command again, it goes on where this one stopped"
+                raise FetchError(f"{error}{kept if part.lasting and part.size else ''}") from error
+            tries.wait(wanted.url, error)
+
+
+def _fetch_rest(fetcher: Fetcher, wanted: Wanted, part: Part, name: str) -> None:
+    """Ask for the bytes from the end of the part on; for all of them where the server does not give just these."""
+    headers = {"Accept-Encoding": "identity"}
+    start = part.size if part.mark or wanted.checksum else 0  # else nothing tells whether the rest is of the same file
+    if start and start == wanted.size:
+        return
+    if start:
+        ranged = headers | {"Range": f"bytes={start}-"} | ({"If-Range": part.mark} if part.mark else {})
+        with fetcher.open(wanted.url, expect_200=False, headers=ranged) as response:
+            first, total = content_range(response.headers)
+            if response.status_code == 416 and total == start:  # killed after the last byte
+                return
+            if response.status_code == 200:
+                return _write(fetcher, wanted, part, response, 0, None, name)
+            if response.status_code == 206 and first == start and mark_of(response.headers) in (part.mark, None):
+                return _write(fetcher, wanted, part, response, start, total, name)
+    with fetcher.open(wanted.url, headers=headers) as response:
+        _write(fetcher, wanted, part, response, 0, None, name)
+
+
+def _write(
+    fetcher: Fetcher,
+    wanted: Wanted,
+    part: Part,
+    response: requests.Response,
+    start: int,
+    total: int | None,
+    name: str,
+) -> None:
+    """Write a body to the part from byte `start` on. Raises `BrokenAnswer` if it does not come as announced."""
+    decode = "Content-Encoding" in response.headers and not name.lower().endswith(PACKED)
+    length = response.headers.get("Content-Length", "")
+    if total is None and not decode and re.fullmatch("[0-9]{1,18}", length):
+        total = start + int(length)
+    if wanted.size is None and total is not None and total > wanted.max_bytes:
+        raise FetchError(f"{total} bytes long, expected at most {wanted.max_bytes}")
+    most = wanted.max_bytes if wanted.size is None else wanted.size
+    blocks = body(response, most - start, decode)
+    block = next(blocks, b"")
+    if not start:
+        if (title := page_title(block)) and not name.endswith((".html", ".htm")):
+            raise BrokenAnswer(f"an HTML page ({title}) came in its place")
+        part.begin(wanted, None if decode else mark_of(response.headers))
+    done = start
+    shown = fetcher.progress(name, "B", total, start) if fetcher.progress and part.lasting else None
+    with open(part.path, "ab") as file, shown or contextlib.nullcontext() as bar:
+        while block:
+            file.write(block)
+            done += len(block)
+            if bar is not None:
+                bar.update(len(block))
+            if part.lasting:  # a build that stops need not wait for the rest
+                pause()
+            block = next(blocks, b"")
+    if total is not None and done != total:
+        raise BrokenAnswer(f"body ended after {done} of {total} bytes")
+
+
+def content_range(headers: Mapping[str, str]) -> tuple[int | None, int | None]:
+    """First byte and length of the whole that `Content-Range` names; None for what it does not."""
+    found = re.fullmatch(
+        r"bytes (?:(\d{1,18})-\d{1,18}|\*)/(?:(\d{1,18})|\*)", headers.get("Content-Range", "").strip()
+    )
+    first, total = found.groups() if found else (None, None)
+    return first and int(first), total and int(total)
+
+
+def mark_of(headers: Mapping[str, str]) -> str | None:
+    """What tells one state of a file from another: a strong ETag, or its date."""
+    etag = headers.get("ETag", "")
+    return etag if etag.startswith('"') else headers.get("Last-Modified")

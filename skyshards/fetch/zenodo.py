@@ -1,0 +1,54 @@
+"""The files of a Zenodo record: where each is, how long, and its checksum."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from skyshards.errors import FetchError
+from skyshards.fetch.answers import page_title
+from skyshards.fetch.client import Fetcher
+
+ALGORITHMS = {32: "md5", 40: "sha1", 64: "sha256"}
+"""What makes so many hexadecimal digits."""
+
+
+@dataclass(frozen=True)
+class RecordFile:
+    """A file of a record. `checksum` is "md5:…" or the like, `size` in bytes; None where the record has none."""
+
+    url: str
+    checksum: str | None = None
+    size: int | None = None
+
+
+def record_files(record_url: str, fetcher: Fetcher) -> dict[str, RecordFile]:
+    """The files of a record (".../api/records/NUMBER"), by name.
+
+    Raises
+    ------
+    FetchError
+        The record cannot be had, or is none.
+    """
+    answer = fetcher.get(record_url)
+    try:
+        return {
+            file["key"]: RecordFile(
+                str(file["links"]["self"]),
+                _checksum(file.get("checksum")),
+                file["size"] if isinstance(file.get("size"), int) and file["size"] >= 0 else None,
+            )
+            for file in answer.json()["files"]
+        }
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        title = page_title(answer.content)
+        found = f"an HTML page ({title})" if title else f"none ({error!r})"
+        raise FetchError(f"{record_url}: expected the JSON of a Zenodo record with its files, found {found}") from error
+
+
+def _checksum(text: str | None) -> str | None:
+    """A checksum with its algorithm before it, also where the record has the digits alone; None for another kind."""
+    algorithm, _, digits = (text or "").strip().lower().rpartition(":")
+    algorithm = algorithm.replace("-", "") or ALGORITHMS.get(len(digits))
+    known = algorithm in ALGORITHMS.values() and re.fullmatch("[0-9a-f]+", digits)
+    return f"{algorithm}:{digits}" if known and ALGORITHMS.get(len(digits)) == algorithm else None
