@@ -37,7 +37,7 @@ from skyshards.fetch.client import Fetcher
 from skyshards.files import file_digest
 from skyshards.format.schema import Schema
 from skyshards.pipeline.recipe import DEMO, Recipe, Source
-from skyshards.progress import say
+from skyshards.progress import say, waiting
 
 MAX_SMOOTH, MAX_EDGE_ON = 0.75, 0.25
 """The cut behind the advanced ring catalogue (Walmsley et al. 2022, Practical Galaxy Morphology Tools)."""
@@ -256,7 +256,9 @@ def main(
         max_smooth = MAX_SMOOTH if max_smooth is None else max_smooth
         max_edge_on = MAX_EDGE_ON if max_edge_on is None else max_edge_on
     if catalog_file is None:
-        catalog_file = fetch_catalog(catalog, archive_url, Fetcher(), output_dir / GZDecalsRecipe.downloads)
+        catalog_file = fetch_catalog(
+            catalog, archive_url, Fetcher(on_wait=waiting), output_dir / GZDecalsRecipe.downloads
+        )
     recipe = GZDecalsRecipe(
         catalogs.layout(catalog_file),
         output_dir,

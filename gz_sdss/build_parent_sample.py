@@ -52,7 +52,7 @@ from skyshards.format.schema import Schema
 from skyshards.input_tables.table_file import FORMATS, open_table
 from skyshards.pipeline.recipe import DEMO, Recipe, Source
 from skyshards.pipeline.workspace import WORKSPACE
-from skyshards.progress import say
+from skyshards.progress import say, waiting
 
 FILTERED = "ZooSpecPhotoDR19_filtered.csv.gz"
 TINY_ROWS = 50
@@ -153,7 +153,7 @@ class GZSDSSRecipe(Recipe):
 
     @cached_property
     def _client(self) -> PoliteClient:
-        return PoliteClient(self.rate)
+        return PoliteClient(self.rate, on_wait=waiting)
 
     @cached_property
     def _sia_source(self) -> SIASource | None:

@@ -15,6 +15,7 @@ from skyshards.errors import SkyshardsError
 from skyshards.fetch.answers import explanation, reason
 from skyshards.fetch.client import Fetcher
 from skyshards.fetch.rate import RateLimit
+from skyshards.progress import waiting
 
 TIMEOUT = 60.0
 """Seconds without a byte: some services accept a connection and then never answer."""
@@ -37,7 +38,7 @@ def vo_session(timeout: float = TIMEOUT, retries: int = 3, limit: RateLimit | No
 
     All tries count to the limit, if one is given.
     """
-    session = Fetcher(timeout=timeout, retries=retries, limit=limit).retrying_session()
+    session = Fetcher(timeout=timeout, retries=retries, limit=limit, on_wait=waiting).retrying_session()
     session.hooks["response"].append(_take_whole)
     return session
 

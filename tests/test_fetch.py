@@ -14,7 +14,6 @@ import requests
 from demo_archive import DemoArchive, Fault
 from skyshards.errors import FetchError
 from skyshards.fetch.client import Fetcher
-from skyshards.fetch.rate import RateLimit
 from skyshards.files import file_digest
 
 SHA1SUM = "manga_morphology_galaxyzoo3d_v4_0_0.sha1sum"
@@ -212,11 +211,13 @@ def test_no_http_at_all_is_named(tmp_path):
     assert_one_line(caught.value, url)
 
 
-def test_a_gzip_file_stays_one(tmp_path, fetcher):
+@pytest.mark.parametrize("encoding", ["gzip", "x-gzip"])
+def test_a_gzip_file_stays_one(tmp_path, fetcher, encoding):
     """Some servers send a .gz file with `Content-Encoding: gzip`; inflated, it would not be the file any more."""
     body = gzip.compress(b"SIMPLE  =" * 1000)
-    with serving(answer(body, "Content-Encoding: gzip", f"Content-Length: {len(body)}")) as url:
-        assert fetcher.download(url, tmp_path / "file").read_bytes() == body
+    with serving(answer(body, f"Content-Encoding: {encoding}", f"Content-Length: {len(body)}")) as url:
+        assert fetcher.download(url, tmp_path / "file.fits.gz").read_bytes() == body
+        assert fetcher.download(url, tmp_path / "file.csv").read_bytes() == gzip.decompress(body)
 
 
 @pytest.mark.parametrize("headers", [["Content-Length: 1001"], []], ids=["announced", "not announced"])
@@ -236,7 +237,7 @@ def test_a_redirect_is_followed(archive, whole, tmp_path, fetcher):
 
 
 def test_redirects_in_a_circle_are_named(tmp_path, fetcher):
-    circle = answer(b"", "Location: /again", "Content-Length: 0", status="302 Found")
+    circle = answer(b"", "Location: /again", "Content-Length: 0", "Connection: close", status="302 Found")
     with serving(circle) as url, pytest.raises(FetchError, match="redirect") as caught:
         fetcher.download(url, tmp_path / "file")
     assert_one_line(caught.value, url)
@@ -309,7 +310,7 @@ def test_many_threads_at_once_get_their_own_files(archive, whole, fetcher, tmp_p
 
 def test_waits_grow_and_are_bounded(monkeypatch, archive, spoil, tmp_path):
     waits = []
-    monkeypatch.setattr(RateLimit, "sleep", lambda self, seconds: waits.append(seconds) if seconds else None)
+    monkeypatch.setattr("skyshards.fetch.client.pause", waits.append)
     url = spoil("bad_checksum", times=None)
     with pytest.raises(FetchError):
         Fetcher(retries=12, backoff=0.5).download(url, tmp_path / "file", "md5:" + "0" * 32)

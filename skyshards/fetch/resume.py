@@ -57,6 +57,7 @@ class Part:
     path: Path
     lasting: bool
     mark: str | None = None
+    inflated: bool = False
     note: Path = field(init=False)
 
     def __post_init__(self) -> None:
@@ -67,27 +68,28 @@ class Part:
         return self.path.stat().st_size if self.path.exists() else 0
 
     def take_up(self, wanted: Wanted) -> None:
-        """Keep what a killed run left if it may be the beginning of the wanted file."""
+        """Keep what an earlier run left if it may be the beginning of the wanted file."""
         try:
             known = json.loads(self.note.read_text())
             self.mark = known["mark"] if known["url"] == wanted.url else None
-            if not (self.mark or (wanted.checksum and known["checksum"] == wanted.checksum)):
-                self.drop()
+            may_be = wanted.checksum == known["checksum"]
         except (OSError, ValueError, KeyError, TypeError):
+            may_be = True
+        if not (self.mark or (wanted.checksum and may_be)):
             self.drop()
+
+    def begin(self, wanted: Wanted, mark: str | None, inflated: bool) -> None:
+        """Start anew, for a file with that mark."""
+        self.drop()
+        self.mark, self.inflated = mark, inflated
+        if self.lasting:
+            with replacing(self.note) as temporary:
+                temporary.write_text(json.dumps({"url": wanted.url, "checksum": wanted.checksum, "mark": mark}))
 
     def drop(self) -> None:
         self.path.unlink(missing_ok=True)
         self.note.unlink(missing_ok=True)
         self.mark = None
-
-    def begin(self, wanted: Wanted, mark: str | None) -> None:
-        """Start anew, for a file with that mark."""
-        self.drop()
-        self.mark = mark
-        if self.lasting:
-            with replacing(self.note) as temporary:
-                temporary.write_text(json.dumps({"url": wanted.url, "checksum": wanted.checksum, "mark": mark}))
 
 
 def download(fetcher: Fetcher, wanted: Wanted, path: Path, keep_part: bool) -> Path:
@@ -129,7 +131,8 @@ def _fill(fetcher: Fetcher, wanted: Wanted, part: Part, name: str) -> None:
 def _fetch_rest(fetcher: Fetcher, wanted: Wanted, part: Part, name: str) -> None:
     """Ask for the bytes from the end of the part on; for all of them where the server does not give just these."""
     headers = {"Accept-Encoding": "identity"}
-    start = part.size if part.mark or wanted.checksum else 0  # else nothing tells whether the rest is of the same file
+    # Without mark and checksum, nothing would tell whether the rest is of the same file.
+    start = part.size if (part.mark or wanted.checksum) and not part.inflated else 0
     if start and start == wanted.size:
         return
     if start:
@@ -168,7 +171,7 @@ def _write(
     if not start:
         if (title := page_title(block)) and not name.endswith((".html", ".htm")):
             raise BrokenAnswer(f"an HTML page ({title}) came in its place")
-        part.begin(wanted, None if decode else mark_of(response.headers))
+        part.begin(wanted, None if decode else mark_of(response.headers), decode)
     done = start
     shown = fetcher.progress(name, "B", total, start) if fetcher.progress and part.lasting else None
     with open(part.path, "ab") as file, shown or contextlib.nullcontext() as bar:

@@ -140,11 +140,14 @@ def test_retry_after_holds_all_threads(serve):
     assert len(times) == 3 and min(times[1:]) - times[0] >= 0.99
 
 
-def test_a_wait_of_hours_is_an_error(serve):
-    server = serve(image(), Fault("", "429", None, retry_after=7200))
-    with pytest.raises(FetchError, match="429.*asks to wait 7200 s: run the same command again after that"):
-        download(server)
-    assert len(server.requests) == 1
+def test_a_wait_of_hours_is_cut_and_said(serve, monkeypatch):
+    monkeypatch.setattr("skyshards.fetch.client.LONGEST_WAIT", 0.01)
+    server, waits = serve(image(), Fault("", "429", 1, retry_after=7200)), []
+    client = PoliteClient(
+        on_wait=lambda url, seconds, asked: waits.append((url.startswith(server.url), seconds, asked))
+    )
+    assert download(server, client=client) == picture()
+    assert waits == [(True, 0.01, 7200.0)]
 
 
 def test_the_mirror_serves_when_the_first_is_down(serve):
