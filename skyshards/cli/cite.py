@@ -31,7 +31,10 @@ class Citation:
 
 
 def bibtex_entries(text: str) -> Iterator[str]:
-    """The entries of a BibTeX file, as they stand in it; what is between them is left out."""
+    """The entries of a BibTeX file, as they stand in it; what is between them is left out.
+
+    Raises `FolderError` for an entry without an end.
+    """
     place = 0
     while head := _HEAD.search(text, place):
         depth, place = 0, head.start()
@@ -40,6 +43,8 @@ def bibtex_entries(text: str) -> Iterator[str]:
             place = head.start() + found.end()
             if depth == 0 and found[0] == "}":
                 break
+        else:
+            raise FolderError(f"{CITATION}: the entry {head[2]!r} has no end; build the dataset again")
         yield text[head.start() : place]
 
 
