@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,8 +26,13 @@ from skyshards.cli.build_command import build_command
 from skyshards.cli.options import option
 from skyshards.errors import UsageError
 from skyshards.fetch.client import Fetcher
-from skyshards.pipeline.recipe import DEMO, Recipe, Source
+from skyshards.pipeline.recipe import DEMO, Cost, Recipe, Source
 from skyshards.progress import say
+
+FILE_BYTES = 350e3
+"""Length of a FITS file, about, by the archive's own listing."""
+SHARD_SHARE = 0.98
+"""Bytes of shards for each byte of FITS files; measured on the files of twelve galaxies."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,11 @@ class GZ3DRecipe(Recipe):
             say(complaint)
         for name, url in listing.files.items():
             yield Source(name, url=url, checksum=listing.checksums.get(name))
+
+    def cost(self, sources: Sequence[Source]) -> Cost:
+        local = sum(source.path.stat().st_size for source in sources if source.path is not None)
+        fetched = FILE_BYTES * sum(source.path is None for source in sources)
+        return Cost(fetched, SHARD_SHARE * (local + fetched) + (fetched if self.keep_fits else 0))
 
     def read(self, source: Source, fetched: Path) -> Iterator[dict[str, Any]]:
         # astropy is for the worker processes alone: a build with nothing to do is quick

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -36,11 +36,14 @@ from skyshards.errors import BuildError, UsageError
 from skyshards.fetch.client import Fetcher
 from skyshards.files import file_digest
 from skyshards.format.schema import Schema
-from skyshards.pipeline.recipe import DEMO, Recipe, Source
+from skyshards.pipeline.recipe import DEMO, Cost, Recipe, Source
 from skyshards.progress import say, waiting
 
 MAX_SMOOTH, MAX_EDGE_ON = 0.75, 0.25
 """The cut behind the advanced ring catalogue (Walmsley et al. 2022, Practical Galaxy Morphology Tools)."""
+
+PIXELS = 424
+"""Width and height of the published images."""
 
 
 @dataclass(frozen=True)
@@ -173,6 +176,14 @@ class GZDecalsRecipe(Recipe):
         for words, count in counts.items():
             if count:
                 say(f"{count:,} {words}")
+
+    def cost(self, sources: Sequence[Source]) -> Cost:
+        chunks = self.images.nbytes(source.key for source in sources)
+        fetched = sum(chunk.to_fetch(wanted) for chunk, wanted in chunks)
+        images = sum(wanted for _, wanted in chunks)
+        images += sum(source.path.stat().st_size for source in sources if source.path is not None)
+        share = 1.0 if self.size is None else (self.size / PIXELS) ** 2
+        return Cost(fetched, share * images + (fetched if self.keep_archives else 0))
 
     def fetch(self, source: Source, fetcher: Fetcher, folder: Path) -> Any:
         return source.path if source.path is not None else self.images.read(source.key, fetcher)

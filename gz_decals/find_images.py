@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -121,6 +122,14 @@ class ImageStore:
         soon = list(self._places.values())[:limit]
         for chunk in self._chunks.values():
             chunk.settle(sum(place.nbytes for place in soon if place.chunk is chunk))
+
+    def nbytes(self, keys: Iterable[str]) -> list[tuple[Chunk, int]]:
+        """How many bytes some images have, by the archive that they are in."""
+        found: Counter[str] = Counter()
+        for key in keys:
+            if place := self._places.get(key):
+                found[place.chunk.name] += place.nbytes
+        return [(self._chunks[name], nbytes) for name, nbytes in found.items()]
 
     def read(self, key: str, fetcher: Fetcher) -> bytes:
         """An image's bytes; raises `SourceError` if it is refused or damaged, `FetchError` if it cannot be had."""

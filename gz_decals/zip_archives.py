@@ -80,6 +80,7 @@ class Chunk:
     keep: bool = False
     by_range: bool = False
     _archive: zipfile.ZipFile | None = None
+    _length: int = 0
     _failure: FetchError | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -115,9 +116,15 @@ class Chunk:
 
     def settle(self, wanted: int) -> None:
         """Decide how to fetch, now that it is known how many bytes of its members are wanted."""
-        whole = sum(member.compress_size for member in self._archive.infolist())
-        if self.by_range and wanted >= FEW * whole:
+        self._length = sum(member.compress_size for member in self._archive.infolist())
+        if self.by_range and wanted >= FEW * self._length:
             self.by_range, self._archive = False, None
+
+    def to_fetch(self, wanted: int) -> int:
+        """How many bytes are to be fetched for so many that are wanted of its members, once that is settled."""
+        if self.url is None or self.path.exists():
+            return 0
+        return wanted if self.by_range else self._length
 
     def read(self, member: zipfile.ZipInfo, fetcher: Fetcher) -> bytes:
         """One image's bytes; the first call fetches the archive, unless it is read by byte ranges."""

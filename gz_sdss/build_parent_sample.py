@@ -50,13 +50,18 @@ from skyshards.fetch.mirrors import PoliteClient
 from skyshards.files import file_digest
 from skyshards.format.schema import Schema
 from skyshards.input_tables.table_file import FORMATS, open_table
-from skyshards.pipeline.recipe import DEMO, Recipe, Source
+from skyshards.pipeline.recipe import DEMO, Cost, Recipe, Source
 from skyshards.pipeline.workspace import WORKSPACE
 from skyshards.progress import say, waiting
 
 FILTERED = "ZooSpecPhotoDR19_filtered.csv.gz"
 TINY_ROWS = 50
 """Rows that `--tiny` asks the server for: a few more than it takes, as some may pass the server's cuts and not ours."""
+
+JPEG_BYTES = 2.2e3
+"""Length of a cutout of 64 x 64 pixels, about; measured on the demo archive's."""
+ROW_BYTES = 6e3
+"""On disk for a galaxy, about: the JPEG in its shard and in its TAR archive, with the columns and headers beside it."""
 
 
 @dataclass(frozen=True)
@@ -219,6 +224,13 @@ class GZSDSSRecipe(Recipe):
         if self.sia.version == 2:
             return f"{self.sia.url.rstrip('?&')}{separator}POS=CIRCLE {ra} {dec} {size / 2}"
         return f"{self.sia.url.rstrip('?&')}{separator}POS={ra},{dec}&SIZE={size}"
+
+    def cost(self, sources: Sequence[Source]) -> Cost:
+        fetched = sum(int(source.info.record["objid"]) not in self.images for source in sources)
+        seconds, pace = (fetched / self.rate, f"{self.rate:g} requests/s") if self.rate else (None, "")
+        if self.sia is not None:  # what services send for a cutout differs
+            return Cost(None if fetched else 0, None, seconds, pace)
+        return Cost(JPEG_BYTES * fetched, ROW_BYTES * len(sources), seconds, pace)
 
     def fetch(self, source: Source, fetcher: Fetcher, folder: Path) -> bytes:
         """The image: from the TAR archives if it is there, or else downloaded, and added to them."""

@@ -25,7 +25,7 @@ def build_command(name: str) -> Callable[[Callable], click.Command]:
     def decorate(make_recipe: Callable) -> click.Command:
         @functools.wraps(make_recipe)
         def command(
-            output_dir, tiny, limit, demo, workers, connections, max_rows_per_shard, nside, debug, **own
+            output_dir, tiny, limit, dry_run, demo, workers, connections, max_rows_per_shard, nside, debug, **own
         ) -> None:
             if tiny and limit:
                 raise click.UsageError(as_typed("`tiny` cannot be combined with `limit`: it means --limit 5"))
@@ -52,7 +52,11 @@ def build_command(name: str) -> Callable[[Callable], click.Command]:
                     max_rows_per_shard=max_rows_per_shard,
                     nside=nside,
                     simulated=demo,
+                    dry_run=dry_run,
                 )
+            if dry_run:
+                click.echo(f"{summary.folder}: {summary.plan}")
+                return
             _report(summary, name, demo)
             sys.exit(1 if summary.failed else 0)
 

@@ -33,6 +33,7 @@ COMMON = (
     ),
     option("--tiny", is_flag=True, help="Build a sample of five objects (--limit 5)."),
     option("--limit", type=click.IntRange(1), metavar="N", help="Build only the first N objects."),
+    option("--dry_run", is_flag=True, help="Say what there is to fetch and to keep, and how long it takes; then stop."),
     option("--demo", is_flag=True, help="Build simulated galaxies from the bundled archive; needs no network."),
     option(
         "--workers",

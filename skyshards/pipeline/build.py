@@ -30,6 +30,7 @@ from skyshards.format.manifest import Manifest
 from skyshards.format.provenance import SourceRecord
 from skyshards.pipeline import pack
 from skyshards.pipeline.interrupts import FirstInterrupt
+from skyshards.pipeline.plan import plan
 from skyshards.pipeline.processes import leave_if_unguarded
 from skyshards.pipeline.recipe import Recipe, Source
 from skyshards.pipeline.sample import Sample
@@ -49,7 +50,9 @@ FETCHING_THREADS = "skyshards-fetch"
 
 @dataclass(frozen=True)
 class Summary:
-    """What a build did and what the folder now holds. `failed` counts sources of this data set that gave no row."""
+    """What a build did and what the folder now holds. `failed` counts sources of this data set that gave no row, `plan`
+    says what the build had before it.
+    """
 
     folder: Path
     rows: int
@@ -58,6 +61,7 @@ class Summary:
     added: int
     failed: int
     elapsed: float
+    plan: str
 
 
 def build(
@@ -71,6 +75,7 @@ def build(
     nside: int = 16,
     simulated: bool = False,
     executor: Executor | None = None,
+    dry_run: bool = False,
 ) -> Summary:
     """Build a data set in a folder, or go on with it, or add to it; what is there already is not fetched again.
 
@@ -95,6 +100,8 @@ def build(
     executor : concurrent.futures.Executor, optional
         Where to read sources instead of own processes, such as `dask.distributed.Client(...).get_executor()`. Its
         workers must see the same file system. As many sources are read at once as `workers` says, not as it has.
+    dry_run : bool
+        List the sources, find out what it would take to build them (`Summary.plan`), and stop.
 
     Returns
     -------
@@ -128,7 +135,7 @@ def build(
         records = {key: record for key, record in sources.read(folder).items() if key not in lost}
         records |= {record.key: record for record in spool.records()}
         own_processes = executor is None and workers != 0
-        if not records and own_processes:  # there will be something to read
+        if not records and own_processes and not dry_run:  # there will be something to read
             start_fork_server(recipe)
         fetcher = Fetcher(connections, on_wait=waiting, progress=progress)
         rows = _rows_of_sources(table, spool) if limit else {}
@@ -142,7 +149,10 @@ def build(
         options |= recipe.options()  # some are known only now
         manifest = begin(folder, manifest, replace(empty, options=options))
         before = len(table)
-        if pending or not spool.empty or lost or not (folder / catalog.CATALOG).exists():
+        words = plan(recipe, pending, len(sample.listed))
+        if pending and not dry_run:
+            say(words)
+        if not dry_run and (pending or not spool.empty or lost or not (folder / catalog.CATALOG).exists()):
             staged = workspace / "staged"
             staged.mkdir()
             if own_processes:
@@ -158,12 +168,13 @@ def build(
             hashes.write(staged, manifest.shards)
             spool.close()
             publish(workspace)
-        _remove_leftovers(folder / recipe.downloads, recipe, sample.listed)
+        if not dry_run:
+            _remove_leftovers(folder / recipe.downloads, recipe, sample.listed)
     outcomes = (records.get(source.key) for source in sample.listed)
     failed = sum(record is not None and record.status == "failed" for record in outcomes)
     nbytes = sum(shard.nbytes for shard in manifest.shards)
     return Summary(
-        folder, len(table), len(manifest.shards), nbytes, len(table) - before, failed, time.monotonic() - started
+        folder, len(table), len(manifest.shards), nbytes, len(table) - before, failed, time.monotonic() - started, words
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -43,6 +43,25 @@ class Source:
     path: Path | None = None
     split: str = "train"
     info: Any = None
+
+
+@dataclass(frozen=True)
+class Cost:
+    """About how much it takes to build some sources; None for what is not known.
+
+    Attributes
+    ----------
+    fetch_bytes, keep_bytes : float or None
+        To be downloaded, and to be on disk in the end.
+    seconds : float or None
+        At the `pace`, such as "5 requests/s".
+    pace : str
+    """
+
+    fetch_bytes: float | None = None
+    keep_bytes: float | None = None
+    seconds: float | None = None
+    pace: str = ""
 
 
 class Recipe(abc.ABC):
@@ -88,6 +107,10 @@ class Recipe(abc.ABC):
         if source.path is not None or source.url is None:
             return source.path
         return fetcher.download(source.url, folder / source.key, source.checksum)
+
+    def cost(self, sources: Sequence[Source]) -> Cost:
+        """About how much it takes to build some of the sources that were listed. By default, all of it is unknown."""
+        return Cost()
 
     def options(self) -> dict[str, Any]:
         """The options that decide what the rows hold, and which archive they come from (JSON values).
