@@ -11,12 +11,13 @@ from functools import cached_property
 import numpy as np
 import pyvo
 import requests
-from pyvo.dal import Record, SIA2Service, SIAService, TAPService
+from pyvo.dal import Record, SIA2Service, SIAService
 from pyvo.registry import regtap
 
 from gz_sdss import image_checks as images
 from gz_sdss.cutout import fits_cutout, jpeg_cutout, tangent_wcs
 from gz_sdss.hips2fits import field_of_view
+from gz_sdss.tap_jobs import tap_service
 from gz_sdss.vo import TIMEOUT, quietly, server_errors, vo_session
 from skyshards.errors import BuildError, FetchError
 from skyshards.fetch.mirrors import PoliteClient
@@ -60,10 +61,10 @@ def find_services(
     constraints += [_Waveband(*waveband.replace(",", " ").split())] if waveband else []
     url = registry_url or regtap.get_RegTAP_service_url()
     with quietly(), server_errors(url, BuildError):
-        registry = TAPService(url, session=vo_session(timeout))
+        registry = tap_service(url, vo_session(timeout))
         # What `pyvo.regsearch` does, on a session with a time-out, which it has no parameter for.
         query = regtap.get_RegTAP_query(*constraints, service=registry)
-        resources = list(regtap.RegistryQuery(url, query, session=vo_session(timeout)).execute())
+        resources = list(regtap.RegistryQuery(registry.baseurl, query, session=vo_session(timeout)).execute())
         services = [
             Service(str(resource.res_title), str(interface.access_url), version)
             for resource in sorted(resources, key=lambda resource: resource.ivoid)

@@ -9,11 +9,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import pandas as pd
-from pyvo.dal import TAPResults, TAPService
 
 from gz_sdss.cuts import BANDS
 from gz_sdss.tables import of_votable, read_table, write_csv
-from gz_sdss.vo import quietly, server_errors, vo_session
+from gz_sdss.tap_jobs import is_cut, run_query, tap_service
 from skyshards.errors import BuildError
 from skyshards.files import replacing
 from skyshards.progress import progress
@@ -156,7 +155,7 @@ def _pages(
     request: CatalogRequest, tap_url: str, page_rows: int, rows: int, first: int | None
 ) -> Iterator[tuple[pd.DataFrame, int | None]]:
     """Pages from a key on, each with the key that the next one begins with (None after the last)."""
-    service = TAPService(tap_url, session=vo_session())
+    service = tap_service(tap_url)
     while True:
         wanted = page_rows if request.top is None else min(page_rows, request.top - rows)
         result = run_query(service, page_query(request, wanted, first), wanted)
@@ -190,7 +189,7 @@ def _saved_pages(request: CatalogRequest, folder: Path) -> list[str]:
 
 
 def _fetch_at_once(request: CatalogRequest, tap_url: str) -> pd.DataFrame:
-    result = run_query(TAPService(tap_url, session=vo_session()), request.adql, request.top or MOST_ROWS)
+    result = run_query(tap_service(tap_url), request.adql, request.top or MOST_ROWS)
     table = of_votable(result.resultstable, tap_url)
     if is_cut(result) and (request.top is None or len(table) < request.top):
         raise BuildError(
@@ -198,33 +197,3 @@ def _fetch_at_once(request: CatalogRequest, tap_url: str) -> pd.DataFrame:
             " narrow the query, ask for fewer rows with `top`, or leave out `adql`: the default query is paged"
         )
     return table.head(request.top)
-
-
-def run_query(service: TAPService, query: str, maxrec: int) -> TAPResults:
-    """Run a query as a job on the server (UWS), wait for it, and fetch its result.
-
-    Parameters
-    ----------
-    service : pyvo.dal.TAPService
-    query : str
-        ADQL.
-    maxrec : int
-        The most rows to give; see `is_cut` for whether there were more.
-
-    Raises
-    ------
-    BuildError
-        The job failed, was aborted, or its result cannot be read, in the server's own words.
-    """
-    with quietly(), server_errors(service.baseurl, BuildError), service.submit_job(query, maxrec=maxrec) as job:
-        job.run()
-        job.wait()
-        job.raise_if_error()
-        return job.fetch_result()
-
-
-def is_cut(result: TAPResults) -> bool:
-    """Whether the server says that there were more rows than it gave, in whatever part of its answer."""
-    # `result.query_status` knows no INFO of a TABLE, none in lower case, and of several statuses one alone.
-    infos = result.votable.iter_info()
-    return any((str(info.name).upper(), str(info.value).upper()) == ("QUERY_STATUS", "OVERFLOW") for info in infos)

@@ -5,20 +5,24 @@ from __future__ import annotations
 import contextlib
 import io
 import warnings
+import zlib
 from collections.abc import Iterator
 
 import requests
 from astropy.io.votable.exceptions import VOWarning
 from pyvo.dal.exceptions import DALAccessError, DALOverflowWarning
 
-from skyshards.errors import SkyshardsError
-from skyshards.fetch.answers import explanation, reason
+from skyshards.errors import FetchError, SkyshardsError
+from skyshards.fetch.answers import body, explanation, reason
 from skyshards.fetch.client import Fetcher
 from skyshards.fetch.rate import RateLimit
+from skyshards.files import inflated
 from skyshards.progress import waiting
 
 TIMEOUT = 60.0
 """Seconds without a byte: some services accept a connection and then never answer."""
+MAX_ANSWER = 2 << 30
+"""Bound on an answer, inflated, in bytes; a million rows of the catalogue are some 600 MB."""
 
 
 class _Body(io.BytesIO):
@@ -29,8 +33,15 @@ class _Body(io.BytesIO):
 
 
 def _take_whole(response: requests.Response, **_) -> None:
-    """Read the whole body at once: pyvo leaves off when the XML ends, and the connection open."""
-    response.raw = _Body(response.content)
+    """Read the whole body at once: pyvo leaves off when the XML ends, and the connection open.
+
+    One that is gzip, and does not say so, is inflated.
+    """
+    try:
+        content = b"".join(body(response, MAX_ANSWER, decode=True))
+        response.raw = _Body(inflated(content, MAX_ANSWER))
+    except (FetchError, OSError, EOFError, zlib.error) as error:
+        raise requests.exceptions.ContentDecodingError(str(error)) from error
 
 
 def vo_session(timeout: float = TIMEOUT, retries: int = 3, limit: RateLimit | None = None) -> requests.Session:
@@ -70,6 +81,6 @@ def _words(error: DALAccessError) -> str:
     """The server's message, also where it came in the body of an HTTP error, of which pyvo keeps the status alone."""
     cause = getattr(error, "cause", None)
     if isinstance(cause, requests.RequestException):
-        body = cause.response.content if cause.response is not None else b""
-        return f"{cause}{explanation(body)}" if body else reason(cause)
+        content = cause.response.content if cause.response is not None else b""
+        return f"{cause}{explanation(content)}" if content else reason(cause)
     return " ".join(str(error).split()) or type(error).__name__

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import bz2
 import contextlib
 import errno
+import gzip
 import hashlib
+import io
 import os
 import secrets
 import stat
@@ -79,6 +82,24 @@ def links_out(folder: Path) -> Iterator[Path]:
                 outside = not (path.is_dir() or path.is_file())
             if outside:
                 yield path
+
+
+def inflated(content: bytes, max_bytes: int) -> bytes:
+    """What a gzip or bzip2 file holds, of as many parts as it may have; other content as it is.
+
+    Raises
+    ------
+    OSError, EOFError, zlib.error
+        It is damaged, cut short, or holds more than `max_bytes`.
+    """
+    opened = gzip.open if content[:2] == b"\x1f\x8b" else bz2.open if content[:3] == b"BZh" else None
+    if opened is None:
+        return content
+    with opened(io.BytesIO(content)) as file:
+        plain = file.read(max_bytes + 1)
+    if len(plain) > max_bytes:
+        raise OSError(f"holds more than the {max_bytes:,} bytes expected at most")
+    return plain
 
 
 def file_digest(path: Path, algorithm: str = "sha256") -> str:

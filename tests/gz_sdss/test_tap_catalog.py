@@ -196,7 +196,7 @@ def test_of_positions_that_both_tables_have_those_of_float64_are_kept(whole, tmp
 
 
 def test_a_cut_result_of_an_own_query_is_an_error(archive, tmp_path):
-    with pytest.raises(BuildError, match="cut the result of --adql after 30 rows"):
+    with pytest.raises(BuildError, match="cut the result of `adql` after 30 rows"):
         get_catalog(CatalogRequest(adql=catalog.QUERY), tmp_path, archive.tap_url)
     assert not (tmp_path / catalog.CATALOG).exists()
 
@@ -280,7 +280,7 @@ JOB = "pyvo/io/uws/tests/data/"
     ],
 )
 def test_recorded_jobs(replay, tmp_path, job, result, message):
-    paths = {"/tap/async": JOB + job, "/tap/async/phase": JOB + job}
+    paths = {"/tap/capabilities": "dachs/tap_capabilities.xml", "/tap/async": JOB + job, "/tap/async/phase": JOB + job}
     server = replay(paths | {"/tap/async/1337/results/result": f"dachs/{result}"}, **{"http://example.com": ""})
     with pytest.raises(BuildError, match=message):
         get_catalog(CatalogRequest(), tmp_path, f"{server.url}/tap")
