@@ -1,10 +1,13 @@
 """HTTP: what arrives is whole and right, or there is a `FetchError` of one line and no file."""
 
 import contextlib
+import email.utils
 import gzip
 import hashlib
+import json
 import re
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -13,8 +16,13 @@ import requests
 
 from demo_archive import DemoArchive, Fault
 from skyshards.errors import FetchError
+from skyshards.fetch.answers import retry_after
 from skyshards.fetch.client import Fetcher
+from skyshards.fetch.rate import RateLimit
+from skyshards.fetch.zenodo import RecordFile, record_files
 from skyshards.files import file_digest
+from tests.raw_server import answer as raw_answer
+from tests.raw_server import raw_server
 
 SHA1SUM = "manga_morphology_galaxyzoo3d_v4_0_0.sha1sum"
 
@@ -316,3 +324,120 @@ def test_waits_grow_and_are_bounded(monkeypatch, archive, spoil, tmp_path):
         Fetcher(retries=12, backoff=0.5).download(url, tmp_path / "file", "md5:" + "0" * 32)
     assert waits == sorted(waits) and waits[-1] == 60
     assert waits[1] / waits[0] == 2
+
+
+HOUR = 3600.0
+WAITS = {
+    "7": 7.0,
+    "0.493": 0.493,
+    " 2 ": 2.0,
+    "0": None,
+    "-5": None,
+    "soon": None,
+    "": None,
+    "1e3": None,
+    "86400": 86400.0,
+    "9" * 400: float("inf"),
+    "Fri, 31 Dec 99999 23:59:59 GMT": float("inf"),
+    "Fri, 31 Dec 1999 23:59:59 GMT": None,
+    "Fri, 99 Xyz 2030 99:99:99 GMT": None,
+}
+
+
+@pytest.mark.parametrize("text", WAITS)
+def test_any_retry_after_is_read_as_a_sensible_wait(text):
+    assert retry_after({"Retry-After": text}) == WAITS[text]
+
+
+def test_a_date_is_waited_for():
+    assert 50 < retry_after({"Retry-After": email.utils.formatdate(time.time() + 60, usegmt=True)}) < 61
+    assert retry_after({}) is None
+
+
+@pytest.mark.parametrize("text", [text for text in WAITS if text])
+@pytest.mark.parametrize("how", ["get", "download", "session"])
+def test_no_retry_after_loses_a_source_or_waits_for_more_than_an_hour(monkeypatch, tmp_path, text, how):
+    waits, slept = [], []
+    monkeypatch.setattr("skyshards.fetch.client.pause", slept.append)
+    monkeypatch.setattr(RateLimit, "hold", lambda self, seconds: None)
+    fetcher = Fetcher(retries=1, on_wait=lambda *wait: waits.append(wait[1:]))
+    busy = answer(b"", "Connection: close", f"Retry-After: {text}", status="503 Busy")
+    with serving(busy, answer(b"hello", "Connection: close")) as url:
+        if how == "get":
+            assert fetcher.get(url).content == b"hello"
+        elif how == "download":
+            assert fetcher.download(url, tmp_path / "file").read_bytes() == b"hello"
+        else:
+            assert fetcher.retrying_session().get(url).content == b"hello"
+    asked = WAITS[text]
+    assert slept == [0.5 if asked is None else min(asked, HOUR)]
+    assert waits == [(slept[0], asked)]
+
+
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
+def test_a_proxy_is_not_asked_for_what_is_on_this_machine(archive, monkeypatch, tmp_path, name):
+    monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for no_proxy in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(no_proxy, raising=False)
+    fetcher = Fetcher(retries=0)
+    for url in (archive.sas_url, archive.sas_url.replace("127.0.0.1", "localhost")):
+        assert fetcher.get(url).status_code == fetcher.retrying_session().get(url).status_code == 200
+    with pytest.raises(FetchError, match="[Pp]roxy"):
+        fetcher.get("http://archive.invalid/file")
+
+
+def test_a_redirect_with_an_endless_body_is_followed(archive, fetcher):
+    def endless(connection):
+        connection.send(f"HTTP/1.1 302 Found\r\nLocation: {archive.sas_url}\r\n\r\n".encode())
+        connection.flood(bytes(100_000))
+
+    with raw_server(endless) as server:
+        assert fetcher.get(server.url).url == archive.sas_url
+
+
+def test_an_error_with_an_endless_page_is_an_error(fetcher):
+    def endless(connection):
+        connection.send(b"HTTP/1.1 404 Not\x1b[31m Found\r\n\r\n")
+        connection.flood(b"no such file\x1b[31m ")
+
+    with raw_server(endless) as server, pytest.raises(FetchError, match="HTTP status 404: no such file") as caught:
+        fetcher.get(server.url)
+    assert str(caught.value).isprintable()
+
+
+RECORD = {"key": "a.zip", "links": {"self": "http://127.0.0.1:9/a.zip"}}
+
+
+@pytest.mark.parametrize(
+    ("checksum", "found"),
+    [
+        ("md5:" + "A" * 32, "md5:" + "a" * 32),
+        ("a" * 32, "md5:" + "a" * 32),
+        ("a" * 40, "sha1:" + "a" * 40),
+        ("SHA-256:" + "a" * 64, "sha256:" + "a" * 64),
+        ("crc32:abcdabcd", None),
+        ("md5:short", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_checksums_of_a_record(fetcher, checksum, found):
+    body = json.dumps({"files": [RECORD | {"checksum": checksum, "size": 7}]}).encode()
+    with raw_server(raw_answer(body)) as server:
+        assert record_files(server.url, fetcher) == {"a.zip": RecordFile(RECORD["links"]["self"], found, 7)}
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b"<html><head><title>Sign in</title>", r"found an HTML page \(Sign in\)"),
+        (b"[]", "found none"),
+        (b'{"files": [{"key": "a"}]}', "found none"),
+        (b'{"files": [1]}', "found none"),
+        (b"\xff\xfe", "found none"),
+    ],
+)
+def test_what_is_no_record_is_named(fetcher, body, message):
+    with raw_server(raw_answer(body)) as server, pytest.raises(FetchError, match=message) as caught:
+        record_files(server.url, fetcher)
+    assert_one_line(caught.value, server.url)

@@ -239,7 +239,8 @@ class _Adapter(HTTPAdapter):
                 tries.wait(request.url, BrokenAnswer(reason(error)))
                 continue
             if response.is_redirect:
-                _words(response)  # requests would read its body, however long
+                _words(response)
+                response.close()  # else requests reads the rest, however long
             if response.status_code not in RETRY_STATUSES or not tries.left:
                 return response
             response.close()
