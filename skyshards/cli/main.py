@@ -114,11 +114,18 @@ def build() -> None:
 @main.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 def info(folder: Path) -> None:
-    """Print what a built data set holds."""
+    """Print what a built dataset holds, and how far a build is that has not ended."""
     with messages():
-        from skyshards.verify import describe
+        from skyshards.format import layout
+        from skyshards.pipeline.status import how_far
 
-        click.echo(printable(describe(folder)))
+        unfinished = how_far(folder)
+        if unfinished is None or (folder / layout.CATALOG).exists():
+            from skyshards.verify import describe
+
+            click.echo(printable(describe(folder)))
+        if unfinished:
+            click.echo(printable(unfinished))
 
 
 @main.command()

@@ -28,7 +28,7 @@ from skyshards.format import healpix as sky
 from skyshards.format import provenance as sources
 from skyshards.format.manifest import Manifest
 from skyshards.format.provenance import SourceRecord
-from skyshards.pipeline import pack
+from skyshards.pipeline import pack, status
 from skyshards.pipeline.interrupts import FirstInterrupt
 from skyshards.pipeline.plan import plan
 from skyshards.pipeline.processes import leave_if_unguarded
@@ -153,6 +153,7 @@ def build(
         if pending and not dry_run:
             say(words)
         if not dry_run and (pending or not spool.empty or lost or not (folder / catalog.CATALOG).exists()):
+            spool.note(sources=str(len(pending) + spool.done), command=status.command())
             staged = workspace / "staged"
             staged.mkdir()
             if own_processes:

@@ -32,7 +32,9 @@ CREATE TABLE IF NOT EXISTS rows (
     object_id TEXT, source TEXT, light TEXT, sizes TEXT, file TEXT, start INTEGER, nbytes INTEGER
 );
 CREATE INDEX IF NOT EXISTS rows_of_pixel ON rows (split, pixel);
+CREATE TABLE IF NOT EXISTS notes (name TEXT PRIMARY KEY, value TEXT);
 """
+JOURNAL = "journal.sqlite"
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +135,20 @@ def _light(text: str, pixel: int) -> dict[str, Any]:
     return json.loads(text) | {"healpix": pixel}
 
 
+def connect(folder: Path) -> sqlite3.Connection:
+    """The journal of a spool that nobody else has open; its tables are made if need be."""
+    journal = sqlite3.connect(folder / JOURNAL, isolation_level=None)
+    try:
+        # Locked for this process alone, the journal needs no memory shared beside it, so network file systems will do.
+        for pragma in ("locking_mode=EXCLUSIVE", "journal_mode=WAL", "synchronous=NORMAL"):
+            journal.execute(f"PRAGMA {pragma}")
+        journal.executescript(_TABLES)
+    except BaseException:
+        journal.close()
+        raise
+    return journal
+
+
 class Spool:
     """The rows of a build that are not in a shard yet, in a folder of their own; for one process, one thread at a time.
 
@@ -150,11 +166,7 @@ class Spool:
         self._folder = folder
         self._nside = nside
         self.files = PayloadFiles(folder, uuid.uuid4().hex)
-        self._journal: sqlite3.Connection | None = sqlite3.connect(folder / "journal.sqlite", isolation_level=None)
-        # Locked for this process alone, the journal needs no memory shared beside it, so network file systems will do.
-        for pragma in ("locking_mode=EXCLUSIVE", "journal_mode=WAL", "synchronous=NORMAL"):
-            self._journal.execute(f"PRAGMA {pragma}")
-        self._journal.executescript(_TABLES)
+        self._journal: sqlite3.Connection | None = connect(folder)
         ends = dict(self._journal.execute("SELECT file, max(start + nbytes) FROM rows GROUP BY file"))
         for path in folder.glob("payloads-*"):
             if path.name not in ends:
@@ -176,10 +188,19 @@ class Spool:
             self._journal.executemany("INSERT OR REPLACE INTO sources VALUES (?, ?, ?, ?, ?, ?, ?)", records)
             self._journal.executemany("INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", entries)
 
+    def note(self, **notes: str) -> None:
+        """Keep something that is worth knowing of the build while it has not ended."""
+        self._journal.executemany("INSERT OR REPLACE INTO notes VALUES (?, ?)", notes.items())
+
     @property
     def empty(self) -> bool:
         """Whether no source was entered."""
         return self._journal.execute("SELECT count(*) FROM sources").fetchone() == (0,)
+
+    @property
+    def done(self) -> int:
+        """How many sources were entered that did not fail."""
+        return self._journal.execute("SELECT count(*) FROM sources WHERE status != 'failed'").fetchone()[0]
 
     def records(self) -> Iterator[SourceRecord]:
         """What became of each source so far."""
@@ -202,7 +223,7 @@ class Spool:
     def rows(self, split: str, pixel: int) -> PixelRows:
         """The rows of a pixel, to be iterated over before more are entered."""
         self._journal.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # all that was entered is in the one file then
-        return PixelRows(self._folder / "journal.sqlite", split, pixel)
+        return PixelRows(self._folder / JOURNAL, split, pixel)
 
     def close(self) -> None:
         """Let go of the files; a spool in which nothing was entered leaves none."""
@@ -221,6 +242,6 @@ def _size(path: Path) -> int:
 
 def delete(folder: Path) -> None:
     """Delete a spool that is closed, once everything in it lies in shards."""
-    for pattern in ("journal.sqlite*", "payloads-*"):
+    for pattern in (f"{JOURNAL}*", "payloads-*"):
         for path in folder.glob(pattern):
             path.unlink()

@@ -1,0 +1,45 @@
+"""How far a build is that has not ended, and how to go on with it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import sqlite3
+import sys
+from pathlib import Path
+
+import filelock
+
+from skyshards.pipeline import spool
+from skyshards.pipeline.workspace import WORKSPACE
+
+
+def command() -> str:
+    """The command that runs this process, and where; empty where there is none to type again, as in a notebook."""
+    if hasattr(sys, "ps1") or not os.path.exists(sys.argv[0]):
+        return ""
+    path = Path(sys.argv[0])
+    program = ["python", sys.argv[0]] if path.suffix == ".py" else [path.name]
+    return f"{shlex.join([*program, *sys.argv[1:]])}  (in {Path.cwd()})"
+
+
+def how_far(folder: Path) -> str | None:
+    """What a build has done that has not ended, in two lines at most; None if there is no such build in the folder."""
+    workspace = folder / WORKSPACE
+    if not (workspace / spool.JOURNAL).is_file():
+        return None
+    lock = filelock.FileLock(workspace / "lock")
+    try:
+        with lock.acquire(timeout=0), contextlib.closing(spool.connect(workspace)) as journal:
+            statuses = dict(journal.execute("SELECT status, count(*) FROM sources GROUP BY status"))
+            notes = dict(journal.execute("SELECT name, value FROM notes"))
+    except filelock.Timeout:
+        return f"{folder}: a build is running here; where it was started, it shows how far it is"
+    except (OSError, sqlite3.Error) as error:
+        return f"{folder}: a build has not ended; its journal cannot be read ({error})"
+    failed = statuses.pop("failed", 0)
+    of_all = f" of {int(notes['sources']):,}" if "sources" in notes else ""
+    words = f"{folder}: a build has not ended: {sum(statuses.values()):,}{of_all} sources are done"
+    words += f", {failed:,} failed" if failed else ""
+    return f"{words}\nGo on with: {notes.get('command') or 'the same command'}"
