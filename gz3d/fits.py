@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import math
 import re
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +17,16 @@ from astropy.wcs import WCS
 
 from gz3d.gz3d import CLASSES, SIZE
 from skyshards.errors import SourceError
+from skyshards.fits_sums import check_sums
 
 MAX_BYTES = 256 << 20
 """A file that inflates to more is refused; a real one inflates to 9.8 MB."""
 
 MAX_SCALE = 1e-3
 """Degrees per pixel; FITS's defaults, where cards are missing, give 1."""
+
+MISSING = -1
+"""Stands for a whole number that the file does not have."""
 
 FILE_NAME = re.compile(r"(?:gz3d_)?(?P<mangaid>[^/]+)_(?P<ifu>\d+)_(?P<subject>\d+)\.fits\.gz")
 """`[gz3d_]<MaNGA ID>_<fibres of the IFU>_<Zooniverse subject>.fits.gz`; the archive's names have the prefix."""
@@ -30,22 +36,23 @@ def read_gz3d(path: Path) -> dict[str, Any]:
     """Read the columns of `gz3d.SCHEMA` (all but `healpix` and `source`) from a GZ3D file.
 
     The image is HDU 0, the masks (float64 in the file) HDUs 1 to 4, and HDU 5 a table of one row. Raises `SourceError`
-    if the file is not such a file: not gzip, not FITS, a missing HDU or column, a wrong shape, a count that uint8
-    cannot hold.
+    if the file is not such a file: not gzip, not FITS, sums that are not those of its bytes, a missing HDU or column, a
+    wrong shape, a count that uint8 cannot hold, more votes than classifications.
     """
     name = FILE_NAME.fullmatch(path.name)
     if name is None:
         raise SourceError(f"file name {path.name!r}: expected [gz3d_]<MaNGA ID>_<IFU>_<subject>.fits.gz")
-    hdus = _open(path.read_bytes())
+    content = _inflated(path.read_bytes())
+    hdus = _open(content)
+    _check_sums(content, hdus)
     image = _data(hdus, 0)
     if image is None or image.shape != (SIZE, SIZE, 3) or image.dtype != np.uint8:
         raise SourceError(f"HDU 0: expected a uint8 image of shape {(SIZE, SIZE, 3)}, found {_form(image)}")
     meta = _one_row(hdus)
-    votes = {"spiral": _number(meta, "GZ_spiral_votes", int), "bar": _number(meta, "GZ_bar_votes", int)}
-    total = _number(meta, "GZ_total_classifications", int)
+    total, votes = _votes(hdus, meta)
     return {
         "object_id": _text(meta["MANGAID"]),
-        "ra": _number(meta, "ra", float),
+        "ra": _wrapped(_number(meta, "ra", float)),
         "dec": _number(meta, "dec", float),
         "image": image,
         "scale": _scale(hdus[1].header),
@@ -58,7 +65,7 @@ def read_gz3d(path: Path) -> dict[str, Any]:
         "gz_bar_votes": votes["bar"],
         "gz_spiral_votes": votes["spiral"],
         "iauname": _text(meta["IAUNAME"]),
-        "nsa_id": _number(meta, "nsa_id", int),
+        "nsa_id": _count(hdus, meta, "nsa_id"),
         "ifudesignsize": _number(meta, "IFUDESIGNSIZE", float),
         "manga_tileid": _number(meta, "MANGA_TILEID", float),
         "sample": _text(meta["sample"]),
@@ -67,22 +74,53 @@ def read_gz3d(path: Path) -> dict[str, Any]:
 
 
 def vote_fraction(votes: int | None, total: int) -> float:
-    """Share of the votes: -1 for a class that was not voted on, -0.5 where nobody classified the galaxy."""
+    """Share of the votes: -1 for a class that was not voted on, -0.5 where nobody classified the galaxy, or the number
+    of votes or classifications is `MISSING`.
+    """
     if votes is None:
         return -1.0
-    return votes / total if total else -0.5
+    return votes / total if total > 0 and votes >= 0 else -0.5
 
 
-def _open(content: bytes) -> fits.HDUList:
+def _votes(hdus: fits.HDUList, meta: fits.FITS_record) -> tuple[int, dict[str, int]]:
+    """Classifications, and votes by class; `MISSING` where the file has none: its null value, or below 0."""
+    names = {"spiral": "GZ_spiral_votes", "bar": "GZ_bar_votes"}
+    total = max(MISSING, _count(hdus, meta, "GZ_total_classifications"))
+    votes = {kind: max(MISSING, _count(hdus, meta, name)) for kind, name in names.items()}
+    for kind, number in votes.items():
+        if total != MISSING and number > total:
+            raise SourceError(f"HDU 5: expected {names[kind]} up to the {total} classifications, found {number}")
+    return total, votes
+
+
+def _inflated(content: bytes) -> bytes | bytearray:
+    """What a gzip file holds."""
     if content[:2] != b"\x1f\x8b":
         raise SourceError(f"not a gzip file: it begins with {content[:20]!r}")
+    if content.find(b"\x1f\x8b\x08", 3) >= 0:  # maybe of several members, as bgzip and `cat` make them
+        return _inflated_members(content)
     inflated_bytes = int.from_bytes(content[-4:], "little")  # gzip's own note of it, modulo 2**32
     if inflated_bytes > MAX_BYTES:
         raise SourceError(f"cut short, or would inflate to {inflated_bytes:,} bytes, expected at most {MAX_BYTES:,}")
     try:
-        data = deflate.gzip_decompress(content, inflated_bytes)
+        return deflate.gzip_decompress(content, inflated_bytes)
     except (deflate.DeflateError, ValueError) as error:
         raise SourceError(f"damaged or cut short: gzip cannot inflate it ({error})") from error
+
+
+def _inflated_members(content: bytes) -> bytes:
+    """The same for any number of members, three times slower."""
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(content)) as file:
+            data = file.read(MAX_BYTES + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise SourceError(f"damaged or cut short: gzip cannot inflate it ({error})") from error
+    if len(data) > MAX_BYTES:
+        raise SourceError(f"would inflate to more than {MAX_BYTES:,} bytes, expected about 9.8 MB")
+    return data
+
+
+def _open(data: bytes | bytearray) -> fits.HDUList:
     if data[:9] != b"SIMPLE  =":
         raise SourceError(f"not a FITS file: it begins with {bytes(data[:20])!r}")
     try:
@@ -107,6 +145,14 @@ def _data(hdus: fits.HDUList, number: int) -> Any:
         return hdus[number].data
     except Exception as error:  # cut short within the HDU, for one
         raise SourceError(f"HDU {number}: its data cannot be read ({error})") from error
+
+
+def _check_sums(content: bytes | bytearray, hdus: fits.HDUList) -> None:
+    for number in range(6):
+        try:
+            check_sums(content, hdus[number].header, hdus[number].fileinfo())
+        except ValueError as error:
+            raise SourceError(f"HDU {number}: {error}") from error
 
 
 def _masks(hdus: fits.HDUList) -> np.ndarray:
@@ -143,6 +189,18 @@ def _number(meta: fits.FITS_record, name: str, kind: type) -> Any:
     if value is None or (kind is int and value != meta[name]):
         raise SourceError(f"HDU 5: column {name}: expected {kind.__name__}, found {meta[name]!r:.60}")
     return value
+
+
+def _count(hdus: fits.HDUList, meta: fits.FITS_record, name: str) -> int:
+    """A table's cell as a whole number, `MISSING` where it is the column's null value (TNULL)."""
+    value = _number(meta, name, int)
+    columns = {column.name.lower(): column for column in hdus[5].columns}
+    return MISSING if value == columns[name.lower()].null else value
+
+
+def _wrapped(ra: float) -> float:
+    """A right ascension from 0 to 360; some programs count from -180 to 180."""
+    return ra % 360 if -180 <= ra < 0 else ra
 
 
 def _scale(header: fits.Header) -> float:

@@ -9,6 +9,7 @@ from astropy.io import fits
 from PIL import Image, UnidentifiedImageError
 
 from skyshards.errors import BrokenAnswer, FetchError
+from skyshards.fits_sums import check_sums
 from skyshards.format.images import decode_image, described
 
 BLANK_RANGE = 3
@@ -89,6 +90,7 @@ def open_fits(content: bytes) -> tuple[np.ndarray, fits.Header]:
                 place = hdu.fileinfo()
                 if place["datLoc"] + place["datSpan"] > len(content):
                     raise ValueError(f"its data should end at byte {place['datLoc'] + place['datSpan']}")
+                check_sums(content, hdu.header, place)
                 pixels = np.squeeze(hdu.data).astype(np.float32)
                 if pixels.ndim in (2, 3):
                     return pixels, hdu.header.copy()
@@ -100,7 +102,10 @@ def open_fits(content: bytes) -> tuple[np.ndarray, fits.Header]:
 def encode_fits(pixels: np.ndarray, header: fits.Header | None = None) -> bytes:
     """A FITS file with one image, float32 `[height, width]`, and what the header says of it."""
     buffer = io.BytesIO()
-    fits.PrimaryHDU(pixels.astype(np.float32), header).writeto(buffer)
+    hdu = fits.PrimaryHDU(pixels.astype(np.float32), header)
+    for sum_of_another in ("CHECKSUM", "DATASUM"):  # astropy's own have the time of day in them
+        hdu.header.remove(sum_of_another, ignore_missing=True)
+    hdu.writeto(buffer)
     return buffer.getvalue()
 
 
