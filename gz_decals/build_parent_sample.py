@@ -36,6 +36,7 @@ from skyshards.errors import BuildError, UsageError
 from skyshards.fetch.client import Fetcher
 from skyshards.files import file_digest
 from skyshards.format.schema import Schema
+from skyshards.input_tables.table_file import FORMATS
 from skyshards.pipeline.recipe import DEMO, Cost, Recipe, Source
 from skyshards.progress import say, waiting
 
@@ -176,6 +177,8 @@ class GZDecalsRecipe(Recipe):
         for words, count in counts.items():
             if count:
                 say(f"{count:,} {words}")
+        for note in self.layout.notes:
+            say(note)
 
     def cost(self, sources: Sequence[Source]) -> Cost:
         chunks = self.images.nbytes(source.key for source in sources)
@@ -224,7 +227,7 @@ class GZDecalsRecipe(Recipe):
 @option(
     "--catalog_file",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="A local copy of that catalogue; none is downloaded.",
+    help=f"A local copy of that catalogue, or one of your own ({FORMATS}); none is downloaded.",
 )
 @option(
     "--local_data_path",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,14 +11,18 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv
-import pyarrow.parquet as pq
 
+from gz_decals.gz_decals import FIXED
 from skyshards.errors import BuildError
+from skyshards.input_tables.names import stored_names
+from skyshards.input_tables.positions import degrees
+from skyshards.input_tables.table_file import InputColumn, TableFile, open_table
 
 NAMES = ("iauname", "id_str")
 SCALES = ("scale", "pixel_scale", "pixscale")
 _PATH = re.compile(r"(.+_)?(loc|path)")
+_ROW_NUMBERS = re.compile(r"(__.*|Unnamed.*)?")
+"""Names that pandas gives to the numbers of its rows."""
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 SMOOTH, FEATURED = "smooth-or-featured_smooth_fraction", "smooth-or-featured_featured-or-disk_fraction"
 EDGE_ON, FACE_ON = "disk-edge-on_yes_fraction", "disk-edge-on_no_fraction"
@@ -26,66 +30,109 @@ EDGE_ON, FACE_ON = "disk-edge-on_yes_fraction", "disk-edge-on_no_fraction"
 
 @dataclass(frozen=True)
 class Layout:
-    """Which columns of a catalogue's file are what. `values` are kept under their published names: (name, dtype)."""
+    """Which columns of a catalogue's file are what.
+
+    Attributes
+    ----------
+    roles : dict of str -> InputColumn
+        Where "name", "ra", "dec", "scale" and "image" (its path) are, as far as there are such columns.
+    values : tuple of (str, str)
+        Name and dtype of each column that rows have, and `columns` where it is in the file.
+    notes : tuple of str
+        Which columns are left out or stored under another name, and why.
+    """
 
     path: Path
-    name: str
-    ra: str | None
-    dec: str | None
-    scale: str | None
-    image: str | None
+    roles: dict[str, InputColumn]
     values: tuple[tuple[str, str], ...]
-
-    @property
-    def read(self) -> list[str]:
-        parts = (self.name, self.ra, self.dec, self.scale, self.image)
-        return [*(part for part in parts if part), *(name for name, _ in self.values)]
+    columns: tuple[InputColumn, ...]
+    notes: tuple[str, ...] = ()
 
 
 def layout(path: Path) -> Layout:
-    """Look at the columns of a catalogue (.csv or .parquet), without reading it.
+    """Look at the columns of a catalogue, in any of the formats that `open_table` reads.
 
-    Kept are all its numbers and truth values, under the names they were published with; lists (the parameters of the
-    posteriors in the automatic catalogue) and text are not.
+    Kept are all its numbers and truth values, under the names they were published with as far as `stored_names` allows;
+    lists (the parameters of the posteriors in the automatic catalogue) and text are not.
 
     Raises
     ------
     BuildError
         If it cannot be read, or has no column with the galaxies' names.
     """
-    with _clear_errors(path):
-        schema = pq.read_schema(path) if path.suffix == ".parquet" else next(_csv_batches(path)).schema
-    names = schema.names
-    name = next((name for name in NAMES if name in names), None)
-    if name is None:
-        found = ", ".join(names[:20])
-        raise BuildError(f"{path}: expected a column {' or '.join(NAMES)} with the galaxies' names, found {found}")
-    images = sorted((other for other in names if _PATH.fullmatch(other)), key=lambda other: "relative" not in other)
-    both = "ra" in names and "dec" in names
-    scale = next((other for other in SCALES if other in names), None)
-    special = {*NAMES, "ra", "dec", scale, *images}
-    values = []
-    for field in schema:
-        dtype = _dtype(field)
-        if field.name not in special and dtype is not None and not field.name.startswith(("__", "Unnamed")):
-            values.append((field.name, dtype))
-    ra, dec = ("ra", "dec") if both else (None, None)
-    return Layout(path, name, ra, dec, scale, next(iter(images), None), tuple(values))
+    table = open_table(path)
+    places = _roles(table)
+    text = [place for role, place in places.items() if role in ("name", "image")]
+    columns = table.look(text=text)
+    roles = {role: columns[place] for role, place in places.items()}
+    if "scale" in roles and roles["scale"].type == pa.string():
+        raise BuildError(f"{path}: column {roles['scale'].name}: expected numbers, found {roles['scale'].note}")
+    kept, left_out = [], []
+    for column in columns:
+        if column.place in places.values():
+            continue
+        if _ROW_NUMBERS.fullmatch(column.name):
+            left_out.append(f"{column.name or f'column {column.place + 1}'} (no name but that of row numbers)")
+        elif _dtype(column) is None:
+            why = f"text: {column.note}" if column.type == pa.string() else column.note
+            left_out.append(f"{column.name} ({why})")
+        else:
+            kept.append(column)
+    names = stored_names([column.name for column in kept], FIXED)
+    renamed = [f"{column.name} -> {name}" for column, name in zip(kept, names, strict=True) if column.name != name]
+    notes = {"columns left out": left_out, "columns stored under another name": renamed}
+    return Layout(
+        path,
+        roles,
+        tuple((name, _dtype(column)) for name, column in zip(names, kept, strict=True)),
+        tuple(kept),
+        tuple(f"{path.name}: {words}: {', '.join(found)}" for words, found in notes.items() if found),
+    )
 
 
-def _dtype(field: pa.Field) -> str | None:
-    if pa.types.is_boolean(field.type):
-        return "bool"
-    if pa.types.is_integer(field.type):
-        return "int64"
-    if pa.types.is_floating(field.type):
-        return "float64" if pa.types.is_float64(field.type) else "float32"
-    return None
+def _roles(table: TableFile) -> dict[str, int]:
+    """The places of the columns that are more than values."""
+    found = {}
+    wanted = {"name": NAMES, "ra": ("ra",), "dec": ("dec",), "scale": SCALES}
+    for role, names in wanted.items():
+        here = next(([p for p, n in enumerate(table.names) if n == name] for name in names if name in table.names), [])
+        if len(here) > 1:
+            raise BuildError(f"{table.origin}: expected one column {table.names[here[0]]}, found {len(here)}")
+        if here:
+            found[role] = here[0]
+    if "name" not in found:
+        names = ", ".join(table.names[:20])
+        raise BuildError(
+            f"{table.origin}: expected a column {' or '.join(NAMES)} with the galaxies' names, found {names}"
+        )
+    if not {"ra", "dec"} <= set(found):
+        found = {role: place for role, place in found.items() if role not in ("ra", "dec")}
+    paths = [place for place, name in enumerate(table.names) if _PATH.fullmatch(name)]
+    if paths:
+        found["image"] = min(paths, key=lambda place: "relative" not in table.names[place])
+    return found
+
+
+def _dtype(column: InputColumn) -> str | None:
+    """How a column is stored. What some galaxies lack is NaN, so that whole numbers and truth values become floats; if
+    such numbers would lose digits, they become text."""
+    if column.type is None or column.type == pa.string():
+        return None
+    if column.type == pa.bool_():
+        return "float32" if column.gaps else "bool"
+    if pa.types.is_floating(column.type):
+        return "float32" if column.type == pa.float32() else "float64"
+    if not column.gaps:
+        return str(column.type)
+    return "float64" if column.exact else "string"
 
 
 @dataclass(frozen=True)
 class Catalog:
-    """The galaxies of a catalogue that passed the cut, in its order; `outside` counts the others."""
+    """The galaxies of a catalogue that passed the cut, in its order; `outside` counts the others.
+
+    `rows` has the roles of the layout, as `role/name` and the like (no value's name has a slash), and the values.
+    """
 
     layout: Layout
     rows: pa.Table
@@ -96,31 +143,27 @@ class Catalog:
 
     @property
     def names(self) -> list[str]:
-        return self.rows[self.layout.name].to_pylist()
+        return self.rows["role/name"].to_pylist()
 
     @property
     def images(self) -> list[str]:
         """What the catalogue calls each galaxy's image: a path, or the galaxy's name."""
-        paths = self.rows[self.layout.image].to_pylist() if self.layout.image else [None] * len(self)
+        paths = self.rows["role/image"].to_pylist() if "image" in self.layout.roles else [None] * len(self)
         return [path or name for path, name in zip(paths, self.names, strict=True)]
 
     def row(self, number: int) -> dict[str, Any]:
-        """One galaxy: `iauname`, `ra`, `dec`, `scale` (NaN where there is none), and `values` by published name."""
-        part = self.layout
-
-        def number_of(column: str | None) -> float:
-            value = self.rows[column][number].as_py() if column else None
-            return np.nan if value is None else float(value)
-
-        values = {name: self.rows[name][number].as_py() for name, _ in part.values}
-        floats = {name for name, dtype in part.values if dtype.startswith("float")}
+        """One galaxy: `iauname`, `ra`, `dec`, `scale` (NaN where there is none), and `values` by name."""
+        values = {name: self.rows[name][number].as_py() for name, _ in self.layout.values}
+        missing = {name: "" if dtype == "string" else np.nan for name, dtype in self.layout.values}
         return {
-            "iauname": self.rows[part.name][number].as_py(),
-            "ra": number_of(part.ra),
-            "dec": number_of(part.dec),
-            "scale": number_of(part.scale),
-            "values": {name: np.nan if value is None and name in floats else value for name, value in values.items()},
+            "iauname": self.rows["role/name"][number].as_py(),
+            **{role: self._number(f"role/{role}", number) for role in ("ra", "dec", "scale")},
+            "values": {name: missing[name] if value is None else value for name, value in values.items()},
         }
+
+    def _number(self, column: str, number: int) -> float:
+        value = self.rows[column][number].as_py() if column in self.rows.column_names else None
+        return np.nan if value is None else float(value)
 
 
 def read(part: Layout, max_smooth: float | None = None, max_edge_on: float | None = None) -> Catalog:
@@ -135,33 +178,41 @@ def read(part: Layout, max_smooth: float | None = None, max_edge_on: float | Non
     Raises
     ------
     BuildError
-        If it cannot be read, lacks what is cut on, or names a galaxy twice.
+        If it cannot be read, lacks what is cut on, has a galaxy without a name, or names one twice.
     """
-    columns = part.read
     kept, outside = [], 0
-    with _clear_errors(part.path):
-        for batch in _batches(part.path, columns):
-            table = pa.table({name: _narrow(batch[name], dict(part.values).get(name)) for name in columns})
-            if part.name == "id_str" or not pa.types.is_string(table[part.name].type):
-                place = table.column_names.index(part.name)
-                table = table.set_column(place, part.name, table[part.name].cast(pa.string()))
-            inside = _inside(part.path, table, max_smooth, max_edge_on)
-            outside += len(table) - pc.sum(inside).as_py() if len(table) else 0
-            kept.append(table.filter(inside))
+    for batch in open_table(part.path).batches([*part.roles.values(), *part.columns]):
+        table = _narrowed(part, batch)
+        inside = _inside(part.path, table, max_smooth, max_edge_on)
+        outside += len(table) - pc.sum(inside).as_py() if len(table) else 0
+        kept.append(table.filter(inside))
+    if not kept:
+        raise BuildError(f"{part.path}: expected galaxies, found no row")
     rows = pa.concat_tables(kept).combine_chunks()
-    counts = rows[part.name].value_counts()
+    names, column = rows["role/name"], part.roles["name"].name
+    if names.null_count:
+        raise BuildError(f"{part.path}: {names.null_count} rows have no {column}, expected one in each")
+    counts = names.value_counts()
     twice = [entry["values"] for entry in counts.filter(pc.greater(counts.field("counts"), 1)).to_pylist()[:3]]
     if twice:
-        raise BuildError(f"{part.path}: expected every galaxy once, found {', '.join(map(str, twice))} more than once")
-    if rows[part.name].null_count:
-        raise BuildError(f"{part.path}: {rows[part.name].null_count} rows have no {part.name}, expected one in each")
+        raise BuildError(f"{part.path}: expected every galaxy once, found {', '.join(twice)} more than once")
     return Catalog(part, rows, outside)
 
 
-def _narrow(column: pa.Array, dtype: str | None) -> pa.Array:
-    if dtype is None:
-        return column
-    return column.cast(pa.bool_() if dtype == "bool" else pa.from_numpy_dtype(np.dtype(dtype)))
+def _narrowed(part: Layout, batch: Sequence[pa.Array]) -> pa.Table:
+    """A batch of rows with their roles and values, as they are stored."""
+    columns, values = {}, iter(batch)
+    for role, column in part.roles.items():
+        found = next(values)
+        if role in ("ra", "dec"):
+            try:
+                found = pa.array(degrees(found, role))
+            except ValueError as error:
+                raise BuildError(f"{part.path}: column {column.name}: {error}") from error
+        columns[f"role/{role}"] = found
+    for name, dtype in part.values:
+        columns[name] = next(values).cast(pa.bool_() if dtype == "bool" else pa.type_for_alias(dtype))
+    return pa.table(columns)
 
 
 def _inside(path: Path, table: pa.Table, max_smooth: float | None, max_edge_on: float | None) -> pa.Array:
@@ -177,32 +228,3 @@ def _inside(path: Path, table: pa.Table, max_smooth: float | None, max_edge_on: 
             raise BuildError(f"{path}: to cut on it, expected a column {column} or {opposite}; found neither")
         inside = pc.and_(inside, pc.fill_null(pc.less(fraction, bound), False))
     return inside
-
-
-def _batches(path: Path, columns: list[str]) -> Iterator[pa.RecordBatch]:
-    if path.suffix == ".parquet":
-        with pq.ParquetFile(path, pre_buffer=False) as file:
-            yield from file.iter_batches(1 << 16, columns=columns)
-    else:
-        yield from _csv_batches(path)
-
-
-def _csv_batches(path: Path) -> Iterator[pa.RecordBatch]:
-    options = pa.csv.ConvertOptions(column_types=dict.fromkeys(NAMES, pa.string()))
-    with pa.csv.open_csv(path, convert_options=options) as reader:
-        yield from reader
-
-
-class _clear_errors:
-    """Says which catalogue it is that cannot be read."""
-
-    def __init__(self, path: Path):
-        self.path = path
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind, error, trace) -> None:
-        if isinstance(error, (pa.ArrowException, OSError, StopIteration, KeyError)):
-            hint = "is it whole, and a .csv or .parquet file?"
-            raise BuildError(f"{self.path}: cannot be read as a catalogue ({error}); {hint}") from error

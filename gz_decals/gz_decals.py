@@ -92,6 +92,9 @@ def schema(values: tuple[tuple[str, str], ...], representation: int | None) -> S
 SCHEMA = schema(BASIC, None)
 """The schema with the basic ring catalogue, and no representations."""
 
+FIXED = frozenset(SCHEMA.specs) - {name for name, _ in BASIC} | {"representation"}
+"""The columns that do not come from a catalogue."""
+
 
 class GZDecals(ShardBuilder):
     """Galaxy Zoo DECaLS: images, votes and representations."""
@@ -99,7 +102,7 @@ class GZDecals(ShardBuilder):
     schema = schema(BASIC, REPRESENTATION)
 
     def built_schema(self, specs: Mapping[str, ColumnSpec]) -> Schema:
-        fixed = set(SCHEMA.specs) - {name for name, _ in BASIC} | {"representation"}
-        values = tuple((name, spec.dtype) for name, spec in specs.items() if name not in fixed)
+        dtypes = {name: "string" if spec.kind == "string" else spec.dtype for name, spec in specs.items()}
+        values = tuple((name, dtype) for name, dtype in dtypes.items() if name not in FIXED)
         length = specs["representation"].shape[0] if "representation" in specs else None
         return schema(values, length)

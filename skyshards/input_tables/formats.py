@@ -24,10 +24,14 @@ _SPELLED = ("NaN", *(case(cell) for cell in MISSING for case in (str.lower, str.
 
 
 class Raw(Protocol):
-    """A table as its file has it. Columns are known by their place: a name may stand twice, or be empty."""
+    """A table as its file has it. Columns are known by their place: a name may stand twice, or be empty.
+
+    `gapless` are the places of signed integers and truth values of which the file itself says that none is missing.
+    """
 
     names: tuple[str, ...]
     types: tuple[pa.DataType, ...]
+    gapless: frozenset[int]
 
     def batches(self, places: Sequence[int]) -> Iterator[list[pa.Array]]: ...
 
@@ -35,8 +39,16 @@ class Raw(Protocol):
 class Parquet:
     def __init__(self, path: Path):
         self._path = path
-        schema = pq.read_schema(path)
+        with pq.ParquetFile(path) as file:
+            schema, metadata = file.schema_arrow, file.metadata
         self.names, self.types = tuple(schema.names), tuple(schema.types)
+        leaves = [metadata.schema.column(number).path for number in range(metadata.num_columns)]
+        flat = {place: [n for n, leaf in enumerate(leaves) if leaf == name] for place, name in enumerate(self.names)}
+        self.gapless = frozenset(
+            place
+            for place, numbers in flat.items()
+            if len(numbers) == 1 and _is_exact(self.types[place]) and _has_no_null(metadata, numbers[0])
+        )
 
     def batches(self, places: Sequence[int]) -> Iterator[list[pa.Array]]:
         # Arrow selects by name, and gives all columns that have it.
@@ -44,6 +56,15 @@ class Parquet:
         with pq.ParquetFile(self._path, pre_buffer=False) as file:
             for batch in file.iter_batches(BATCH_ROWS, columns=sorted({name for name, _ in ranks})):
                 yield [batch.column(batch.schema.get_all_field_indices(name)[rank]) for name, rank in ranks]
+
+
+def _is_exact(type: pa.DataType) -> bool:
+    return pa.types.is_signed_integer(type) or pa.types.is_boolean(type)
+
+
+def _has_no_null(metadata: pq.FileMetaData, leaf: int) -> bool:
+    parts = (metadata.row_group(group).column(leaf).statistics for group in range(metadata.num_row_groups))
+    return all(part is not None and part.has_null_count and part.null_count == 0 for part in parts)
 
 
 class Csv:
@@ -69,6 +90,7 @@ class Csv:
         header = lines[self._skipped].removeprefix("#").rstrip("\r")
         self.names = tuple(name.strip() for name in next(csv.reader([header])))
         self.types = (pa.string(),) * len(self.names)
+        self.gapless = frozenset()
         self._empty = not any(line.strip() for line in lines[self._skipped + 1 :])
 
     def _open(self) -> pa.NativeFile:
@@ -91,7 +113,7 @@ class Csv:
             null_values=_SPELLED,
             strings_can_be_null=True,
         )
-        read = pa.csv.ReadOptions(column_names=columns, skip_rows=self._skipped + 1, block_size=1 << 22)
+        read = pa.csv.ReadOptions(column_names=columns, skip_rows=self._skipped + 1, block_size=1 << 20)
         with self._open() as stream, pa.csv.open_csv(stream, read_options=read, convert_options=options) as reader:
             for batch in reader:
                 yield [batch.column(str(place)) for place in places]
@@ -104,6 +126,9 @@ class InMemory:
         self.names = tuple(names)
         self._columns = [_arrow(column) for column in columns]
         self.types = tuple(column.type for column in self._columns)
+        self.gapless = frozenset(
+            place for place, column in enumerate(self._columns) if _is_exact(column.type) and not column.null_count
+        )
 
     def batches(self, places: Sequence[int]) -> Iterator[list[pa.Array]]:
         yield [self._columns[place] for place in places]

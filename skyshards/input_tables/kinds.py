@@ -57,7 +57,7 @@ class Guess:
         self._words = self._truths = self._decimals = self._integers = False
 
     def take(self, cells: pa.Array) -> None:
-        """Look at a batch: text, or integers or truth values that are known to be such."""
+        """Look at a batch: text, or numbers or truth values that are known to be such."""
         first, self._rows = self._rows, self._rows + len(cells)
         numbers = None
         if pa.types.is_string(cells.type) and not self._words:
@@ -65,7 +65,7 @@ class Guess:
             if numbers is None:
                 cells = _plain(cells)
                 numbers = _numbers(cells)
-        elif pa.types.is_integer(cells.type):
+        elif not pa.types.is_boolean(cells.type):
             numbers = cells
         self.gaps |= cells.null_count > 0
         if self._words or cells.null_count == len(cells):
@@ -75,7 +75,7 @@ class Guess:
         elif pa.types.is_integer(numbers.type):
             extremes = pc.min_max(numbers)
             self._extend(extremes["min"].as_py(), extremes["max"].as_py())
-        elif pc.all(pc.match_substring_regex(cells, _INTEGER)).as_py():
+        elif pa.types.is_string(cells.type) and pc.all(pc.match_substring_regex(cells, _INTEGER)).as_py():
             found = [int(cell) for cell in cells.drop_null().to_pylist()]
             self._extend(min(found), max(found))
         else:

@@ -35,13 +35,12 @@ def _sexagesimal(values: pa.Array | pa.ChunkedArray, unit: str) -> np.ndarray:
     from astropy.coordinates import Angle
 
     angles = np.full(len(values), np.nan)
-    rows = np.flatnonzero(pc.is_valid(values))
     cells = values.drop_null().to_pylist()
-    for row, cell in zip(rows, cells, strict=True):
-        if not any(mark in cell.strip().lstrip("+-") for mark in ": hd°"):
-            raise ValueError(f"expected sexagesimal angles as in the other rows, found {cell!r} in row {row + 1:,}")
+    number = next((cell for cell in cells if cell.strip(" +-").replace(".", "", 1).isdecimal()), None)
+    if number is not None:  # 10.5 beside 10:30:00 may be degrees or hours
+        raise ValueError(f"expected sexagesimal angles as in other rows, found {number!r}")
     try:
-        angles[rows] = Angle(cells, unit=unit).degree
+        angles[np.flatnonzero(pc.is_valid(values))] = Angle(cells, unit=unit).degree
     except ValueError as error:
         raise ValueError(f"expected numbers or sexagesimal angles ({' '.join(str(error).split())})") from error
     return angles

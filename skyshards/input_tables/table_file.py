@@ -29,13 +29,15 @@ class InputColumn:
         As published; it may be empty, or that of another column too.
     place : int
     type : pyarrow type or None
-        bool, int64, uint64, float64 or string; None for what is left out.
+        bool, int64, uint64, float64, float32 (where the file says so) or string; None for what is left out.
     gaps : bool
         Some value is missing (of floats, that is not looked for).
     exact : bool
         Its integers are exact as float64.
     note : str
         Why it is no number: "empty", the type that is not read, or the first cell that is text.
+    direct : bool
+        Its text can be converted as it is parsed.
     """
 
     name: str
@@ -44,6 +46,7 @@ class InputColumn:
     gaps: bool = False
     exact: bool = True
     note: str = ""
+    direct: bool = False
 
 
 class TableFile:
@@ -67,33 +70,71 @@ class TableFile:
         return self.raw.names
 
     def look(self, places: Collection[int] | None = None, text: Collection[int] = ()) -> list[InputColumn]:
-        """What some columns hold, or all; reads all of each but floats. Those in `text` are text whatever they hold."""
+        """What some columns hold, or all; reads those of which only the values tell. Those in `text` are text."""
         places = range(len(self.names)) if places is None else places
-        guesses = {place: Guess() for place in places if place not in text and _is_open(self.raw.types[place])}
+        unknown = [place for place in places if place not in text and self._only_values_tell(place)]
         with _clear_errors(self.origin):
-            for batch in self.raw.batches(list(guesses)) if guesses else ():
-                for guess, column in zip(guesses.values(), batch, strict=True):
-                    guess.take(_normal(column))
-        return [self._column(place, guesses.get(place), place in text) for place in places]
+            direct = self._first_guess(unknown) if isinstance(self.raw, Csv) else {}
+            try:
+                guesses = self._guesses(unknown, direct)
+            except pa.ArrowInvalid:  # a cell further down is not what the first ones are, or the file is damaged
+                direct, guesses = {}, self._guesses(unknown, {})
+        return [self._column(place, guesses.get(place), place in text, place in direct) for place in places]
 
-    def _column(self, place: int, guess: Guess | None, text: bool) -> InputColumn:
+    def _only_values_tell(self, place: int) -> bool:
+        type = self.raw.types[place]
+        type = type.value_type if pa.types.is_dictionary(type) else type
+        if pa.types.is_signed_integer(type) or pa.types.is_boolean(type):
+            return place not in self.raw.gapless
+        return _is_text(type) or pa.types.is_decimal(type) or pa.types.is_integer(type)
+
+    def _first_guess(self, places: list[int]) -> dict[int, pa.DataType]:
+        """The columns of text that begin with numbers, which can be converted as they are parsed: that is fast."""
+        first = next(self.raw.batches(places), [])
+        guesses = [Guess() for _ in first]
+        for guess, cells in zip(guesses, first, strict=True):
+            guess.take(cells)
+        types = {place: guess.type for place, guess in zip(places, guesses, strict=False)}
+        return {place: type for place, type in types.items() if type in (pa.int64(), pa.float64())}
+
+    def _guesses(self, places: list[int], direct: Mapping[int, pa.DataType]) -> dict[int, Guess]:
+        guesses = {place: Guess() for place in places}
+        for batch in self._raw_batches(places, direct):
+            for guess, cells in zip(guesses.values(), batch, strict=True):
+                guess.take(_normal(cells))
+        return guesses
+
+    def _raw_batches(self, places: Sequence[int], direct: Mapping[int, pa.DataType]) -> Iterator[list[pa.Array]]:
+        if not places:
+            return iter(())
+        return self.raw.batches(places, direct) if isinstance(self.raw, Csv) else self.raw.batches(places)
+
+    def _column(self, place: int, guess: Guess | None, text: bool, direct: bool) -> InputColumn:
         name, type = self.names[place], self.raw.types[place]
         if text:
+            if pa.types.is_floating(type):
+                raise BuildError(
+                    f"{self.origin}: column {name}: expected names, found {type}, which loses digits of long numbers;"
+                    " write it as text or 64-bit integers"
+                )
             return InputColumn(name, place, pa.string())
         if guess is not None:
             found = guess.type
             note = "empty" if found is None else guess.odd if pa.types.is_string(found) else ""
-            return InputColumn(name, place, found, guess.gaps, guess.exact, note)
+            return InputColumn(name, place, found, guess.gaps, guess.exact, note, direct)
         if pa.types.is_null(type):
             return InputColumn(name, place, None, True, note="empty")
         if pa.types.is_floating(type):
-            return InputColumn(name, place, pa.float64())
+            return InputColumn(name, place, pa.float64() if type == pa.float64() else pa.float32())
+        if place in self.raw.gapless:
+            return InputColumn(name, place, pa.bool_() if pa.types.is_boolean(type) else pa.int64())
         return InputColumn(name, place, None, note=f"values of type {type}")
 
     def batches(self, columns: Sequence[InputColumn]) -> Iterator[list[pa.Array]]:
         """Values of columns that were looked at, each of its type, a batch of rows at a time."""
+        direct = {column.place: column.type for column in columns if column.direct}
         with _clear_errors(self.origin):
-            for batch in self.raw.batches([column.place for column in columns]):
+            for batch in self._raw_batches([column.place for column in columns], direct):
                 yield [_typed(_normal(values), column.type) for values, column in zip(batch, columns, strict=True)]
 
     def read(
@@ -104,7 +145,7 @@ class TableFile:
             if likely and isinstance(self.raw, Csv):
                 with contextlib.suppress(pa.ArrowInvalid):  # it is looked at, then
                     columns = [InputColumn(self.names[place], place, likely[place]) for place in places]
-                    return _joined(columns, self.raw.batches(places, likely))
+                    return _joined(columns, self._raw_batches(places, likely))
             columns = self.look(places)
             return _joined(columns, self.batches(columns))
 
@@ -167,26 +208,15 @@ def _start(path: Path) -> bytes:
         return file.read(512)
 
 
-def _is_open(type: pa.DataType) -> bool:
-    """Whether only the values of a column tell what it holds: text, and whether integers and truth values have gaps."""
-    if pa.types.is_dictionary(type):
-        return _is_open(type.value_type)
-    return _is_text(type) or any(
-        check(type) for check in (pa.types.is_boolean, pa.types.is_integer, pa.types.is_decimal)
-    )
-
-
 def _is_text(type: pa.DataType) -> bool:
     return any(check(type) for check in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view))
 
 
 def _normal(column: pa.Array) -> pa.Array:
-    """A column as bool, int64, float64 or string, whatever Arrow type holds such values."""
+    """Integers as int64, text and numbers that neither this nor a float holds exactly as string; others as they are."""
     type = column.type
     if pa.types.is_dictionary(type):
         return _normal(column.cast(type.value_type))
-    if pa.types.is_floating(type):
-        return column.cast(pa.float64())
     if _is_text(type) or pa.types.is_decimal(type) or pa.types.is_uint64(type):
         return column.cast(pa.string())
     if pa.types.is_integer(type):
