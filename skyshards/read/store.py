@@ -6,6 +6,7 @@ import errno
 import functools
 import io
 import os
+import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +25,11 @@ from skyshards.machine import spare_files
 
 CONNECTIONS = 16
 """So many requests are in flight at once in a file system that has no way of its own to send several."""
+
+WAITS = (0.2, 1.0, 4.0, 10.0)
+"""Seconds before a byte range is asked for again: a passing fault of a server must not end an epoch."""
+LASTING = (FileNotFoundError, PermissionError, NotImplementedError, ImportError, TypeError, ValueError)
+"""Errors that another try does not mend."""
 
 _caches: set[weakref.ref] = set()
 """The open files of all stores of this process, a cache each."""
@@ -115,12 +121,17 @@ class RemoteStore:
 
     def __init__(self, url: str, options: dict[str, Any]):
         self.url = url.rstrip("/")
+        self._query = ""  # a signature, which goes with each file's address
+        if url.startswith(("http://", "https://")) and "?" in url:
+            self.url, mark, query = url.partition("?")
+            self.url, self._query = self.url.rstrip("/"), mark + query
+            options = {"encoded": True} | options
         self.sizes: Mapping[str, int] = {}
         self._options = options
         self._opened: tuple[int, Any, str, ThreadPoolExecutor] | None = None  # the process, and what it reads with
 
     def __reduce__(self):
-        return RemoteStore, (self.url, self._options)
+        return RemoteStore, (self.url + self._query, self._options)
 
     def __str__(self) -> str:
         return self.url
@@ -141,46 +152,81 @@ class RemoteStore:
 
     def read_catalog(self) -> tuple[pa.Table, Manifest]:
         filesystem, root, _ = self._connect()
-        try:
-            content = filesystem.cat_file(f"{root}/{CATALOG}")
-        except FileNotFoundError as error:
-            raise FolderError(f"{self.url}: not a built data set, there is no {CATALOG} in it") from error
-        except Exception as error:  # each file system has its own
-            raise FolderError(f"{self.url}/{CATALOG}: cannot be read ({type(error).__name__}: {error})") from error
-        return catalog.read(io.BytesIO(content), self.url)
+        ask = functools.partial(_fetch, filesystem, f"{root}/{CATALOG}{self._query}")
+        content = _until_whole(ask, None, ask())
+        if isinstance(content, FileNotFoundError):
+            raise FolderError(f"{self.url}: not a built data set, there is no {CATALOG} in it") from content
+        return catalog.read(io.BytesIO(self._checked(content, CATALOG)), self.url)
 
     def read(self, names: Sequence[str], starts: Sequence[int], sizes: Sequence[int]) -> Iterator[bytes]:
         """Read byte ranges, many requests in flight at once; one that a file is too short for comes back short.
 
-        Raises `FolderError` if one fails, or if the server sends more than was asked for.
+        Raises `FolderError` if one fails, after some tries, or if the server sends more than was asked for.
         """
         filesystem, root, pool = self._connect()
-        paths = [f"{root}/{name}" for name in names]
+        paths = [f"{root}/{name}{self._query}" for name in names]
         ends = [start + size for start, size in zip(starts, sizes, strict=True)]
+        lengths = [self.sizes[name] for name in names]
         if filesystem.async_impl or "::" in self.url:  # of threads, each would fetch the file for `simplecache::`
             contents = filesystem.cat_ranges(paths, list(starts), ends, on_error="return")
         else:
-            lengths = [self.sizes[name] for name in names]
             contents = pool.map(functools.partial(_fetch, filesystem), paths, starts, ends, lengths)
-        for name, size, content in zip(names, sizes, contents, strict=True):
-            if isinstance(content, Exception):
-                raise FolderError(
-                    f"{self.url}/{name}: cannot be read ({type(content).__name__}: {content})"
-                ) from content
-            if len(content) > size:
-                found = f"asked for {size} bytes of it, the server sent {len(content)}"
+        asked = zip(names, paths, starts, ends, lengths, contents, strict=True)
+        for name, path, start, end, length, content in asked:
+            ask = functools.partial(_fetch, filesystem, path, start, end, length)
+            content = self._checked(_until_whole(ask, min(end, length) - start, content), name)
+            if len(content) > end - start:
+                found = f"asked for {end - start} bytes of it, the server sent {len(content)}"
                 raise FolderError(
                     f"{self.url}/{name}: {found}: it gives no byte ranges; use another server, or a copy on disk"
                 )
             yield content
 
+    def _checked(self, content: bytes | Exception, name: str) -> bytes:
+        """What came of a file. Raises `FolderError` if that is an error, or a page such as one to log in."""
+        if isinstance(content, Exception):
+            words = " ".join(f"{type(content).__name__}: {content}".split())
+            words = words.replace(self._query, "?...") if self._query else words  # a signature is a secret
+            raise FolderError(f"{self.url}/{name}: cannot be read ({words})") from content
+        if content[:1] in b"<\r\n \xef":
+            from skyshards.fetch.answers import page_title
 
-def _fetch(filesystem: Any, path: str, start: int, end: int, length: int) -> bytes | Exception:
-    """A byte range of a file of known length by one request, or what went wrong."""
+            if title := page_title(content):
+                advice = "see whether the address is right, and whether one has to log in"
+                raise FolderError(f"{self.url}/{name}: an HTML page ({title}) came in its place; {advice}")
+        return content
+
+
+def _fetch(
+    filesystem: Any, path: str, start: int | None = None, end: int | None = None, length: int | None = None
+) -> bytes | Exception:
+    """A byte range of a file of known length, or all of it, by one request, or what went wrong."""
     try:
+        if start is None:
+            return filesystem.cat_file(path)
         try:  # fsspec's files would read 5 MiB ahead, and ask for the length first
             return filesystem.cat_file(path, start, end, cache_type="none", size=length)
         except TypeError:  # this file system has no such options
             return filesystem.cat_file(path, start, end)
     except Exception as error:  # each file system has its own
         return error
+
+
+def _until_whole(
+    ask: Callable[[], bytes | Exception], size: int | None, content: bytes | Exception
+) -> bytes | Exception:
+    """What came, or what comes when it is asked for again: after an error that may pass, or fewer bytes than `size`."""
+    for wait in WAITS:
+        if isinstance(content, Exception):
+            from skyshards.fetch.answers import retry_after
+            from skyshards.fetch.client import LONGEST_BACKOFF, RETRY_STATUSES
+
+            if isinstance(content, LASTING) or getattr(content, "status", None) not in (None, *RETRY_STATUSES):
+                break
+            asked = retry_after(getattr(content, "headers", None) or {})
+            wait = wait if asked is None else min(asked, LONGEST_BACKOFF)
+        elif size is None or len(content) >= size or content[:1] == b"<":
+            break
+        time.sleep(wait)
+        content = ask()
+    return content

@@ -1,0 +1,129 @@
+"""Tables at https://: a server's passing faults cost time, its lasting ones are named."""
+
+import contextlib
+import re
+
+import pytest
+
+import skyshards
+from skyshards.errors import FolderError
+from skyshards.format.columns import flatten
+from skyshards.pipeline.build import build
+from skyshards.read import store
+from tests.contract import assert_same
+from tests.raw_server import answer, raw_server
+from tests.toy import Toy
+
+pytest.importorskip("aiohttp", reason="the extra `remote` is not installed")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("remote") / "toy"
+    build(Toy(8), folder, workers=1)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def no_waits(monkeypatch):
+    monkeypatch.setattr(store, "WAITS", (0.0, 0.0, 0.0))
+
+
+@contextlib.contextmanager
+def serving(folder, fault, catalog=False, times=1):
+    """A server of the folder whose requests for byte ranges (or for the catalogue) fail at first."""
+    left = [times]
+
+    def serve(connection):
+        target = connection.target.partition("?")[0]
+        span = re.fullmatch(r"bytes=(\d+)-(\d+)", connection.header("Range") or "")
+        content = (folder / target.lstrip("/")).read_bytes()
+        headers = []
+        if span:
+            headers = [f"Content-Range: bytes {span[1]}-{span[2]}/{len(content)}"]
+            content = content[int(span[1]) : int(span[2]) + 1]
+        whole = answer(content, *headers, status="206 Partial Content" if span else "200 OK")
+        if left[0] and (target == "/catalog.parquet") == catalog:
+            left[0] -= 1
+            return fault(connection, whole)
+        connection.send(whole)
+
+    with raw_server(serve) as server:
+        yield server
+
+
+FAULTS = {
+    "503": lambda connection, whole: connection.send(answer(b"", "Retry-After: 0.01", status="503 Busy")),
+    "429 with a strange wait": lambda connection, whole: connection.send(
+        answer(b"", "Retry-After: -5", status="429 No")
+    ),
+    "reset": lambda connection, whole: connection.reset(),
+    "closed": lambda connection, whole: None,
+    "cut": lambda connection, whole: connection.send(whole[:-1]),
+}
+NO_HTTP = {"no HTTP": lambda connection, whole: connection.send(b"SSH-2.0\r\n")}
+
+
+@pytest.mark.parametrize("catalog", [False, True])
+@pytest.mark.parametrize("kind", FAULTS)
+def test_a_passing_fault_is_got_over(folder, kind, catalog):
+    with serving(folder, FAULTS[kind], catalog, times=3) as server:
+        assert_same(flatten(skyshards.open(server.url)[:]), flatten(skyshards.open(folder)[:]))
+
+
+def test_a_short_answer_that_says_so_is_asked_for_again(folder):
+    def short(connection, whole):
+        head, _, body = whole.partition(b"\r\n\r\n")
+        connection.send(answer(body[:-1], "Content-Range: bytes 0-0/*", status="206 Partial Content"))
+
+    with serving(folder, short, times=3) as server:
+        assert_same(flatten(skyshards.open(server.url)[:]), flatten(skyshards.open(folder)[:]))
+
+
+@pytest.mark.parametrize("kind", FAULTS | NO_HTTP)
+def test_a_lasting_fault_is_named(folder, kind):
+    fault = (FAULTS | NO_HTTP)[kind]
+    with serving(folder, fault, times=99) as server:
+        with pytest.raises(FolderError, match="hdf5: cannot be read") as caught:
+            skyshards.open(server.url)[3]
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("catalog", [False, True])
+@pytest.mark.parametrize("filling", [b"", b" " * 1_000_000])
+def test_a_page_in_place_of_a_file_is_named(folder, catalog, filling):
+    page = b"<!DOCTYPE html><html><head><title>Log in</title>" + filling
+    fault = lambda connection, whole: connection.send(answer(page, "Content-Type: text/html"))  # noqa: E731
+    message = r"(hdf5|parquet): an HTML page \(Log in\) came in its place; .*log in"
+    with serving(folder, fault, catalog, times=99) as server, pytest.raises(FolderError, match=message):
+        skyshards.open(server.url)[3]
+
+
+@pytest.mark.parametrize("status", ["403 Forbidden", "401 Unauthorized", "404 Not Found"])
+def test_what_will_not_pass_is_not_tried_again(folder, status):
+    fault = lambda connection, whole: connection.send(answer(b"", status=status))  # noqa: E731
+    with serving(folder, fault, times=99) as server:
+        remote = skyshards.open(server.url).columns(["noise"])
+        with pytest.raises(FolderError, match="hdf5: cannot be read"):
+            remote[3]
+        assert len(server.requests) == 2
+
+
+SIGNATURE = "?Expires=1&Signature=a%2Fb%2Bc%3D&Key=x/"
+
+
+def test_a_signed_address_is_kept_as_it_is(folder):
+    with serving(folder, None, times=0) as server:
+        remote = skyshards.open(server.url + "/" + SIGNATURE)
+        assert_same(flatten(remote[:]), flatten(skyshards.open(folder)[:]))
+        assert all(request.split(" ")[1].endswith(SIGNATURE) for request in server.requests)
+        assert server.requests[0].startswith(f"GET /catalog.parquet{SIGNATURE} ")
+
+
+def test_a_signature_is_in_no_message(folder):
+    fault = lambda connection, whole: connection.send(answer(b"", status="403 Forbidden"))  # noqa: E731
+    with serving(folder, fault, times=99) as server:
+        remote = skyshards.open(server.url + SIGNATURE)
+        with pytest.raises(FolderError, match="403") as caught:
+            remote[3]
+        assert "Signature" not in str(caught.value) + str(remote)
