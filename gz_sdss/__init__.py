@@ -1,7 +1,7 @@
 """Galaxy Zoo on SDSS: galaxies that volunteers were sure about, spiral or elliptical, each with a colour cutout."""
 
 from gz_sdss.gz_sdss import GZSDSS, LABELS, SCHEMA
-from gz_sdss.hips2fits import Hips2Fits_access, download_with_retries
+from gz_sdss.hips2fits import Hips2Fits_access, download_with_retries, session
 from gz_sdss.image_tars import save_images_to_TAR
 from gz_sdss.tables import safe_to_numeric
 from skyshards.read.hf_builder import register
@@ -16,4 +16,5 @@ __all__ = [
     "download_with_retries",
     "safe_to_numeric",
     "save_images_to_TAR",
+    "session",
 ]

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from gz_sdss.image_checks import check_jpeg
 from skyshards.errors import SourceError
+from skyshards.fetch.client import Fetcher
 from skyshards.fetch.mirrors import PoliteClient
 
 HIPS2FITS_URL = "https://alasky.cds.unistra.fr/hips-image-services/hips2fits"
@@ -23,6 +24,9 @@ RATE = 5.0
 """Requests a second: more has got addresses blocked."""
 MAX_PIXELS = 50_000_000
 """The service's limit on width times height."""
+
+session = Fetcher().retrying_session()
+"""A session for requests of your own: with time-outs, and tried again where that may help."""
 
 
 def field_of_view(petroR90_r: float) -> float:
@@ -94,7 +98,8 @@ def download_with_retries(
     ra, dec, petroR90_r : float
         As in `Hips2Fits_access`: degrees, degrees, arcsec.
     max_retries : int
-        Further tries, after a 429, 500, 502, 503 or 504, a reset, a time-out or a broken image.
+        Requests to each service, at most: one is followed by another after a 429, 500, 502, 503 or 504, a reset, a
+        time-out or a broken image.
     delay : float
         Seconds before the second try, doubled for each after that; a `Retry-After` takes its place.
     hips : str

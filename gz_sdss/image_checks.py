@@ -9,12 +9,15 @@ from astropy.io import fits
 from PIL import Image, UnidentifiedImageError
 
 from skyshards.errors import BrokenAnswer, FetchError
+from skyshards.files import inflated
 from skyshards.fits_sums import check_sums
 from skyshards.format.images import decode_image, described
 
 BLANK_RANGE = 3
 """A picture none of whose channels spans more grey levels than this is blank. The noise of the sky alone spans more."""
 JPEG_QUALITY = 95
+MAX_FITS_BYTES = 1 << 30
+"""A compressed FITS file that inflates to more is refused."""
 BORDER = 4
 """Width of the border of a cutout that is taken for sky, pixels."""
 
@@ -77,12 +80,15 @@ def encode_jpeg(pixels: np.ndarray) -> bytes:
 def open_fits(content: bytes) -> tuple[np.ndarray, fits.Header]:
     """The first image of a FITS file: its pixels, float32 `[height, width]` or `[planes, height, width]`, and header.
 
+    The file may be compressed by gzip or bzip2.
+
     Raises
     ------
     BrokenImage
         It is no FITS file, or not all of one, or has no image.
     """
     try:
+        content = inflated(content, MAX_FITS_BYTES)
         with fits.open(io.BytesIO(content)) as file:
             for hdu in file:
                 if not hdu.is_image or hdu.header.get("NAXIS", 0) < 2:

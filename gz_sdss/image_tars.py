@@ -15,7 +15,7 @@ import re
 import shutil
 import tarfile
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -30,13 +30,13 @@ PART = ".part"
 TAR_NAME = re.compile(r"TAR-(\d{6})\.tar")
 
 
-def save_images_to_TAR(TAR_path: Path | str, contents: Mapping[str, bytes] | Iterable[tuple[str, bytes]]) -> None:
+def save_images_to_TAR(TAR_path: Path | str, contents: Mapping[str, bytes] | Iterable[Sequence]) -> None:
     """Write a TAR archive of images; it appears under its name when it is whole, in place of one that was there.
 
     Parameters
     ----------
     TAR_path : path
-    contents : mapping of str to bytes, or pairs of them
+    contents : mapping of str to bytes, or sequences that begin with these two
         The members' names, such as "1237648720693755918.jpg", and what they hold.
 
     Raises
@@ -44,8 +44,9 @@ def save_images_to_TAR(TAR_path: Path | str, contents: Mapping[str, bytes] | Ite
     OSError
         It cannot be written; what was there before is as it was.
     """
+    pairs = contents.items() if isinstance(contents, Mapping) else contents
     with replacing(Path(TAR_path)) as temporary, tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar:
-        for name, content in dict(contents).items():
+        for name, content in {name: content for name, content, *_ in pairs}.items():
             tar.addfile(_member(name, len(content)), io.BytesIO(content))
 
 

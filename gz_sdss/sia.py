@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,8 +23,13 @@ from gz_sdss.vo import TIMEOUT, quietly, server_errors, vo_session
 from skyshards.errors import BuildError, FetchError
 from skyshards.fetch.mirrors import PoliteClient
 
-MIME = {"jpg": ("image/jpeg", "image/jpg"), "fits": ("image/fits", "image/x-fits", "application/fits")}
-"""What services call the two formats."""
+MIME = {"jpg": "image/jpeg", "fits": "image/fits"}
+"""What services are asked for."""
+FORMATS = {
+    "jpg": re.compile(r"image/(p?jpeg|jpg)"),
+    "fits": re.compile(r"(image|application)/(x-)?g?fits\b.*"),  # as image/x-fits, image/fits.gz, application/fits
+}
+"""What they call what they have."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +82,9 @@ def find_services(
     return services
 
 
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+
+
 class _Waveband(pyvo.registry.Constraint):
     """What `pyvo.registry.Waveband` asks for, which first fetches the list of all wavebands from the web."""
 
@@ -104,6 +113,10 @@ class ImageRecord:
     dec: float
     width: float
     height: float
+
+    def is_of(self, format: str) -> bool:
+        """Whether it is a "jpg" or "fits", whatever parameters its MIME type has."""
+        return bool(FORMATS[format].fullmatch(self.mime.partition(";")[0].strip().lower()))
 
     def coverage(self, ra: float, dec: float, size: float) -> tuple[float, float]:
         """Which part (0 to 1) of a square of so many degrees the image covers, and minus its distance (degrees).
@@ -151,10 +164,12 @@ class SIASource:
             With the service's own message.
         """
         with server_errors(self._service.url, FetchError):
-            found = self._search(ra, dec, size, MIME[format][0])
+            found = self._search(ra, dec, size, MIME[format])
             records = list(self._records_of(found))
         # Services mix formats whatever is asked for.
-        return [record for record in records if record.mime.partition(";")[0].strip().lower() in MIME[format]]
+        return [
+            record for record in records if FORMATS[format].fullmatch(record.mime.partition(";")[0].strip().lower())
+        ]
 
     def fetch(self, ra: float, dec: float, petroR90_r: float, max_retries: int = 5, delay: float = 2.0) -> bytes:
         """One galaxy's cutout, of 64 x 64 pixels: a JPEG, or a FITS file with float32 `[64, 64]`, row 0 in the south.
@@ -179,14 +194,13 @@ class SIASource:
         size = field_of_view(petroR90_r)
         refused: FetchError | None = None
         for format in self._formats:
-            records = self.records(ra, dec, size, format)
-            if not records:
-                continue
-            best = max(records, key=lambda record: (*record.coverage(ra, dec, size), record.url))
             try:
-                return self._cutout(best, format, (ra, dec), size, max_retries, delay)
-            except FetchError as error:  # a JPEG that will not do; there may be a FITS image that does
-                refused = error
+                records = self.records(ra, dec, size, format)
+                if records:
+                    best = max(records, key=lambda record: (*record.coverage(ra, dec, size), record.url))
+                    return self._cutout(best, format, (ra, dec), size, max_retries, delay)
+            except FetchError as error:  # no JPEG, or one that will not do; there may be a FITS image that does
+                refused = refused or error
         raise refused or FetchError(f"{self._service.url}: no {' or '.join(self._formats)} image at ra={ra}, dec={dec}")
 
     def _cutout(
@@ -257,7 +271,10 @@ def _of_sia2(record: Record) -> ImageRecord:
 
 
 def _floats(value) -> np.ndarray:
-    """Numbers of a record, NaN for those it lacks."""
+    """Numbers of a record, which some services give as text ("606 606"); NaN for those it lacks."""
     if value is None:
         return np.array([np.nan])
+    if isinstance(value, str):
+        value = re.split(r"[\s,]+", value.strip("[]() \t\n"))
+        value = [part if _NUMBER.fullmatch(part) else "nan" for part in value]
     return np.ma.filled(np.atleast_1d(np.ma.asarray(value, dtype=float)), np.nan)

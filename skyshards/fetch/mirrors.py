@@ -46,7 +46,7 @@ class PoliteClient:
         check : callable
             Raises `BrokenAnswer` for a body that another try may mend, another `FetchError` for one that is what it is.
         max_retries : int
-            Tries after the first round over all addresses.
+            Rounds over all addresses, and so requests if there is one; at least one.
         delay : float
             Seconds before the second round, doubled for each after that, 60 at most. A `Retry-After`, up to an hour,
             takes its place, and then all threads wait.
@@ -58,7 +58,7 @@ class PoliteClient:
         FetchError
             With the address, the service's own message where it gave one, and how often it was tried.
         """
-        tries, asked = Tries(self.fetcher, max_retries, delay), 0
+        tries, asked = Tries(self.fetcher, max(max_retries, 1) - 1, delay), 0
         while True:
             for number in range(self._first, self._first + len(urls)):
                 url = urls[number % len(urls)]
@@ -75,7 +75,7 @@ class PoliteClient:
                     self._first = number % len(urls)
                     return content
             if not tries.left:
-                raise FetchError(f"{error}; tried {asked} times") from error
+                raise FetchError(f"{error}; tried {asked} time{'s' * (asked > 1)}") from error
             tries.wait(url, error)
 
     def _get_once(self, url: str, max_bytes: int) -> bytes:

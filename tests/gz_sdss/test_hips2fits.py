@@ -6,6 +6,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+import gz_sdss
 from demo_archive.serve.faults import Fault
 from demo_archive.serve.server import Response
 from gz_sdss import Hips2Fits_access, download_with_retries, hips2fits
@@ -101,7 +102,7 @@ def test_what_no_other_try_can_mend_is_not_tried_again(serve, answer, message):
 )
 def test_a_broken_image_is_asked_for_again_and_never_kept(serve, answer):
     server = serve(answer)
-    with pytest.raises(FetchError, match="JPEG.*tried 4 times"):
+    with pytest.raises(FetchError, match="JPEG.*tried 3 times"):
         download(server)
     assert len(server.requests) == 4
 
@@ -116,14 +117,29 @@ def test_passing_faults_are_got_over(serve, kind):
 def test_a_silent_server_is_given_up(serve):
     server = serve(image(), Fault("hips2fits", "silence", None))
     with pytest.raises(FetchError, match="[Tt]imed? ?out.*tried 2 times"):
-        download(server, max_retries=1, client=PoliteClient(timeout=0.2))
+        download(server, max_retries=2, client=PoliteClient(timeout=0.2))
 
 
 def test_the_service_s_message_comes_through_after_all_tries(serve):
     message = b'{"title": "Service Unavailable", "description": "the disks are being moved"}'
     server = serve(lambda request: Response(message, "application/json", 503))
     with pytest.raises(FetchError, match="503: Service Unavailable: the disks are being moved; tried 3 times"):
-        download(server, max_retries=2)
+        download(server, max_retries=3)
+
+
+@pytest.mark.parametrize("max_retries", [0, 1, 5])
+def test_max_retries_is_the_number_of_requests(serve, max_retries):
+    """As in the loop of the code that this stands for."""
+    server = serve(lambda request: Response(b"", "text/plain", 503))
+    with pytest.raises(FetchError, match="503"):
+        download(server, max_retries=max_retries, delay=0.0)
+    assert len(server.requests) == max(max_retries, 1)
+
+
+def test_the_session_asks_again(serve):
+    server = serve(image(), Fault("", "503", 1, retry_after=0))
+    assert gz_sdss.session.get(server.url).content == picture()
+    assert len(server.requests) == 2
 
 
 def test_retry_after_holds_all_threads(serve):
@@ -179,7 +195,7 @@ def test_the_rate_holds_over_all_threads(serve):
 
 def test_every_try_counts_towards_the_rate(serve):
     server = serve(image(), Fault("", "503", 4))
-    download(server, max_retries=4, delay=0.0, client=PoliteClient(rate=40))
+    download(server, max_retries=5, delay=0.0, client=PoliteClient(rate=40))
     assert server.requests[-1].time - server.requests[0].time >= 0.9 * 4 / 40
 
 

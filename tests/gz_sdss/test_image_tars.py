@@ -53,7 +53,14 @@ def in_tars(folder):
     return found
 
 
-@pytest.mark.parametrize("kind", [dict, lambda images: list(images.items())])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        dict,
+        lambda images: list(images.items()),
+        lambda images: ((name, images[name], 0.1, "spiral") for name in images),
+    ],
+)
 def test_save_images_to_TAR(tmp_path, kind):
     images = {"1.jpg": b"one", "2.jpg": b"", "3.jpg": bytes(100_000)}
     save_images_to_TAR(tmp_path / "a.tar", kind(images))

@@ -1,5 +1,7 @@
 """Cutouts over Simple Image Access, and services found in the Registry."""
 
+import bz2
+import gzip
 import io
 import math
 import re
@@ -17,6 +19,7 @@ from demo_archive import DemoArchive
 from demo_archive.serve.faults import Fault
 from demo_archive.serve.server import Response
 from gz_sdss import image_checks as images
+from gz_sdss import sia as sia_module
 from gz_sdss.cutout import fits_cutout, jpeg_cutout, resample, tangent_wcs
 from gz_sdss.hips2fits import field_of_view
 from gz_sdss.sia import ImageRecord, Service, SIASource, find_services
@@ -246,3 +249,114 @@ def test_no_service_is_an_error(demo):
 def test_a_registry_out_of_reach_is_named():
     with pytest.raises(BuildError, match=re.escape("http://127.0.0.1:9/tap")):
         find_services("SDSS", "", "http://127.0.0.1:9/tap", timeout=1)
+
+
+FIELDS = {  # of SIA1: UCD and type
+    "url": ("VOX:Image_AccessReference", 'datatype="char" arraysize="*"'),
+    "mime": ("VOX:Image_Format", 'datatype="char" arraysize="*"'),
+    "ra": ("POS_EQ_RA_MAIN", 'datatype="double"'),
+    "dec": ("POS_EQ_DEC_MAIN", 'datatype="double"'),
+    "naxis": ("VOX:Image_Naxis", 'datatype="char" arraysize="*"'),
+    "scale": ("VOX:Image_Scale", 'datatype="char" arraysize="*"'),
+}
+
+
+def listing(*records):
+    """An answer of SIA1, with sizes as text."""
+    fields = "".join(f'<FIELD name="{name}" ucd="{ucd}" {kind}/>' for name, (ucd, kind) in FIELDS.items())
+    rows = "".join(f"<TR>{''.join(f'<TD>{record[name]}</TD>' for name in FIELDS)}</TR>" for record in records)
+    return (
+        '<VOTABLE version="1.1"><RESOURCE type="results"><INFO name="QUERY_STATUS" value="OK"/>'
+        f"<TABLE>{fields}<DATA><TABLEDATA>{rows}</TABLEDATA></DATA></TABLE></RESOURCE></VOTABLE>"
+    ).encode()
+
+
+def record(url, mime):
+    return {"url": url, "mime": mime, "ra": 10.0, "dec": 0.0, "naxis": "80 80", "scale": "-1.0e-4, 1.0e-4"}
+
+
+@pytest.fixture(scope="module")
+def frame():
+    """A FITS image of 0.008 degrees."""
+    buffer = io.BytesIO()
+    y, x = np.mgrid[:80, :80]
+    galaxy = np.exp(-np.hypot(x - 39.5, y - 39.5) / 6) * 100 + np.random.default_rng(0).normal(size=(80, 80))
+    wcs = tangent_wcs(10.0, 0.0, (0.008, 0.008), (80, 80))
+    fits.PrimaryHDU(galaxy.astype(np.float32), wcs.to_header()).writeto(buffer)
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def sia(serve):
+    """A service of one image; a request for another format than its own is answered with `other`."""
+
+    def start(content, mime="image/fits", url="{}/image", other=None):
+        def answer(request):
+            if request.path == "/image":
+                return Response(content, mime)
+            asked = request.query["FORMAT"][0]
+            if other is not None and asked != "image/fits":
+                return other
+            return Response(listing(record(url.format(server.url), mime)), "text/xml")
+
+        server = serve(answer)
+        return server, SIASource(Service("", f"{server.url}/sia?", 1), "jpg", PoliteClient())
+
+    return start
+
+
+ERROR = (
+    b'<VOTABLE version="1.1"><RESOURCE type="results"><INFO name="QUERY_STATUS" value="ERROR">no such format</INFO>'
+    b"</RESOURCE></VOTABLE>"
+)
+
+
+@pytest.mark.parametrize("other", [Response(ERROR, "text/xml"), Response(b"bad request", "text/plain", 400)])
+def test_a_service_that_answers_jpeg_with_an_error_still_has_fits(sia, frame, other):
+    _, source = sia(frame, other=other)
+    assert images.open_jpeg(source.fetch(10.0, 0.0, 8.0)).shape == (64, 64, 3)
+
+
+@pytest.mark.parametrize(
+    "mime",
+    ["image/fits", "image/fits.gz", "Image/FITS; compression=gzip", "application/x-fits", "image/x-fits-gzip",
+     "application/fits", "image/x-gfits", "image/fits;version=4"],
+)  # fmt: skip
+@pytest.mark.parametrize(
+    "packed",
+    [bytes, gzip.compress, bz2.compress, lambda frame: gzip.compress(frame[:999]) + gzip.compress(frame[999:])],
+    ids=["plain", "gzip", "bzip2", "gzip in two members"],
+)
+def test_fits_images_under_all_their_names(sia, frame, mime, packed):
+    _, source = sia(packed(frame), mime)
+    (found,) = source.records(10.0, 0.0, 0.005, "fits")
+    assert (found.width, found.height) == pytest.approx((0.008, 0.008)), "sizes as text"
+    assert images.open_jpeg(source.fetch(10.0, 0.0, 5.0)).shape == (64, 64, 3)
+
+
+def test_other_mime_types_are_other_formats():
+    for mime in ("text/html", "application/x-votable+xml", "image/png", "", "image/fitsimage", "application/x-gzip"):
+        assert not ImageRecord("u", mime, 0, 0, 1, 1).is_of("fits")
+    assert ImageRecord("u", "image/JPEG;quality=90", 0, 0, 1, 1).is_of("jpg")
+
+
+def test_a_damaged_gzip_file_is_broken(frame):
+    with pytest.raises(images.BrokenImage, match="ended before"):
+        images.open_fits(gzip.compress(frame)[:-100])
+
+
+@pytest.mark.parametrize("url", ["image", "/image", "//", "ftp://127.0.0.1/image", "http://[::1/image"])
+def test_an_access_url_that_is_none_is_tried_once(sia, frame, url, monkeypatch):
+    pauses = []
+    monkeypatch.setattr("skyshards.fetch.client.pause", pauses.append)
+    server, source = sia(frame, url=url)
+    with pytest.raises(FetchError, match="Invalid|No connection adapters|Failed to parse"):
+        source.fetch(10.0, 0.0, 5.0)
+    assert not pauses and not any(request.path == "/image" for request in server.requests)
+
+
+@pytest.mark.parametrize(
+    ("value", "numbers"), [("606 606", [606, 606]), ("[1e-4,\t-.5]", [1e-4, -0.5]), ("5", [5]), ("", [np.nan])]
+)
+def test_sizes_as_text(value, numbers):
+    np.testing.assert_array_equal(sia_module._floats(value), numbers)
