@@ -20,6 +20,7 @@ from skyshards.cli.typed import Group
 from skyshards.fetch.client import Fetcher
 from skyshards.machine import usable_cores
 from skyshards.progress import progress, waiting
+from skyshards.version import __version__
 
 LOG = "candels-blender.log"
 WORTH_PROCESSES = 4000
@@ -28,7 +29,7 @@ FOLDER = click.Path(path_type=Path, file_okay=False)
 
 
 @click.group(cls=Group, context_settings=HELP)
-@click.version_option(package_name="skyshards")
+@click.version_option(__version__)
 def main() -> None:
     """Blend pairs of HST CANDELS galaxies, as candels-blender does."""
 

@@ -8,5 +8,6 @@ from skyshards.crossmatch import crossmatch
 from skyshards.read.arrow import as_numpy
 from skyshards.read.table import Table
 from skyshards.read.table import open_table as open
+from skyshards.version import __version__
 
-__all__ = ["Table", "as_numpy", "crossmatch", "open"]
+__all__ = ["Table", "__version__", "as_numpy", "crossmatch", "open"]

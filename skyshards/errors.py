@@ -29,5 +29,9 @@ class FolderError(SkyshardsError):
     """A folder is not a built data set, or lacks a file that its catalogue names."""
 
 
+class NewerFormat(FolderError):
+    """A folder was written by a later version of skyshards, in a format that this one does not know."""
+
+
 class ShardCorrupted(SkyshardsError):
     """Bytes of a shard are not what the catalogue says they are."""

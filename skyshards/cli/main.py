@@ -16,6 +16,7 @@ import click
 from skyshards.cli.data_sets import DATA_SETS
 from skyshards.cli.options import HELP, messages, printable
 from skyshards.cli.typed import Command
+from skyshards.version import __version__
 
 
 @contextlib.contextmanager
@@ -97,7 +98,7 @@ class _Group(click.Group):
         "embed": ("skyshards.embed.run", "Compute representations of a built data set's images."),
     },
 )
-@click.version_option(package_name="skyshards")
+@click.version_option(__version__)
 def main() -> None:
     """Galaxy-morphology data sets that a training loop can read at the speed of the disk."""
 

@@ -7,7 +7,6 @@ import io
 import ipaddress
 import threading
 from collections.abc import Callable, Iterator
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
@@ -21,6 +20,7 @@ from skyshards.fetch import resume
 from skyshards.fetch.answers import body, explanation, one_line, reason, retry_after
 from skyshards.fetch.rate import RateLimit
 from skyshards.fetch.waiting import pause
+from skyshards.version import __version__
 
 RETRY_STATUSES = (429, 500, 502, 503, 504)
 LONGEST_WAIT = 3600.0
@@ -38,10 +38,7 @@ Whole = TypeVar("Whole")
 
 def user_agent() -> str:
     """The User-Agent header by which archives can tell who asks."""
-    try:
-        return f"skyshards/{version('skyshards')} (python-requests/{requests.__version__})"
-    except PackageNotFoundError:  # run from a checkout that is not installed
-        return f"skyshards (python-requests/{requests.__version__})"
+    return f"skyshards/{__version__} (python-requests/{requests.__version__})"
 
 
 class Fetcher:

@@ -137,6 +137,7 @@ def _this_copy(manifest: Manifest) -> str:
     return (
         f"## This copy\n\n{rows} in {len(manifest.shards):,} HDF5 files ({gigabytes:.3f} GB), one folder per HEALPix"
         f" pixel (nside {manifest.nside}, NESTED). Built with: {options or 'the default options'}."
+        f" Written by {manifest.written_by} in format {manifest.format}."
         " `catalog.parquet` holds the small columns of every row, `sources.parquet` where each row came from.\n"
     )
 

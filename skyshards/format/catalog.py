@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from skyshards.errors import FolderError
+from skyshards.errors import FolderError, NewerFormat
 from skyshards.format import manifest as manifests
 from skyshards.format import votable
 from skyshards.format.columns import ColumnSpec
@@ -138,6 +138,8 @@ def read(file: Any, folder: str) -> tuple[pa.Table, Manifest]:
             raise ValueError("its columns are not those that it declares")
         table.validate(full=True)
         _check_rows(table, manifest)
+    except NewerFormat as error:
+        raise NewerFormat(f"{folder}: {error}") from None
     except (pa.ArrowException, OSError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise FolderError(f"{folder}: {CATALOG} cannot be read ({error}); build the data set again") from error
     return table.replace_schema_metadata(None), manifest

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+FORMAT_VERSION = 1
+"""The format of folders, raised where earlier versions of skyshards would misread what is new: they refuse it. More
+files, keys, or catalogue columns that begin with `_` do not raise it. Folders from before there was a number have 0."""
+
 CARD, CITATION, CROISSANT = "README.md", "CITATION.bib", "croissant.json"
 CATALOG, SOURCES, FAILURES = "catalog.parquet", "sources.parquet", "failures.csv"
 HASHES = "SHA256SUMS"

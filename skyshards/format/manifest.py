@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from skyshards.errors import NewerFormat
 from skyshards.format.columns import ColumnSpec
-from skyshards.format.layout import pixel_folder
+from skyshards.format.layout import FORMAT_VERSION, pixel_folder
+from skyshards.version import __version__
+
+WRITER = f"skyshards {__version__}"
 
 MAX_VALUE_BYTES = 512 << 20
 """No value of a row takes more memory than this."""
@@ -48,6 +52,8 @@ class Manifest:
     splits: tuple[str, ...]
     columns: tuple[ColumnSpec, ...]
     shards: tuple[Shard, ...]
+    format: int = FORMAT_VERSION
+    written_by: str = WRITER
 
     @property
     def specs(self) -> dict[str, ColumnSpec]:
@@ -64,12 +70,24 @@ class Manifest:
 
     @classmethod
     def from_json(cls, text: str) -> Manifest:
-        """The manifest of a folder. Raises `ValueError`, naming what is wrong, if it makes no sense."""
+        """The manifest of a folder; keys that are not known are passed over.
+
+        Raises
+        ------
+        ValueError
+            If it makes no sense, naming what is wrong.
+        NewerFormat
+            If it is of a later format than `FORMAT_VERSION`.
+        """
         try:
             record = json.loads(text)
-            columns = tuple(_spec(spec) for spec in record.pop("columns"))
-            shards = tuple(Shard(*values) for values in record.pop("shards"))
-            found = cls(**record | {"splits": tuple(record["splits"]), "columns": columns, "shards": shards})
+            _check_format(record)
+            record |= {
+                "splits": tuple(record["splits"]),
+                "columns": tuple(_spec(spec) for spec in record["columns"]),
+                "shards": tuple(Shard(*values[: len(Shard._fields)]) for values in record["shards"]),
+            }
+            found = cls(**_known(cls, {"format": 0, "written_by": "skyshards"} | record))
         except (KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ValueError(f"its manifest lacks something ({type(error).__name__}: {error})") from error
         found.check()
@@ -77,6 +95,7 @@ class Manifest:
 
     def check(self) -> None:
         """Raise `ValueError`, naming what is wrong, unless all of it makes sense."""
+        _expect(_is_text(self.written_by), "a printable program that wrote it", self.written_by)
         _expect(_is_word(self.name), "a name of letters, digits, _ and -", self.name)
         _expect(_is_count(self.nside, 1 << 29) and self.nside & (self.nside - 1) == 0, "an nside", self.nside)
         _expect(isinstance(self.options, dict), "options by name", self.options)
@@ -99,9 +118,21 @@ def _spec(record: dict[str, Any]) -> ColumnSpec:
     classes = record["classes"]
     if _is_count(classes, MAX_TEXTS):  # folders of version 0.1 say how many names there are, and not which
         classes = map(str, range(classes))
-    return ColumnSpec(
-        **record | {"shape": tuple(record["shape"]), "classes": None if classes is None else tuple(classes)}
-    )
+    record = record | {"shape": tuple(record["shape"]), "classes": None if classes is None else tuple(classes)}
+    return ColumnSpec(**_known(ColumnSpec, record))
+
+
+def _known(kind: type, record: dict[str, Any]) -> dict[str, Any]:
+    """The entries that a dataclass has a field for."""
+    return {field.name: record[field.name] for field in fields(kind) if field.name in record}
+
+
+def _check_format(record: dict[str, Any]) -> None:
+    found, writer = record.get("format", 0), record.get("written_by")
+    _expect(_is_count(found, 1 << 31, 0), "the number of a format", found)
+    if found > FORMAT_VERSION:
+        by = writer if _is_text(writer) else "a later version"
+        raise NewerFormat(f"written by {by} (format {found}), this is {WRITER} (format {FORMAT_VERSION}): upgrade")
 
 
 def _expect(condition: Any, expected: str, found: Any) -> None:
@@ -111,6 +142,10 @@ def _expect(condition: Any, expected: str, found: Any) -> None:
 
 def _is_word(value: Any) -> bool:
     return isinstance(value, str) and len(value) < 200 and _WORD.fullmatch(value) is not None
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and len(value) < 200 and value.isprintable()
 
 
 def _is_count(value: Any, most: int, least: int = 1) -> bool:

@@ -291,7 +291,8 @@ def _pack_all(
 ) -> tuple[pa.Table, Manifest]:
     """Write the shards of all pixels that have new rows; gives the catalogue, in any order, and manifest."""
     folder = staged.parents[1]
-    attributes = {"data_set": manifest.name} | ({"simulated": "true"} if manifest.simulated else {})
+    written = {"format": str(manifest.format), "written_by": manifest.written_by}
+    attributes = {"data_set": manifest.name} | written | ({"simulated": "true"} if manifest.simulated else {})
     pixels = spool.pixels()
     touched = {(split, pixel): [] for split, pixel in pixels}
     shards = []

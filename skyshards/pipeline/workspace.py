@@ -19,7 +19,7 @@ import filelock
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from skyshards.errors import BuildError, FolderError, UsageError
+from skyshards.errors import BuildError, FolderError, NewerFormat, UsageError
 from skyshards.files import TEMPORARY_PREFIX, is_disk_full, links_out, replacing, sync
 from skyshards.format import catalog, layout
 from skyshards.format import provenance as sources
@@ -124,6 +124,8 @@ def what_is_there(folder: Path, wanted: Manifest) -> tuple[pa.Table, Manifest]:
     if (folder / catalog.CATALOG).exists():
         try:
             table, found = catalog.open_folder(folder)
+        except NewerFormat:
+            raise
         except FolderError as error:
             message = f"{catalog.CATALOG} is damaged; delete the folder and build again, or choose another `output_dir`"
             raise BuildError(f"{folder}: {message}") from error
@@ -137,7 +139,7 @@ def what_is_there(folder: Path, wanted: Manifest) -> tuple[pa.Table, Manifest]:
                 raise BuildError(f"{path}: cannot be read ({error}); delete {path.parent} and build again") from error
     known = {name: value for name, value in found.options.items() if name in wanted.options}
     _refuse_other_options(folder, replace(found, options=known), wanted)
-    return table, replace(found, columns=wanted.columns)
+    return table, replace(found, columns=wanted.columns, format=wanted.format, written_by=wanted.written_by)
 
 
 def begin(folder: Path, found: Manifest, wanted: Manifest) -> Manifest:
