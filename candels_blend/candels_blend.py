@@ -30,9 +30,10 @@ COLUMNS = {
     "flux": Column(_pair(NUMBER), "flux of each galaxy: 10 ** (-0.4 (mag - zeropoint)), 1 at the zero point"),
     "mag": Column(_pair(NUMBER), "magnitude of each galaxy, HST F160W", "mag"),
     "radius": Column(_pair(NUMBER), "radius of each galaxy", "pix"),
-    "z": Column(_pair(NUMBER), "redshift of each galaxy"),
+    "z": Column(_pair(NUMBER), "redshift of each galaxy; NaN where the catalogue has none"),
     "galtype": Column(
-        _pair(TEXT), "type of each galaxy: disk, sph (spheroid), sphd (disk and spheroid), irr (irregular)"
+        _pair(TEXT),
+        "type of each galaxy: disk, sph (spheroid), sphd (disk and spheroid), irr (irregular); may be empty",
     ),
     "galaxy_id": Column(_pair(datasets.Value("int64")), "ID of each galaxy in the archive's catalogue"),
     "shift": Column(_pair(datasets.Value("int16")), "shift of the second galaxy as (dy, dx): rows, columns", "pix"),

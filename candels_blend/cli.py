@@ -119,8 +119,8 @@ def concatenate(image_dir: Path, method: str, delete: bool) -> None:
     """Stack the single blends and a target made of them.
 
     \b
-    {split}_blends.npy is the sum of the two galaxies; {split}_METHOD.npy, channels last, is
-      gg_masks       the mask of galaxy 1, of galaxy 2
+    {split}_blends.npy is the sum of the two galaxies; {split}_METHOD.npy is, channels last but for gg_masks,
+      gg_masks       the mask of galaxy 1, of galaxy 2: [n, 2, 128, 128]
       ogg_masks      overlap, galaxy 1, galaxy 2
       bogg_masks     background, overlap, galaxy 1 without overlap, galaxy 2 without overlap
       single_images  the two galaxies

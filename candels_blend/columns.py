@@ -63,8 +63,9 @@ class Blender:
         catalogue = self._archive.catalogue
         return {
             "flux": flux(catalogue["mag"].to_numpy(float), self._zeropoint),
-            **{name: catalogue[name].to_numpy(float) for name in ("mag", "radius", "z")},
-            "galtype": catalogue["galtype"].to_numpy(str),
+            **{name: catalogue[name].to_numpy(float) for name in ("mag", "radius")},
+            "z": catalogue["z"].where(catalogue["z"] > -1).to_numpy(float),  # -99 stands for none
+            "galtype": np.array(catalogue["galtype"].tolist(), dtype=str),
             "galaxy_id": catalogue["ID"].to_numpy(np.int64),
             "ra": catalogue["RA"].to_numpy(float),
             "dec": catalogue["DEC"].to_numpy(float),
@@ -87,7 +88,7 @@ class Blender:
             Numbers of the blends within their split.
         pairs : array [n] of `candels_blend.draw.PAIR`
         names : collection of str
-            Names of columns (see `candels_blend.candels_blend.schema_of`) or "gg_masks".
+            Names of columns (see `candels_blend.candels_blend.schema_of`).
 
         Returns
         -------

@@ -97,8 +97,6 @@ def render(
     first, second = flags1 & CENTRAL, flags2 & CENTRAL
     if "masks" in names:
         out["masks"] = torch.stack([first, second], dim=1)
-    if "gg_masks" in names:
-        out["gg_masks"] = torch.stack([first, second], dim=-1)
     if "ogg_masks" in names:
         out["ogg_masks"] = torch.stack([first & second, first, second], dim=-1)
     if "bogg_masks" in names:

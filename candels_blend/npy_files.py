@@ -193,6 +193,8 @@ def concatenate(folder: Path, method: str) -> list[Path]:
             target = folder / f"{split}_{method}.npy"
             if method == "single_images":
                 _stack(target, IMAGE, images, IMAGE, lambda image: image)
+            elif method == "gg_masks":
+                _stack(target, MASKS_PAIR, masks, MASKS_PAIR, lambda masks: masks)
             else:
                 form = Form(np.dtype(np.uint8), (SIZE, SIZE, CHANNELS[method]))
                 _stack(target, form, masks, MASKS_PAIR, MASKS[method])

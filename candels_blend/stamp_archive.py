@@ -17,6 +17,8 @@ COLUMNS = ("ID", "RA", "DEC", "mag", "radius", "z", "galtype")
 """Columns of the catalogue that are used; it has FIELD, mag_err and segval besides."""
 SIZE = 128
 """Width and height of a stamp in pixels."""
+NO_MAGNITUDE = 99
+"""Catalogues have 99 or -99 where a magnitude was not measured."""
 HUGE = 1e15
 """A pixel value that no image has: its square would not fit float32."""
 
@@ -55,7 +57,8 @@ def read_archive(folder: Path | str) -> Archive:
     """Open the three files of an unpacked archive.
 
     A stamp is left out, and named in `left_out`, if it holds a NaN, an infinity or a value beyond `HUGE`, if its
-    centre is background, or if the catalogue has no position or radius for it.
+    centre is background, or if the catalogue has no position, radius or magnitude for it. Right ascensions
+    from -180 to 0 become those from 180 to 360.
 
     Raises
     ------
@@ -100,7 +103,7 @@ def let_go(array: np.ndarray) -> None:
 
 def _read_catalogue(path: Path) -> pd.DataFrame:
     try:
-        catalogue = pd.read_csv(path)
+        catalogue = pd.read_csv(path, dtype={"galtype": str})
     except (ValueError, OSError) as error:
         raise BuildError(f"{path}: not a CSV file ({error}); fetch the archive again") from error
     missing = [name for name in COLUMNS if name not in catalogue]
@@ -109,7 +112,9 @@ def _read_catalogue(path: Path) -> pd.DataFrame:
     wrong = [name for name in COLUMNS[:-1] if not pd.api.types.is_numeric_dtype(catalogue[name])]
     if wrong or not pd.api.types.is_integer_dtype(catalogue["ID"]):
         raise BuildError(f"{path}: expected numbers (whole ones as ID), found others in column {(wrong or ['ID'])[0]}")
-    return catalogue
+    ra = catalogue["RA"].astype(float)
+    # A blank type is a missing value to pandas, and a number if all are blank.
+    return catalogue.assign(galtype=catalogue["galtype"].fillna(""), RA=ra.where((ra < -180) | (ra >= 0), ra + 360))
 
 
 def _faults(images: np.ndarray, segmentation: np.ndarray, catalogue: pd.DataFrame) -> dict[str, np.ndarray]:
@@ -118,10 +123,11 @@ def _faults(images: np.ndarray, segmentation: np.ndarray, catalogue: pd.DataFram
     centre = np.array(segmentation[:, SIZE // 2, SIZE // 2])
     let_go(images)
     let_go(segmentation)
-    ra, dec, radius = (catalogue[name].to_numpy(float) for name in ("RA", "DEC", "radius"))
+    ra, dec, radius, mag = (catalogue[name].to_numpy(float) for name in ("RA", "DEC", "radius", "mag"))
     placed = (ra >= 0) & (ra <= 360) & (np.abs(dec) <= 90)
     return {
         "pixels that are NaN or infinite": ~(largest < HUGE),
         "the centre is background in the segmentation map": centre == 0,
         "no position or radius in the catalogue": ~(placed & (radius > 0) & np.isfinite(radius)),
+        "no magnitude in the catalogue": ~(np.abs(mag) < NO_MAGNITUDE),
     }

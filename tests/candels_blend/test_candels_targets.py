@@ -16,7 +16,6 @@ def test_channels(pair):
     first, second = pair[:, 0] == 1, pair[:, 1] == 1
     both = first & second
     expected = {
-        "gg_masks": (first, second),
         "ogg_masks": (both, first, second),
         "bogg_masks": (~first & ~second, both, first & ~both, second & ~both),
     }
