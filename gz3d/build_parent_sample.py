@@ -63,6 +63,10 @@ class GZ3DRecipe(Recipe):
     schema = SCHEMA
     downloads = "fits"
 
+    @property
+    def keeps_downloads(self) -> bool:
+        return self.keep_fits
+
     def options(self) -> dict[str, Any]:
         archive = DEMO if self.simulated else self.archive_url.rstrip("/")
         return {
@@ -102,10 +106,6 @@ class GZ3DRecipe(Recipe):
         # A cut of 0 keeps all, also those nobody classified, whose fractions are negative.
         if self.vote_fraction_cut <= 0 or max(row["segmentation"]["vote_fraction"]) >= self.vote_fraction_cut:
             yield row
-
-    def discard(self, source: Source, fetched: Path, failed: bool) -> None:
-        if failed or not self.keep_fits:
-            super().discard(source, fetched, failed)
 
 
 @build_command("gz3d")

@@ -37,6 +37,7 @@ from skyshards.fetch.client import Fetcher
 from skyshards.files import file_digest
 from skyshards.format.schema import Schema
 from skyshards.input_tables.table_file import FORMATS
+from skyshards.pipeline.downloads import keep, kept
 from skyshards.pipeline.recipe import DEMO, Cost, Recipe, Source
 from skyshards.progress import say, waiting
 
@@ -161,6 +162,9 @@ class GZDecalsRecipe(Recipe):
     def _places(self, fetcher: Fetcher) -> Iterator[Place]:
         if self.local_data_path is None:
             folder = self.output_dir / self.downloads / "archives"  # this build's alone, which holds the lock
+            if self.keep_archives:
+                keep(folder.parent)
+                keep(folder)
             yield from chunk_places(image_chunks(self.archive_url, fetcher, folder, self.keep_archives), fetcher)
             return
         yield from folder_places(self.local_data_path)
@@ -215,7 +219,7 @@ class GZDecalsRecipe(Recipe):
         """Delete the downloads that nothing waits for."""
         downloads = self.output_dir / self.downloads
         self.images.close()
-        if not self.keep_archives and self.layout.path.parent == downloads:
+        if not self.keep_archives and self.layout.path.parent == downloads and not kept(downloads):
             self.layout.path.unlink(missing_ok=True)
         for folder in (downloads / "archives", downloads):
             with contextlib.suppress(OSError):  # not empty, or never made

@@ -8,6 +8,7 @@ from gz_decals.zip_archives import Chunk
 from skyshards.errors import BuildError, FetchError
 from skyshards.fetch.client import Fetcher
 from skyshards.fetch.zenodo import RecordFile, record_files
+from skyshards.pipeline.downloads import kept
 
 RECORD_URL = "https://zenodo.org/api/records/4573248"
 """GZ DECaLS, version 0.0.2 of 10.5281/zenodo.4196266."""
@@ -52,7 +53,8 @@ def image_chunks(record_url: str, fetcher: Fetcher, folder: Path, keep: bool) ->
     """The zip archives of images of a record, to be fetched into a folder. Raises `BuildError` if it has none."""
     files = _files(record_url, fetcher)
     names = sorted(name for name in files if name.endswith(".zip"))
-    chunks = [Chunk(files[name], folder / name, keep) for name in names]
+    there = kept(folder)
+    chunks = [Chunk(files[name], folder / name, keep or name in there) for name in names]
     if not chunks:
         raise BuildError(f"{record_url}: has no .zip archive of images; is it the record of GZ DECaLS (`archive_url`)?")
     return chunks

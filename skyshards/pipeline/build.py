@@ -29,6 +29,7 @@ from skyshards.format import provenance as sources
 from skyshards.format.manifest import Manifest
 from skyshards.format.provenance import SourceRecord
 from skyshards.pipeline import pack, status
+from skyshards.pipeline.downloads import Downloads
 from skyshards.pipeline.interrupts import FirstInterrupt
 from skyshards.pipeline.plan import plan
 from skyshards.pipeline.processes import leave_if_unguarded
@@ -152,6 +153,7 @@ def build(
         words = plan(recipe, pending, len(sample.listed))
         if pending and not dry_run:
             say(words)
+        downloads = Downloads(workspace.parent / recipe.downloads, recipe, () if dry_run else pending)
         if not dry_run and (pending or not spool.empty or lost or not (folder / catalog.CATALOG).exists()):
             spool.note(sources=str(len(pending) + spool.done), command=status.command())
             staged = workspace / "staged"
@@ -160,7 +162,7 @@ def build(
                 start_fork_server(recipe)
             sky.load()  # meanwhile
             with Workers(recipe, spool.files, workers, executor, limit) as pool:
-                _read_all(sample, pending, records, fetcher, pool, spool, workspace.parent / recipe.downloads)
+                _read_all(sample, pending, records, fetcher, pool, spool, downloads)
                 table, manifest = _pack_all(staged, spool, table, manifest, pool)
             table = catalog.write(staged, manifest, table)
             records |= {record.key: record for record in spool.records()}
@@ -170,7 +172,7 @@ def build(
             spool.close()
             publish(workspace)
         if not dry_run:
-            _remove_leftovers(folder / recipe.downloads, recipe, sample.listed)
+            downloads.remove_leftovers(sample.listed)
     outcomes = (records.get(source.key) for source in sample.listed)
     failed = sum(record is not None and record.status == "failed" for record in outcomes)
     nbytes = sum(shard.nbytes for shard in manifest.shards)
@@ -224,7 +226,7 @@ def _read_all(sample, pending, records, fetcher, pool, spool, downloads) -> None
                 free = min(ahead - len(fetching), MAX_UNREAD - pool.busy - len(fetching), len(waiting))
                 for _ in range(free):
                     source = waiting.popleft()
-                    future = threads.submit(pool.recipe.fetch, source, fetcher, downloads)
+                    future = threads.submit(pool.recipe.fetch, source, fetcher, downloads.folder)
                     fetching[future] = source
                     future.add_done_callback(done.put)
                 if not fetching and not pool.busy:
@@ -259,7 +261,7 @@ def _read_all(sample, pending, records, fetcher, pool, spool, downloads) -> None
                     if outcome.traceback:
                         log.debug("%s failed:\n%s", source.key, outcome.traceback)
                     if fetched is not None:
-                        pool.recipe.discard(source, fetched, failed=outcome.error is not None)
+                        downloads.discard(source, fetched, failed=outcome.error is not None)
                     bar.update()
                 if not stopping.is_set():
                     more = sample.take()
@@ -314,15 +316,3 @@ def _pack_all(
     split_rank = {split: number for number, split in enumerate(manifest.splits)}
     shards.sort(key=lambda shard: (split_rank[shard.split], shard.path))
     return pa.concat_tables(parts), replace(manifest, shards=tuple(shards))
-
-
-def _remove_leftovers(downloads: Path, recipe: Recipe, listed: list[Source]) -> None:
-    """Discard downloads that a build killed at the wrong moment left behind, then the folder if nothing is to stay."""
-    if not downloads.is_dir():
-        return
-    by_key = {source.key: source for source in listed}
-    for path in list(downloads.iterdir()):
-        if path.name in by_key:
-            recipe.discard(by_key[path.name], path, failed=False)
-    with contextlib.suppress(OSError):
-        downloads.rmdir()

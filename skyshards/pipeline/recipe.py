@@ -76,6 +76,8 @@ class Recipe(abc.ABC):
     splits: ClassVar[tuple[str, ...]] = ("train",)
     downloads: ClassVar[str] = "downloads"
     """Folder, below the output folder, for what `fetch` downloads."""
+    keeps_downloads: bool = False
+    """Whether that is to stay, also in later builds; else it is discarded once it is read."""
     unit: ClassVar[str] = "sources"
     """What users are told a source is, in the plural."""
     making: ClassVar[str] = "reading"

@@ -222,13 +222,24 @@ def test_nothing_is_deleted_from_a_folder_of_the_users(local, tmp_path, folder):
 
 def test_keep_fits_keeps_the_files(archive, local, whole, folder):
     assert run("--archive_url", archive.sas_url, "--keep_fits", "-o", folder).exit_code == 0
-    kept = {path.name: path.read_bytes() for path in (folder / "fits").iterdir()}
+    kept = {path.name: path.read_bytes() for path in (folder / "fits").glob("*.fits.gz")}
     assert kept == {path.name: path.read_bytes() for path in local.iterdir()}
     assert digests(folder) == digests(whole)
     (folder / next(iter(digests(folder)))).unlink()
     asked = len(names_asked_for(archive))
     assert run("--archive_url", archive.sas_url, "--keep_fits", "-o", folder).exit_code == 0
     assert len(names_asked_for(archive)) == asked, "what was kept is not fetched again"
+    assert digests(folder) == digests(whole)
+
+
+def test_kept_files_stay_when_a_later_build_keeps_none(archive, whole, folder):
+    assert run("--archive_url", archive.sas_url, "--keep_fits", "--limit", 2, "-o", folder).exit_code == 0
+    kept = {path.name: path.read_bytes() for path in (folder / "fits").glob("*.fits.gz")}
+    assert len(kept) == 2
+    (folder / next(iter(digests(folder)))).unlink()  # and are read again
+    for _ in range(2):
+        assert run("--archive_url", archive.sas_url, "-o", folder).exit_code == 0
+        assert {path.name: path.read_bytes() for path in (folder / "fits").glob("*.fits.gz")} == kept
     assert digests(folder) == digests(whole)
 
 

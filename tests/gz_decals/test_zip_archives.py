@@ -271,7 +271,14 @@ def test_keep_archives(crowd, tmp_path):
     recipe = recipe_from(crowd, tmp_path, keep_archives=True)
     assert build(recipe, tmp_path / "built", workers=2).failed == 0
     recipe.close()
-    assert len(list((tmp_path / "built" / "downloads" / "archives").glob("*.zip"))) == 4
+    downloads = tmp_path / "built" / "downloads"
+    kept = {path for path in downloads.rglob("*") if path.is_file()}
+    assert len([path for path in kept if path.suffix == ".zip"]) == 4
+    next((tmp_path / "built").rglob("*.hdf5")).unlink()  # so that a later build, which keeps nothing, reads some again
+    again = recipe_from(crowd, tmp_path)
+    assert build(again, tmp_path / "built", workers=2).failed == 0
+    again.close()
+    assert {path for path in downloads.rglob("*") if path.is_file()} == kept
 
 
 def test_a_second_build_fetches_no_archive(crowd, tmp_path):
