@@ -1,6 +1,8 @@
 """Build a data set: `python build_parent_sample.py gz3d --tiny --demo`; `--help` lists the data sets and options."""
 
-from skyshards.cli.main import build
+import sys
 
 if __name__ == "__main__":
-    build()
+    from skyshards_start import run
+
+    run("build", sys.argv[1:])

@@ -15,9 +15,9 @@ if __name__ == "__main__":  # a script's own folder is first on the path: its gz
     if not sys.flags.safe_path:
         del sys.path[0]
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-    from skyshards.cli.main import build
+    from skyshards_start import run
 
-    build(["gz_decals", *sys.argv[1:]])
+    run("build", ["gz_decals", *sys.argv[1:]])
 
 import click
 

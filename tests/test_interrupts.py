@@ -4,11 +4,13 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from skyshards.pipeline.build import build
+from tests.raw_server import answer, raw_server
 from tests.toy import Toy
 from tests.toy_folder import assert_whole, shard_bytes
 
@@ -82,3 +84,38 @@ def test_the_second_stops_at_once(started, tmp_path):
             break
     else:
         pytest.fail("it went on")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("seconds", [0.15, 0.5, 1.0, 2.0])
+def test_a_signal_in_the_first_second_is_answered_in_a_line(tmp_path, number, seconds):
+    """Whatever is imported or started then."""
+    command = [sys.executable, "build_parent_sample.py", "gz3d", "--demo", "-o", str(tmp_path / "gz3d")]
+    process = subprocess.Popen(command, cwd=REPOSITORY, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    time.sleep(seconds)
+    os.killpg(process.pid, number) if number == signal.SIGINT else process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert errors.splitlines()[-1] == "Interrupted. The same command goes on from here."
+    assert "Traceback" not in errors and "Aborted" not in errors
+
+
+def test_sigterm_ends_a_build_as_ctrl_c_does(tmp_path):
+    """And the second one at once, though a request is under way that nobody ends."""
+    with raw_server(lambda connection: connection.hang()) as server:
+        names = ["gz3d_1-2_127_3.fits.gz", "gz3d_1-3_127_4.fits.gz"]
+        page = "<html>" + "".join(f'<a href="{name}">x</a>' for name in names) + "</html>"
+        server._answers.insert(0, answer(page.encode()))
+        program = "import skyshards_start; skyshards_start.main()"
+        command = [sys.executable, "-c", program, "build", "gz3d", "-o", str(tmp_path), "--archive_url", server.url]
+        process = subprocess.Popen(command, cwd=REPOSITORY, stderr=subprocess.PIPE, text=True)
+        while len(server.requests) < 3:
+            assert process.poll() is None, process.stderr.read()
+        process.send_signal(signal.SIGTERM)
+        for line in process.stderr:
+            if "finishing 2 requests; again to stop now" in line:
+                break
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert errors == "Interrupted. The same command goes on from here.\n"

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +15,8 @@ import click
 
 from skyshards.cli.typed import Option, as_typed
 from skyshards.errors import SkyshardsError, UsageError
+from skyshards.fetch.waiting import FETCHING_THREADS
+from skyshards_start import INTERRUPTED
 
 HELP = {"help_option_names": ["-h", "--help"]}
 """Settings of every command."""
@@ -72,11 +77,33 @@ def messages(debug: bool = False):
         raise kind(printable(as_typed(str(error)))) from error
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, which ends a build as Ctrl-C does."""
+
+
+def _terminate(*_) -> None:
+    raise Terminated
+
+
 @contextlib.contextmanager
 def resumable():
-    """Say on Ctrl-C that nothing is lost."""
+    """Say on Ctrl-C and SIGTERM that nothing is lost."""
+    handlers = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: _terminate}
+    if threading.current_thread() is not threading.main_thread():
+        handlers = {}
+    earlier = {number: signal.signal(number, handler) for number, handler in handlers.items() if _is_minded(number)}
     try:
         yield
-    except KeyboardInterrupt:
-        click.echo("Interrupted. The same command goes on from here.", err=True)
-        sys.exit(130)
+    except KeyboardInterrupt as interrupt:
+        click.echo(INTERRUPTED, err=True)
+        status = 128 + (signal.SIGTERM if isinstance(interrupt, Terminated) else signal.SIGINT)
+        if any(thread.name.startswith(FETCHING_THREADS) for thread in threading.enumerate()):
+            os._exit(status)  # a request that is not waited for would keep this process
+        sys.exit(status)
+    finally:
+        for number, handler in earlier.items():
+            signal.signal(number, handler)
+
+
+def _is_minded(number: int) -> bool:
+    return signal.getsignal(number) is not signal.SIG_IGN  # as it is under nohup

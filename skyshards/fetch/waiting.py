@@ -5,6 +5,9 @@ from __future__ import annotations
 import threading
 import time
 
+FETCHING_THREADS = "skyshards-fetch"
+"""First part of the names of a build's threads that fetch."""
+
 _thread = threading.local()
 
 

@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 
 from skyshards.errors import BuildError, SourceError, UsageError
 from skyshards.fetch.client import Fetcher
-from skyshards.fetch.waiting import Stopped, stop_with
+from skyshards.fetch.waiting import FETCHING_THREADS, Stopped, stop_with
 from skyshards.files import is_disk_full
 from skyshards.format import card, catalog, hashes
 from skyshards.format import healpix as sky
@@ -44,9 +44,6 @@ log = logging.getLogger(__name__)
 
 MAX_UNREAD = 128
 """Sources that are fetched, or being fetched, and not read yet: as many files on disk, or small contents in memory."""
-
-FETCHING_THREADS = "skyshards-fetch"
-"""First part of the names of the threads that fetch."""
 
 
 @dataclass(frozen=True)

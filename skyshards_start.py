@@ -1,0 +1,29 @@
+"""Where the commands start: Ctrl-C and SIGTERM are answered before anything is imported that takes long."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Sequence
+
+INTERRUPTED = "Interrupted. The same command goes on from here."
+
+
+def main() -> None:
+    """The command `skyshards`."""
+    run("main", sys.argv[1:])
+
+
+def run(command: str, arguments: Sequence[str]) -> None:
+    """Run a command of `skyshards.cli.main`; until it minds signals itself, they end the process with a line."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as it is under nohup
+            signal.signal(number, _leave)
+    getattr(importlib.import_module("skyshards.cli.main"), command)(list(arguments))
+
+
+def _leave(number: int, _) -> None:
+    os.write(sys.__stderr__.fileno(), f"{INTERRUPTED}\n".encode())
+    os._exit(128 + number)
