@@ -1,0 +1,250 @@
+"""Builds that are killed, or whose disk fails, at a chosen step; and what must be true of them afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from demo_archive import DemoArchive
+from tests.faults.inject import FAULTS, NEED_NO_ROOM, Fault, Steps, compile_shim
+
+LONGEST = 120.0
+"""Seconds after which a build counts as hung; a build takes one or two."""
+GONE = 20.0
+"""Seconds that a killed build's workers have to notice."""
+BY_RUN = ("tries.csv",)
+"""Files that tell of the runs, not of the dataset: they need not be the same."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """How the campaign builds a dataset: `options` of the whole, and how it gets from a smaller state to that."""
+
+    name: str
+    options: Callable[[DemoArchive, Path], list[str]]
+    whole: tuple[str, ...] = ("--limit", "3")
+    part: tuple[str, ...] = ("--limit", "1")
+    """Options of the smaller build that rows are added to."""
+
+
+def _gz3d(archive: DemoArchive, root: Path) -> list[str]:
+    return ["--archive_url", archive.sas_url]
+
+
+def _gz_sdss(archive: DemoArchive, root: Path) -> list[str]:
+    return ["--tap_url", archive.tap_url, "--hips2fits_url", archive.hips2fits_url, "--rate", "0"]
+
+
+def _candels_blend(archive: DemoArchive, root: Path) -> list[str]:
+    return ["--zenodo_url", archive.zenodo_url, "-d", str(root / "stamps"), "--n_blends", "4", "--delete"]
+
+
+def _gz_decals(archive: DemoArchive, root: Path) -> list[str]:
+    return ["--archive_url", archive.decals_url]
+
+
+DATASETS = (
+    Dataset("gz3d", _gz3d),
+    Dataset("gz_sdss", _gz_sdss),
+    Dataset("candels_blend", _candels_blend, (), ()),
+    Dataset("gz_decals", _gz_decals),
+)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One fault at one step of a build, from nothing or adding rows."""
+
+    dataset: Dataset
+    adding: bool
+    fault: Fault
+    step: int
+    what: str
+
+    def __str__(self) -> str:
+        start = "adding" if self.adding else "new"
+        return f"{self.dataset.name} {start} {self.fault.name} at step {self.step}: {self.what}"
+
+
+class Campaign:
+    """A warm process that builds, a demo archive that it builds from, and a folder for one case after the other."""
+
+    def __init__(self, folder: Path):
+        self.root = folder / "case"
+        self._folder = folder
+        self._archive = DemoArchive(galaxies=8, stamps=12)
+
+    def __enter__(self) -> Campaign:
+        (self._folder / "states").mkdir()
+        self._empty()
+        control = self._folder / "steps"
+        self.steps = Steps(control)
+        self._archive.__enter__()
+        environment = os.environ | {
+            "LD_PRELOAD": str(compile_shim(self._folder)),
+            "SKYSHARDS_STEPS": str(control),
+            "OMP_NUM_THREADS": "1",
+            "OPENBLAS_NUM_THREADS": "1",
+            "PYTHONPATH": str(Path(__file__).parents[2]),
+        }
+        self._zygote = subprocess.Popen(
+            [sys.executable, "-m", "tests.faults.zygote"],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            bufsize=1,
+        )
+        self._answer()
+        self._references: dict[str, dict[str, str]] = {}
+        self._counts: dict[tuple[str, bool], list[str]] = {}
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._zygote.stdin.close()
+        try:
+            self._zygote.wait(20)
+        except subprocess.TimeoutExpired:
+            self._zygote.kill()
+            self._zygote.wait()
+        self._zygote.stdout.close()
+        self._archive.__exit__()
+
+    def cases(self, dataset: Dataset, adding: bool, faults: tuple[Fault, ...] = FAULTS) -> Iterator[Case]:
+        """Every fault at every step where it can happen. Of a run of writes to one file, the first and the last."""
+        steps = self.count(dataset, adding)
+        for number, what in enumerate(steps):
+            if what.startswith("write") and steps[number - 1 : number + 2] == [what] * 3:
+                continue
+            for fault in faults:
+                if not (fault in (Fault.FULL_ONCE, Fault.FULL) and what.startswith(NEED_NO_ROOM)):
+                    yield Case(dataset, adding, fault, number, what)
+
+    def count(self, dataset: Dataset, adding: bool) -> list[str]:
+        """The steps of a build in which nothing happens."""
+        if (dataset.name, adding) not in self._counts:
+            self._start(dataset, adding)
+            status, output = self._run(dataset, dataset.whole)
+            assert status == 0, output
+            self._counts[dataset.name, adding] = self.steps.log
+            if not adding:
+                self._references[dataset.name] = snapshot(self.root)
+        return self._counts[dataset.name, adding]
+
+    def problems(self, case: Case) -> list[str]:
+        """What is wrong after the fault, and after the same command was given again; empty if nothing is."""
+        dataset = case.dataset
+        self.count(dataset, adding=False)
+        reference = self._references[dataset.name]
+        self._start(dataset, case.adding)
+        found = []
+        status, output = self._run(dataset, dataset.whole, case.fault, case.step)
+        if status not in (0, 1, -signal.SIGKILL):
+            found.append(f"after the fault: exit status {status}\n{output}")
+        found += self._complaints("after the fault", output)
+        if status == 0 and (differences := _differences(reference, snapshot(self.root))):
+            found.append(f"after the fault: exit status 0, but {differences}")
+        status, output = self._run(dataset, dataset.whole)
+        if status != 0:
+            found.append(f"given again: exit status {status}\n{output}")
+        found += self._complaints("given again", output)
+        if differences := _differences(reference, snapshot(self.root)):
+            found.append(f"given again: {differences}")
+        return found
+
+    def _complaints(self, when: str, output: str) -> Iterator[str]:
+        if "Traceback" in output or "Exception ignored" in output:
+            yield f"{when}: a traceback\n{output}"
+        if alive := self._alive():
+            yield f"{when}: processes {alive} are alive"
+            for pid in alive:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
+    def _alive(self) -> list[int]:
+        """Processes of the last build that are still there some time after its end."""
+        end = time.monotonic() + GONE
+        while (alive := [pid for pid in self.steps.pids if _lives(pid)]) and time.monotonic() < end:
+            time.sleep(0.02)
+        return alive
+
+    def _start(self, dataset: Dataset, adding: bool) -> None:
+        """Make the state that a case starts from."""
+        self._empty()
+        if not adding:
+            return
+        state = self._folder / "states" / dataset.name
+        if not state.exists():
+            status, output = self._run(dataset, dataset.part)
+            assert status == 0, output
+            if not dataset.part:  # it has one size: then a shard is lost, whose rows are added again
+                next((self.root / "out").rglob("*.hdf5")).unlink()
+            shutil.copytree(self.root, state)
+        self._empty(state)
+
+    def _empty(self, state: Path | None = None) -> None:
+        shutil.rmtree(self.root, ignore_errors=True)
+        if state is None:
+            self.root.mkdir()
+            (self.root / "tmp").mkdir()
+        else:
+            shutil.copytree(state, self.root)
+
+    def _run(
+        self, dataset: Dataset, options: tuple[str, ...], fault: Fault = Fault.COUNT, step: int = -1
+    ) -> tuple[int, str]:
+        """Build; gives the exit status (negative: the signal) and what was printed."""
+        self._alive()
+        command = ["build", dataset.name, "-o", str(self.root / "out"), "--workers", "2", "--connections", "2"]
+        command += [*dataset.options(self._archive, self.root), *options]
+        output = self._folder / "output"
+        self.steps.arm(self.root, fault, step)
+        request = {"command": command, "output": str(output), "temporary": str(self.root / "tmp")}
+        print(json.dumps(request), file=self._zygote.stdin, flush=True)
+        pid = self._answer()["pid"]
+        if not select.select([self._zygote.stdout], [], [], LONGEST)[0]:
+            os.kill(pid, signal.SIGABRT)  # which no build should end with
+        status = self._answer()["status"]
+        return status, output.read_text(errors="replace")
+
+    def _answer(self) -> dict:
+        line = self._zygote.stdout.readline()
+        assert line, "the process that builds has ended"
+        return json.loads(line)
+
+
+def snapshot(root: Path) -> dict[str, str]:
+    """The sha256 of every file below a folder, and the folders, by path; without what tells of runs alone."""
+    found = {}
+    for path in sorted(root.rglob("*")):
+        if path.name not in BY_RUN:
+            content = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "a folder"
+            found[path.relative_to(root).as_posix()] = content
+    return found
+
+
+def _differences(expected: dict[str, str], found: dict[str, str]) -> str:
+    missing, extra = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
+    other = sorted(path for path in expected.keys() & found.keys() if expected[path] != found[path])
+    parts = {"missing": missing, "left over": extra, "other bytes": other}
+    return "; ".join(f"{what}: {', '.join(paths)}" for what, paths in parts.items() if paths)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return not re.search(r"\) [ZX]", state)

@@ -1,0 +1,16 @@
+"""Imports, when it is imported, all that a build imports, in the process that forks builds and in their fork server."""
+
+import netrc  # noqa: F401
+
+import pyarrow.acero  # noqa: F401
+
+import candels_blend.build_parent_sample  # noqa: F401
+import gz3d.build_parent_sample  # noqa: F401
+import gz3d.fits  # noqa: F401
+import gz_decals.build_parent_sample  # noqa: F401
+import gz_sdss.build_parent_sample  # noqa: F401
+import skyshards.cli.main  # noqa: F401
+import skyshards.format.healpix
+import skyshards.pipeline.build  # noqa: F401
+
+skyshards.format.healpix.load()
