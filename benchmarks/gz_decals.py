@@ -72,10 +72,9 @@ def make(folder: Path, images: int) -> None:
 def pack(folder: Path, output: Path, size: int | None) -> float:
     """Build from the zip archive with two workers; images a second."""
     from gz_decals.build_parent_sample import GZDecalsRecipe
-    from gz_decals.catalogs import layout
     from skyshards.pipeline.build import build
 
-    recipe = GZDecalsRecipe(layout(folder / "rings.csv"), output, local_data_path=folder / "chunk", size=size)
+    recipe = GZDecalsRecipe(folder / "rings.csv", output, local_data_path=folder / "chunk", size=size)
     summary = build(recipe, output, workers=2)
     assert summary.failed == 0
     return summary.rows / summary.elapsed

@@ -90,8 +90,12 @@ class CandelsBlendRecipe(Recipe):
         archive = {"stamps_sha256": file_digest(stamps)} if stamps.is_file() else {}
         return sample | {"n_blends": self.n_blends, "method": self.method, "zeropoint": self.zeropoint} | archive
 
-    def sources(self, fetcher: Fetcher) -> Iterator[Source]:
+    def prepare(self, fetcher: Fetcher, folder: Path) -> CandelsBlendRecipe:
+        """Fetch the archive of stamps and unpack it, if it is not there."""
         download(self.datapath, self.zenodo_url, self.delete, fetcher)
+        return self
+
+    def sources(self, fetcher: Fetcher) -> Iterator[Source]:
         archive = read_archive(self.datapath)
         for complaint in archive.complaints():
             say(f"{self.datapath}: {complaint}")

@@ -10,13 +10,11 @@ import zlib
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-import filelock
-
 from candels_blend.stamp_archive import FILES
 from skyshards.errors import BuildError, FetchError
 from skyshards.fetch.client import Fetcher
 from skyshards.fetch.zenodo import record_files
-from skyshards.files import TEMPORARY_PREFIX, is_disk_full
+from skyshards.files import TEMPORARY_PREFIX, hold
 
 ZENODO_URL = "https://zenodo.org"
 RECORD = "2604740"
@@ -51,17 +49,12 @@ def download(
         bytes. Or the disk is full.
     """
     folder = Path(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(folder / f".{ARCHIVE}.lock"):
-            if not all((folder / name).is_file() for name in FILES):
-                _fetch(folder, zenodo_url, fetcher or Fetcher())
-                unpack(folder / ARCHIVE, folder)
-            if delete:
-                (folder / ARCHIVE).unlink(missing_ok=True)
-    except OSError as error:
-        reason = "the disk is full; free some space and try again" if is_disk_full(error) else error
-        raise BuildError(f"{folder}: {reason}") from error
+    with hold(folder, lock=folder / f".{ARCHIVE}.lock"):
+        if not all((folder / name).is_file() for name in FILES):
+            _fetch(folder, zenodo_url, fetcher or Fetcher())
+            unpack(folder / ARCHIVE, folder)
+        if delete:
+            (folder / ARCHIVE).unlink(missing_ok=True)
     return folder
 
 

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import filelock
 import numpy as np
 import pandas as pd
 
@@ -22,7 +21,7 @@ from candels_blend.render import Renderer
 from candels_blend.stamp_archive import SIZE, Archive
 from candels_blend.targets import CHANNELS, MASKS, flux
 from skyshards.errors import BuildError, UsageError
-from skyshards.files import is_disk_full, replacing
+from skyshards.files import clear_errors, hold, replacing
 from skyshards.pipeline.processes import fork_server, start_worker
 from skyshards.progress import progress
 
@@ -63,42 +62,16 @@ def new_folder(folder: Path) -> Iterator[Path]:
     if folder.exists():
         raise UsageError(f"{folder} is there already; move or delete it, or choose another `seed` or `n_blends`")
     unfinished, lock = folder.with_name(f"{folder.name}.partial"), folder.with_name(f"{folder.name}.lock")
-    with (
-        _clear_errors(folder),
-        _held(lock, f"{folder}: another run is writing it; wait for it, or work in another folder"),
-    ):
-        shutil.rmtree(unfinished, ignore_errors=True)  # what a killed run left
-        unfinished.mkdir(parents=True)
+    busy = f"{folder}: another run is writing it; wait for it, or work in another folder"
+    with clear_errors(folder), hold(unfinished, busy, lock):
+        for leftover in unfinished.iterdir():  # what a killed run left
+            leftover.unlink()
         try:
             yield unfinished
             unfinished.rename(folder)
         except BaseException:
             shutil.rmtree(unfinished, ignore_errors=True)
             raise
-
-
-@contextmanager
-def _held(path: Path, otherwise: str) -> Iterator[None]:
-    lock = filelock.FileLock(path)
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        raise BuildError(otherwise) from None
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)
-        lock.release()
-
-
-@contextmanager
-def _clear_errors(folder: Path) -> Iterator[None]:
-    """Say in one line what the disk did."""
-    try:
-        yield
-    except OSError as error:
-        reason = "the disk is full; free some space and run the same command again" if is_disk_full(error) else error
-        raise BuildError(f"{folder}: {reason}") from error
 
 
 def write_catalogue(path: Path, archive: Archive, pairs: np.ndarray) -> None:
@@ -184,7 +157,7 @@ def concatenate(folder: Path, method: str) -> list[Path]:
         A single file is missing or of another form, or the disk is full; no stack is left half-written.
     """
     single = []
-    with _clear_errors(folder):
+    with clear_errors(folder):
         for split in SPLITS:
             numbers = range(len(read_catalogue(folder, split)))
             images = [folder / image_name(split, number) for number in numbers]
@@ -225,7 +198,7 @@ def read_catalogue(folder: Path, split: str) -> pd.DataFrame:
 def write_flux(folder: Path, zeropoint: float) -> list[Path]:
     """Fluxes (float64 [n, 2]) of both splits' galaxies as `{split}_flux.npy`, from the magnitudes in the catalogues."""
     written = []
-    with _clear_errors(folder):
+    with clear_errors(folder):
         for split in SPLITS:
             magnitudes = read_catalogue(folder, split)[["g1_mag", "g2_mag"]].to_numpy(float)
             with replacing(folder / f"{split}_flux.npy") as temporary, open(temporary, "wb") as file:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ from skyshards.format.schema import Schema
 from skyshards.input_tables.table_file import FORMATS
 from skyshards.pipeline.downloads import keep, kept
 from skyshards.pipeline.recipe import DEMO, Cost, Recipe, Source
-from skyshards.progress import say, waiting
+from skyshards.progress import say
 
 MAX_SMOOTH, MAX_EDGE_ON = 0.75, 0.25
 """The cut behind the advanced ring catalogue (Walmsley et al. 2022, Practical Galaxy Morphology Tools)."""
@@ -83,8 +83,8 @@ class GZDecalsRecipe(Recipe):
 
     Parameters
     ----------
-    layout : Layout
-        The catalogue: its file, and what its columns are.
+    catalog : Path or str
+        The catalogue's file, or the name of a published one (of `CATALOGS`), which is fetched.
     output_dir : Path
         Where there is room for downloads and temporary files.
     archive_url : str
@@ -103,9 +103,11 @@ class GZDecalsRecipe(Recipe):
         How many sources will be built of those listed: decides whether fetching whole archives pays.
     simulated : bool
         The archive is the demo archive, whose address is another in every run.
+    layout : Layout, optional
+        The catalogue's file, and what its columns are; `prepare` finds out.
     """
 
-    layout: Layout
+    catalog: Path | str
     output_dir: Path
     archive_url: str = RECORD_URL
     local_data_path: Path | None = None
@@ -116,6 +118,7 @@ class GZDecalsRecipe(Recipe):
     keep_archives: bool = False
     limit: int | None = None
     simulated: bool = False
+    layout: Layout | None = None
     images: ImageStore = field(default_factory=ImageStore, compare=False)
 
     name = "gz_decals"
@@ -139,6 +142,13 @@ class GZDecalsRecipe(Recipe):
             "max_edge_on": self.max_edge_on,
             "representations": self.representations.path.name if self.representations else None,
         }
+
+    def prepare(self, fetcher: Fetcher, folder: Path) -> GZDecalsRecipe:
+        """Fetch the catalogue, if it is not on disk, and look at its columns."""
+        path = self.catalog
+        if isinstance(path, str):
+            path = fetch_catalog(path, self.archive_url, fetcher, folder / self.downloads)
+        return replace(self, layout=catalogs.layout(path))
 
     def sources(self, fetcher: Fetcher) -> Iterator[Source]:
         catalog = catalogs.read(self.layout, self.max_smooth, self.max_edge_on)
@@ -219,8 +229,8 @@ class GZDecalsRecipe(Recipe):
         """Delete the downloads that nothing waits for."""
         downloads = self.output_dir / self.downloads
         self.images.close()
-        if not self.keep_archives and self.layout.path.parent == downloads and not kept(downloads):
-            self.layout.path.unlink(missing_ok=True)
+        if not self.keep_archives and isinstance(self.catalog, str) and not kept(downloads):
+            (downloads / CATALOGS[self.catalog]).unlink(missing_ok=True)
         for folder in (downloads / "archives", downloads):
             with contextlib.suppress(OSError):  # not empty, or never made
                 folder.rmdir()
@@ -273,12 +283,8 @@ def main(
     if catalog == "advanced":
         max_smooth = MAX_SMOOTH if max_smooth is None else max_smooth
         max_edge_on = MAX_EDGE_ON if max_edge_on is None else max_edge_on
-    if catalog_file is None:
-        catalog_file = fetch_catalog(
-            catalog, archive_url, Fetcher(on_wait=waiting), output_dir / GZDecalsRecipe.downloads
-        )
-    recipe = GZDecalsRecipe(
-        catalogs.layout(catalog_file),
+    return GZDecalsRecipe(
+        catalog_file or catalog,
         output_dir,
         archive_url,
         local_data_path,
@@ -290,4 +296,3 @@ def main(
         limit,
         simulated=demo is not None,
     )
-    return recipe

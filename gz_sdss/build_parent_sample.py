@@ -81,6 +81,23 @@ class Galaxy:
 
 
 @dataclass(frozen=True)
+class ServiceSearch:
+    """What to look for in the VO Registry: words, a waveband; `registry_url` if it is not the Registry itself."""
+
+    keywords: str
+    waveband: str
+    registry_url: str | None = None
+
+    def first(self) -> Service:
+        """The first image service found; the others are said."""
+        first, *others = find_services(self.keywords, self.waveband, self.registry_url)
+        say(f"Images from: {first.title} ({first.url})")
+        for other in others:
+            say(f"  or: --sia_url {other.url} --sia_version {other.version}: {other.title}")
+        return first
+
+
+@dataclass(frozen=True)
 class GZSDSSRecipe(Recipe):
     """A source is the cutout of one galaxy of the catalogue, and gives one row.
 
@@ -99,8 +116,8 @@ class GZSDSSRecipe(Recipe):
         A table that takes the place of all that.
     hips2fits_urls : tuple of str
         The service and its mirrors.
-    sia : Service, optional
-        Take the images from there instead.
+    sia : Service or ServiceSearch, optional
+        Take the images from there instead, or from the first service that `prepare` finds.
     format : str
         "jpg", or with `sia` also "fits".
     rate : float
@@ -118,7 +135,7 @@ class GZSDSSRecipe(Recipe):
     refresh_catalog: bool = False
     catalog: Path | None = None
     hips2fits_urls: tuple[str, ...] = HIPS2FITS_URLS
-    sia: Service | None = None
+    sia: Service | ServiceSearch | None = None
     format: str = "jpg"
     rate: float = RATE
     representations: RepresentationFile | None = None
@@ -134,6 +151,10 @@ class GZSDSSRecipe(Recipe):
     @property
     def schema(self) -> Schema:
         return schema_of(self.format, self.representations.length if self.representations else None)
+
+    def prepare(self, fetcher: Fetcher, folder: Path) -> GZSDSSRecipe:
+        """Ask the VO Registry for an image service, if none is named."""
+        return replace(self, sia=self.sia.first()) if isinstance(self.sia, ServiceSearch) else self
 
     def options(self) -> dict[str, Any]:
         origin = {"image_source": "hips2fits", "hips": HIPS}
@@ -354,14 +375,10 @@ def main(
 
 def _sia_service(
     url: str | None, version: int, keywords: str | None, waveband: str | None, registry_url: str | None
-) -> Service:
-    """The image service that the options name, or the first that the Registry finds."""
+) -> Service | ServiceSearch:
+    """The image service that the options name, or how to find one."""
     if url:
         return Service("", url, version)
     if not (keywords or waveband):
         raise UsageError("`image_source` sia needs `sia_url`, or `sia_keywords` or `sia_waveband` to find a service")
-    first, *others = find_services(keywords or "", waveband or "", registry_url)
-    say(f"Images from: {first.title} ({first.url})")
-    for other in others:
-        say(f"  or: --sia_url {other.url} --sia_version {other.version}: {other.title}")
-    return first
+    return ServiceSearch(keywords or "", waveband or "", registry_url)

@@ -10,12 +10,83 @@ import hashlib
 import io
 import os
 import secrets
+import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+import filelock
+
+from skyshards.errors import BuildError
+
 TEMPORARY_PREFIX = ".writing-"
-"""First characters of the name of a file that is not finished; a build deletes those that a killed run left."""
+"""First characters of the name of a file or folder that is not finished; `hold` deletes what a killed run left."""
+
+
+@contextlib.contextmanager
+def hold(folder: Path, busy: str | None = None, lock: Path | None = None) -> Iterator[None]:
+    """Hold a folder of ours for this process alone; in the end, it is removed if it is empty.
+
+    The folder is made if need be, and what killed runs left unfinished in it is deleted (in the folders below it, those
+    that hold them do that). Errors of the disk, in the block as well, become a `BuildError` that says what to do.
+
+    Parameters
+    ----------
+    folder : Path
+    busy : str, optional
+        What to say if another process holds the folder; without it, wait until that lets go.
+    lock : Path, optional
+        The file that is locked; `lock` in the folder unless given.
+
+    Raises
+    ------
+    BuildError
+        Another process holds it, the disk is full or cannot be written to.
+    """
+    with clear_errors(folder):
+        path = lock or folder / "lock"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        held = filelock.FileLock(path)
+        try:
+            held.acquire(timeout=-1 if busy is None else 0)
+        except filelock.Timeout:
+            raise BuildError(busy) from None
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            remove_unfinished(folder)
+            yield
+        finally:
+            # The lock goes with the folder, or it would keep that; where a build is to go on, it stays.
+            if path.parent != folder or _holds_only(folder, path.name):
+                path.unlink(missing_ok=True)
+            held.release()
+            with contextlib.suppress(OSError):  # not empty
+                folder.rmdir()
+
+
+def _holds_only(folder: Path, name: str) -> bool:
+    return folder.exists() and [path.name for path in folder.iterdir()] == [name]
+
+
+def remove_unfinished(folder: Path, below: bool = False) -> None:
+    """Delete what killed runs left half-written in a folder that is held, or also in the folders below it."""
+    for leftover in list(folder.glob(f"{'**/' if below else ''}{TEMPORARY_PREFIX}*")):
+        if leftover.is_dir() and not leftover.is_symlink():
+            shutil.rmtree(leftover)
+        else:
+            leftover.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def clear_errors(where: Path) -> Iterator[None]:
+    """Turn errors of the disk into a `BuildError` that names the place and says what to do."""
+    try:
+        yield
+    except OSError as error:
+        if is_disk_full(error):
+            message = "the disk is full; free some space and run the same command again, nothing done is lost"
+            raise BuildError(f"{where}: {message}") from error
+        raise BuildError(f"{where}: {error}") from error
 
 
 @contextlib.contextmanager

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-import filelock
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,8 +17,8 @@ import pyarrow.parquet as pq
 from skyshards.cli.options import messages, option, resumable
 from skyshards.cli.typed import Command
 from skyshards.embed.encoders import MODEL, Encoder, encode, timm_encoder
-from skyshards.errors import BuildError, UsageError
-from skyshards.files import TEMPORARY_PREFIX, is_disk_full, replacing
+from skyshards.errors import UsageError
+from skyshards.files import clear_errors, hold, replacing
 from skyshards.format import catalog
 from skyshards.progress import progress
 from skyshards.read.table import Table, open_table
@@ -77,29 +76,18 @@ def embed(folder: Path, out: Path, encoder: Encoder, *, column: str = "image", b
         "std": list(encoder.std),
     }
     parts = out.with_name(out.name + ".parts")
-    try:
-        with _hold(parts, about):
-            todo = [start for start in range(0, len(table), PART) if not _part(parts, start).exists()]
-            for start, vectors in _vectors(table, encoder, column, batch_size, todo):
-                _write_part(_part(parts, start), table.select(slice(start, start + PART)), vectors)
-            _merge(parts, out, about)
-    except OSError as error:
-        if is_disk_full(error):
-            raise BuildError(f"{out}: the disk is full; free some space and run the same command again") from error
-        raise
+    with clear_errors(out), _hold(parts, about):
+        todo = [start for start in range(0, len(table), PART) if not _part(parts, start).exists()]
+        for start, vectors in _vectors(table, encoder, column, batch_size, todo):
+            _write_part(_part(parts, start), table.select(slice(start, start + PART)), vectors)
+        _merge(parts, out, about)
     return len(table)
 
 
 @contextlib.contextmanager
 def _hold(parts: Path, about: dict[str, Any]) -> Iterator[None]:
     """Hold the folder of parts for this run alone, if the parts in it are of this run; delete it in the end."""
-    parts.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(parts / "lock")
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        raise BuildError(f"{parts}: another run is writing to it; wait for it, or choose another `out`") from None
-    try:
+    with hold(parts, f"{parts}: another run is writing to it; wait for it, or choose another `out`"):
         told, text = parts / "about.json", json.dumps(about, sort_keys=True)
         if told.exists() and told.read_text() != text:
             raise UsageError(f"{parts}: holds parts of another dataset or model; delete it, or choose another `out`")
@@ -109,14 +97,6 @@ def _hold(parts: Path, about: dict[str, Any]) -> Iterator[None]:
         for path in parts.glob("*"):
             if path.name != "lock":
                 path.unlink()
-    finally:
-        for leftover in parts.glob(f"{TEMPORARY_PREFIX}*"):
-            leftover.unlink()
-        if [path.name for path in parts.iterdir()] == ["lock"]:
-            (parts / "lock").unlink()
-        lock.release()
-        with contextlib.suppress(OSError):  # not empty: the run is to go on
-            parts.rmdir()
 
 
 def _part(parts: Path, start: int) -> Path:

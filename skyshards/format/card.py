@@ -99,11 +99,17 @@ def columns_table(schema: Schema) -> str:
 
 def with_columns(text: str, schema: Schema) -> str:
     """A card's text with the table of columns put between its two marks."""
+    before, after = _around_columns(text)
+    return f"{before}\n{columns_table(schema)}\n{after}"
+
+
+def _around_columns(text: str) -> tuple[str, str]:
+    """What stands before and after a card's table of columns, the marks included."""
     before, start, rest = text.partition(COLUMNS_START)
     _, end, after = rest.partition(COLUMNS_END)
     if not end:
         raise ValueError(f"a card needs the marks {COLUMNS_START} and {COLUMNS_END} for the table of its columns")
-    return f"{before}{start}\n{columns_table(schema)}\n{end}{after}"
+    return before + start, end + after
 
 
 def check(recipe: Recipe) -> None:
@@ -116,7 +122,7 @@ def check(recipe: Recipe) -> None:
     """
     path = recipe.folder / "README.md"
     try:
-        with_columns(DatasetCard.load(path).text, recipe.schema)
+        _around_columns(DatasetCard.load(path).text)  # the columns may not be known yet
         path = recipe.folder / "CITATION.bib"
         if "@" not in path.read_text(encoding="utf-8"):
             raise ValueError("expected a BibTeX entry, found none")

@@ -120,14 +120,14 @@ def build(
         raise UsageError(f"nside: expected a power of two up to 2**29, found {nside}")
     card.check(recipe)
     folder = Path(output_dir)
-    options = recipe.options() | {"max_rows_per_shard": max_rows_per_shard}
-    columns = tuple(recipe.schema.specs.values())
-    empty = Manifest(recipe.name, nside, options, simulated, recipe.splits, columns, ())
-    with (
-        contextlib.closing(recipe),
-        hold(folder, recipe.downloads) as workspace,
-        contextlib.closing(Spool(workspace, nside)) as spool,
-    ):
+    fetcher = Fetcher(connections, on_wait=waiting, progress=progress)
+    with contextlib.ExitStack() as stack:
+        workspace = stack.enter_context(hold(folder, recipe.downloads))
+        recipe = stack.enter_context(_prepared(recipe, fetcher, folder))
+        options = recipe.options() | {"max_rows_per_shard": max_rows_per_shard}
+        columns = tuple(recipe.schema.specs.values())
+        empty = Manifest(recipe.name, nside, options, simulated, recipe.splits, columns, ())
+        spool = stack.enter_context(contextlib.closing(Spool(workspace, nside)))
         table, manifest = what_is_there(folder, empty)
         table, manifest, lost = without_lost_shards(folder, table, manifest)
         records = {key: record for key, record in sources.read(folder).items() if key not in lost}
@@ -135,7 +135,6 @@ def build(
         own_processes = executor is None and workers != 0
         if not records and own_processes and not dry_run:  # there will be something to read
             start_fork_server(recipe)
-        fetcher = Fetcher(connections, on_wait=waiting, progress=progress)
         rows = _rows_of_sources(table, spool) if limit else {}
         listing = iter(recipe.sources(fetcher))
         first = list(islice(listing, 1))  # what has to be fetched before the first has bars of its own
@@ -176,6 +175,16 @@ def build(
     return Summary(
         folder, len(table), len(manifest.shards), nbytes, len(table) - before, failed, time.monotonic() - started, words
     )
+
+
+@contextlib.contextmanager
+def _prepared(recipe: Recipe, fetcher: Fetcher, folder: Path) -> Iterator[Recipe]:
+    """Prepare a recipe, and close it in the end."""
+    try:
+        recipe = recipe.prepare(fetcher, folder)
+        yield recipe
+    finally:
+        recipe.close()
 
 
 def _rows_of_sources(table: pa.Table, spool: Spool) -> Counter[str]:

@@ -88,6 +88,14 @@ class Recipe(abc.ABC):
         """The data set's own folder, with its data card and citations."""
         return Path(inspect.getfile(type(self))).parent
 
+    def prepare(self, fetcher: Fetcher, folder: Path) -> Recipe:
+        """Get what has to be known before the options can be compared, such as the catalogue that makes the columns.
+
+        Called once, when the output folder is held. Gives the recipe that is built. By default, this one. Raises
+        `BuildError` if something cannot be had.
+        """
+        return self
+
     @abc.abstractmethod
     def sources(self, fetcher: Fetcher) -> Iterable[Source]:
         """All the sources there are, always in the same order. Raises `BuildError` if they cannot be listed."""
@@ -136,4 +144,6 @@ class Recipe(abc.ABC):
             fetched.unlink(missing_ok=True)
 
     def close(self) -> None:  # noqa: B027 (optional to have)
-        """Called when a build ends, however it does. Nothing, by default."""
+        """Called on the prepared recipe when a build ends, however it does, while the folder is still held. Nothing, by
+        default.
+        """

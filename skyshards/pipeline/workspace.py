@@ -8,6 +8,7 @@ while it moves them to their places leaves the rest for the next one to move.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import sqlite3
@@ -15,12 +16,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import filelock
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from skyshards import files
 from skyshards.errors import BuildError, FolderError, NewerFormat, UsageError
-from skyshards.files import TEMPORARY_PREFIX, is_disk_full, links_out, replacing, sync
+from skyshards.files import is_disk_full, links_out, replacing, sync
 from skyshards.format import catalog, layout
 from skyshards.format import provenance as sources
 from skyshards.format.manifest import Manifest, Shard
@@ -40,20 +41,14 @@ def hold(folder: Path, downloads: str) -> Iterator[Path]:
     """
     workspace = folder / WORKSPACE
     _refuse_other_folder(folder)
-    with _clear_errors(folder):
-        _refuse_links(workspace, folder / downloads)
-        workspace.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(workspace / "lock")
+    busy = f"{folder}: another build is running in this folder; wait for it, or choose another `output_dir`"
+    _refuse_links(workspace, folder / downloads)
+    with _clear_errors(folder), files.hold(workspace, busy):
         try:
-            lock.acquire(timeout=0)
-        except filelock.Timeout:
-            message = f"{folder}: another build is running in this folder; wait for it, or choose another `output_dir`"
-            raise BuildError(message) from None
-        try:
-            own = folder.glob, workspace.rglob, (folder / downloads).rglob  # other builds may be at work below
-            for leftover in [path for look in own for path in look(f"{TEMPORARY_PREFIX}*")]:
-                leftover.unlink(missing_ok=True)
-            shutil.rmtree(workspace / "staged", ignore_errors=True)
+            files.remove_unfinished(folder)  # and not below it, where other builds may be at work
+            files.remove_unfinished(folder / downloads, below=True)
+            if (workspace / "staged").exists():
+                shutil.rmtree(workspace / "staged")
             if (workspace / "ready").exists():
                 _refuse_foreign(workspace, folder)
                 _move(workspace, folder)
@@ -62,10 +57,6 @@ def hold(folder: Path, downloads: str) -> Iterator[Path]:
             left = {path.name for path in workspace.iterdir()}
             if left <= {"lock", "manifest.json"}:  # nothing was read: the next build may have other options
                 (workspace / "manifest.json").unlink(missing_ok=True)
-                (workspace / "lock").unlink(missing_ok=True)
-            lock.release()
-            with contextlib.suppress(OSError):  # not empty: the build is to go on
-                workspace.rmdir()
 
 
 def _refuse_other_folder(folder: Path) -> None:
@@ -103,16 +94,17 @@ def _refuse_foreign(workspace: Path, folder: Path) -> None:
 
 @contextlib.contextmanager
 def _clear_errors(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, sqlite3.Error, pa.ArrowException) as error:
-        if is_disk_full(error):
-            message = "the disk is full; free some space and run the same command again, nothing done is lost"
-            raise BuildError(f"{folder}: {message}") from error
-        if type(error) is sqlite3.DatabaseError:  # not one of its subclasses, which are about something else
-            message = f"the journal of what was read is damaged ({error}); delete {folder / WORKSPACE} and build again"
-            raise BuildError(message) from error
-        raise BuildError(f"{folder}: {error}") from error
+    """Do as `files.clear_errors`, for errors of SQLite and Arrow as well."""
+    with files.clear_errors(folder):
+        try:
+            yield
+        except (sqlite3.Error, pa.ArrowException) as error:
+            if is_disk_full(error):
+                raise OSError(errno.ENOSPC, str(error)) from error
+            if type(error) is sqlite3.DatabaseError:  # not one of its subclasses, which are about something else
+                message = f"the journal of what was read is damaged ({error})"
+                raise BuildError(f"{message}; delete {folder / WORKSPACE} and build again") from error
+            raise BuildError(f"{folder}: {error}") from error
 
 
 def what_is_there(folder: Path, wanted: Manifest) -> tuple[pa.Table, Manifest]:

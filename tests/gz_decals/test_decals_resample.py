@@ -7,7 +7,6 @@ import pytest
 from PIL import Image
 
 import skyshards
-from gz_decals import catalogs
 from gz_decals.build_parent_sample import GZDecalsRecipe
 from gz_decals.resample import stored
 from skyshards.errors import SourceError
@@ -25,7 +24,7 @@ def test_images_of_any_mode_are_stored_as_rgb_or_refused_by_name(cases, tmp_path
     lines = [f"galaxy-{number},{number},1,{name}" for number, name in enumerate((*KEPT, *REFUSED))]
     path.write_text("\n".join(["iauname,ra,dec,file_loc", *lines]))
     folder = tmp_path / "built"
-    recipe = GZDecalsRecipe(catalogs.layout(path), folder, local_data_path=cases / "images", size=size)
+    recipe = GZDecalsRecipe(path, folder, local_data_path=cases / "images", size=size)
     assert build(recipe, folder, workers=1).failed == len(REFUSED)
     rows = {str(row["image_file"]): row["image"] for row in skyshards.open(folder)}
     assert set(rows) == set(KEPT)

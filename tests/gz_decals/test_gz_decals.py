@@ -14,10 +14,10 @@ from datasets import load_dataset
 from PIL import Image
 
 import skyshards
-from gz_decals import catalogs
 from gz_decals.build_parent_sample import GZDecalsRecipe, main
 from skyshards.embed.representations import open_representations
 from skyshards.errors import UsageError
+from skyshards.fetch.client import Fetcher
 from skyshards.format import catalog
 from skyshards.format import provenance as sources
 from skyshards.pipeline.build import build
@@ -25,7 +25,7 @@ from tests.contract import Contract
 
 
 def recipe_for(path, workspace, **options):
-    return GZDecalsRecipe(catalogs.layout(path), workspace, **options)
+    return GZDecalsRecipe(path, workspace, **options).prepare(Fetcher(), workspace)
 
 
 @pytest.fixture(scope="module")
@@ -271,6 +271,6 @@ def test_another_catalogue_of_the_same_name_and_another_archive_are_refused(real
     other = tmp_path / recipe.layout.path.name
     other.write_text("\n".join(recipe.layout.path.read_text().splitlines()[:-1]))
     with pytest.raises(UsageError, match="catalog_sha256"):
-        build(replace(recipe, layout=catalogs.layout(other)), folder, workers=1)
+        build(replace(recipe, catalog=other), folder, workers=1)
     with pytest.raises(UsageError, match="without `archive_url`, now with http://127.0.0.1:9/record"):
         build(replace(recipe, local_data_path=None, archive_url="http://127.0.0.1:9/record"), folder, workers=1)

@@ -18,7 +18,6 @@ from PIL import Image
 import skyshards
 from demo_archive import DemoArchive
 from demo_archive.serve.faults import Fault
-from gz_decals import catalogs
 from gz_decals import zip_archives as chunks
 from gz_decals.build_parent_sample import GZDecalsRecipe
 from gz_decals.find_images import Index, Place, stem
@@ -109,7 +108,7 @@ def test_damaged_member_is_one_failed_source(archive):
     content[content.index(b"IDAT") + 50] ^= 0xFF
     path.write_bytes(content)
     folder = archive / "built"
-    recipe = GZDecalsRecipe(catalogs.layout(archive / "rings.csv"), folder, local_data_path=archive / "chunks")
+    recipe = GZDecalsRecipe(archive / "rings.csv", folder, local_data_path=archive / "chunks")
     assert build(recipe, folder, workers=1).failed == 1
     assert "is damaged" in (folder / "failures.csv").read_text()
     assert len(skyshards.open(folder)) == 11
@@ -121,7 +120,7 @@ def test_refused_member_is_one_failed_source(archive):
     with open(archive / "rings.csv", "a") as table:
         table.write("\nJ000412.00+020924.0,0")
     folder = archive / "built"
-    recipe = GZDecalsRecipe(catalogs.layout(archive / "rings.csv"), folder, local_data_path=archive / "chunks")
+    recipe = GZDecalsRecipe(archive / "rings.csv", folder, local_data_path=archive / "chunks")
     assert build(recipe, folder, workers=1).failed == 1
     assert "leave the archive's folder" in (folder / "failures.csv").read_text()
     assert not list(archive.parent.rglob("J000412*"))
@@ -129,7 +128,7 @@ def test_refused_member_is_one_failed_source(archive):
 
 def test_local_archives_are_left_alone(archive):
     folder = archive / "built"
-    recipe = GZDecalsRecipe(catalogs.layout(archive / "rings.csv"), folder, local_data_path=archive / "chunks")
+    recipe = GZDecalsRecipe(archive / "rings.csv", folder, local_data_path=archive / "chunks")
     assert build(recipe, folder, workers=1).rows == 12
     recipe.close()
     assert sorted(os.listdir(archive / "chunks")) == ["part0.zip", "part1.zip"]
@@ -224,8 +223,7 @@ def crowd():
 def recipe_from(archive, tmp_path, **options):
     url = record_files(archive.decals_url, Fetcher())["example_ring_catalog_basic.csv"].url
     (tmp_path / "rings.csv").write_bytes(requests.get(url, timeout=60).content)
-    layout = catalogs.layout(tmp_path / "rings.csv")
-    return GZDecalsRecipe(layout, tmp_path / "built", archive_url=archive.decals_url, **options)
+    return GZDecalsRecipe(tmp_path / "rings.csv", tmp_path / "built", archive_url=archive.decals_url, **options)
 
 
 def test_archives_go_one_by_one(crowd, tmp_path, monkeypatch):
