@@ -199,7 +199,7 @@ def test_sources_of_another_form(folder, change):
     if change == "no column":
         table = table.drop_columns(["status"])
     elif change == "another type":
-        table = table.set_column(5, "tries", pa.array(["one"] * len(table)))
+        table = table.set_column(4, "status", pa.array([1] * len(table)))
     else:
         table = table.set_column(0, "key", pa.array([None] * len(table), pa.string()))
     pq.write_table(table, folder / "sources.parquet")

@@ -65,7 +65,7 @@ def test_what_was_cut_is_completed_later(tmp_path):
 
 
 def record(status):
-    return SourceRecord("", None, None, None, status, 1, None)
+    return SourceRecord("", None, None, None, status, None, 1)
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -23,7 +23,7 @@ REPOSITORY = Path(__file__).parents[1]
 
 
 def record(key, status="done", error=None):
-    return SourceRecord(key, f"http://there/{key}", 7, "a" * 64, status, 1, error)
+    return SourceRecord(key, f"http://there/{key}", 7, "a" * 64, status, error, 1)
 
 
 def one(number, source=None):
@@ -171,7 +171,7 @@ def test_records_keep_everything(tmp_path):
     records = [
         record("b"),
         record("a", "failed", "line 'one', \"two\" é"),
-        SourceRecord("c", None, None, None, "left out", 3, None),
+        SourceRecord("c", None, None, None, "left out", None, 3),
     ]
     spool = Spool(tmp_path / "spool", 16)
     spool.enter([(each, "train", []) for each in records])

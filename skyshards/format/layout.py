@@ -10,8 +10,10 @@ files, keys, or catalogue columns that begin with `_` do not raise it. Folders f
 
 CARD, CITATION, CROISSANT = "README.md", "CITATION.bib", "croissant.json"
 CATALOG, SOURCES, FAILURES = "catalog.parquet", "sources.parquet", "failures.csv"
-HASHES = "SHA256SUMS"
-FILES = frozenset((CARD, CITATION, CROISSANT, CATALOG, SOURCES, FAILURES, HASHES))
+HASHES, TRIES = "SHA256SUMS", "tries.csv"
+HASHED = frozenset((CARD, CITATION, CROISSANT, CATALOG, SOURCES, FAILURES))
+"""What the same sources and options give to the byte, beside the shards; `HASHES` lists it."""
+FILES = HASHED | {HASHES, TRIES}
 """All that there is beside the shards."""
 
 

@@ -1,8 +1,11 @@
 """What became of each source of a data set: `sources.parquet`, and those that failed in `failures.csv`.
 
-`sources.parquet` has the columns key, url, bytes, sha256, status ("done", "in part", "left out" or "failed"), tries,
-error, and for a source that gave rows the shard and row of the first, and how many rows there are. Programs differ in
-what they make of nulls, so there are none: what is missing is empty text, no bytes, no rows, and the row -1.
+`sources.parquet` has the columns key, url, bytes, sha256, status ("done", "in part", "left out" or "failed"), error,
+and for a source that gave rows the shard and row of the first, and how many rows there are. Programs differ in what
+they make of nulls, so there are none: what is missing is empty text, no bytes, no rows, and the row -1.
+
+How often a source was tried depends on the runs, and not on what they made: `tries.csv` lists those that took more than
+one, so that all other files are the same however often a build was interrupted.
 """
 
 from __future__ import annotations
@@ -14,11 +17,11 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pyarrow.csv import write_csv
+from pyarrow.csv import ConvertOptions, read_csv, write_csv
 
 from skyshards.errors import FolderError
 from skyshards.format import votable
-from skyshards.format.layout import FAILURES, SOURCES
+from skyshards.format.layout import FAILURES, SOURCES, TRIES
 
 _SCHEMA = pa.schema(
     [
@@ -31,7 +34,6 @@ _SCHEMA = pa.schema(
             pa.string(),
             metadata={"description": "done, in part, left out or failed"},
         ),
-        pa.field("tries", pa.int32(), metadata={"description": "how often it was tried"}),
         pa.field("error", pa.string(), metadata={"description": "why it failed; empty if it did not"}),
     ]
 )
@@ -56,14 +58,14 @@ class SourceRecord(NamedTuple):
     nbytes: int | None
     sha256: str | None
     status: str
-    tries: int
     error: str | None
+    tries: int
 
 
 def write(folder: Path, records: Iterable[SourceRecord], catalog: pa.Table) -> None:
-    """Write both files, the second if any source failed; the catalogue tells where each source's rows lie."""
+    """Write the files, but those that would be empty; the catalogue tells where each source's rows lie."""
     records = sorted(records, key=lambda record: record.key)
-    columns = list(zip(*records, strict=True)) or [()] * len(_SCHEMA)
+    *columns, _ = list(zip(*records, strict=True)) or [()] * (len(_SCHEMA) + 1)
     table = pa.table(
         [pa.array(column, kind) for column, kind in zip(columns, _SCHEMA.types, strict=True)], schema=_SCHEMA
     )
@@ -78,9 +80,11 @@ def write(folder: Path, records: Iterable[SourceRecord], catalog: pa.Table) -> N
     table = pa.table(filled, schema=pa.schema([*_SCHEMA, *_PLACE]))
     table = table.replace_schema_metadata(votable.metadata("sources", table))
     pq.write_table(table, folder / SOURCES, compression="zstd")
-    failed = table.filter(pc.field("status") == "failed").select(["key", "url", "tries", "error"])
+    failed = table.filter(pc.field("status") == "failed").select(["key", "url", "error"])
     if len(failed):
         write_csv(failed, folder / FAILURES)
+    if again := [(record.key, record.tries) for record in records if record.tries > 1]:
+        write_csv(pa.table(list(zip(*again, strict=True)), names=["key", "tries"]), folder / TRIES)
 
 
 def read(folder: Path) -> dict[str, SourceRecord]:
@@ -93,15 +97,25 @@ def read(folder: Path) -> dict[str, SourceRecord]:
         table.validate(full=True)
         if table.schema.remove_metadata() != _SCHEMA:
             raise ValueError(f"expected columns {', '.join(_SCHEMA.names)}, found {', '.join(table.schema.names)}")
-        if empty := [name for name in ("key", "status", "tries") if table[name].null_count]:
+        if empty := [name for name in ("key", "status") if table[name].null_count]:
             raise ValueError(f"column {empty[0]!r} lacks values")
     except (pa.ArrowException, OSError, ValueError) as error:
         raise FolderError(
             f"{path}: cannot be read ({error}); delete it, and the build looks at all sources again"
         ) from error
+    tries = _read_tries(folder / TRIES)
     columns = (table[name].to_pylist() for name in _SCHEMA.names)
-    return {values[0]: _record(*values) for values in zip(*columns, strict=True)}
+    return {values[0]: _record(*values, tries.get(values[0], 1)) for values in zip(*columns, strict=True)}
 
 
-def _record(key, url, nbytes, sha256, status, tries, error) -> SourceRecord:
-    return SourceRecord(key, url or None, nbytes if sha256 else None, sha256 or None, status, tries, error or None)
+def _read_tries(path: Path) -> dict[str, int]:
+    """How often sources were tried; a file that cannot be read is not worth an error."""
+    try:
+        table = read_csv(path, convert_options=ConvertOptions(column_types={"key": pa.string(), "tries": pa.int32()}))
+        return dict(zip(table["key"].to_pylist(), table["tries"].to_pylist(), strict=True))
+    except (pa.ArrowException, OSError, KeyError):
+        return {}
+
+
+def _record(key, url, nbytes, sha256, status, error, tries) -> SourceRecord:
+    return SourceRecord(key, url or None, nbytes if sha256 else None, sha256 or None, status, error or None, tries)

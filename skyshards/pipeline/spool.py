@@ -35,6 +35,7 @@ CREATE INDEX IF NOT EXISTS rows_of_pixel ON rows (split, pixel);
 CREATE TABLE IF NOT EXISTS notes (name TEXT PRIMARY KEY, value TEXT);
 """
 JOURNAL = "journal.sqlite"
+_SOURCE = ", ".join(SourceRecord._fields)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +186,9 @@ class Spool:
         with self._journal:  # commits
             self._journal.execute("BEGIN")
             records = [record for record, *_ in outcomes]
-            self._journal.executemany("INSERT OR REPLACE INTO sources VALUES (?, ?, ?, ?, ?, ?, ?)", records)
+            self._journal.executemany(
+                f"INSERT OR REPLACE INTO sources ({_SOURCE}) VALUES (?, ?, ?, ?, ?, ?, ?)", records
+            )
             self._journal.executemany("INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", entries)
 
     def note(self, **notes: str) -> None:
@@ -204,7 +207,7 @@ class Spool:
 
     def records(self) -> Iterator[SourceRecord]:
         """What became of each source so far."""
-        for values in self._journal.execute("SELECT * FROM sources ORDER BY key"):
+        for values in self._journal.execute(f"SELECT {_SOURCE} FROM sources ORDER BY key"):
             yield SourceRecord(*values)
 
     def row_count(self) -> int:

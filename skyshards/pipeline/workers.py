@@ -6,6 +6,7 @@ import hashlib
 import multiprocessing
 import multiprocessing.context
 import os
+import re
 import sys
 import traceback
 from collections import deque
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from skyshards.errors import BuildError, SourceError, UsageError
-from skyshards.files import file_digest
+from skyshards.files import TEMPORARY_PREFIX, file_digest
 from skyshards.format.provenance import SourceRecord
 from skyshards.machine import usable_cores
 from skyshards.pipeline.encode import encode
@@ -45,10 +46,18 @@ class ReadSource:
         """What the journal keeps of it."""
         status = "failed" if self.error else "in part" if self.cut else "done" if self.rows else "left out"
         tries = 1 + (earlier.tries if earlier else 0)
-        # A file's name in it may be no text.
-        error = self.error and self.error.encode("utf-8", "backslashreplace").decode()
-        return SourceRecord(source.key, source.url, self.nbytes, self.sha256, status, tries, error)
+        error = self.error and reason(self.error)
+        return SourceRecord(source.key, source.url, self.nbytes, self.sha256, status, error, tries)
 
+
+def reason(error: str) -> str:
+    """An error's words as they are kept: the same in every run, without addresses in memory or names of temporary
+    files, and text, which a file's name in it need not be.
+    """
+    return _OF_ONE_RUN.sub("", error).encode("utf-8", "backslashreplace").decode()
+
+
+_OF_ONE_RUN = re.compile(rf" at 0x[0-9a-fA-F]+|(?<={re.escape(TEMPORARY_PREFIX)})[0-9a-f]{{16}}")
 
 Outcome = tuple[Arrived, ReadSource]
 """A source that has arrived, and what reading it gave."""
