@@ -46,11 +46,11 @@ class ReadSource:
         """What the journal keeps of it."""
         status = "failed" if self.error else "in part" if self.cut else "done" if self.rows else "left out"
         tries = 1 + (earlier.tries if earlier else 0)
-        error = self.error and reason(self.error)
+        error = self.error and lasting(self.error)
         return SourceRecord(source.key, source.url, self.nbytes, self.sha256, status, error, tries)
 
 
-def reason(error: str) -> str:
+def lasting(error: str) -> str:
     """An error's words as they are kept: the same in every run, without addresses in memory or names of temporary
     files, and text, which a file's name in it need not be.
     """
