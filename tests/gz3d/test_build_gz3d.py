@@ -145,7 +145,7 @@ def test_lasting_faults_are_recorded_and_only_those_sources_tried_again(archive,
     for name, reason in zip(names, REASONS, strict=True):
         assert reason in recorded[name] and archive.sas_url + name in recorded[name]
         source = sources(folder)[name]
-        assert (source["status"], source["error"], source["shard"]) == ("failed", recorded[name], None)
+        assert (source["status"], source["error"], source["shard"]) == ("failed", recorded[name], "")
     assert len(skyshards.open(folder)) == 4 and list(verify.problems(folder)) == []
     assert [path.name for path in folder.rglob("*") if path.is_file() and "fits" in path.name] == []
 
