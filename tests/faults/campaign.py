@@ -100,7 +100,7 @@ class Campaign:
             "PYTHONPATH": str(Path(__file__).parents[2]),
         }
         self._zygote = subprocess.Popen(
-            [sys.executable, "-m", "tests.faults.zygote"],
+            [sys.executable, "-W", "ignore::UserWarning", "-m", "tests.faults.zygote"],
             env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
