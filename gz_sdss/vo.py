@@ -12,7 +12,7 @@ import requests
 from astropy.io.votable.exceptions import VOWarning
 from pyvo.dal.exceptions import DALAccessError, DALOverflowWarning
 
-from skyshards.errors import FetchError, SkyshardsError
+from skyshards.errors import BrokenAnswer, FetchError, SkyshardsError
 from skyshards.fetch.answers import body, explanation, reason
 from skyshards.fetch.client import Fetcher
 from skyshards.fetch.rate import RateLimit
@@ -32,7 +32,7 @@ class _Body(io.BytesIO):
         return super().read(size)
 
 
-def _take_whole(response: requests.Response, **_) -> None:
+def _take_whole(response: requests.Response) -> None:
     """Read the whole body at once: pyvo leaves off when the XML ends, and the connection open.
 
     One that is gzip, and does not say so, is inflated.
@@ -40,18 +40,19 @@ def _take_whole(response: requests.Response, **_) -> None:
     try:
         content = b"".join(body(response, MAX_ANSWER, decode=True))
         response.raw = _Body(inflated(content, MAX_ANSWER))
+    except BrokenAnswer as error:
+        raise requests.ConnectionError(str(error)) from error
     except (FetchError, OSError, EOFError, zlib.error) as error:
         raise requests.exceptions.ContentDecodingError(str(error)) from error
 
 
 def vo_session(timeout: float = TIMEOUT, retries: int = 3, limit: RateLimit | None = None) -> requests.Session:
-    """A session to give to pyvo's services: every request has a time-out (s), and is tried again after a 429 or 503.
+    """A session to give to pyvo's services: every request has a time-out (s), and is tried again after a 429 or 503,
+    a reset, or a body that breaks off.
 
     All tries count to the limit, if one is given.
     """
-    session = Fetcher(timeout=timeout, retries=retries, limit=limit, on_wait=waiting).retrying_session()
-    session.hooks["response"].append(_take_whole)
-    return session
+    return Fetcher(timeout=timeout, retries=retries, limit=limit, on_wait=waiting).retrying_session(_take_whole)
 
 
 @contextlib.contextmanager

@@ -87,15 +87,18 @@ class Fetcher:
             self._local.session = self._new_session(0)
         return self._local.session
 
-    def retrying_session(self) -> requests.Session:
-        """A session for libraries that ask for themselves; its requests, of any method, are tried again."""
-        return self._new_session(self.retries)
+    def retrying_session(self, take: Callable[[requests.Response], None] | None = None) -> requests.Session:
+        """A session for libraries that ask for themselves; its requests, of any method, are tried again.
 
-    def _new_session(self, retries: int) -> requests.Session:
+        `take`, if given, reads each answer's body; where it raises a `requests.ConnectionError`, that is tried again.
+        """
+        return self._new_session(self.retries, take)
+
+    def _new_session(self, retries: int, take: Callable | None = None) -> requests.Session:
         session = requests.Session()
         session.headers["User-Agent"] = user_agent()
         for scheme in ("http://", "https://"):
-            session.mount(scheme, _Adapter(self, retries))
+            session.mount(scheme, _Adapter(self, retries, take))
         return session
 
     def get(self, url: str, max_bytes: int = MAX_PAGE, **kwargs) -> requests.Response:
@@ -217,9 +220,9 @@ class Tries:
 class _Adapter(HTTPAdapter):
     """Sends each request when its turn has come, with a time-out, and again where another try may help."""
 
-    def __init__(self, fetcher: Fetcher, retries: int):
+    def __init__(self, fetcher: Fetcher, retries: int, take: Callable[[requests.Response], None] | None):
         super().__init__()
-        self._fetcher, self._retries = fetcher, retries
+        self._fetcher, self._retries, self._take = fetcher, retries, take
 
     def send(self, request: requests.PreparedRequest, **kwargs) -> requests.Response:
         kwargs["timeout"] = kwargs.get("timeout") or self._fetcher.timeout
@@ -230,15 +233,18 @@ class _Adapter(HTTPAdapter):
             self._fetcher.limit.wait()
             try:
                 response = super().send(request, **kwargs)
+                is_busy = response.status_code in RETRY_STATUSES and tries.left
+                if response.is_redirect:
+                    _words(response)
+                    response.close()  # else requests reads the rest, however long
+                elif self._take is not None and not is_busy:
+                    self._take(response)
             except (requests.ConnectionError, requests.Timeout) as error:
                 if not tries.left:
                     raise
                 tries.wait(request.url, BrokenAnswer(reason(error)))
                 continue
-            if response.is_redirect:
-                _words(response)
-                response.close()  # else requests reads the rest, however long
-            if response.status_code not in RETRY_STATUSES or not tries.left:
+            if not is_busy:
                 return response
             response.close()
             tries.wait(request.url, Busy(f"HTTP status {response.status_code}", response))

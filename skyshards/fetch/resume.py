@@ -94,14 +94,16 @@ class Part:
 
 def download(fetcher: Fetcher, wanted: Wanted, path: Path, keep_part: bool) -> Path:
     """See `Fetcher.download`."""
+    part = Part(path.with_name(f"{path.name}.part"), lasting=True)
     if path.exists() and wanted.flaw_in(path) is None:
+        if keep_part:
+            part.drop()  # its note, of a run that was killed just before
         return path
     if not keep_part:
         with replacing(path) as temporary:
             _fill(fetcher, wanted, Part(temporary, lasting=False), path.name)
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = Part(path.with_name(f"{path.name}.part"), lasting=True)
     part.take_up(wanted)
     _fill(fetcher, wanted, part, path.name)
     os.replace(part.path, path)
