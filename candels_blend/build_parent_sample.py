@@ -46,6 +46,11 @@ BLENDS_A_SECOND = 2_000
 """Rendered and packed on two cores (benchmarks/README.md)."""
 
 
+def say_left_out(what: str, count: int, of: int) -> None:
+    """Tell the user which galaxies a cut leaves out."""
+    say(f"{count:,} of {of:,} galaxies are left out by {what}")
+
+
 @dataclass(frozen=True)
 class CandelsBlendRecipe(Recipe):
     """A source is a block of blends that are drawn when the sources are listed, and rendered when it is read.
@@ -99,7 +104,7 @@ class CandelsBlendRecipe(Recipe):
         archive = read_archive(self.datapath)
         for complaint in archive.complaints():
             say(f"{self.datapath}: {complaint}")
-        pairs = draw_sample(archive, self.sample, self.n_blends)
+        pairs = draw_sample(archive, self.sample, self.n_blends, left_out=say_left_out)
         for split in SPLITS:
             for start in range(0, len(pairs[split]), BLOCK):
                 block = pairs[split][start : start + BLOCK]

@@ -85,6 +85,7 @@ def produce(n_blends: int, datapath: Path, workers: int | None, **options) -> No
             sample,
             n_blends,
             lambda g1, g2: log.info("rejected: no shift for galaxies %d and %d", ids[g1], ids[g2]),
+            lambda what, count, of: click.echo(f"{count:,} of {of:,} galaxies are left out by {what}", err=True),
         )
         for split in SPLITS:
             files.write_catalogue(unfinished / files.catalogue_name(split), archive, pairs[split])

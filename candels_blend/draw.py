@@ -25,6 +25,8 @@ MAX_REJECTED = 10_000
 """Pairs rejected in a row before the draw is given up."""
 
 Rejected = Callable[[int, int], None]
+LeftOut = Callable[[str, int, int], None]
+"""Called with each cut that leaves out galaxies: what it is, how many it leaves out, and of how many."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,8 @@ class Draw:
     sample : Sample
     rejected : callable, optional
         Called with the archive's rows of each pair for which no shift was found.
+    left_out : callable, optional
+        See `LeftOut`.
 
     Attributes
     ----------
@@ -109,13 +113,19 @@ class Draw:
         The cuts leave fewer than two galaxies.
     """
 
-    def __init__(self, archive: Archive, sample: Sample, rejected: Rejected = lambda g1, g2: None):
+    def __init__(
+        self,
+        archive: Archive,
+        sample: Sample,
+        rejected: Rejected = lambda g1, g2: None,
+        left_out: LeftOut = lambda what, count, of: None,
+    ):
         self._sample = sample
         self._rejected = rejected
         self._magnitude = archive.catalogue["mag"].to_numpy(float)
         self._radius = archive.catalogue["radius"].to_numpy(float)
         state = np.random.RandomState(sample.seed)
-        self.galaxies = split_galaxies(archive, sample, state)
+        self.galaxies = split_galaxies(archive, sample, state, left_out)
         self._word = _words(state)
 
     def pairs(self, split: str) -> Iterator[tuple[int, int, int, int]]:
@@ -156,7 +166,9 @@ class Draw:
         )
 
 
-def split_galaxies(archive: Archive, sample: Sample, state: np.random.RandomState) -> dict[str, np.ndarray]:
+def split_galaxies(
+    archive: Archive, sample: Sample, state: np.random.RandomState, left_out: LeftOut
+) -> dict[str, np.ndarray]:
     """Rows of the archive's train and test galaxies, shuffled at the start and again after each cut."""
     catalogue, rows = archive.catalogue, archive.rows
     cuts = [("`use_clean_galaxies`", lambda: clean_rows(archive))] if sample.use_clean_galaxies else []
@@ -171,6 +183,8 @@ def split_galaxies(archive: Archive, sample: Sample, state: np.random.RandomStat
     order = state.permutation(len(rows))
     for what, cut in cuts:
         before, rows = len(rows), rows[cut()[rows]]
+        if len(rows) < before:
+            left_out(what.replace("`", ""), before - len(rows), before)
         if len(rows) < 2:
             raise BuildError(
                 f"the cut {what} leaves {len(rows)} of {before} galaxies, expected at least two; loosen it"
@@ -265,10 +279,14 @@ class Pairs:
 
 
 def draw_sample(
-    archive: Archive, sample: Sample, n_blends: int, rejected: Rejected = lambda g1, g2: None
+    archive: Archive,
+    sample: Sample,
+    n_blends: int,
+    rejected: Rejected = lambda g1, g2: None,
+    left_out: LeftOut = lambda what, count, of: None,
 ) -> dict[str, np.ndarray]:
     """All pairs (arrays of `PAIR`) of a sample of so many blends, by split."""
-    draw = Draw(archive, sample, rejected)
+    draw = Draw(archive, sample, rejected, left_out)
     counts = sample.split_blends(n_blends)
     return {
         split: np.fromiter(islice(draw.pairs(split), counts[split]), PAIR, counts[split])

@@ -202,6 +202,8 @@ class GZSDSSRecipe(Recipe):
         # What PhotoObj has in single precision is cut on as it is stored, also where a file has it as text.
         whole = whole.astype(dict.fromkeys(SINGLE, "float32")).astype(dict.fromkeys(SINGLE, "float64"))
         passed = whole.loc[self.cuts.mask(whole), list(KEPT)]
+        if outside := len(whole) - len(passed):
+            say(f"{outside:,} of {len(whole):,} galaxies are outside the cuts")
         kept = one_row_a_galaxy(passed).sort_values("dr7objid", ignore_index=True)
         if dropped := len(passed) - len(kept):
             say(f"{dropped:,} rows are left out: without identifier or position, or a galaxy's second")

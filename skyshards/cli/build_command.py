@@ -71,9 +71,10 @@ def _report(summary, name: str, demo: bool) -> None:
     """What was built, and the lines that load it."""
     from skyshards.format.provenance import FAILURES
 
+    left_out = f" {summary.left_out:,} left out by the options," if summary.left_out else ""
     click.echo(
         f"{summary.folder}: {summary.rows:,} rows in {summary.shards:,} shards, {summary.nbytes / 1e6:,.1f} MB"
-        f" ({summary.added:,} rows added, {summary.failed:,} sources failed, {summary.elapsed:.1f} s)"
+        f" ({summary.added:,} rows added, {summary.failed:,} sources failed,{left_out} {summary.elapsed:.1f} s)"
     )
     if demo:
         click.echo("This dataset contains simulated galaxies only.")

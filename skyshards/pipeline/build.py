@@ -48,8 +48,8 @@ MAX_UNREAD = 128
 
 @dataclass(frozen=True)
 class Summary:
-    """What a build did and what the folder now holds. `failed` counts sources of this data set that gave no row, `plan`
-    says what the build had before it.
+    """What a build did and what the folder now holds. `failed` counts sources of this data set that gave no row,
+    `left_out` those that its options leave out; `plan` says what the build had before it.
     """
 
     folder: Path
@@ -58,6 +58,7 @@ class Summary:
     nbytes: int
     added: int
     failed: int
+    left_out: int
     elapsed: float
     plan: str
 
@@ -169,11 +170,18 @@ def build(
             publish(workspace)
         if not dry_run:
             downloads.remove_leftovers(sample.listed)
-    outcomes = (records.get(source.key) for source in sample.listed)
-    failed = sum(record is not None and record.status == "failed" for record in outcomes)
+    outcomes = Counter(records[source.key].status for source in sample.listed if source.key in records)
     nbytes = sum(shard.nbytes for shard in manifest.shards)
     return Summary(
-        folder, len(table), len(manifest.shards), nbytes, len(table) - before, failed, time.monotonic() - started, words
+        folder,
+        rows=len(table),
+        shards=len(manifest.shards),
+        nbytes=nbytes,
+        added=len(table) - before,
+        failed=outcomes["failed"],
+        left_out=outcomes["left out"],
+        elapsed=time.monotonic() - started,
+        plan=words,
     )
 
 

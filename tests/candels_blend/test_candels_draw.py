@@ -140,10 +140,17 @@ def test_pairs_are_the_same_in_whatever_order_they_are_asked_for(archive, reques
         assert (pairs[numbers] == expected[numbers]).all()
 
 
+def test_what_cuts_leave_out_is_counted(archive):
+    said = []
+    draw = Draw(archive, Sample(mag_high=23.5), left_out=lambda *words: said.append(words))
+    left = sum(map(len, draw.galaxies.values()))
+    assert said == [("mag_high 23.5", 40 - left, 40)] and 0 < left < 40
+
+
 def test_cut_that_leaves_too_few_galaxies_is_named(archive):
     with pytest.raises(BuildError, match=r"mag_high` 10 leaves 0 of 40 galaxies, expected at least two"):
         Draw(archive, Sample(mag_high=10))
-    with pytest.raises(BuildError, match="excluded type sph"):
+    with pytest.raises(BuildError, match="`excluded_types` sph"):
         Draw(archive, Sample(excluded_types=GALAXY_TYPES))
 
 

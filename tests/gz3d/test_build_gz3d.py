@@ -256,7 +256,9 @@ def test_a_cut_leaves_out_rows_and_says_so(local, folder):
     cut = sorted(fractions.values())[len(fractions) // 2]  # a value itself: the bound is included
     kept = {name for name, fraction in fractions.items() if fraction >= cut}
     assert 0 < len(kept) < len(fractions)
-    assert run("--local_data_path", local, "--vote_fraction_cut", float(cut), "-o", folder).exit_code == 0
+    outcome = run("--local_data_path", local, "--vote_fraction_cut", float(cut), "-o", folder)
+    assert outcome.exit_code == 0
+    assert f", {len(fractions) - len(kept)} left out by the options, " in outcome.stdout
     table = skyshards.open(folder)
     assert set(table.catalog["source"].to_pylist()) == kept
     assert table[:]["segmentation"]["vote_fraction"].max(axis=1).min() >= cut
