@@ -18,10 +18,11 @@ import pytest
 from click.testing import CliRunner
 
 import skyshards
+from skyshards.cli.embed import command
 from skyshards.embed import run as embedding
 from skyshards.embed.encoders import Encoder, prepared, timm_encoder
 from skyshards.embed.representations import Joined, open_representations
-from skyshards.embed.run import command, embed
+from skyshards.embed.run import embed
 from skyshards.errors import BuildError, UsageError
 from skyshards.pipeline.build import build
 

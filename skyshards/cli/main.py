@@ -95,7 +95,7 @@ class _Group(click.Group):
     context_settings=HELP,
     elsewhere={
         "cite": ("skyshards.cli.cite", "Print what to cite for built data sets."),
-        "embed": ("skyshards.embed.run", "Compute representations of a built data set's images."),
+        "embed": ("skyshards.cli.embed", "Compute representations of a built data set's images."),
     },
 )
 @click.version_option(__version__)

@@ -9,14 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import click
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from skyshards.cli.options import messages, option, resumable
-from skyshards.cli.typed import Command
-from skyshards.embed.encoders import MODEL, Encoder, encode, timm_encoder
+from skyshards.embed.encoders import Encoder, encode
 from skyshards.errors import UsageError
 from skyshards.files import clear_errors, hold, replacing
 from skyshards.format import catalog
@@ -158,22 +155,3 @@ def _merge(parts: Path, out: Path, about: dict[str, Any]) -> None:
         for first in range(0, len(paths), at_once):
             tables = [pq.ParquetFile(path).read() for path in paths[first : first + at_once]]
             file.write_table(pa.concat_tables(tables).cast(schema), row_group_size=at_once * PART)
-
-
-@click.command("embed", cls=Command)
-@click.argument("folder", type=click.Path(path_type=Path))
-@option("--model", metavar="NAME", help=f"Any model of timm. [default: {MODEL}]")
-@option(
-    "--out", type=click.Path(path_type=Path, dir_okay=False), default="representations.parquet", help="File to write."
-)
-@option("--column", default="image", metavar="NAME", help="Column with the images.")
-@option("--batch_size", type=click.IntRange(1), default=64, metavar="N", help="Images in one batch.")
-@option("--untrained", is_flag=True, help="Use random weights; needs no network.")
-def command(folder: Path, model: str | None, out: Path, column: str, batch_size: int, untrained: bool) -> None:
-    """Make representations of a built data set's images with a neural network, in a Parquet file keyed by object_id."""
-    with messages(), resumable():
-        encoder = timm_encoder(model, untrained)
-        rows = embed(folder, out, encoder, column=column, batch_size=batch_size)
-    click.echo(f"{out}: {rows:,} representations by {encoder.about['model']}")
-    if untrained:
-        click.echo("Its weights are random: these representations mean nothing.")

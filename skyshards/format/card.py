@@ -20,7 +20,6 @@ from skyshards.format.columns import ColumnSpec
 from skyshards.format.layout import CARD, CATALOG, CITATION, pixel_folder
 from skyshards.format.manifest import Manifest
 from skyshards.format.schema import Schema
-from skyshards.pipeline.recipe import Recipe
 
 COLUMNS_START, COLUMNS_END = "<!-- columns -->", "<!-- end of columns -->"
 SIMULATED = (
@@ -112,7 +111,7 @@ def _around_columns(text: str) -> tuple[str, str]:
     return before + start, end + after
 
 
-def check(recipe: Recipe) -> None:
+def check(own: Path) -> None:
     """Look at the card and citations that a data set's own folder must have, before anything is fetched for it.
 
     Raises
@@ -120,10 +119,10 @@ def check(recipe: Recipe) -> None:
     BuildError
         One of them is missing or cannot be read, the card lacks its marks, or there is no BibTeX entry.
     """
-    path = recipe.folder / "README.md"
+    path = own / CARD
     try:
         _around_columns(DatasetCard.load(path).text)  # the columns may not be known yet
-        path = recipe.folder / "CITATION.bib"
+        path = own / CITATION
         if "@" not in path.read_text(encoding="utf-8"):
             raise ValueError("expected a BibTeX entry, found none")
     except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
@@ -148,21 +147,21 @@ def _this_copy(manifest: Manifest) -> str:
     )
 
 
-def write(folder: Path, recipe: Recipe, manifest: Manifest, table: pa.Table) -> None:
-    """Write `README.md` and `CITATION.bib` of a built data set, from those in its own folder, and `croissant.json`.
+def write(folder: Path, own: Path, schema: Schema, manifest: Manifest, table: pa.Table) -> None:
+    """Write `README.md` and `CITATION.bib` of a built dataset, from those in the folder `own`, and `croissant.json`.
 
     `catalog.parquet` must be there already.
     """
-    source = DatasetCard.load(recipe.folder / CARD)
-    matter = source.data.to_dict() | front_matter(recipe.schema, manifest, table, file_digest(folder / CATALOG))
-    body = with_columns(source.text.strip(), recipe.schema)
+    source = DatasetCard.load(own / CARD)
+    matter = source.data.to_dict() | front_matter(schema, manifest, table, file_digest(folder / CATALOG))
+    body = with_columns(source.text.strip(), schema)
     if manifest.simulated:
         title, newline, rest = body.partition("\n")
         body = f"{title}{newline}\n{SIMULATED}\n{rest}"
     front = yaml.safe_dump(matter, sort_keys=False, allow_unicode=True)
     split = next((shard.split for shard in manifest.shards), manifest.splits[0])
-    how = formats(recipe.schema, manifest.name, split)
+    how = formats(schema, manifest.name, split)
     text = f"---\n{front}---\n\n{body}\n\n{how}\n{_this_copy(manifest)}"
     (folder / CARD).write_text(text, encoding="utf-8")
-    (folder / CITATION).write_bytes((recipe.folder / CITATION).read_bytes())
+    (folder / CITATION).write_bytes((own / CITATION).read_bytes())
     croissant.write(folder, manifest)

@@ -119,7 +119,7 @@ def build(
         raise UsageError(f"workers: expected a number of processes, or 0 for none, found {workers}")
     if not sky.is_nside(nside):
         raise UsageError(f"nside: expected a power of two up to 2**29, found {nside}")
-    card.check(recipe)
+    card.check(recipe.folder)
     folder = Path(output_dir)
     fetcher = Fetcher(connections, on_wait=waiting, progress=progress)
     with contextlib.ExitStack() as stack:
@@ -164,7 +164,7 @@ def build(
             table = catalog.write(staged, manifest, table)
             records |= {record.key: record for record in spool.records()}
             sources.write(staged, records.values(), table)
-            card.write(staged, recipe, manifest, table)
+            card.write(staged, recipe.folder, recipe.schema, manifest, table)
             hashes.write(staged, manifest.shards)
             spool.close()
             publish(workspace)
