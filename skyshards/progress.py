@@ -21,8 +21,8 @@ SHORT = 2.0
 
 _shown: list[Progress] = []
 """What is under way, the outermost first."""
-_waits: dict[str, float] = {}
-"""Until when (monotonic) each server asked to wait."""
+_waits: dict[str, tuple[float, bool]] = {}
+"""Until when (monotonic) each server makes the work wait, and whether it asked for that."""
 _lock = threading.Lock()
 
 
@@ -139,27 +139,40 @@ def say(message: str) -> None:
 
 
 def waiting(url: str, seconds: float, asked: float | None = None) -> None:
-    """Show that a server makes the work wait, and if it `asked` for longer than that. For any thread."""
+    """Show that a server makes the work wait. For any thread.
+
+    Parameters
+    ----------
+    url : str
+    seconds : float
+        Until it is asked again.
+    asked : float, optional
+        The seconds that it asked for; None if it just failed.
+    """
     if seconds <= SHORT:
         return
     server, now = urlsplit(url).hostname or url, time.monotonic()
     with _lock:
-        already = _waits.get(server, now) > now
-        _waits[server] = max(_waits.get(server, now), now + seconds)
+        end = _waits.get(server, (now, False))[0]
+        _waits[server] = max(end, now + seconds), asked is not None
         in_bar = sys.stderr.isatty() and bool(_shown)
-    if asked is not None and asked > seconds:
+    if asked is not None and asked > seconds and end <= now:
         say(f"{server} asks to wait {duration(min(asked, 1e9))}; it is asked again in {duration(seconds)}")
-    elif not (already or in_bar):
-        say(f"{server} asks to wait {duration(seconds)}")
+    elif end <= now and not in_bar:
+        say(_wait_for(server, seconds, asked is not None))
 
 
 def _waiting_for() -> list[str]:
-    """Which servers ask to wait, and how long still."""
+    """Which servers make the work wait, and how long still."""
     now = time.monotonic()
     with _lock:
-        for server in [server for server, end in _waits.items() if end <= now]:
+        for server in [server for server, (end, _) in _waits.items() if end <= now]:
             del _waits[server]
-        return [f"{server} asks to wait {duration(end - now)}" for server, end in _waits.items()]
+        return [_wait_for(server, end - now, asked) for server, (end, asked) in _waits.items()]
+
+
+def _wait_for(server: str, seconds: float, asked: bool) -> str:
+    return f"{server} {'asks to wait' if asked else 'does not answer, asked again in'} {duration(seconds)}"
 
 
 def duration(seconds: float) -> str:

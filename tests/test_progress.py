@@ -62,9 +62,19 @@ def test_a_server_that_asks_to_wait_is_named_once_and_then_in_the_lines(capsys, 
     monkeypatch.setattr(progress, "INTERVAL", 30.0)
     with progress.progress("fetching", "sources", 10) as bar:
         for _ in range(8):  # as many threads are told
-            progress.waiting("https://data.sdss.org/sas/file", 60)
+            progress.waiting("https://data.sdss.org/sas/file", 60, 60)
         assert capsys.readouterr().err == "data.sdss.org asks to wait 60 s\n"
         assert bar.line().endswith("data.sdss.org asks to wait 60 s")
+
+
+def test_a_wait_that_is_cut_and_one_that_nobody_asked_for_are_told_apart(capsys):
+    progress.waiting("https://one.example.org/", 3600, 86_400)
+    progress.waiting("https://two.example.org/", 30)
+    assert capsys.readouterr().err.splitlines() == [
+        "one.example.org asks to wait 24 h; it is asked again in 60 min",
+        "two.example.org does not answer, asked again in 30 s",
+    ]
+    progress._waits.clear()
 
 
 def test_short_waits_are_not_mentioned(capsys):
@@ -98,7 +108,7 @@ with progress.progress("fetching", "sources", 100) as outer:
     with progress.progress("archive.zip", "B", 10**9) as inner:
         inner.update(5 * 10**8)
         progress.say("17 galaxies are outside the cut")
-        progress.waiting("https://example.org/x", 100)
+        progress.waiting("https://example.org/x", 100, 100)
         time.sleep(0.3)
     outer.update(60)
 progress.say("done")

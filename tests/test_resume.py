@@ -1,11 +1,13 @@
 """Large files: taken up where they broke off, in this run or the next, and never put together from two versions."""
 
+import contextlib
 import gzip
 import hashlib
 import json
 import random
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -168,6 +170,15 @@ def test_a_part_that_is_whole_is_not_asked_for_again(fetcher, path):
     assert path.read_bytes() == OLD
 
 
+@pytest.mark.parametrize("suffix", [".part", ".part.json"])
+def test_a_link_is_not_followed(fetcher, path, tmp_path, suffix):
+    (tmp_path / "other").write_bytes(OLD[:10])
+    path.with_name(f"archive.zip{suffix}").symlink_to(tmp_path / "other")
+    with raw_server(answer(OLD, ETAG)) as server:
+        fetcher.download(server.url, path, MD5, keep_part=True)
+    assert {each.name: each.read_bytes() for each in tmp_path.iterdir()} == {"other": OLD[:10], "archive.zip": OLD}
+
+
 def test_progress_gives_new_tries(path, monkeypatch):
     """Twenty cuts of a large file, and two retries."""
     monkeypatch.setattr(resume, "PROGRESS", 1000)
@@ -180,6 +191,23 @@ def test_progress_gives_new_tries(path, monkeypatch):
         Fetcher(retries=2, backoff=0).download(server.url, path, MD5)
         assert len(server.requests) > 15
     assert path.read_bytes() == OLD
+
+
+@pytest.mark.parametrize("keep_part", [True, False])
+def test_a_large_download_shows_its_bytes(path, keep_part):
+    shown = []
+
+    @contextlib.contextmanager
+    def progress(*bar):
+        shown.append([*bar])
+        yield SimpleNamespace(update=lambda nbytes: shown[-1].append(nbytes))
+
+    with raw_server(cut(OLD, ETAG), rest(OLD, ETAG)) as server:
+        Fetcher(retries=1, backoff=0, progress=progress).download(server.url, path, keep_part=keep_part)
+    found = [(*bar[:4], sum(bar[4:])) for bar in shown]
+    name = "archive.zip"
+    bars = [(name, "B", len(OLD), 0, HALF), (name, "B", len(OLD), HALF, len(OLD) - HALF)]
+    assert found == (bars if keep_part else [])
 
 
 def test_no_progress_ends(path):

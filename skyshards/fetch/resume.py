@@ -75,6 +75,8 @@ class Part:
             may_be = wanted.checksum == known["checksum"]
         except (OSError, ValueError, KeyError, TypeError):
             may_be = True
+        if self.path.is_symlink() or self.note.is_symlink():  # nothing is written through a link
+            may_be, self.mark = False, None
         if not (self.mark or (wanted.checksum and may_be)):
             self.drop()
 
