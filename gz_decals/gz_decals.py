@@ -81,7 +81,7 @@ def schema(values: tuple[tuple[str, str], ...], representation: int | None) -> S
     configs = {"images": ("object_id", "ra", "dec", "healpix", "image", "scale")}
     if representation is not None:
         vector = Sequence(Value("float32"), length=representation)
-        words = "what a neural network makes of the image, before its last layer; NaN for galaxies that have none"
+        words = "image embedding from a neural network, before its last layer; NaN where unavailable"
         columns["representation"] = Column(vector, words, deflate=False)  # such numbers hardly compress
         names = (name for name, _ in values)
         configs["representations"] = ("object_id", "ra", "dec", "healpix", "representation", *names)

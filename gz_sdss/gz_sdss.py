@@ -54,7 +54,7 @@ def schema_of(format: str = "jpg", representation: int | None = None) -> Schema:
     """The columns of a data set built with `--format`, and with representations of this length if not None."""
     vector = {}
     if representation is not None:
-        words = "what a neural network makes of the image; NaN for galaxies that have none"
+        words = "image embedding from a neural network; NaN where unavailable"
         feature = Sequence(Value("float32"), length=representation)
         vector = {"representation": Column(feature, words, deflate=False)}
     return Schema(
