@@ -57,7 +57,7 @@ def test_failed_sources_make_the_status_1(tmp_path):
     outcome = run("-o", folder, "--workers", 1, "--broken_source", 2, "--broken-source", 5)
     assert outcome.exit_code == 1
     assert "6 rows" in outcome.stdout and "2 sources failed" in outcome.stdout
-    (line,) = outcome.stderr.splitlines()
+    *_, line = outcome.stderr.splitlines()
     assert str(folder / "failures.csv") in line
     assert run("-o", folder, "--workers", 1).exit_code == 0
 

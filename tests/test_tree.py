@@ -22,7 +22,7 @@ ALLOWED = {
     "fetch": {"fetch"},
     "pipeline": {"pipeline", "format", "fetch", "progress"},
     "read": {"read", "format", "fetch"},
-    "embed": {"embed", "read", "format"},
+    "embed": {"embed", "read", "format", "progress"},
     "cli": {"cli", "embed", "read", "format", "pipeline", "fetch", "progress", "verify", "crossmatch"},
 }
 """By package of skyshards, what else of skyshards it imports."""
