@@ -224,7 +224,8 @@ class GZSDSSRecipe(Recipe):
         """The galaxies in an order that is always the same, so that the first N are always the same sample."""
         galaxies = shuffled(self.filtered())
         galaxies["specobjid"] = galaxies["specobjid"].fillna(0).astype("int64")
-        _ = self.images, self._sia_source, self._client  # made here, before there are several threads
+        self.images.arrange(galaxies["objid"].tolist())
+        _ = self._sia_source, self._client  # made here, before there are several threads
         joined = None
         if self.representations is not None:
             ids = galaxies["dr7objid"].astype(str).tolist()

@@ -1,7 +1,8 @@
 """The images as they were downloaded: TAR archives of 1000, and a list of what is in them.
 
-`TAR-000000.tar` is whole, and loads with `load_dataset("webdataset", ...)`. The archive that is being filled is named
-`TAR-000001.tar.part`: an image is in it as soon as it has arrived, so a killed run loses none but those in flight.
+`TAR-000000.tar` is whole, and loads with `load_dataset("webdataset", ...)`. Images that are to go into it gather in
+`TAR-000000.tar.part`, in the order of their arrival: an image is there as soon as it has arrived, so a killed run loses
+none but those in flight. Archives are sealed in the order that `arrange` gave: the same images make the same files.
 """
 
 from __future__ import annotations
@@ -9,17 +10,17 @@ from __future__ import annotations
 import contextlib
 import gzip
 import hashlib
-import io
 import os
 import re
-import shutil
 import tarfile
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
+from gz_sdss.tar_files import as_member, end_of, members_of, write_whole
 from skyshards.errors import BuildError, UsageError
 from skyshards.files import replacing
 
@@ -30,24 +31,12 @@ PART = ".part"
 TAR_NAME = re.compile(r"TAR-(\d{6})\.tar")
 
 
-def save_images_to_TAR(TAR_path: Path | str, contents: Mapping[str, bytes] | Iterable[Sequence]) -> None:
-    """Write a TAR archive of images; it appears under its name when it is whole, in place of one that was there.
+@dataclass
+class _Part:
+    """Images that have arrived and are not sealed: where the next one goes, and first byte and length by objid."""
 
-    Parameters
-    ----------
-    TAR_path : path
-    contents : mapping of str to bytes, or sequences that begin with these two
-        The members' names, such as "1237648720693755918.jpg", and what they hold.
-
-    Raises
-    ------
-    OSError
-        It cannot be written; what was there before is as it was.
-    """
-    pairs = contents.items() if isinstance(contents, Mapping) else contents
-    with replacing(Path(TAR_path)) as temporary, tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar:
-        for name, content in {name: content for name, content, *_ in pairs}.items():
-            tar.addfile(_member(name, len(content)), io.BytesIO(content))
+    end: int
+    members: dict[int, tuple[int, int]]
 
 
 class ImageArchive:
@@ -57,7 +46,7 @@ class ImageArchive:
     ----------
     folder : Path
         Made when the first image is added. What an earlier run left there is taken over: the list of what is done,
-        the archive that was being filled (its last member is cut off if it is torn), and archives that the list lacks.
+        the archives that were being filled (a torn last member is cut off), and archives that the list lacks.
     suffix : str
         Of the members' names: ".jpg" or ".fits".
     members_per_tar : int
@@ -78,13 +67,17 @@ class ImageArchive:
         self._folder, self._suffix, self._per_tar, self._origin = folder, suffix, members_per_tar, origin
         self._check_origin()
         self._lock = threading.Lock()
-        self._places: dict[int, dict[int, tuple[int, int]]] = {}  # by TAR and objid: first byte and length
-        self._file: int | None = None
-        self._number = 0
-        self._end = 0
-        self._unlisted: list[tuple[int, str, str]] = []
+        self._ranks: dict[int, int] = {}
+        self._parts: dict[int, _Part] = {}
+        self._indexes: dict[int, dict[int, tuple[int, int]]] = {}  # of sealed archives: first byte and length by objid
+        self._lists: dict[int, bytes] = {}  # the part of the list for each archive, compressed
+        self._sealed = {int(match[1]) for path in folder.glob("TAR-*.tar") if (match := TAR_NAME.fullmatch(path.name))}
         self._done = self._read_list()
         self._take_over()
+
+    def arrange(self, objids: Iterable[int]) -> None:
+        """Say in which order images stand in the archives, whatever the order in which they are added."""
+        self._ranks = {objid: rank for rank, objid in enumerate(objids)}
 
     def __len__(self) -> int:
         return len(self._done)
@@ -105,10 +98,7 @@ class ImageArchive:
                 return None
             number, sha256 = self._done[objid]
             with contextlib.suppress(OSError, tarfile.TarError, KeyError):
-                start, size = self._index(number)[objid]
-                with open(self._path(number), "rb") as file:
-                    file.seek(start)
-                    content = file.read(size)
+                content = self._read(number, objid)
                 if hashlib.sha256(content).hexdigest() == sha256:
                     return content
             return None
@@ -121,31 +111,74 @@ class ImageArchive:
         OSError
             It cannot be written (a full disk, say); the archive is as it was before.
         """
-        header = _member(f"{objid}{self._suffix}", len(content)).tobuf(tarfile.USTAR_FORMAT)
-        padding = bytes(-len(content) % tarfile.BLOCKSIZE)
         with self._lock:
-            if self._file is None:
-                self._start()
-            _write(self._file, header + content + padding, self._end)
-            self._places[self._number][objid] = self._end + len(header), len(content)
-            self._end += len(header) + len(content) + len(padding)
-            self._enter(objid, self._number, hashlib.sha256(content).hexdigest())
-            if len(self._places[self._number]) >= self._per_tar:
-                self._seal()
+            number = self._number_for(objid)
+            if number not in self._parts:
+                self._start(number)
+            part = self._parts[number]
+            member = as_member(objid, self._suffix, content)
+            file = os.open(self._part_path(number), os.O_RDWR | os.O_CREAT, 0o644)
+            try:
+                os.ftruncate(file, part.end)  # if it ended in the middle of a member
+                write_whole(file, member, part.end)
+            finally:
+                os.close(file)
+            part.members[objid] = part.end + tarfile.BLOCKSIZE, len(content)
+            part.end += len(member)
+            self._done[objid] = number, hashlib.sha256(content).hexdigest()
+            if self._is_full(number):
+                self._seal(number)
 
     def close(self) -> None:
-        """Seal the archive that is being filled, though it is not full; the next image added goes on filling it."""
+        """Seal the archives that are being filled, though they are not full; images added later go on filling them."""
         with self._lock:
-            if self._file is not None:
-                self._seal()
+            for number in sorted(self._parts):
+                self._seal(number)
 
     def _path(self, number: int) -> Path:
-        path = self._folder / _tar_name(number)
-        return path.with_name(path.name + PART) if number == self._number and self._file is not None else path
+        return self._folder / _tar_name(number)
 
-    def _enter(self, objid: int, number: int, sha256: str) -> None:
-        self._done[objid] = number, sha256
-        self._unlisted.append((objid, _tar_name(number), sha256))
+    def _part_path(self, number: int) -> Path:
+        return self._folder / (_tar_name(number) + PART)
+
+    def _number_for(self, objid: int) -> int:
+        """The archive that an image belongs into: by its rank, or else the last one that has room."""
+        if objid in self._ranks:
+            return self._ranks[objid] // self._per_tar
+        last = max(self._sealed | set(self._parts), default=0)
+        return last if len(self._members(last)) < self._per_tar else last + 1
+
+    def _is_full(self, number: int) -> bool:
+        """Whether all the images are there that an archive is to have."""
+        members = self._members(number)
+        if not self._ranks:
+            return len(members) >= self._per_tar
+        first = number * self._per_tar
+        expected = min(self._per_tar, len(self._ranks) - first)
+        return sum(first <= self._ranks.get(objid, -1) < first + expected for objid in members) == expected
+
+    def _members(self, number: int) -> set[int]:
+        """The images of an archive, sealed or not."""
+        part = self._parts.get(number)
+        return set(self._index(number)) | set(part.members if part else ())
+
+    def _index(self, number: int) -> dict[int, tuple[int, int]]:
+        if number not in self._sealed:
+            return {}
+        if number not in self._indexes:
+            self._indexes[number] = members_of(self._path(number))
+        return self._indexes[number]
+
+    def _read(self, number: int, objid: int) -> bytes:
+        """An image of an archive; raises `KeyError` if it is not there."""
+        part = self._parts.get(number)
+        if part is not None and objid in part.members:
+            path, place = self._part_path(number), part.members[objid]
+        else:
+            path, place = self._path(number), self._index(number)[objid]
+        with open(path, "rb") as file:
+            file.seek(place[0])
+            return file.read(place[1])
 
     def _check_origin(self) -> None:
         path = self._folder / ORIGIN
@@ -155,49 +188,40 @@ class ImageArchive:
                 "delete that folder, or choose another `output_dir`"
             )
 
-    def _start(self) -> None:
-        """Open the last archive if there is room in it, or else a new one."""
+    def _start(self, number: int) -> None:
+        """Be ready to add to an archive."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        if self._origin:
-            with replacing(self._folder / ORIGIN) as temporary:
+        origin = self._folder / ORIGIN
+        if self._origin and not origin.exists():
+            with replacing(origin) as temporary:
                 temporary.write_text(f"{self._origin}\n", encoding="utf-8")
-        number = max(self._sealed(), default=-1)
-        if number >= 0 and len(self._index(number)) < self._per_tar:
-            end = _end_of(self._index(number))
-            sealed = self._folder / _tar_name(number)
-            os.replace(sealed, sealed.with_name(sealed.name + PART))
-        else:
-            number, end = number + 1, 0
-            self._places[number] = {}
-        self._open(number, end)
+        self._parts[number] = _Part(0, {})
 
-    def _open(self, number: int, end: int) -> None:
-        self._number, self._end = number, end
-        path = self._folder / (_tar_name(number) + PART)
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        os.ftruncate(self._file, end)
+    def _seal(self, number: int) -> None:
+        """Write an archive in order, with the images that it had and those that have arrived; they are listed first.
 
-    def _seal(self) -> None:
-        """End the archive as TAR asks for, list its images as done, and only then give it its name."""
-        size = -(-(self._end + 2 * tarfile.BLOCKSIZE) // tarfile.RECORDSIZE) * tarfile.RECORDSIZE
-        _write(self._file, bytes(size - self._end), self._end)
-        os.fsync(self._file)
-        self._write_list()
-        part = self._path(self._number)
-        os.close(self._file)
-        self._file = None
-        os.replace(part, self._folder / _tar_name(self._number))
+        Killed at any moment, what has arrived is there until the archive is whole, and is sealed again.
+        """
+        objids = self._in_order(dict.fromkeys([*self._index(number), *self._parts[number].members]))
+        index, end = {}, 0
+        with replacing(self._path(number)) as temporary, open(temporary, "wb") as file:
+            for objid in objids:
+                content = self._read(number, objid)
+                index[objid] = end + tarfile.BLOCKSIZE, len(content)
+                end += file.write(as_member(objid, self._suffix, content))
+            file.write(bytes(-(-(end + 2 * tarfile.BLOCKSIZE) // tarfile.RECORDSIZE) * tarfile.RECORDSIZE - end))
+            file.flush()
+            os.fsync(file.fileno())
+            self._lists.pop(number, None)
+            self._write_list(self._sealed | {number})
+        self._sealed.add(number)
+        self._indexes[number] = index
+        self._part_path(number).unlink()
+        del self._parts[number]
 
-    def _sealed(self) -> Iterator[int]:
-        """Numbers of the archives that have their final names."""
-        for path in self._folder.glob("TAR-*.tar"):
-            if match := TAR_NAME.fullmatch(path.name):
-                yield int(match[1])
-
-    def _index(self, number: int) -> dict[int, tuple[int, int]]:
-        if number not in self._places:
-            self._places[number] = _members(self._path(number))
-        return self._places[number]
+    def _in_order(self, objids: Iterable[int]) -> list[int]:
+        """Images in the order of their ranks, then those that have none as they come."""
+        return sorted(objids, key=lambda objid: self._ranks.get(objid, len(self._ranks)))
 
     def _read_list(self) -> dict[int, tuple[int, str]]:
         path = self._folder / DONE
@@ -211,89 +235,47 @@ class ImageArchive:
         except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
             raise BuildError(f"{path}: {error}; delete it, and it is made again from the archives beside it") from error
 
-    def _write_list(self) -> None:
-        """Add the images sealed now to the list, as one more gzip member behind those there are."""
-        path = self._folder / DONE
-        rows = pd.DataFrame(self._unlisted, columns=["objid", "tar", "sha256"])
-        content = gzip.compress(rows.to_csv(index=False, header=not path.exists()).encode(), mtime=0)
-        with replacing(path) as temporary:
-            if path.exists():
-                shutil.copyfile(path, temporary)
-            with open(temporary, "ab") as file:
-                file.write(content)
-                os.fsync(file.fileno())
-        self._unlisted = []
+    def _write_list(self, sealed: set[int]) -> None:
+        """List what is in these archives, in their order: a gzip member for the header and for each archive."""
+        if wanted := sealed - set(self._lists):
+            rows: dict[int, list[int]] = {number: [] for number in wanted}
+            for objid, (number, _) in self._done.items():
+                if number in rows:
+                    rows[number].append(objid)
+            for number, objids in rows.items():
+                lines = (f"{objid},{_tar_name(number)},{self._done[objid][1]}\n" for objid in self._in_order(objids))
+                self._lists[number] = gzip.compress("".join(lines).encode(), mtime=0)
+        with replacing(self._folder / DONE) as temporary, open(temporary, "wb") as file:
+            file.write(gzip.compress(b"objid,tar,sha256\n", mtime=0))
+            file.writelines(self._lists[number] for number in sorted(sealed))
+            file.flush()
+            os.fsync(file.fileno())
 
     def _take_over(self) -> None:
         """Make the list agree with the archives: these are what counts."""
-        sealed = set(self._sealed())
         listed = {number for number, _ in self._done.values()}
-        parts = sorted(self._folder.glob(f"TAR-*.tar{PART}"))
-        for number in sorted(sealed - listed):
-            self._enter_all(number, self._folder / _tar_name(number))
-        filling = [int(match[1]) for path in parts if (match := TAR_NAME.fullmatch(path.stem))]
-        for number in filling:
-            self._enter_all(number, self._folder / (_tar_name(number) + PART))
-            if not self._places[number]:
-                (self._folder / (_tar_name(number) + PART)).unlink()
-                continue
-            self._open(number, _end_of(self._places[number]))
-            if len(self._places[number]) >= self._per_tar or number != filling[-1]:
-                self._seal()
-        here = sealed | set(filling)
+        for number in sorted(self._sealed - listed):
+            self._enter(number, self._path(number), self._index(number))
+        for path in sorted(self._folder.glob(f"TAR-*.tar{PART}")):
+            if match := TAR_NAME.fullmatch(path.stem):
+                members = members_of(path)
+                if members:
+                    self._parts[int(match[1])] = _Part(end_of(members), members)
+                    self._enter(int(match[1]), path, members)
+                else:
+                    path.unlink()
+        here = self._sealed | set(self._parts)
         self._done = {objid: place for objid, place in self._done.items() if place[0] in here}
-        if self._unlisted and self._file is None:
-            self._write_list()
+        if self._sealed - listed:
+            self._write_list(self._sealed)
 
-    def _enter_all(self, number: int, path: Path) -> None:
-        """Enter what an archive holds, as far as it is whole and the list lacks it."""
-        self._places[number] = _members(path)
+    def _enter(self, number: int, path: Path, members: dict[int, tuple[int, int]]) -> None:
+        """Enter what an archive holds."""
         with open(path, "rb") as file:
-            for objid, (start, size) in self._places[number].items():
+            for objid, (start, size) in members.items():
                 file.seek(start)
-                place = number, hashlib.sha256(file.read(size)).hexdigest()
-                if self._done.get(objid) != place:
-                    self._enter(objid, *place)
+                self._done[objid] = number, hashlib.sha256(file.read(size)).hexdigest()
 
 
 def _tar_name(number: int) -> str:
     return f"TAR-{number:06d}.tar"
-
-
-def _member(name: str, size: int) -> tarfile.TarInfo:
-    """A header that says nothing but name and size, so that the same images make the same archive."""
-    member = tarfile.TarInfo(name)
-    member.size = size
-    return member
-
-
-def _members(path: Path) -> dict[int, tuple[int, int]]:
-    """First byte and length of each whole member of an archive, by objid; a torn last one is left out."""
-    members = {}
-    size = path.stat().st_size
-    with contextlib.suppress(tarfile.TarError), tarfile.open(path, "r:") as tar:
-        for member in tar:
-            end = member.offset_data + -(-member.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
-            if end > size:
-                break
-            if (stem := Path(member.name).stem).isdecimal():
-                members[int(stem)] = member.offset_data, member.size
-    return members
-
-
-def _end_of(members: dict[int, tuple[int, int]]) -> int:
-    """Where the last member ends, its padding included."""
-    start, size = max(members.values(), default=(0, 0))
-    return start + -(-size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
-
-
-def _write(file: int, content: bytes, start: int) -> None:
-    """Write all of it, or leave the file as long as it was."""
-    left = memoryview(content)
-    try:
-        while left:
-            written = os.pwrite(file, left, start + len(content) - len(left))
-            left = left[written:]
-    except OSError:
-        os.ftruncate(file, start)
-        raise

@@ -167,5 +167,9 @@ def read_table(path: Path) -> pd.DataFrame:
 def write_csv(table: pd.DataFrame, path: Path) -> None:
     """Write a table as CSV, compressed, whole or not at all; what is missing is an empty field."""
     arrow = pa.Table.from_pandas(table, preserve_index=False)
-    with replacing(path) as temporary, gzip.GzipFile(temporary, "wb", compresslevel=1, mtime=0) as file:
+    with (
+        replacing(path) as temporary,
+        open(temporary, "wb") as raw,
+        gzip.GzipFile("", "wb", compresslevel=1, fileobj=raw, mtime=0) as file,  # without the temporary file's name
+    ):
         pa.csv.write_csv(arrow, file, pa.csv.WriteOptions(quoting_style="none"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
@@ -14,7 +15,7 @@ from gz_sdss.cuts import BANDS
 from gz_sdss.tables import of_votable, read_table, write_csv
 from gz_sdss.tap_jobs import is_cut, run_query, tap_service
 from skyshards.errors import BuildError
-from skyshards.files import replacing
+from skyshards.files import remove_unfinished, replacing
 from skyshards.progress import progress
 
 TAP_URL = "http://tap.roe.ac.uk/ssa"
@@ -22,7 +23,9 @@ CATALOG = "ZooSpecPhotoDR19.csv.gz"
 REQUEST = "ZooSpecPhotoDR19.json"
 PAGES = "ZooSpecPhotoDR19.pages"
 PAGE_ROWS = 50_000
+PAGES_NOTE = "request.json"
 LAST = "end"
+PAGE_NAME = re.compile(rf"\d{{6}}-(\d+|{LAST})\.parquet")
 MOST_ROWS = 100_000_000
 """MAXREC of a query that is to give all it has: without one, servers cut the result at a default of their own."""
 
@@ -101,6 +104,7 @@ def get_catalog(
     path, note = folder / CATALOG, folder / REQUEST
     request = replace(request, source=request.source or tap_url.rstrip("/"))
     if path.exists() and not refresh and (not note.exists() or request.within(_read_request(note))):
+        _delete_pages(folder / PAGES)  # of a run that was killed after the table was written
         return read_table(path)
     if request.adql is None:
         table = _fetch_in_pages(request, folder / PAGES, tap_url, page_rows)
@@ -112,8 +116,15 @@ def get_catalog(
     with replacing(note) as temporary:
         temporary.write_text(json.dumps(asdict(request) | {"rows": len(table)}, indent=1))
     write_csv(table, path)
-    shutil.rmtree(folder / PAGES, ignore_errors=True)
+    _delete_pages(folder / PAGES)
     return table
+
+
+def _delete_pages(folder: Path) -> None:
+    """Delete saved pages, the note first, without which what is left of them counts for nothing."""
+    (folder / PAGES_NOTE).unlink(missing_ok=True)
+    if folder.exists():
+        shutil.rmtree(folder)
 
 
 def _read_request(note: Path) -> CatalogRequest:
@@ -179,13 +190,14 @@ def _pages(
 
 def _saved_pages(request: CatalogRequest, folder: Path) -> list[str]:
     """Names, in order, of the pages that an interrupted run saved of this very request; those of others are deleted."""
-    note = folder / "request.json"
+    note = folder / PAGES_NOTE
     described = json.dumps(asdict(request))
     if not (note.exists() and note.read_text() == described):
-        shutil.rmtree(folder, ignore_errors=True)
+        _delete_pages(folder)
         with replacing(note) as temporary:
             temporary.write_text(described)
-    return sorted(path.name for path in folder.glob("*-*.parquet"))
+    remove_unfinished(folder)
+    return sorted(path.name for path in folder.iterdir() if PAGE_NAME.fullmatch(path.name))
 
 
 def _fetch_at_once(request: CatalogRequest, tap_url: str) -> pd.DataFrame:

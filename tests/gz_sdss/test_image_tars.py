@@ -128,6 +128,30 @@ def test_the_same_images_make_the_same_archives(tmp_path):
         assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
 
 
+def test_the_order_of_arrival_does_not_show(tmp_path):
+    """Added in any order, by runs that are killed or not: the archives and the list are the same."""
+    images = contents(25)
+
+    def add(folder, objids, close=True):
+        archive = ImageArchive(folder, members_per_tar=10)
+        archive.arrange(images)
+        for objid in objids:
+            archive.add(objid, images[objid])
+        if close:
+            archive.close()
+
+    backwards = list(images)[::-1]
+    add(tmp_path / "a", images)
+    add(tmp_path / "b", backwards)
+    for start, close in ((0, False), (7, True), (14, False), (21, True)):  # not closed: killed
+        add(tmp_path / "c", backwards[start : start + 7], close)
+    expected = {path.name: path.read_bytes() for path in (tmp_path / "a").iterdir()}
+    assert len(expected) == 4
+    for other in ("b", "c"):
+        assert {path.name: path.read_bytes() for path in (tmp_path / other).iterdir()} == expected
+    assert pd.read_csv(tmp_path / "a" / DONE)["objid"].tolist() == list(images)
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 3000))
 def test_a_torn_archive_loses_its_torn_member_alone(tmp_path_factory, torn):
