@@ -18,7 +18,7 @@ from candels_blend.columns import BLOCK, load
 from candels_blend.draw import SPLITS
 from candels_blend.npy import Form, is_whole_stack, save_stack
 from candels_blend.render import Renderer
-from candels_blend.stamp_archive import SIZE, Archive
+from candels_blend.stamp_archive import SIZE, Archive, read_csv
 from candels_blend.targets import CHANNELS, MASKS, flux
 from skyshards.errors import BuildError, UsageError
 from skyshards.files import clear_errors, hold, replacing
@@ -187,7 +187,7 @@ def read_catalogue(folder: Path, split: str) -> pd.DataFrame:
     """A split's catalogue; raises `BuildError` if the folder has none."""
     path = folder / catalogue_name(split)
     try:
-        catalogue = pd.read_csv(path)
+        catalogue = read_csv(path)
     except (OSError, ValueError) as error:
         raise BuildError(f"{path}: expected a catalogue that `candels-blender produce` wrote ({error})") from error
     if missing := set(HEADER) - set(catalogue):

@@ -45,4 +45,6 @@ METHODS = ("gg_masks", *MASKS, "single_images")
 
 def flux(magnitude: np.ndarray, zeropoint: float) -> np.ndarray:
     """Flux of a magnitude: 10 ** (-0.4 (mag - zeropoint)), in the unit that the zero point stands for."""
-    return 10.0 ** (-0.4 * (np.asarray(magnitude) - zeropoint))
+    exponents = -0.4 * (np.asarray(magnitude, float) - zeropoint)
+    # Versions of NumPy differ in the last digit of such a power.
+    return np.array([10.0**exponent for exponent in exponents.ravel().tolist()]).reshape(exponents.shape)

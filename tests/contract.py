@@ -25,6 +25,7 @@ from skyshards.format import catalog
 from skyshards.format.card import stock_features
 from skyshards.format.columns import flatten
 from skyshards.format.shard import read_light
+from tests.versions import as_formatted, stock_reads_hdf5
 
 
 def assert_same(found, expected, where=""):
@@ -109,6 +110,7 @@ class Contract:
             elif spec.kind == "string":
                 assert values.dtype.kind == "U"
 
+    @stock_reads_hdf5
     @pytest.mark.parametrize("streaming", [True, False])
     def test_stock_load_equals_table(self, folder, recipe, streaming, tmp_path):
         table = skyshards.open(folder, self.split, decode=False)
@@ -139,6 +141,7 @@ class Contract:
                 else:
                     assert_same(flatten(row)[path], as_formatted(value), path)
 
+    @stock_reads_hdf5
     def test_configs_read_fewer_columns(self, folder, recipe):
         for config in recipe.schema.config_names:
             stock = load_dataset(str(folder), config, split=self.split, streaming=True)
@@ -148,6 +151,7 @@ class Contract:
             )
             assert next(iter(stock))["object_id"] == next(iter(own))["object_id"]
 
+    @stock_reads_hdf5
     def test_stock_load_needs_nothing_of_ours(self, folder, recipe):
         program = f"""
 import sys

@@ -14,6 +14,7 @@ from skyshards.read.arrow import as_numpy, to_arrow
 from tests.contract import assert_same
 from tests.environments.python import run
 from tests.toy import SCHEMA, Toy, row
+from tests.versions import stock_reads_hdf5
 
 FEATURES = SCHEMA.features
 
@@ -91,6 +92,7 @@ print("unharmed")
 """
 
 
+@stock_reads_hdf5
 def test_arrays_of_a_memory_mapped_dataset_can_be_written_to(tmp_path):
     """In a process of its own, which writing to a mapped file would end."""
     pytest.importorskip("torch", reason="the extra `torch` is not installed")

@@ -78,6 +78,13 @@ def test_same_sources_give_same_bytes(toy_folder, tmp_path, change):
     assert_whole(folder)
 
 
+def test_threads_pack_many_pixels(tmp_path):
+    """h5py before 3.16 is not fit to write two files at once."""
+    with ThreadPoolExecutor(4) as executor:
+        assert build(Toy(60), tmp_path / "toy", executor=executor, workers=4, nside=64).rows == 60
+    assert_whole(tmp_path / "toy")
+
+
 def test_a_second_run_has_nothing_to_do(tmp_path):
     first = build(Toy(5), tmp_path / "toy", workers=1)
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "toy").rglob("*")}

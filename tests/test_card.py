@@ -13,6 +13,7 @@ from skyshards.format.card import columns_table, stock_features, with_columns
 from skyshards.format.columns import flatten
 from skyshards.pipeline.build import build
 from tests.toy import SCHEMA, Toy
+from tests.versions import stock_reads_hdf5
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +107,7 @@ class TwoSplits(Toy):
             yield type(source)(source.key, info=source.info, split="test" if source.info % 3 == 0 else "train")
 
 
+@stock_reads_hdf5
 def test_splits_without_rows_are_left_out(tmp_path):
     folder = tmp_path / "toy"
     build(TwoSplits(6), folder, workers=1)
@@ -158,6 +160,7 @@ def test_the_cards_in_the_repository_are_in_step():
     assert "gz3d" in DATA_SETS
 
 
+@stock_reads_hdf5
 def test_image_files_are_lists_of_bytes_to_stock_datasets(toy):
     row = next(iter(datasets.load_dataset(str(toy), split="train", streaming=True)))
     table = skyshards.open(toy, decode=False)

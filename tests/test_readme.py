@@ -9,12 +9,14 @@ from click.testing import CliRunner
 
 from skyshards.cli.data_sets import DATA_SETS
 from skyshards.cli.main import main
+from tests.versions import stock_reads_hdf5
 
 REPOSITORY = Path(__file__).parents[1]
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 OPTIONAL = {"torch", "torchdata", "grain"}
 
 
+@stock_reads_hdf5
 def test_python_runs(built_gz3d, tmp_path, monkeypatch):
     """All blocks, from first to last, in one namespace; those of an extra that is not installed are left out."""
     (tmp_path / "data").mkdir()

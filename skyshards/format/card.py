@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -64,10 +65,19 @@ def front_matter(schema: Schema, manifest: Manifest, table: pa.Table, digest: st
             {"name": split, "num_bytes": round(rows * row_bytes), "num_examples": rows}
             for split, rows in counts.items()
         ]
-        features = stock_features(schema, config)._to_yaml_list()
+        features = _in_one_form(stock_features(schema, config)._to_yaml_list())
         build = f"{CATALOG} sha256 {digest}"
         infos.append({"config_name": config, "description": build, "features": features, "splits": splits})
     return {"size_categories": [_size_category(sum(counts.values()))], "configs": configs, "dataset_info": infos}
+
+
+def _in_one_form(features: Any) -> Any:
+    """Features as `datasets` 4 and later write them: a list was called a sequence before, and still may be."""
+    if isinstance(features, list):
+        return [_in_one_form(feature) for feature in features]
+    if isinstance(features, dict):
+        return {"list" if key == "sequence" else key: _in_one_form(value) for key, value in features.items()}
+    return features
 
 
 def _size_category(rows: int) -> str:
@@ -143,7 +153,9 @@ def _this_copy(manifest: Manifest) -> str:
         f"## This copy\n\n{rows} in {len(manifest.shards):,} HDF5 files ({gigabytes:.3f} GB), one folder per HEALPix"
         f" pixel (nside {manifest.nside}, NESTED). Built with: {options or 'the default options'}."
         f" Written by {manifest.written_by} in format {manifest.format}."
-        " `catalog.parquet` holds the small columns of every row, `sources.parquet` where each row came from.\n"
+        " `catalog.parquet` holds the small columns of every row, `sources.parquet` where each row came from.\n\n"
+        f"The same sources and options give the same bytes again with deflate {version('deflate')} and pyarrow"
+        f" {version('pyarrow')}: others may compress the same values differently.\n"
     )
 
 

@@ -22,6 +22,8 @@ from skyshards.format.columns import ColumnSpec
 from skyshards.format.rows import EncodedRow
 
 Specs = Mapping[str, ColumnSpec]
+RECORDED_LEVEL = 4
+"""Level of deflate that the file names (h5py's own choice): for programs that add rows; ours come deflated already."""
 KEPT_PAGES = 32 << 20
 """Bytes of a file in memory while it is verified."""
 Ranges = dict[str, np.ndarray]
@@ -117,13 +119,25 @@ def _create(file: h5py.File, spec: ColumnSpec, light: Sequence[Mapping[str, Any]
     if spec.kind == "bytes":
         return file.create_dataset(name, shape=(count,), dtype=h5py.vlen_dtype(np.uint8))
     if spec.heavy:
-        compression = {"compression": "gzip"} if spec.deflate else {}
-        return file.create_dataset(name, (count, *spec.shape), spec.dtype, chunks=(1, *spec.shape), **compression)
+        file[name] = h5py.Dataset(_chunked(file, spec, count))
+        return file[name]
     values = [row[spec.path] for row in light]
     if spec.kind == "string":
         encoded = np.char.encode(np.array(values, dtype=str), "utf-8")
         return file.create_dataset(name, data=encoded.astype(h5py.string_dtype("utf-8", max(encoded.itemsize, 1))))
     return file.create_dataset(name, data=np.array(values, dtype=spec.dtype))
+
+
+def _chunked(file: h5py.File, spec: ColumnSpec, count: int) -> h5py.h5d.DatasetID:
+    """A dataset of a chunk per row. What versions of h5py choose for it, and the file records, is chosen here."""
+    properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    properties.set_chunk((1, *spec.shape))
+    properties.set_fill_time(h5py.h5d.FILL_TIME_IFSET)
+    properties.set_obj_track_times(False)
+    if spec.deflate:
+        properties.set_deflate(RECORDED_LEVEL)
+    kind, space = h5py.h5t.py_create(np.dtype(spec.dtype)), h5py.h5s.create_simple((count, *spec.shape))
+    return h5py.h5d.create(file.id, None, kind, space, dcpl=properties)
 
 
 def _verified_ranges(path: Path, specs: Specs, rows: Sequence[EncodedRow]) -> Ranges:

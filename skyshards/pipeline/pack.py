@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -15,6 +16,10 @@ from skyshards.format import shard as hdf5
 from skyshards.format.layout import pixel_folder
 from skyshards.format.manifest import Manifest, Shard
 from skyshards.format.rows import EncodedRow
+
+_one_at_a_time = threading.Lock()
+"""Held by the thread that packs, where an executor of threads does: h5py before 3.16 cannot write two files at once
+through Python file objects."""
 
 MAX_SHARD_BYTES = 512 << 20
 """A pixel whose stored values take more than this is split."""
@@ -64,7 +69,7 @@ def pack_pixel(
         if file_digest(folder / shard.path) != shard.sha256:
             message = "not what was written there; delete it, and run the same command again to read its sources again"
             raise ShardCorrupted(f"{folder / shard.path}: {message}")
-    with contextlib.ExitStack() as stack:
+    with _one_at_a_time, contextlib.ExitStack() as stack:
         files = [stack.enter_context(hdf5.open_safely(folder / shard.path)) for shard in manifest.shards]
         rows = merge([row for file in files for row in hdf5.read_rows(file, specs)], new)
         runs = divide([row.nbytes for row in rows], max_rows, max_bytes)

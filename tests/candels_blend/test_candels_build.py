@@ -19,6 +19,7 @@ from demo_archive import DemoArchive
 from skyshards.errors import BuildError, UsageError
 from skyshards.pipeline.build import build
 from tests.contract import Contract, assert_same
+from tests.versions import stock_reads_hdf5
 
 SAMPLE = Sample(seed=11, mag_high=23.5, excluded_types=("irr",))
 N_BLENDS = 90
@@ -70,6 +71,7 @@ class TestTest(TestTrain):
     split = "test"
 
 
+@stock_reads_hdf5
 @pytest.mark.parametrize("method", ["ogg_masks", "bogg_masks", "single_images"])
 def test_target_is_stored_and_read_by_all_three_readers(by_method, datapath, method, tmp_path):
     folder, recipe = by_method(method)

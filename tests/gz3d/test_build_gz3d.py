@@ -28,6 +28,7 @@ from gz3d.sas import GZ3D_URL, list_gz3d
 from skyshards import verify
 from skyshards.cli.main import main
 from skyshards.fetch.client import Fetcher
+from tests.versions import stock_reads_hdf5
 
 REPOSITORY = Path(__file__).parents[2]
 GALAXIES = 8
@@ -108,6 +109,7 @@ def test_the_archive_and_a_folder_of_its_files_give_the_same_bytes(archive, whol
         assert (source["url"], source["status"]) == (archive.sas_url + key, "done")
 
 
+@stock_reads_hdf5
 def test_the_summary_counts_and_its_lines_load(whole, local, folder):
     outcome = run("--local_data_path", local, "-o", folder)
     shards = digests(folder)

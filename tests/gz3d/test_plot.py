@@ -10,6 +10,7 @@ from datasets import load_dataset
 
 import skyshards
 from gz3d import CLASSES
+from tests.versions import stock_reads_hdf5
 
 matplotlib = pytest.importorskip("matplotlib", reason="the extra `notebooks` is not installed")
 matplotlib.use("Agg")
@@ -147,6 +148,7 @@ def test_colours_are_told_apart_by_the_colour_blind():
         assert min(np.linalg.norm(a - b) for a, b in itertools.combinations(seen, 2)) > 0.2, who
 
 
+@stock_reads_hdf5
 def test_rows_from_anywhere_give_the_same_picture(built_gz3d):
     table = skyshards.open(built_gz3d)
     stock = load_dataset(str(built_gz3d), split="train", streaming=True)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import skyshards
+from tests.versions import stock_reads_hdf5
 
 CARD = Path(__file__).parents[2] / "gz3d" / "README.md"
 
@@ -22,6 +23,7 @@ def with_a_cone_that_holds_rows(folder):
     return text
 
 
+@stock_reads_hdf5
 def test_python_of_the_card_runs(built_gz3d, tmp_path, monkeypatch):
     pytest.importorskip("matplotlib", reason="the extra `notebooks` is not installed").use("Agg")
     (tmp_path / "data").mkdir()

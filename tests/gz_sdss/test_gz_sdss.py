@@ -41,6 +41,7 @@ from skyshards.pipeline.build import build
 from skyshards.pipeline.encode import encode
 from tests.contract import Contract
 from tests.gz_sdss.conftest import picture
+from tests.versions import stock_reads_hdf5
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -124,6 +125,7 @@ class TestPictures(Contract):
         for row in skyshards.open(folder, decode=False):
             assert row["image"] == built.images.get(int(row["objid"]))
 
+    @stock_reads_hdf5
     @pytest.mark.parametrize("streaming", [True, False])
     def test_card_s_line_makes_pictures_of_the_bytes(self, folder, streaming, tmp_path):
         text = DatasetCard.load(folder / "README.md").text
