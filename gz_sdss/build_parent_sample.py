@@ -47,7 +47,7 @@ from skyshards.embed.representations import Joined, RepresentationFile, open_rep
 from skyshards.errors import BuildError, SourceError, UsageError
 from skyshards.fetch.client import Fetcher
 from skyshards.fetch.mirrors import PoliteClient
-from skyshards.files import file_digest
+from skyshards.files import file_digest, is_read_only
 from skyshards.format.schema import Schema
 from skyshards.input_tables.table_file import FORMATS, open_table
 from skyshards.pipeline.recipe import DEMO, Cost, Recipe, Source
@@ -209,7 +209,8 @@ class GZSDSSRecipe(Recipe):
             say(f"{dropped:,} rows are left out: without identifier or position, or a galaxy's second")
         if kept.empty:
             raise BuildError(f"{origin}: none of {len(whole):,} galaxies passes the cuts; loosen them")
-        write_csv(kept, self.output_dir / FILTERED)
+        if not is_read_only(self.output_dir):
+            write_csv(kept, self.output_dir / FILTERED)
         return kept
 
     def _read_catalog(self) -> pd.DataFrame:

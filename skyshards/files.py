@@ -173,6 +173,11 @@ def inflated(content: bytes, max_bytes: int) -> bytes:
     return plain
 
 
+def is_read_only(folder: Path) -> bool:
+    """Whether a folder is there and cannot be written to."""
+    return folder.is_dir() and not os.access(folder, os.W_OK)
+
+
 def file_digest(path: Path, algorithm: str = "sha256") -> str:
     """Hexadecimal digest of a file's content."""
     with open(open_regular(path), "rb") as file:

@@ -2,12 +2,14 @@
 
 import contextlib
 import errno
+import multiprocessing.forkserver
 import os
 import random
 import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -246,6 +248,53 @@ def test_a_really_full_file_system(tmp_path):
         assert_whole(mount / "toy")
     finally:
         subprocess.run(["umount", str(mount)], check=True)
+
+
+@pytest.fixture
+def read_only(tmp_path):
+    """Show a folder where nothing can be written to, not even by root."""
+    mounts = []
+
+    def show(folder):
+        mount = tmp_path / "read-only"
+        mount.mkdir()
+        for options in (["--bind", str(folder), str(mount)], ["-o", "remount,ro,bind", str(mount)]):
+            if subprocess.run(["mount", *options], capture_output=True).returncode:
+                pytest.skip("no right to mount a folder read-only")
+            mounts[:] = [mount]
+        return mount
+
+    yield show
+    for mount in mounts:
+        subprocess.run(["umount", str(mount)], check=True)
+
+
+def test_a_read_only_folder_with_nothing_to_do(toy_folder, read_only):
+    folder = read_only(toy_folder)
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    summary = build(Toy(20, rows_each=2), folder, workers=1)
+    assert (summary.rows, summary.added, summary.failed) == (40, 0, 0)
+    with pytest.raises(BuildError, match="cannot be written to, and 1 sources are still to be read"):
+        build(Toy(21, rows_each=2), folder, workers=1)
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+
+
+def test_a_fork_server_that_the_system_ends_is_named(tmp_path, monkeypatch):
+    """While it still imports, as a machine short of memory would have it."""
+    real = workers.start_fork_server
+
+    def start_and_stop(recipe):
+        context = real(recipe)
+        server = multiprocessing.forkserver._forkserver._forkserver_pid
+        os.kill(server, signal.SIGSTOP)  # it accepts, and does not answer
+        threading.Timer(0.3, os.kill, (server, signal.SIGKILL)).start()
+        return context
+
+    with monkeypatch.context() as patch:
+        patch.setattr(workers, "start_fork_server", start_and_stop)
+        with pytest.raises(BuildError, match="ended by the system .*run the same command again, nothing done is lost"):
+            build(Toy(4), tmp_path / "toy", workers=2)
+    assert build(Toy(4), tmp_path / "toy", workers=2).rows == 4
 
 
 @pytest.mark.parametrize("moved", [0, 1, 4, 9, 10_000])

@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 from skyshards.errors import BuildError, SourceError, UsageError
 from skyshards.fetch.client import Fetcher
 from skyshards.fetch.waiting import FETCHING_THREADS, Stopped, stop_with
-from skyshards.files import is_disk_full
+from skyshards.files import is_disk_full, is_read_only
 from skyshards.format import card, catalog, hashes
 from skyshards.format import healpix as sky
 from skyshards.format import provenance as sources
@@ -37,7 +37,7 @@ from skyshards.pipeline.recipe import Recipe, Source
 from skyshards.pipeline.sample import Sample
 from skyshards.pipeline.spool import Spool
 from skyshards.pipeline.workers import ReadSource, Workers, reason, start_fork_server
-from skyshards.pipeline.workspace import begin, hold, publish, what_is_there, without_lost_shards
+from skyshards.pipeline.workspace import hold, publish, what_is_there, without_lost_shards
 from skyshards.progress import Progress, progress, say, waiting
 
 log = logging.getLogger(__name__)
@@ -124,7 +124,8 @@ def build(
     fetcher = Fetcher(connections, on_wait=waiting, progress=progress)
     with contextlib.ExitStack() as stack:
         workspace = stack.enter_context(hold(folder, recipe.downloads))
-        recipe = stack.enter_context(_prepared(recipe, fetcher, folder))
+        place = workspace.parent if is_read_only(folder) else folder
+        recipe = stack.enter_context(_prepared(recipe, fetcher, place))
         options = recipe.options() | {"max_rows_per_shard": max_rows_per_shard}
         columns = tuple(recipe.schema.specs.values())
         empty = Manifest(recipe.name, nside, options, simulated, recipe.splits, columns, ())
@@ -144,9 +145,12 @@ def build(
             pending = sample.take()
         if recipe.lists_all and limit is None:
             _refuse_shorter_listing(folder, records, sample.listed)
-        options |= recipe.options()  # some are known only now
-        manifest = begin(folder, manifest, replace(empty, options=options))
         before = len(table)
+        if pending and not dry_run and is_read_only(folder):
+            raise BuildError(
+                f"{folder}: cannot be written to, and {len(pending):,} sources are still to be read; make it writable,"
+                " or build elsewhere with `output_dir`"
+            )
         words = plan(recipe, pending, len(sample.listed))
         if pending and not dry_run:
             say(words)

@@ -125,8 +125,7 @@ class Recipe(abc.ABC):
     def options(self) -> dict[str, Any]:
         """The options that decide what the rows hold, and which archive they come from (JSON values).
 
-        A folder built with others is refused. Options that are known only once the sources are listed may be missing
-        until then.
+        A folder built with others is refused.
         """
         return {}
 

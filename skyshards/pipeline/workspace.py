@@ -12,6 +12,7 @@ import errno
 import os
 import shutil
 import sqlite3
+import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +22,7 @@ import pyarrow.compute as pc
 
 from skyshards import files
 from skyshards.errors import BuildError, FolderError, NewerFormat, UsageError
-from skyshards.files import is_disk_full, links_out, replacing, sync
+from skyshards.files import is_disk_full, is_read_only, links_out, replacing, sync
 from skyshards.format import catalog, layout
 from skyshards.format import provenance as sources
 from skyshards.format.manifest import Manifest, Shard
@@ -37,10 +38,14 @@ def hold(folder: Path, downloads: str) -> Iterator[Path]:
     is done.
 
     What killed builds left is cleaned up or finished first. Errors of the disk become a `BuildError` that says what to
-    do.
+    do. For a data set that cannot be written to, to see whether it is complete, the workspace lies elsewhere.
     """
     workspace = folder / WORKSPACE
     _refuse_other_folder(folder)
+    if is_read_only(folder) and (folder / catalog.CATALOG).exists() and not workspace.exists():
+        with _clear_errors(folder), tempfile.TemporaryDirectory() as elsewhere:
+            yield Path(elsewhere).absolute() / WORKSPACE
+        return
     busy = f"{folder}: another build is running in this folder; wait for it, or choose another `output_dir`"
     _refuse_links(workspace, folder / downloads)
     with _clear_errors(folder), files.hold(workspace, busy):
@@ -110,8 +115,8 @@ def _clear_errors(folder: Path) -> Iterator[None]:
 def what_is_there(folder: Path, wanted: Manifest) -> tuple[pa.Table, Manifest]:
     """The catalogue and manifest that the folder has, or empty ones.
 
-    Raises `UsageError` if it was built, or begun, with other options than those that the manifest `wanted` has so far,
-    `BuildError` if it cannot be told.
+    Raises `UsageError` if it was built, or begun, with other options than those of the manifest `wanted`, `BuildError`
+    if it cannot be told.
     """
     if (folder / catalog.CATALOG).exists():
         try:
@@ -129,29 +134,12 @@ def what_is_there(folder: Path, wanted: Manifest) -> tuple[pa.Table, Manifest]:
                 found = Manifest.from_json(path.read_text())
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 raise BuildError(f"{path}: cannot be read ({error}); delete {path.parent} and build again") from error
-    known = {name: value for name, value in found.options.items() if name in wanted.options}
-    _refuse_other_options(folder, replace(found, options=known), wanted)
-    return table, replace(found, columns=wanted.columns, format=wanted.format, written_by=wanted.written_by)
-
-
-def begin(folder: Path, found: Manifest, wanted: Manifest) -> Manifest:
-    """The manifest of the folder with all options, which are known once the sources are listed; kept for a build that
-    goes on with this one.
-
-    Raises `UsageError` if the folder was built, or begun, with others.
-    """
-    path = folder / WORKSPACE / "manifest.json"
-    if (folder / catalog.CATALOG).exists() or path.exists():
-        _refuse_other_options(folder, found, wanted)
-    else:
-        with replacing(path) as temporary:
-            temporary.write_text(wanted.to_json())
-    return replace(found, options=wanted.options)
-
-
-def _refuse_other_options(folder: Path, found: Manifest, wanted: Manifest) -> None:
+        else:
+            with replacing(path) as temporary:
+                temporary.write_text(wanted.to_json())
     if words := difference(found, wanted):
         raise UsageError(f"{folder}: {words}")
+    return table, replace(found, columns=wanted.columns)
 
 
 def _differs(found: Manifest, wanted: Manifest) -> list[str]:
