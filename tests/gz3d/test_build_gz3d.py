@@ -356,7 +356,7 @@ UNUSABLE = {
     "--limit 0": "--limit",
     "--limit -3": "--limit",
     "--limit many": "--limit",
-    "--workers 0": "--workers",
+    "--workers -1": "--workers",
     "--connections 0": "--connections",
     "--max_rows_per_shard 0": "--max_rows_per_shard",
     "--nside 12": "power of two",
