@@ -14,7 +14,7 @@ from candels_blend.stamp_archive import FILES
 from skyshards.errors import BuildError, FetchError
 from skyshards.fetch.client import Fetcher
 from skyshards.fetch.zenodo import record_files
-from skyshards.files import TEMPORARY_PREFIX, hold
+from skyshards.files import TEMPORARY_PREFIX, clear_errors, hold
 
 ZENODO_URL = "https://zenodo.org"
 RECORD = "2604740"
@@ -49,7 +49,7 @@ def download(
         bytes. Or the disk is full.
     """
     folder = Path(folder)
-    with hold(folder, lock=folder / f".{ARCHIVE}.lock"):
+    with clear_errors(folder), hold(folder, lock=folder / f".{ARCHIVE}.lock"):
         if not all((folder / name).is_file() for name in FILES):
             _fetch(folder, zenodo_url, fetcher or Fetcher())
             unpack(folder / ARCHIVE, folder)

@@ -61,9 +61,9 @@ def new_folder(folder: Path) -> Iterator[Path]:
     """
     if folder.exists():
         raise UsageError(f"{folder} is there already; move or delete it, or choose another `seed` or `n_blends`")
-    unfinished, lock = folder.with_name(f"{folder.name}.partial"), folder.with_name(f"{folder.name}.lock")
+    unfinished = folder.with_name(f"{folder.name}.partial")
     busy = f"{folder}: another run is writing it; wait for it, or work in another folder"
-    with clear_errors(folder), hold(unfinished, busy, lock):
+    with clear_errors(folder), hold(unfinished, busy, _lock(folder)):
         for leftover in unfinished.iterdir():  # what a killed run left
             leftover.unlink()
         try:
@@ -72,6 +72,12 @@ def new_folder(folder: Path) -> Iterator[Path]:
         except BaseException:
             shutil.rmtree(unfinished, ignore_errors=True)
             raise
+
+
+def _lock(folder: Path) -> Path:
+    """The file that is locked by whoever writes in a sample's folder; beside it, so that none lies in what is kept."""
+    path = folder.resolve()
+    return path.with_name(f"{path.name}.lock")
 
 
 def write_catalogue(path: Path, archive: Archive, pairs: np.ndarray) -> None:
@@ -157,7 +163,7 @@ def concatenate(folder: Path, method: str) -> list[Path]:
         A single file is missing or of another form, or the disk is full; no stack is left half-written.
     """
     single = []
-    with clear_errors(folder):
+    with clear_errors(folder), hold(folder, lock=_lock(folder)):
         for split in SPLITS:
             numbers = range(len(read_catalogue(folder, split)))
             images = [folder / image_name(split, number) for number in numbers]
@@ -198,7 +204,7 @@ def read_catalogue(folder: Path, split: str) -> pd.DataFrame:
 def write_flux(folder: Path, zeropoint: float) -> list[Path]:
     """Fluxes (float64 [n, 2]) of both splits' galaxies as `{split}_flux.npy`, from the magnitudes in the catalogues."""
     written = []
-    with clear_errors(folder):
+    with clear_errors(folder), hold(folder, lock=_lock(folder)):
         for split in SPLITS:
             magnitudes = read_catalogue(folder, split)[["g1_mag", "g2_mag"]].to_numpy(float)
             with replacing(folder / f"{split}_flux.npy") as temporary, open(temporary, "wb") as file:

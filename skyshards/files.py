@@ -28,7 +28,7 @@ def hold(folder: Path, busy: str | None = None, lock: Path | None = None) -> Ite
     """Hold a folder of ours for this process alone; in the end, it is removed if it is empty.
 
     The folder is made if need be, and what killed runs left unfinished in it is deleted (in the folders below it, those
-    that hold them do that). Errors of the disk, in the block as well, become a `BuildError` that says what to do.
+    that hold them do that). See `clear_errors` for what to put around it.
 
     Parameters
     ----------
@@ -41,27 +41,26 @@ def hold(folder: Path, busy: str | None = None, lock: Path | None = None) -> Ite
     Raises
     ------
     BuildError
-        Another process holds it, the disk is full or cannot be written to.
+        Another process holds it.
     """
-    with clear_errors(folder):
-        path = lock or folder / "lock"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        held = filelock.FileLock(path)
-        try:
-            held.acquire(timeout=-1 if busy is None else 0)
-        except filelock.Timeout:
-            raise BuildError(busy) from None
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            remove_unfinished(folder)
-            yield
-        finally:
-            # The lock goes with the folder, or it would keep that; where a build is to go on, it stays.
-            if path.parent != folder or _holds_only(folder, path.name):
-                path.unlink(missing_ok=True)
-            held.release()
-            with contextlib.suppress(OSError):  # not empty
-                folder.rmdir()
+    path = lock or folder / "lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    held = filelock.FileLock(path)
+    try:
+        held.acquire(timeout=-1 if busy is None else 0)
+    except filelock.Timeout:
+        raise BuildError(busy) from None
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        remove_unfinished(folder)
+        yield
+    finally:
+        # The lock goes with the folder, or it would keep that; where a build is to go on, it stays.
+        if path.parent != folder or _holds_only(folder, path.name):
+            path.unlink(missing_ok=True)
+        held.release()
+        with contextlib.suppress(OSError):  # not empty
+            folder.rmdir()
 
 
 def _holds_only(folder: Path, name: str) -> bool:

@@ -22,6 +22,7 @@ from skyshards.errors import BuildError, FolderError, SourceError, UsageError
 from skyshards.format import catalog
 from skyshards.pipeline import pack, spool, workers, workspace
 from skyshards.pipeline.build import build
+from skyshards.pipeline.workers import lasting
 from skyshards.pipeline.workspace import WORKSPACE
 from tests.contract import Contract, assert_same
 from tests.toy import Toy, die, row
@@ -399,3 +400,21 @@ def test_rows_are_those_of_the_recipe(toy_folder):
     table = skyshards.open(toy_folder, decode=False)
     index = table.catalog["object_id"].to_pylist().index("galaxy-007-é")
     assert table[index]["picture"] == row(7)["picture"]
+
+
+def test_reasons_are_the_same_in_every_run():
+    error = "<HTTPConnection object at 0x7f3c2a10>: /data/.writing-0123456789abcdef.gz: refused"
+    assert lasting(error) == "<HTTPConnection object>: /data/.writing-.gz: refused"
+
+
+class _Sealing(Toy):
+    """Its archive cannot be sealed: the disk is full by then."""
+
+    def close(self):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_disk_that_is_full_while_a_recipe_closes(tmp_path):
+    with pytest.raises(BuildError, match="the disk is full; free some space and run the same command again"):
+        build(_Sealing(2), tmp_path / "toy", workers=1)
+    assert build(Toy(2), tmp_path / "toy", workers=1).rows == 2

@@ -7,7 +7,8 @@ import threading
 
 import pytest
 
-from skyshards.files import TEMPORARY_PREFIX, is_disk_full, replacing
+from skyshards.errors import BuildError
+from skyshards.files import TEMPORARY_PREFIX, clear_errors, hold, is_disk_full, replacing
 
 
 def test_a_block_that_ends_well_replaces_the_file(tmp_path):
@@ -68,3 +69,35 @@ def test_a_full_disk_is_known_by_number_or_words(error):
 @pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), ValueError("full"), KeyError(28)])
 def test_other_errors_are_no_full_disk(error):
     assert not is_disk_full(error)
+
+
+def test_what_killed_runs_left_is_deleted_once_a_folder_is_held(tmp_path):
+    folder = tmp_path / "ours"
+    (folder / f"{TEMPORARY_PREFIX}abc").mkdir(parents=True)
+    (folder / f"{TEMPORARY_PREFIX}abc" / "stamps.npy").touch()
+    (folder / f"{TEMPORARY_PREFIX}def.parquet").touch()
+    (folder / "kept").touch()
+    with hold(folder):
+        assert {path.name for path in folder.iterdir()} == {"kept", "lock"}
+
+
+def test_a_held_folder_is_not_touched(tmp_path):
+    with hold(tmp_path / "ours"):
+        (tmp_path / "ours" / f"{TEMPORARY_PREFIX}abc").touch()
+        with pytest.raises(BuildError, match="busy"), hold(tmp_path / "ours", "busy"):
+            raise AssertionError("never")
+        assert (tmp_path / "ours" / f"{TEMPORARY_PREFIX}abc").exists()
+
+
+def test_an_empty_folder_goes_with_its_lock(tmp_path):
+    with hold(tmp_path / "ours"):
+        pass
+    with hold(tmp_path / "ours", lock=tmp_path / "ours.lock"):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_errors_of_the_disk_say_what_to_do(tmp_path):
+    message = "ours: the disk is full; free some space and run the same command again"
+    with pytest.raises(BuildError, match=message), clear_errors(tmp_path / "ours"):
+        raise OSError(errno.ENOSPC, "No space left on device")

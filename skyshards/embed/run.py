@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -57,7 +58,11 @@ def embed(folder: Path, out: Path, encoder: Encoder, *, column: str = "image", b
     BuildError
         If another run writes the same file, or the disk is full.
     """
+    parts = out.with_name(out.name + ".parts")
     if out.exists():
+        if parts.is_dir():  # of a run that was killed when all was done
+            with clear_errors(parts), _held(parts):
+                _delete(parts)
         raise UsageError(f"{out}: exists already; delete it, or choose another `out`")
     table = open_table(folder)
     if column not in table.column_names:
@@ -72,28 +77,37 @@ def embed(folder: Path, out: Path, encoder: Encoder, *, column: str = "image", b
         "mean": list(encoder.mean),
         "std": list(encoder.std),
     }
-    parts = out.with_name(out.name + ".parts")
     with clear_errors(out), _hold(parts, about):
         todo = [start for start in range(0, len(table), PART) if not _part(parts, start).exists()]
         for start, vectors in _vectors(table, encoder, column, batch_size, todo):
             _write_part(_part(parts, start), table.select(slice(start, start + PART)), vectors)
-        _merge(parts, out, about)
+        whole = parts / "whole.parquet"
+        _merge(parts, whole, about)
+        os.replace(whole, out)
     return len(table)
 
 
 @contextlib.contextmanager
 def _hold(parts: Path, about: dict[str, Any]) -> Iterator[None]:
     """Hold the folder of parts for this run alone, if the parts in it are of this run; delete it in the end."""
-    with hold(parts, f"{parts}: another run is writing to it; wait for it, or choose another `out`"):
+    with _held(parts):
         told, text = parts / "about.json", json.dumps(about, sort_keys=True)
         if told.exists() and told.read_text() != text:
             raise UsageError(f"{parts}: holds parts of another dataset or model; delete it, or choose another `out`")
         with replacing(told) as path:
             path.write_text(text)
         yield
-        for path in parts.glob("*"):
-            if path.name != "lock":
-                path.unlink()
+        _delete(parts)
+
+
+def _held(parts: Path) -> contextlib.AbstractContextManager[None]:
+    return hold(parts, f"{parts}: another run is writing to it; wait for it, or choose another `out`")
+
+
+def _delete(parts: Path) -> None:
+    for path in parts.glob("*"):
+        if path.name != "lock":
+            path.unlink()
 
 
 def _part(parts: Path, start: int) -> Path:

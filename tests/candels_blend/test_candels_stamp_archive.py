@@ -273,6 +273,6 @@ def test_full_disk(zenodo, tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(downloads.shutil, "copyfileobj", full)
-    with pytest.raises(BuildError, match="the disk is full; free some space and try again"):
+    with pytest.raises(BuildError, match="the disk is full; free some space and run the same command again"):
         download(tmp_path, zenodo.zenodo_url)
     assert {path.name for path in tmp_path.iterdir()} == {ARCHIVE, f".{ARCHIVE}.lock"}

@@ -21,6 +21,7 @@ from skyshards.fetch.client import Fetcher
 from skyshards.format import catalog
 from skyshards.format import provenance as sources
 from skyshards.pipeline.build import build
+from skyshards.pipeline.workspace import hold
 from tests.contract import Contract
 
 
@@ -274,3 +275,15 @@ def test_another_catalogue_of_the_same_name_and_another_archive_are_refused(real
         build(replace(recipe, catalog=other), folder, workers=1)
     with pytest.raises(UsageError, match="without `archive_url`, now with http://127.0.0.1:9/record"):
         build(replace(recipe, local_data_path=None, archive_url="http://127.0.0.1:9/record"), folder, workers=1)
+
+
+def test_a_refused_build_touches_nothing(demo, tmp_path):
+    """Another build holds the folder: nothing is fetched, and none of its files is deleted."""
+    folder, asked = tmp_path / "built", len(demo.requests)
+    with hold(folder, GZDecalsRecipe.downloads):
+        path = folder / GZDecalsRecipe.downloads / "example_ring_catalog_basic.csv"
+        path.parent.mkdir()
+        path.write_text("of the other build")
+        outcome = CliRunner().invoke(main, ["--archive_url", demo.decals_url, "-o", str(folder)])
+        assert outcome.exit_code == 1 and "another build is running in this folder" in outcome.output
+        assert path.read_text() == "of the other build" and len(demo.requests) == asked

@@ -15,7 +15,7 @@ from demo_archive.serve.faults import Fault
 from gz_sdss import tap_catalog as catalog
 from gz_sdss.cuts import Cuts
 from gz_sdss.tables import IDENTIFIERS, NEEDED
-from gz_sdss.tap_catalog import CatalogRequest, get_catalog, is_cut
+from gz_sdss.tap_catalog import PAGES, CatalogRequest, _saved_pages, get_catalog, is_cut
 from skyshards.errors import BuildError
 
 LITERAL = "SELECT {} FROM BestDR9.ZooSpec AS z JOIN BestDR7.PhotoObj AS p ON p.objid = z.dr7objid"
@@ -284,3 +284,20 @@ def test_recorded_jobs(replay, tmp_path, job, result, message):
     server = replay(paths | {"/tap/async/1337/results/result": f"dachs/{result}"}, **{"http://example.com": ""})
     with pytest.raises(BuildError, match=message):
         get_catalog(CatalogRequest(), tmp_path, f"{server.url}/tap")
+
+
+def test_a_page_that_is_half_written_is_none(tmp_path):
+    request, folder = CatalogRequest(source="a service"), tmp_path / PAGES
+    assert _saved_pages(request, folder) == []
+    for name in ("000000-5.parquet", ".writing-0123456789abcdef.parquet", ".writing-0-5.parquet"):
+        (folder / name).touch()
+    assert _saved_pages(request, folder) == ["000000-5.parquet"]
+    assert sorted(path.name for path in folder.iterdir()) == ["000000-5.parquet", "request.json"]
+
+
+def test_pages_that_a_kill_left_beside_the_table_are_deleted(demo, tmp_path):
+    table = get_catalog(CatalogRequest(top=3), tmp_path, demo.tap_url)
+    (tmp_path / PAGES).mkdir()
+    (tmp_path / PAGES / "000000-end.parquet").touch()
+    assert get_catalog(CatalogRequest(top=3), tmp_path, demo.tap_url).equals(table)
+    assert not (tmp_path / PAGES).exists()
