@@ -15,6 +15,7 @@ from gz3d.fits import FILE_NAME
 from gz3d.sas import GZ3D_URL, files_in_listing, list_gz3d, parse_sha1sum
 from skyshards.errors import BuildError
 from skyshards.fetch.client import Fetcher
+from tests.raw_server import answer, raw_server
 
 URL = "https://archive.example/sas/v4_0_0/"
 SHA1SUM = "manga_morphology_galaxyzoo3d_v4_0_0.sha1sum"
@@ -190,7 +191,7 @@ def test_a_slash_at_the_end_of_the_url_does_not_matter(demo, fetcher):
 
 @pytest.mark.parametrize("path", ["/nothing/", "/zenodo/nothing"])
 def test_a_directory_that_is_not_there(demo, fetcher, path):
-    with pytest.raises(BuildError, match="out of reach: .*404.*--archive_url"):
+    with pytest.raises(BuildError, match="out of reach: .*404.*`archive_url`"):
         list_gz3d(demo.url + path, fetcher)
 
 
@@ -299,3 +300,15 @@ def test_what_is_not_verified_is_said(text, complaint):
 def test_a_missing_sha1sum_file_is_said():
     (complaint,) = list_gz3d(URL, Pages(listing=listing("a.fits.gz"))).complaints
     assert "lists no .sha1sum file" in complaint
+
+
+@pytest.mark.parametrize("length", [True, False])
+def test_a_connection_that_closes_early_is_no_end_of_a_listing(length):
+    """Without a length, HTTP cannot tell; with chunks or a length, it can."""
+    part = WHOLE.encode()[:-40]
+    cut = answer(part, *([f"Content-Length: {len(WHOLE)}"] if length else []), length=False)
+    whole = answer(WHOLE.encode()), answer(sums("a.fits.gz", "b.fits.gz").encode())
+    with raw_server(cut, *whole) as server:
+        assert list(list_gz3d(server.url, Fetcher(retries=1, backoff=0)).files) == ["a.fits.gz", "b.fits.gz"]
+    with raw_server(cut) as server, pytest.raises(BuildError, match="cut short" if not length else "out of reach"):
+        list_gz3d(server.url, Fetcher(retries=0))
