@@ -14,10 +14,13 @@ import datasets.packaged_modules
 import numpy as np
 import pyarrow as pa
 
+from skyshards.errors import FolderError, UsageError
 from skyshards.files import file_digest
 from skyshards.format import catalog
 from skyshards.format.columns import ColumnSpec, select
+from skyshards.format.layout import CATALOG
 from skyshards.format.schema import Schema
+from skyshards.read import angles
 from skyshards.read.arrow import to_arrow
 from skyshards.read.table import Table, open_table
 
@@ -35,9 +38,9 @@ class ShardConfig(datasets.BuilderConfig):
     ----------
     columns : list of str, optional
         Read nothing but these (dotted names; a group's name stands for all in it).
-    cone : (float, float, float), optional
-        Only rows within a cone: right ascension, declination, radius in degrees. Shards without such rows are not
-        opened.
+    cone : (float, float, float) or (SkyCoord, Quantity), optional
+        Only rows within a cone: right ascension, declination, radius; numbers are degrees. Shards without such rows are
+        not opened.
     decode : bool
         Whether an image file comes decoded, or as its bytes.
     """
@@ -48,8 +51,10 @@ class ShardConfig(datasets.BuilderConfig):
 
     def create_config_id(self, config_kwargs: dict, custom_features: datasets.Features | None = None) -> str:
         """Also tells apart what a folder held at other times, so that a cached copy of it is not taken for it."""
-        path = Path(self.data_dir or "").expanduser() / catalog.CATALOG
+        path = Path(self.data_dir or "").expanduser() / CATALOG
         state = {"catalog": file_digest(path)} if path.is_file() else {}
+        if self.cone is not None:
+            state["cone"] = self.cone = angles.cone(*self.cone)
         return super().create_config_id(config_kwargs | state, custom_features)
 
 
@@ -76,12 +81,19 @@ class ShardBuilder(datasets.ArrowBasedBuilder):
 
     def _columns(self) -> tuple[str, ...]:
         columns = self.schema.config_columns(self.config.name)
+        if self.config.columns is not None and not len(self.config.columns):
+            advice = "datasets keeps no rows without columns; `skyshards.open` counts them"
+            raise UsageError(f"columns: expected at least one name, found []; {advice}")
         return columns if self.config.columns is None else select(columns, self.config.columns)
 
     def _info(self) -> datasets.DatasetInfo:
         if self.config.data_dir is not None:
             folder = Path(self.config.data_dir).expanduser()
-            self.schema = self.built_schema(catalog.open_folder(folder)[1].specs)
+            manifest = catalog.open_folder(folder)[1]
+            if manifest.name != self.name:
+                advice = f'load_dataset("{manifest.name}", data_dir="{self.config.data_dir}", ...)'
+                raise FolderError(f"{folder}: this is a folder of {manifest.name}, not of {self.name}; use {advice}")
+            self.schema = self.built_schema(manifest.specs)
             if self.config.name not in self.schema.config_names:
                 there = ", ".join(self.schema.config_names)
                 raise ValueError(f"{folder}: has no config {self.config.name!r}; there are {there}")
@@ -114,6 +126,15 @@ class ShardBuilder(datasets.ArrowBasedBuilder):
         batches = table.batches(rows for _, rows in slabs)
         for (key, _), batch in zip(slabs, batches, strict=True):
             yield key, to_arrow(batch, self.info.features)
+
+    def _as_dataset(self, split: Any = "train", in_memory: bool = False) -> datasets.Dataset:
+        """Also a split without rows, which `datasets` itself writes but does not read."""
+        info = self.info.splits.get(str(split))
+        if info is None or info.num_examples:
+            return super()._as_dataset(split, in_memory)
+        nothing = datasets.Dataset.from_dict({name: [] for name in self.info.features}, self.info.features)
+        fingerprint = self._get_dataset_fingerprint(split)
+        return datasets.Dataset(nothing.data, self.info, datasets.NamedSplit(info.name), fingerprint=fingerprint)
 
 
 def _rows_by_shard(table: Table) -> dict[str, list[np.ndarray]]:
