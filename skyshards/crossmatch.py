@@ -10,13 +10,26 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from skyshards.errors import UsageError
+from skyshards.read.angles import degrees
 from skyshards.read.table import Table
 
 IDS = ("object_id", "iauname", "id_str")
 """What may identify the rows of a table that is not a built data set; their numbers do, where it has none of these."""
 
 
-def crossmatch(a: Any, b: Any, radius_arcsec: float = 1.0, *, on: tuple[str, str] | None = None) -> pa.Table:
+RA, DEC = ":ra", ":dec"
+"""Positions in degrees, whatever the columns that they come from are called."""
+
+
+def crossmatch(
+    a: Any,
+    b: Any,
+    radius_arcsec: Any = 1.0,
+    *,
+    on: str | tuple[str, str] | None = None,
+    position_a: tuple[str, str] = ("ra", "dec"),
+    position_b: tuple[str, str] = ("ra", "dec"),
+) -> pa.Table:
     """Pairs of rows of two tables that are the same object.
 
     By position, every row of `a` is paired with the row of `b` that is nearest to it, if that is within the radius,
@@ -25,12 +38,14 @@ def crossmatch(a: Any, b: Any, radius_arcsec: float = 1.0, *, on: tuple[str, str
 
     Parameters
     ----------
-    a, b : Table, pyarrow.Table, astropy.table.Table or mapping of arrays
-        With columns `ra` and `dec` in degrees, or the columns of `on`. Rows without a position (NaN, null) match
-        nothing.
-    radius_arcsec : float
-    on : (str, str), optional
-        Match by equal values of these columns of `a` and of `b` instead: `("iauname", "iauname")`.
+    a, b : Table, pyarrow.Table, astropy.table.Table, SkyCoord or mapping of arrays
+        With positions, or the columns of `on`. Rows without a position (NaN, null) match nothing.
+    radius_arcsec : float or Quantity
+        A number is in arcsec.
+    on : str or (str, str), optional
+        Match by equal values of this column, or of these of `a` and of `b`, instead: `("iauname", "name")`.
+    position_a, position_b : (str, str)
+        The columns with right ascension and declination, ICRS. Numbers are degrees; columns with a unit are converted.
 
     Returns
     -------
@@ -43,17 +58,18 @@ def crossmatch(a: Any, b: Any, radius_arcsec: float = 1.0, *, on: tuple[str, str
     UsageError
         If a column that is needed is not there, or the radius is none.
     """
-    a, b = _columns(a, on and on[0]), _columns(b, on and on[1])
-    if on is not None:
-        rows_a, rows_b = _equal(_column(a, on[0], "a"), _column(b, on[1], "b"))
-        known = all({"ra", "dec"} <= set(columns) for columns in (a, b))
-        apart = (
-            _separation(_vectors(a, "a")[rows_a], _vectors(b, "b")[rows_b]) if known else np.full(len(rows_a), np.nan)
-        )
+    on = (on, on) if isinstance(on, str) else on or (None, None)
+    sides = ("a", position_a, on[0]), ("b", position_b, on[1])
+    a, b = (_columns(table, *side) for table, side in zip((a, b), sides, strict=True))
+    if on != (None, None):
+        rows_a, rows_b = _equal(a[on[0]], b[on[1]])
+        known = all(RA in columns and DEC in columns for columns in (a, b))
+        apart = _separation(_vectors(a)[rows_a], _vectors(b)[rows_b]) if known else np.full(len(rows_a), np.nan)
     else:
-        if not 0 <= radius_arcsec <= 648_000:
+        radius = _arcsec(radius_arcsec)
+        if not 0 <= radius <= 648_000:
             raise UsageError(f"radius_arcsec: expected 0 to 648000 (180 degrees), found {radius_arcsec}")
-        rows_a, rows_b, apart = _nearest(_vectors(a, "a"), _vectors(b, "b"), radius_arcsec)
+        rows_a, rows_b, apart = _nearest(_vectors(a), _vectors(b), radius)
     return pa.table(
         {
             "id_a": _ids(a).take(pa.array(rows_a)),
@@ -65,33 +81,56 @@ def crossmatch(a: Any, b: Any, radius_arcsec: float = 1.0, *, on: tuple[str, str
     )
 
 
-def _columns(table: Any, name: str | None) -> Mapping[str, pa.ChunkedArray]:
-    """The columns that matter, in Arrow's form."""
+def _arcsec(radius: Any) -> float:
+    return degrees(radius, "radius_arcsec") * 3600.0 if hasattr(radius, "to_value") else radius
+
+
+def _columns(table: Any, which: str, position: tuple[str, str], name: str | None) -> dict[str, pa.ChunkedArray]:
+    """The columns that matter, in Arrow's form: positions as `RA` and `DEC`, those that may identify rows, and `name`.
+
+    Raises `UsageError` if `name`, or without one a position, is not there.
+    """
+    if hasattr(table, "icrs"):
+        table = {"ra": np.atleast_1d(table.icrs.ra.deg), "dec": np.atleast_1d(table.icrs.dec.deg)}
+        position = ("ra", "dec")
     if isinstance(table, Table):
         table = table.catalog
-    names = table.column_names if isinstance(table, pa.Table) else table.keys()
-    wanted = [column for column in names if column in (*IDS, "ra", "dec", name)]
-    columns = {}
-    for column in wanted:
-        values = table[column]
-        if not isinstance(values, (pa.Array, pa.ChunkedArray)):
-            values = np.ma.asanyarray(getattr(values, "value", values))
-            mask = np.ma.getmaskarray(values) if np.ma.isMaskedArray(values) else None
-            values = np.asarray(values)
-            # Arrow takes only native byte order, and columns from FITS files are big-endian.
-            values = values.astype(values.dtype.newbyteorder("="))
-            values = pa.array(values.tolist() if values.dtype.kind in "SU" else values, mask=mask)
-            values = values.cast(pa.string()) if pa.types.is_binary(values.type) else values
-        columns[column] = values if isinstance(values, pa.ChunkedArray) else pa.chunked_array([values])
-    if not columns:
-        raise UsageError(f"expected columns ra and dec, or {name!r}, found {', '.join(map(str, names))}")
+    names = [str(column) for column in (table.column_names if isinstance(table, pa.Table) else table.keys())]
+    if isinstance(position, str) or len(position) != 2:
+        raise UsageError(f"position_{which}: expected two columns, ra and dec, found {position!r}")
+    missing = [column for column in ([name] if name else position) if column not in names]
+    if missing:
+        there = f"expected a column {missing[0]!r}, found {', '.join(names)}"
+        advice = "on=(name in a, name in b)" if name else f'position_{which}=("RA", "DEC")'
+        raise UsageError(f"table {which}: {there}; name its columns with {advice}")
+    columns = {column: _arrow(table[column]) for column in names if column in (*IDS, name)}
+    if set(position) <= set(names):
+        for role, column in zip((RA, DEC), position, strict=True):
+            columns[role] = _arrow(_in_degrees(table[column], f"table {which}, column {column!r}"))
     return columns
 
 
-def _column(columns: Mapping[str, pa.ChunkedArray], name: str, which: str) -> pa.ChunkedArray:
-    if name not in columns:
-        raise UsageError(f"table {which}: has no column {name!r}")
-    return columns[name]
+def _in_degrees(values: Any, name: str) -> Any:
+    """A column of angles without its unit, if it has one."""
+    unit = getattr(values, "unit", None)
+    if unit is None:
+        return values
+    if not hasattr(values, "to_value"):  # a Column or MaskedColumn of astropy
+        factor = degrees(1.0 * unit, name)
+        return values.filled(np.nan) * factor if np.ma.isMaskedArray(values) else np.asarray(values) * factor
+    return degrees(values, name)
+
+
+def _arrow(values: Any) -> pa.ChunkedArray:
+    if not isinstance(values, (pa.Array, pa.ChunkedArray)):
+        values = np.ma.asanyarray(getattr(values, "value", values))
+        mask = np.ma.getmaskarray(values) if np.ma.isMaskedArray(values) else None
+        values = np.asarray(values)
+        # Arrow takes only native byte order, and columns from FITS files are big-endian.
+        values = values.astype(values.dtype.newbyteorder("="))
+        values = pa.array(values.tolist() if values.dtype.kind in "SU" else values, mask=mask)
+        values = values.cast(pa.string()) if pa.types.is_binary(values.type) else values
+    return values if isinstance(values, pa.ChunkedArray) else pa.chunked_array([values])
 
 
 def _ids(columns: Mapping[str, pa.ChunkedArray]) -> pa.ChunkedArray:
@@ -102,12 +141,9 @@ def _ids(columns: Mapping[str, pa.ChunkedArray]) -> pa.ChunkedArray:
     return pa.chunked_array([pa.array(np.arange(length))])
 
 
-def _vectors(columns: Mapping[str, pa.ChunkedArray], which: str) -> np.ndarray:
+def _vectors(columns: Mapping[str, pa.ChunkedArray]) -> np.ndarray:
     """Unit vectors, float64 [rows, 3]; NaN where there is no position."""
-    ra, dec = (
-        np.radians(_column(columns, name, which).cast(pa.float64()).to_numpy(zero_copy_only=False))
-        for name in ("ra", "dec")
-    )
+    ra, dec = (np.radians(columns[role].cast(pa.float64()).to_numpy(zero_copy_only=False)) for role in (RA, DEC))
     return np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=-1)
 
 

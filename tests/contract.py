@@ -231,6 +231,16 @@ print(sum(1 for row in rows))
             assert (tuple(torch.shape), str(torch.dtype)) == ((3, height, width), "torch.uint8")
             assert found["rows"].cast_column(name, Image())[0][name].size[0] == 1, "what the card warns of"
 
+    def test_a_data_loader_batches_the_table_as_it_is(self, table, recipe):
+        data = pytest.importorskip("torch.utils.data", reason="the extra `torch` is not installed")
+        batch, wanted = flatten(next(iter(data.DataLoader(table, batch_size=2)))), flatten(table[:2])
+        for path, spec in recipe.schema.specs.items():
+            if spec.kind != "string":
+                assert_same(batch[path].numpy(), wanted[path], path)
+                assert batch[path].numpy().dtype == wanted[path].dtype
+            else:
+                assert (wanted[path] == np.array(batch[path]).T).all()
+
     def test_manifest_survives_json(self, folder):
         _, manifest = catalog.open_folder(folder)
         assert catalog.Manifest.from_json(json.dumps(json.loads(manifest.to_json()))) == manifest

@@ -4,14 +4,19 @@ import shutil
 
 import numpy as np
 import pytest
+from astropy.coordinates import SkyCoord
+from astropy.units import arcmin
 from datasets import load_dataset
 
-import gz3d  # noqa: F401  (registers the builder)
+import gz3d
 import skyshards
-from skyshards.errors import FolderError
+from skyshards.errors import FolderError, UsageError
 from skyshards.format.columns import flatten
+from skyshards.pipeline.build import build
 from skyshards.read.arrow import as_numpy
+from skyshards.read.hf_builder import ShardBuilder
 from tests.contract import assert_same
+from tests.toy import SCHEMA, Toy
 
 
 @pytest.fixture
@@ -60,9 +65,50 @@ def test_cone_opens_only_shards_that_overlap(built_gz3d, table, tmp_path):
     )
 
 
-def test_a_cone_may_be_empty(built_gz3d, table):
+@pytest.mark.parametrize("processes", [None, 2])
+def test_a_cone_may_be_empty(built_gz3d, table, tmp_path, processes):
     away = (float(table[0]["ra"] + 180) % 360, -float(table[0]["dec"]), 1e-6)
     assert list(load(built_gz3d, cone=away)) == []
+    for _ in range(2):  # made, then from the cache
+        options = {"cone": away, "cache_dir": str(tmp_path), "num_proc": processes}
+        nothing = load_dataset("gz3d", data_dir=str(built_gz3d), **options)["train"]
+        assert len(nothing) == 0 and nothing.features == gz3d.SCHEMA.features and str(nothing.split) == "train"
+        assert list(nothing.with_format("numpy").map(lambda row: row)) == []
+
+
+def test_a_cone_may_be_a_coordinate_and_an_angle(built_gz3d, table, tmp_path):
+    ra, dec = float(table[0]["ra"]), float(table[0]["dec"])
+    cones = [(ra, dec, 5.0), (SkyCoord(ra, dec, unit="deg"), 300 * arcmin)]
+    options = {"data_dir": str(built_gz3d), "cache_dir": str(tmp_path), "split": "train", "columns": ["object_id"]}
+    found = [load_dataset("gz3d", cone=cone, **options) for cone in cones]
+    assert found[0]["object_id"] == found[1]["object_id"] == table.cone(*cones[0]).catalog["object_id"].to_pylist()
+    assert found[0].cache_files == found[1].cache_files
+
+
+def test_splits_without_rows_are_empty_and_the_others_load(tmp_path):
+    class TwoSplits(Toy):
+        splits = ("test", "train")
+
+    class ToyBuilder(ShardBuilder):
+        schema = SCHEMA
+
+    ToyBuilder.__module__ = "toy"
+    build(TwoSplits(6), tmp_path / "toy", workers=0)
+    builder = ToyBuilder(data_dir=str(tmp_path / "toy"), cache_dir=str(tmp_path / "cache"))
+    builder.download_and_prepare()
+    assert {name: len(rows) for name, rows in builder.as_dataset().items()} == {"train": 6, "test": 0}
+
+
+def test_another_datasets_folder_is_called_that(tmp_path):
+    build(Toy(2), tmp_path / "toy", workers=1)
+    with pytest.raises(FolderError, match=r'this is a folder of toy, not of gz3d; use load_dataset\("toy", data_dir='):
+        load(tmp_path / "toy")
+
+
+def test_no_columns_are_refused(built_gz3d):
+    """`datasets` keeps no rows without columns."""
+    with pytest.raises(UsageError, match=r"columns: expected at least one name, found \[\]"):
+        load(built_gz3d, columns=[])
 
 
 def test_vote_fraction_cut(built_gz3d, table):

@@ -5,6 +5,7 @@ import pyarrow as pa
 import pytest
 from astropy import units
 from astropy.coordinates import SkyCoord
+from astropy.table import QTable
 from astropy.table import Table as AstropyTable
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -135,9 +136,55 @@ def test_by_name_needs_no_position_and_minds_no_type():
 
 
 def test_says_what_is_missing():
-    with pytest.raises(UsageError, match="no column 'dec'"):
+    with pytest.raises(UsageError, match=r"table a: expected a column 'dec', found ra; .*position_a=\("):
         crossmatch(pa.table({"ra": [1.0]}), arrow([1], [1]))
-    with pytest.raises(UsageError, match="no column 'name'"):
+    with pytest.raises(UsageError, match=r"table a: expected a column 'name', found ra, dec; .*on=\("):
         crossmatch(arrow([1], [1]), arrow([1], [1]), on=("name", "ra"))
     with pytest.raises(UsageError, match="radius"):
         crossmatch(arrow([1], [1]), arrow([1], [1]), -1.0)
+    with pytest.raises(UsageError, match="radius_arcsec: expected an angle, found 1.0 km"):
+        crossmatch(arrow([1], [1]), arrow([1], [1]), 1 * units.km)
+    with pytest.raises(UsageError, match="position_b: expected two columns, ra and dec, found 'ra'"):
+        crossmatch(arrow([1], [1]), arrow([1], [1]), position_b="ra")
+    wrong = AstropyTable({"ra": [1.0] * units.km, "dec": [1.0] * units.deg})
+    with pytest.raises(UsageError, match="table b, column 'ra': expected an angle, found 1.0 km"):
+        crossmatch(arrow([1], [1]), wrong)
+
+
+def test_radius_is_in_arcsec_or_has_its_unit():
+    a, b = arrow([10.0], [0.0]), arrow([10.0], [1.0])
+    for radius in (3600.1, 1.001 * units.deg, 60.1 * units.arcmin):
+        assert len(crossmatch(a, b, radius)) == 1
+    for radius in (3599.9, 0.999 * units.deg, 3599.9 * units.arcsec):
+        assert len(crossmatch(a, b, radius)) == 0
+
+
+@pytest.mark.parametrize("kind", [AstropyTable, QTable])
+def test_positions_of_other_names_and_units(kind):
+    ra, dec = sphere(50, 1)
+    here = arrow(ra, dec)
+    there = kind({"RAJ2000": ra / 15 * units.hourangle, "DEJ2000": np.radians(dec) * units.rad})
+    found = crossmatch(here, there, position_b=("RAJ2000", "DEJ2000"))
+    assert found["row_b"].to_pylist() == list(range(50)) and max(found["separation"].to_pylist()) < 1e-6
+    back = crossmatch(there, {"RA": ra, "DEC": dec}, position_a=("RAJ2000", "DEJ2000"), position_b=("RA", "DEC"))
+    assert back["row_b"].to_pylist() == list(range(50))
+
+
+def test_takes_sky_coordinates_of_any_frame():
+    ra, dec = sphere(20, 2)
+    for coordinates in (SkyCoord(ra, dec, unit="deg"), SkyCoord(ra, dec, unit="deg").galactic):
+        for a, b in ((arrow(ra, dec), coordinates), (coordinates, arrow(ra, dec))):
+            found = crossmatch(a, b)
+            assert found["row_b"].to_pylist() == list(range(20)) and max(found["separation"].to_pylist()) < 1e-6
+    assert crossmatch(arrow(ra, dec), SkyCoord(ra[3], dec[3], unit="deg"))["row_a"].to_pylist() == [3]
+
+
+def test_masked_positions_with_units_match_nothing():
+    masked = AstropyTable({"ra": [1.0, 2.0], "dec": [1.0, 2.0]}, units={"ra": "deg", "dec": "deg"}, masked=True)
+    masked["ra"].mask[0] = True
+    assert crossmatch(masked, arrow([1, 2], [1, 2]))["row_a"].to_pylist() == [1]
+
+
+def test_by_one_name():
+    a, b = arrow([0, 0], [0, 0], iauname=["x", "y"]), pa.table({"iauname": ["y"]})
+    assert crossmatch(a, b, on="iauname").select(["row_a", "row_b"]).to_pylist() == [{"row_a": 1, "row_b": 0}]

@@ -125,3 +125,57 @@ def test_grain_resumes_where_it_was(table):
     resumed = iter(data_set)
     resumed.set_state(state)
     assert sorted(seen + [row["dec"] for row in resumed]) == sorted(table.catalog["dec"].to_pylist())
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_data_loader_batches_the_table_as_it_is(table, workers):
+    """Text columns, also of several texts a row, and decoded images among them."""
+    data = pytest.importorskip("torch.utils.data", reason="the extra `torch` is not installed")
+    for source in (table, data.Subset(table, range(ROWS))):
+        seen = 0
+        for batch in data.DataLoader(source, batch_size=4, num_workers=workers):
+            wanted = table[seen : seen + len(batch["dec"])]
+            seen += len(batch["dec"])
+            assert batch["object_id"] == wanted["object_id"].tolist()
+            assert [list(texts) for texts in zip(*batch["votes"].pop("names"), strict=True)] == wanted["votes"].pop(
+                "names"
+            ).tolist()
+            for path, values in flatten(batch).items():
+                if path not in ("object_id", "source"):
+                    assert_same(values.numpy(), flatten(wanted)[path], path)
+                    values.zero_()
+        assert seen == ROWS
+
+
+RANK = """
+import sys
+import torch
+from torch.utils.data import BatchSampler, DataLoader
+from torch.utils.data.distributed import DistributedSampler
+import skyshards
+
+folder, address, rank = sys.argv[1], sys.argv[2], int(sys.argv[3])
+torch.distributed.init_process_group("gloo", init_method=address, world_size=2, rank=rank)
+table = skyshards.open(folder).columns(["dec"])
+sampler = BatchSampler(DistributedSampler(table, shuffle=True, seed=3), 4, drop_last=False)
+seen = [dec for batch in DataLoader(table, sampler=sampler, batch_size=None) for dec in batch["dec"].tolist()]
+both = [None, None]
+torch.distributed.all_gather_object(both, seen)
+print(sum(both, []))
+torch.distributed.destroy_process_group()
+"""
+
+
+def test_two_ranks_see_every_row(folder, table, tmp_path):
+    pytest.importorskip("torch", reason="the extra `torch` is not installed")
+    command = [sys.executable, "-c", RANK, str(folder), f"file://{tmp_path}/meeting"]
+    ranks = [subprocess.Popen([*command, str(rank)], stdout=subprocess.PIPE, text=True) for rank in range(2)]
+    try:
+        outputs = [rank.communicate(timeout=120)[0] for rank in ranks]
+    finally:
+        for rank in ranks:
+            rank.kill()
+            rank.wait()
+    wanted = sorted(table.catalog["dec"].to_pylist())
+    for output in outputs:
+        assert sorted(float(dec) for dec in output.strip().strip("[]").split(", ")) == wanted

@@ -103,7 +103,7 @@ class _Evaluation:
             case ast.BinOp(left=left, op=op, right=right) if type(op) in ARITHMETIC:
                 return ARITHMETIC[type(op)](_number(self.value(left)), _number(self.value(right)))
             case ast.BinOp(left=left, op=op, right=right) if type(op) in BITWISE:
-                return BITWISE[type(op)](self.value(left), self.value(right))
+                return BITWISE[type(op)](*_alike(self.value(left), self.value(right)))
             case ast.BoolOp(op=op, values=values):
                 join = np.logical_and if isinstance(op, ast.And) else np.logical_or
                 return join.reduce(np.broadcast_arrays(*[_truth(self.value(value)) for value in values]))
@@ -136,6 +136,8 @@ class _Evaluation:
 
     def _comparison(self, node: ast.Compare) -> Any:
         """Also a chain, such as `0 < z < 0.1`."""
+        if any(isinstance(inner, ast.BinOp) and type(inner.op) in BITWISE for inner in node.comparators[:-1]):
+            raise ValueError("`a > 1 & b > 1` would be `a > (1 & b) > 1`")
         links, left = [], self.value(node.left)
         for op, comparator in zip(node.ops, node.comparators, strict=True):
             if isinstance(op, (ast.In, ast.NotIn)):
@@ -163,6 +165,12 @@ def _is_flag(value: Any) -> bool:
 def _number(value: Any) -> Any:
     """Flags count as 0 and 1."""
     return np.asarray(value, np.int64) if _is_flag(value) else value
+
+
+def _alike(left: Any, right: Any) -> tuple[Any, Any]:
+    if _is_flag(left) != _is_flag(right):
+        raise TypeError("`&`, `|` and `^` join two comparisons, or two integers")
+    return left, right
 
 
 def _truth(value: Any) -> Any:
