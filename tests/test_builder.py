@@ -92,7 +92,7 @@ def test_splits_without_rows_are_empty_and_the_others_load(tmp_path):
     class ToyBuilder(ShardBuilder):
         schema = SCHEMA
 
-    ToyBuilder.__module__ = "toy"
+    ToyBuilder.__module__ = "tests.toy"
     build(TwoSplits(6), tmp_path / "toy", workers=0)
     builder = ToyBuilder(data_dir=str(tmp_path / "toy"), cache_dir=str(tmp_path / "cache"))
     builder.download_and_prepare()

@@ -13,7 +13,7 @@ from tests.versions import stock_reads_hdf5
 
 REPOSITORY = Path(__file__).parents[1]
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-OPTIONAL = {"torch", "torchdata", "grain"}
+OPTIONAL = {"torch", "torchdata", "grain", "lightning"}
 
 
 @stock_reads_hdf5

@@ -179,3 +179,52 @@ def test_two_ranks_see_every_row(folder, table, tmp_path):
     wanted = sorted(table.catalog["dec"].to_pylist())
     for output in outputs:
         assert sorted(float(dec) for dec in output.strip().strip("[]").split(", ")) == wanted
+
+
+LIGHTNING = """
+import sys
+import lightning
+import torch
+from torch.utils.data import BatchSampler, DataLoader, DistributedSampler
+import skyshards
+
+folder = sys.argv[1]
+
+class Model(lightning.LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.layer, self.seen = torch.nn.Linear(1, 1), []
+
+    def train_dataloader(self):
+        table = skyshards.open(folder).columns(["dec"])
+        rank = DistributedSampler(table, num_replicas=self.trainer.world_size, rank=self.trainer.global_rank)
+        return DataLoader(table, sampler=BatchSampler(rank, 4, drop_last=False), batch_size=None)
+
+    def training_step(self, batch, _):
+        self.seen += batch["dec"].tolist()
+        return self.layer(batch["dec"].float()[:, None]).mean()
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), 1e-9)
+
+    def on_train_epoch_end(self):
+        both = [None, None]
+        torch.distributed.all_gather_object(both, self.seen)
+        if self.global_rank == 0:
+            print(f"rows seen: {len(set(sum(both, [])))}", flush=True)
+
+if __name__ == "__main__":
+    quiet = dict(logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False)
+    options = dict(accelerator="cpu", devices=2, strategy="ddp", max_epochs=1, use_distributed_sampler=False)
+    lightning.Trainer(**options, **quiet).fit(Model())
+"""
+
+
+def test_two_ranks_of_lightning_see_every_row(folder, tmp_path):
+    pytest.importorskip("lightning", reason="Lightning is not installed")
+    program = tmp_path / "program.py"  # which Lightning starts once more for the other rank
+    program.write_text(LIGHTNING)
+    outcome = subprocess.run(
+        [sys.executable, str(program), str(folder)], capture_output=True, text=True, timeout=120, cwd=tmp_path
+    )
+    assert f"rows seen: {ROWS}" in outcome.stdout, outcome.stderr
