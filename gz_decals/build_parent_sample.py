@@ -265,7 +265,7 @@ class GZDecalsRecipe(Recipe):
 @option(
     "--representations",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="Parquet file of representations to join: cnn_features_decals.parquet, or a file made by `skyshards embed`.",
+    help="Table of representations to join: cnn_features_decals.parquet, or a file made by `skyshards embed`.",
 )
 @option("--archive_url", default=RECORD_URL, metavar="URL", help="Zenodo record with catalogues and images.")
 def main(

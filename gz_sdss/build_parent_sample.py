@@ -23,6 +23,7 @@ import click
 import numpy as np
 import pandas as pd
 
+from gz_sdss.cutout import MAX_MISSING
 from gz_sdss.cuts import Cuts, one_row_a_galaxy, shuffled
 from gz_sdss.gz_sdss import FLAGS, LABELS, SINGLE, VALUES, schema_of
 from gz_sdss.hips2fits import (
@@ -120,6 +121,8 @@ class GZSDSSRecipe(Recipe):
         Take the images from there instead, or from the first service that `prepare` finds.
     format : str
         "jpg", or with `sia` also "fits".
+    max_missing : float
+        With `sia`: part of a cutout's pixels (0 to 1) that may lack a value in a FITS image.
     rate : float
         Requests for images a second, over all threads; 0 for no limit.
     representations : RepresentationFile, optional
@@ -137,6 +140,7 @@ class GZSDSSRecipe(Recipe):
     hips2fits_urls: tuple[str, ...] = HIPS2FITS_URLS
     sia: Service | ServiceSearch | None = None
     format: str = "jpg"
+    max_missing: float = MAX_MISSING
     rate: float = RATE
     representations: RepresentationFile | None = None
     simulated: bool = False
@@ -162,6 +166,7 @@ class GZSDSSRecipe(Recipe):
             origin["hips2fits_url"] = self.hips2fits_urls[0]
         if self.sia is not None:
             origin = {"image_source": "sia", "sia_service": DEMO if self.simulated else self.sia.title or self.sia.url}
+            origin["max_missing"] = self.max_missing
         if self.catalog is not None:
             origin |= {"catalog": self.catalog.name, "catalog_sha256": file_digest(self.catalog)}
         else:
@@ -183,7 +188,9 @@ class GZSDSSRecipe(Recipe):
 
     @cached_property
     def _sia_source(self) -> SIASource | None:
-        return None if self.sia is None else SIASource(self.sia, self.format, self._client)
+        if self.sia is None:
+            return None
+        return SIASource(self.sia, self.format, self._client, max_missing=self.max_missing)
 
     def filtered(self) -> pd.DataFrame:
         """The galaxies that pass the cuts, in the order of dr7objid; written to `ZooSpecPhotoDR19_filtered.csv.gz`.
@@ -321,9 +328,16 @@ class GZSDSSRecipe(Recipe):
     help="Format of the images; fits only with --image_source sia.",
 )
 @option(
+    "--max_missing",
+    type=click.FloatRange(0, 1),
+    default=MAX_MISSING,
+    metavar="F",
+    help="With --image_source sia: part of a cutout's pixels that may lack a value (NaN) in a FITS image.",
+)
+@option(
     "--representations",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="Parquet file of representations to join: cnn_features_gz2.parquet, or a file made by `skyshards embed`.",
+    help="Table of representations to join: cnn_features_gz2.parquet, or a file made by `skyshards embed`.",
 )
 @option(
     "--rate",
@@ -334,12 +348,13 @@ class GZSDSSRecipe(Recipe):
 )
 def main(
     tap_url, adql, top, refresh_catalog, catalog, image_source, hips2fits_url, sia_url, sia_version, sia_keywords,
-    sia_waveband, format, representations, rate, *, demo, limit, output_dir, **cuts,
+    sia_waveband, format, max_missing, representations, rate, *, demo, limit, output_dir, **cuts,
 ) -> GZSDSSRecipe:  # fmt: skip
     """Galaxy Zoo on SDSS: galaxies with a clear vote, spiral or elliptical, each with a 64 x 64 colour cutout."""
     if format == "fits" and image_source != "sia":
         raise UsageError("`format` fits needs `image_source` sia: hips2fits has the colour survey as JPEG only")
-    if image_source != "sia" and (names := given("sia_url", "sia_version", "sia_keywords", "sia_waveband")):
+    of_sia = ("sia_url", "sia_version", "sia_keywords", "sia_waveband", "max_missing")
+    if image_source != "sia" and (names := given(*of_sia)):
         raise UsageError(f"{names}: only with `image_source` sia")
     if image_source == "sia" and (names := given("hips2fits_url")):
         raise UsageError(f"{names}: only with `image_source` hips2fits")
@@ -371,6 +386,7 @@ def main(
         hips2fits_urls=(hips2fits_url,) if hips2fits_url else HIPS2FITS_URLS,
         sia=sia,
         format=format,
+        max_missing=max_missing,
         rate=rate,
         representations=open_representations(representations) if representations else None,
         simulated=demo is not None,

@@ -12,6 +12,9 @@ from gz_sdss import image_checks as images
 from gz_sdss.hips2fits import SIZE
 from skyshards.errors import FetchError
 
+MAX_MISSING = 0.01
+"""Part of a cutout's pixels that may lack a value: some dead pixels and cosmic rays, not a hole or an edge."""
+
 
 def tangent_wcs(ra: float, dec: float, extent: tuple[float, float], shape: tuple[int, int]) -> WCS:
     """The gnomonic projection of an image centred at a position, with row 0 in the south and column 0 in the east.
@@ -70,20 +73,35 @@ def _bilinear(planes: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
     row, column = y.astype(int), x.astype(int)
     below, beside = np.minimum(row + 1, planes.shape[1] - 1), np.minimum(column + 1, planes.shape[2] - 1)
     dy, dx = y - row, x - column
-    upper = planes[:, row, column] * (1 - dx) + planes[:, row, beside] * dx
-    lower = planes[:, below, column] * (1 - dx) + planes[:, below, beside] * dx
-    return upper * (1 - dy) + lower * dy
+    with np.errstate(invalid="ignore"):  # pixels without a value
+        upper = planes[:, row, column] * (1 - dx) + planes[:, row, beside] * dx
+        lower = planes[:, below, column] * (1 - dx) + planes[:, below, beside] * dx
+        return upper * (1 - dy) + lower * dy
 
 
-def fits_cutout(content: bytes, ra: float, dec: float, size: float) -> np.ndarray:
-    """A square of `size` degrees from a FITS image: float32 `[64, 64]`, or `[planes, 64, 64]` of one with planes."""
+def fits_cutout(content: bytes, ra: float, dec: float, size: float, max_missing: float = MAX_MISSING) -> np.ndarray:
+    """A square of `size` degrees from a FITS image: float32 `[64, 64]`, or `[planes, 64, 64]` of one with planes.
+
+    Raises
+    ------
+    FetchError
+        It does not say where it is, does not reach over all of the square, is blank, or more than a part `max_missing`
+        (0 to 1) of the square's pixels have no value (NaN or infinite) in some plane.
+    """
     pixels, header = images.open_fits(content)
     wcs = WCS(header, naxis=2)
     if not wcs.has_celestial:
         raise FetchError("a FITS image that does not say where in the sky it is (no celestial WCS)")
     cutout = resample(pixels if pixels.ndim == 3 else pixels[None], wcs, ra, dec, size)
-    if not np.nanmax(cutout, initial=-np.inf) > np.nanmin(cutout, initial=np.inf):
+    there = np.isfinite(cutout)
+    if not cutout[there].max(initial=-np.inf) > cutout[there].min(initial=np.inf):
         raise FetchError("a blank image: the position is outside the survey")
+    missing = 1.0 - there.all(axis=0).mean()
+    if missing > max_missing:
+        raise FetchError(
+            f"expected values in all but {max_missing:.2%} of the cutout at ra={ra}, dec={dec};"
+            f" {missing:.2%} of it has none"
+        )
     return cutout if pixels.ndim == 3 else cutout[0]
 
 

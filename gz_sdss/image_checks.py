@@ -119,7 +119,8 @@ def lupton_rgb(pixels: np.ndarray) -> np.ndarray:
     """FITS pixels as a picture: uint8 `[height, width, 3]`, by the stretch of Lupton et al. (2004, PASP 116, 133).
 
     Row 0 of the picture is its top, the last row of the FITS image. Black is the median of the border; the stretch is
-    ten times the noise there, or a fortieth of the brightest part's height above it, whichever is more.
+    ten times the noise there, or a fortieth of the brightest part's height above it, whichever is more. A pixel without
+    a value gets the median of all.
 
     Parameters
     ----------
@@ -130,7 +131,9 @@ def lupton_rgb(pixels: np.ndarray) -> np.ndarray:
 
     planes = pixels[None] if pixels.ndim == 2 else pixels
     planes = planes[[-1, len(planes) // 2, 0]]
-    planes = np.nan_to_num(planes[:, ::-1].astype(float), nan=float(np.nanmedian(planes)))
+    planes = planes[:, ::-1].astype(float)
+    there = np.isfinite(planes)
+    planes[~there] = np.median(planes[there])
     border = np.ones(planes.shape[1:], bool)
     border[BORDER:-BORDER, BORDER:-BORDER] = False
     sky = np.median(planes[:, border], axis=1)

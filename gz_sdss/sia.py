@@ -16,7 +16,7 @@ from pyvo.dal import Record, SIA2Service, SIAService
 from pyvo.registry import regtap
 
 from gz_sdss import image_checks as images
-from gz_sdss.cutout import fits_cutout, jpeg_cutout, tangent_wcs
+from gz_sdss.cutout import MAX_MISSING, fits_cutout, jpeg_cutout, tangent_wcs
 from gz_sdss.hips2fits import field_of_view
 from gz_sdss.tap_jobs import tap_service
 from gz_sdss.vo import TIMEOUT, quietly, server_errors, vo_session
@@ -147,10 +147,19 @@ class SIASource:
         Whose rate and sessions the images are fetched with.
     timeout : float
         Seconds after which a request without an answer is given up.
+    max_missing : float
+        Part of a cutout's pixels (0 to 1) that may lack a value in a FITS image.
     """
 
-    def __init__(self, service: Service, format: str, client: PoliteClient, timeout: float = TIMEOUT):
-        self._service, self._client, self._timeout = service, client, timeout
+    def __init__(
+        self,
+        service: Service,
+        format: str,
+        client: PoliteClient,
+        timeout: float = TIMEOUT,
+        max_missing: float = MAX_MISSING,
+    ):
+        self._service, self._client, self._timeout, self._max_missing = service, client, timeout, max_missing
         self._formats = ("fits",) if format == "fits" else ("jpg", "fits")
         self._local = threading.local()
         self._lock = threading.Lock()
@@ -189,7 +198,7 @@ class SIASource:
         Raises
         ------
         FetchError
-            There is no image of the place, or it is blank or broken.
+            There is no image of the place, or it is blank, broken or has a hole.
         """
         size = field_of_view(petroR90_r)
         refused: FetchError | None = None
@@ -211,7 +220,7 @@ class SIASource:
             content = self._client.get([best.url], images.open_jpeg, max_retries, delay)
             return jpeg_cutout(content, (best.ra, best.dec), (best.width, best.height), ra, dec, size)
         content = self._client.get([best.url], images.open_fits, max_retries, delay)
-        pixels = fits_cutout(content, ra, dec, size)
+        pixels = fits_cutout(content, ra, dec, size, self._max_missing)
         if self._formats == ("fits",):
             header = tangent_wcs(ra, dec, (size, size), pixels.shape[-2:]).to_header()
             if unit := images.open_fits(content)[1].get("BUNIT"):

@@ -22,7 +22,8 @@ ALLOWED = {
     "fetch": {"fetch"},
     "pipeline": {"pipeline", "format", "fetch", "progress"},
     "read": {"read", "format", "fetch"},
-    "embed": {"embed", "read", "format", "progress"},
+    "input_tables": {"input_tables"},
+    "embed": {"embed", "read", "format", "input_tables", "progress"},
     "cli": {"cli", "embed", "read", "format", "pipeline", "fetch", "progress", "verify", "crossmatch"},
 }
 """By package of skyshards, what else of skyshards it imports."""

@@ -1,4 +1,4 @@
-"""Vectors that a network made of images, in a Parquet file of one column per component; joined to a data set by id.
+"""Vectors that a network made of images, in a table with a column per component; joined to a data set by id.
 
 Such a file has a column of ids (iauname, id_str or object_id) and columns feat_0, feat_1, … (or feat_0_pred, …), as the
 files published for Galaxy Zoo DECaLS and Galaxy Zoo 2 do, and those that `skyshards embed` writes.
@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from skyshards.errors import BuildError
+from skyshards.input_tables.table_file import InputColumn, open_table
 
 IDS = ("iauname", "id_str", "object_id")
 _COMPONENT = re.compile(r"feat_(\d+)(_pred)?")
@@ -29,11 +29,11 @@ BATCH_BYTES = 64 << 20
 
 @dataclass(frozen=True)
 class RepresentationFile:
-    """A file of representations: which column identifies its rows, and the columns of the vector, in order."""
+    """A file of representations: the column that identifies its rows, and those of the vector, in order."""
 
     path: Path
-    id: str
-    columns: tuple[str, ...]
+    id: InputColumn
+    columns: tuple[InputColumn, ...]
 
     @property
     def length(self) -> int:
@@ -41,19 +41,27 @@ class RepresentationFile:
 
 
 def open_representations(path: Path) -> RepresentationFile:
-    """Look at a file's columns, without reading it. Raises `BuildError` if they are not those of representations."""
-    try:
-        names = pq.read_schema(path).names
-    except (pa.ArrowException, OSError) as error:
-        raise BuildError(f"{path}: cannot be read as Parquet ({error}); is the file whole?") from error
-    found = sorted((int(match[1]), name) for name in names if (match := _COMPONENT.fullmatch(name)))
+    """Look at a file's columns: Parquet, or any that `open_table` reads.
+
+    Raises `BuildError` if they are not those of representations.
+    """
+    table = open_table(path)
+    names = table.names
+    found = sorted((int(match[1]), place) for place, name in enumerate(names) if (match := _COMPONENT.fullmatch(name)))
     key = next((name for name in IDS if name in names), None)
     if key is None or not found:
         wanted = f"a column {' or '.join(IDS)}, and columns feat_0, feat_1, …"
         raise BuildError(f"{path}: expected {wanted}; found {', '.join(names[:10])}")
-    if [number for number, _ in found] != list(range(len(found))):
-        raise BuildError(f"{path}: expected feat_0 to feat_{len(found) - 1} once each; some are missing or stand twice")
-    return RepresentationFile(path, key, tuple(name for _, name in found))
+    if [number for number, _ in found] != list(range(len(found))) or names.count(key) > 1:
+        raise BuildError(
+            f"{path}: expected {key} and feat_0 to feat_{len(found) - 1} once each; some are missing or stand twice"
+        )
+    place = names.index(key)
+    id, *columns = table.look([place, *(place for _, place in found)], text=[place])
+    odd = next((column for column in columns if column.note not in ("", "empty")), None)
+    if odd is not None:
+        raise BuildError(f"{path}: column {odd.name}: expected numbers, found {odd.note}")
+    return RepresentationFile(path, id, tuple(columns))
 
 
 class Joined:
@@ -72,7 +80,7 @@ class Joined:
     Raises
     ------
     BuildError
-        If the file cannot be read, or has an id twice.
+        If the file cannot be read, has a row without an id or an id twice, or has none of the objects.
     """
 
     def __init__(self, file: RepresentationFile, ids: Sequence[str], folder: Path):
@@ -82,41 +90,44 @@ class Joined:
         self.close = weakref.finalize(self, self._file.close)
         """Delete the temporary file; done by itself when nothing refers to this any more."""
         try:
-            with pq.ParquetFile(file.path, pre_buffer=False) as parquet:
-                rows = self._find(parquet, file, ids)
-                self._width = max(1, BATCH_BYTES // (4 * max(parquet.metadata.num_rows, 1)))
-                for start in range(0, self.length, self._width):
-                    self._join(parquet, file.columns[start : start + self._width], rows)
+            rows, count = self._find(file, ids)
+            self._width = max(1, BATCH_BYTES // (4 * max(count, 1)))
+            for start in range(0, self.length, self._width):
+                self._join(file.path, file.columns[start : start + self._width], rows, count)
             self._file.flush()
-        except (pa.ArrowException, OSError, ValueError) as error:
-            self.close()
-            if getattr(error, "errno", None):  # the disk that it is written to
-                raise
-            raise BuildError(f"{file.path}: cannot be read ({error}); is the file whole?") from error
         except BaseException:
             self.close()
             raise
         self.missing = int((rows < 0).sum())
         """How many of the objects have no representation."""
 
-    def _find(self, parquet: pq.ParquetFile, file: RepresentationFile, ids: Sequence[str]) -> np.ndarray:
-        """For each object its row in the file, or -1."""
-        known = parquet.read(columns=[file.id])[file.id].cast(pa.string()).combine_chunks()
+    def _find(self, file: RepresentationFile, ids: Sequence[str]) -> tuple[np.ndarray, int]:
+        """For each object its row in the file, or -1; and the number of rows of the file."""
+        parts = [batch for [batch] in open_table(file.path).batches([file.id])]
+        known = pa.chunked_array(parts, pa.string()).combine_chunks()
+        if known.null_count:
+            raise BuildError(f"{file.path}: {known.null_count:,} rows have no {file.id.name}, expected one in each")
         if len(known) != pc.count_distinct(known).as_py():
-            raise BuildError(f"{file.path}: expected every {file.id} once, found some more than once")
+            raise BuildError(f"{file.path}: expected every {file.id.name} once, found some more than once")
         rows = pc.index_in(pa.array(ids, pa.string()), known)
-        return rows.fill_null(-1).to_numpy(zero_copy_only=False)
+        if len(ids) and rows.null_count == len(ids):
+            theirs = f", which has names such as {known[0].as_py()!r}" if len(known) else ""
+            raise BuildError(
+                f"{file.path}: none of {len(ids):,} galaxies, such as {ids[0]!r}, is in its column"
+                f" {file.id.name}{theirs}; is it of this dataset, and its names written in the same way?"
+            )
+        return rows.fill_null(-1).to_numpy(zero_copy_only=False), len(known)
 
-    def _join(self, parquet: pq.ParquetFile, columns: Sequence[str], rows: np.ndarray) -> None:
+    def _join(self, path: Path, columns: Sequence[InputColumn], rows: np.ndarray, count: int) -> None:
         """Append a stripe of columns: float32 [objects, columns]."""
-        values = np.empty((parquet.metadata.num_rows + 1, len(columns)), np.float32)
+        values = np.empty((count + 1, len(columns)), np.float32)
         values[-1] = np.nan  # what the row -1 finds
         start = 0
-        for group in range(parquet.num_row_groups):
-            table = parquet.read_row_group(group, columns=list(columns))
-            for number, column in enumerate(table.columns):
-                values[start : start + len(table), number] = column.cast(pa.float32()).to_numpy()
-            start += len(table)
+        for batch in open_table(path).batches(columns):
+            stop = start + len(batch[0])
+            for number, column in enumerate(batch):
+                values[start:stop, number] = column.cast(pa.float32()).to_numpy(zero_copy_only=False)
+            start = stop
         for first in range(0, len(rows), 1 << 16):
             self._file.write(values[rows[first : first + (1 << 16)]].data)
 

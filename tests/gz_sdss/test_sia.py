@@ -211,6 +211,53 @@ def test_an_image_that_shows_a_part_is_refused():
         resample(np.ones((1, 100, 100)), wcs, 10.004, 0.0, 0.005)
 
 
+def with_a_hole(part, value=np.nan, planes=()):
+    """A FITS image of noise around (10, 0), 0.005 degrees wide, some rows of whose last plane have no value."""
+    pixels = np.random.default_rng(0).normal(size=(*planes, 64, 64)).astype(np.float32)
+    (pixels[-1] if planes else pixels)[: round(64 * part)] = value
+    buffer = io.BytesIO()
+    fits.PrimaryHDU(pixels, tangent_wcs(10.0, 0.0, (0.005, 0.005), (64, 64)).to_header()).writeto(buffer)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("planes", [(), (3,)])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("part", [0.03, 0.5, 0.9])
+def test_a_cutout_with_a_hole_is_refused(part, value, planes):
+    content = with_a_hole(part, value, planes)
+    with pytest.raises(FetchError, match=r"expected values in all but 1.00% of the cutout at ra=10.0, dec=0.0"):
+        fits_cutout(content, 10.0, 0.0, 0.005)
+    found = fits_cutout(content, 10.0, 0.0, 0.005, max_missing=0.99)
+    assert 0 < np.isfinite(found).mean() < 1
+    assert images.lupton_rgb(found).shape == (64, 64, 3)
+
+
+def test_a_cutout_without_a_value_is_blank():
+    with pytest.raises(FetchError, match="blank"):
+        fits_cutout(with_a_hole(1.0), 10.0, 0.0, 0.005, max_missing=1.0)
+
+
+def test_a_dead_pixel_is_allowed():
+    assert np.isfinite(fits_cutout(with_a_hole(0.0), 10.0, 0.0, 0.005)).all()
+
+
+@pytest.mark.parametrize("format", ["fits", "jpg"])
+def test_holes_are_refused_in_both_formats(demo, format, monkeypatch):
+    """Also where a FITS image stands in for a JPEG, in which the hole would be grey."""
+    galaxy, found = demo.galaxies[0], source(demo, 1, format, max_missing=0.2)
+    opened, records = images.open_fits, found.records
+
+    def half_empty(content):
+        pixels, header = opened(content)
+        pixels[..., : pixels.shape[-1] // 2] = np.nan
+        return pixels, header
+
+    monkeypatch.setattr(images, "open_fits", half_empty)
+    monkeypatch.setattr(found, "records", lambda *place: records(*place) if place[-1] == "fits" else [])
+    with pytest.raises(FetchError, match="expected values in all but 20.00% of the cutout"):
+        found.fetch(galaxy.ra, galaxy.dec, galaxy.petroR90_r)
+
+
 def test_a_fits_image_without_a_place_is_refused():
     with pytest.raises(FetchError, match="no celestial WCS"):
         fits_cutout(images.encode_fits(np.ones((80, 80))), 10.0, 0.0, 0.005)
