@@ -179,4 +179,7 @@ def test_formats_are_described_for_the_columns_there_are(folder):
                 assert f"arrays of integers (`{path}`" in text or f", `{path}`" in text
                 assert str(values[path].dtype) == changed
             if spec.dtype == "float64":
-                assert str(values[path].dtype) == {"numpy": "float64", "torch": "torch.float32"}[form]
+                vectors = {"numpy": "float32", "torch": "torch.float32"}
+                wanted = (vectors if spec.shape else vectors | {"numpy": "float64"})[form]
+                assert str(values[path].dtype) == wanted
+                assert not spec.shape or f"does so with vectors alone (`{path}`" in text
