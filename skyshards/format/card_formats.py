@@ -28,8 +28,8 @@ tensor = rows.with_format("torch")[0]{key}.to(torch.{dtype}){permuted}
 """
 
 DOUBLES = """\
-`rows.with_format("torch")` makes float32 of float64 ({names}): positions are then off by up to 0.06 arcsec.{vectors} With
-the dtype given, all digits are there:
+`rows.with_format("torch")` makes float32 of float64 ({names}): positions are then off by up to 0.06 arcsec.{vectors}
+With the dtype given, all digits are there:
 
 ```python
 import torch
