@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from skyshards.errors import BuildError
 from skyshards.input_tables.kinds import MISSING
 
-BATCH_ROWS = 1 << 16
+BATCH_ROWS = 1 << 15
 HEADER_BYTES = 1 << 20
 """The header of a CSV file lies within so many bytes."""
 _COMPRESSIONS = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\x28\xb5\x2f\xfd": "zstd"}
