@@ -4,6 +4,8 @@ import asyncio
 import json
 import re
 import shutil
+import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -64,6 +66,18 @@ def test_notebook_runs(name, workplace):
     )
     asyncio.run(asyncio.wait_for(client.async_execute(), NOTEBOOK_SECONDS))  # raises the first error of a cell
     assert pictures(notebook.cells) == pictures(kept(name))
+
+
+@notebooks
+def test_notebook_needs_only_what_its_extra_installs(name):
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    requirements = [*project["dependencies"], *project["optional-dependencies"]["notebooks"]]
+    installed = {re.match(r"[\w-]+", requirement)[0].lower() for requirement in requirements} | {"skyshards"}
+    code = "\n".join("".join(cell["source"]) for cell in kept(name) if cell["cell_type"] == "code")
+    imported = set(re.findall(r"^\s*(?:import|from) (\w+)", code, re.MULTILINE)) - sys.stdlib_module_names
+    places = {path.stem for path in ROOT.iterdir()}  # ours
+    modules = {"sklearn": "scikit-learn", "yaml": "pyyaml", "PIL": "pillow"}
+    assert {modules.get(module, module) for module in imported - places} <= installed
 
 
 @notebooks

@@ -1,0 +1,103 @@
+"""The commands that documents and notebooks give: those that need no network run, all others are understood."""
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import click
+import pytest
+
+from candels_blend.cli import main as candels_blender
+from skyshards.cli import main
+
+REPOSITORY = Path(__file__).parents[1]
+SCRIPT = "build_parent_sample.py"
+DOCUMENTS = sorted(
+    path
+    for pattern in ("*.md", "*/*.md", "notebooks/*.ipynb")
+    for path in REPOSITORY.glob(pattern)
+    if path.name != "CHANGELOG.md" and not path.is_relative_to(REPOSITORY / "data")
+)
+OFFLINE = ("info", "verify", "cite")
+"""Commands that only look at a folder."""
+
+
+def prose(path):
+    text = path.read_text(encoding="utf-8")
+    return text if path.suffix == ".md" else "\n".join("".join(cell["source"]) for cell in json.loads(text)["cells"])
+
+
+def commands_of(path):
+    """Each command of a document as a list of words, in their order."""
+    text = prose(path)
+    for block, inline in re.findall(r"```(?:bash|sh)\n(.*?)```|(?<!`)`([^`\n]+)`(?!`)", text, re.DOTALL):
+        for line in (block or inline).splitlines():
+            for command in line.split("&&"):
+                words = shlex.split(command, comments=True)
+                if words[:1] in (["python"], ["skyshards"], ["candels-blender"], ["pip"], ["pytest"]) and words[1:]:
+                    yield words
+
+
+COMMANDS = [(path.relative_to(REPOSITORY).as_posix(), words) for path in DOCUMENTS for words in commands_of(path)]
+every_command = pytest.mark.parametrize(("document", "words"), COMMANDS, ids=[" ".join(words) for _, words in COMMANDS])
+
+
+def understood(command, words):
+    """Have click read the words of a command, as far as it does before the command runs."""
+    context = command.make_context("", list(words), resilient_parsing="--help" in words)
+    following = [*context._protected_args, *context.args]
+    if isinstance(command, click.Group) and following:
+        _, inner, rest = command.resolve_command(context, following)
+        understood(inner, rest)
+
+
+@every_command
+def test_is_understood(document, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in (word for word in words if re.fullmatch(r"[\w.]+\.(parquet|csv)", word)):
+        (tmp_path / name).touch()
+    program, *rest = words
+    if program == "pip":
+        (extras,) = re.findall(r"\[(.*)\]", words[-1]) or [""]
+        there = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+        assert set(filter(None, extras.split(","))) <= set(there)
+    elif program == "candels-blender" and "|" in rest:
+        assert set(rest) - {"|"} <= set(candels_blender.commands)
+    elif program == "candels-blender":
+        understood(candels_blender, rest)
+    elif program == "skyshards":
+        understood(main.main, rest)
+    elif program == "python" and rest[0] == SCRIPT:
+        understood(main.build, rest[1:])
+    elif program == "python":
+        assert rest[0].startswith("-") or (REPOSITORY / rest[0]).exists()
+
+
+@pytest.fixture
+def clone(tmp_path):
+    """A folder to type commands in, as in a clone."""
+    (tmp_path / SCRIPT).symlink_to(REPOSITORY / SCRIPT)
+    (tmp_path / "notebooks").mkdir()
+    return tmp_path
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.relative_to(REPOSITORY).as_posix())
+def test_those_without_a_network_run(path, clone):
+    cwd = clone / "notebooks" if path.suffix == ".ipynb" else clone
+    for words in commands_of(path):
+        builds = "--demo" in words and "--representations" not in words
+        looks = words[0] == "skyshards" and words[1] in OFFLINE and words[-1].startswith("data/")
+        if not builds and not looks:
+            continue
+        program = {"python": [], "skyshards": ["-c", "from skyshards.cli.main import main; main()"]}[words[0]]
+        command = [sys.executable, *program, *words[1:], *(["--workers", "1"] if builds else [])]
+        outcome = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
+        assert outcome.returncode == 0, outcome.stderr
+
+
+def test_there_are_commands():
+    assert {"README.md", "gz_decals/README.md", "notebooks/demo_gz3d.ipynb"} <= {document for document, _ in COMMANDS}
