@@ -10,7 +10,7 @@ from pyvo.dal.exceptions import DALServiceError
 
 from gz_sdss.vo import quietly, server_errors, vo_session
 from skyshards.errors import BuildError
-from skyshards.fetch.answers import explanation
+from skyshards.fetch.answers import explanation, page_title
 from skyshards.fetch.waiting import pause
 from skyshards.progress import say
 
@@ -40,11 +40,13 @@ def tap_service(url: str, session: requests.Session | None = None) -> TAPService
     Raises
     ------
     BuildError
-        It is out of reach.
+        It is out of reach, or a page such as one to log in is in its place.
     """
     session = session or vo_session()
     with server_errors(url, BuildError):
         answer = session.get(f"{url.rstrip('/?')}/capabilities")
+    if answer.ok and (title := page_title(answer.content)):  # looked at as a job, it would be waited for
+        raise BuildError(f"{url}: expected a TAP service, found an HTML page ({title}); give another --tap_url")
     parts = urlsplit(answer.url)
     if answer.ok and answer.history and parts.path.endswith("/capabilities"):
         url = urlunsplit(parts._replace(path=parts.path.removesuffix("/capabilities"), query=""))

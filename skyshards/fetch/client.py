@@ -101,12 +101,12 @@ class Fetcher:
             session.mount(scheme, _Adapter(self, retries, take))
         return session
 
-    def get(self, url: str, max_bytes: int = MAX_PAGE, **kwargs) -> requests.Response:
+    def get(self, url: str, max_bytes: int | None = None, **kwargs) -> requests.Response:
         """A page, as `requests.Session.get` gives it. Raises `FetchError` unless it is whole and its status is 200."""
 
         def page() -> requests.Response:
             with self.open(url, **kwargs) as response:
-                content = b"".join(body(response, max_bytes, decode=True))
+                content = b"".join(body(response, max_bytes or MAX_PAGE, decode=True))
             response.raw = io.BytesIO(content)
             return response
 
@@ -238,7 +238,10 @@ class _Adapter(HTTPAdapter):
                     _words(response)
                     response.close()  # else requests reads the rest, however long
                 elif self._take is not None and not is_busy:
-                    self._take(response)
+                    with contextlib.ExitStack() as broken:
+                        broken.callback(response.close)
+                        self._take(response)
+                        broken.pop_all()
             except (requests.ConnectionError, requests.Timeout) as error:
                 if not tries.left:
                     raise

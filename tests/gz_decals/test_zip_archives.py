@@ -203,14 +203,14 @@ def test_ranges_that_break_off_or_are_refused(tmp_path):
         assert chunk.read(members[0], Fetcher(backoff=0)).startswith(b"\x89PNG")
 
 
-def test_what_is_no_record_is_said(demo):
+def test_what_is_no_record_is_said(demo, tmp_path):
     with pytest.raises(BuildError, match=r"expected the JSON of a Zenodo record .*an HTML page \(Index of"):
-        image_chunks(demo.sas_url, Fetcher(), None, keep=False)
+        image_chunks(demo.sas_url, Fetcher(), tmp_path, keep=False)
     with pytest.raises(BuildError, match="out of reach"):
-        image_chunks(demo.zenodo_url + "/api/records/1", Fetcher(), None, keep=False)
+        image_chunks(demo.zenodo_url + "/api/records/1", Fetcher(), tmp_path, keep=False)
     candels = demo.zenodo_url + "/api/records/2604740"
     with pytest.raises(BuildError, match="no .zip archive"):
-        image_chunks(candels, Fetcher(), None, keep=False)
+        image_chunks(candels, Fetcher(), tmp_path, keep=False)
 
 
 @pytest.fixture(scope="module")
