@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -34,7 +33,7 @@ from skyshards.cli.options import option
 from skyshards.embed.representations import Joined, RepresentationFile, open_representations
 from skyshards.errors import BuildError, UsageError
 from skyshards.fetch.client import Fetcher
-from skyshards.files import file_digest
+from skyshards.files import file_digest, remove_if_empty
 from skyshards.format.schema import Schema
 from skyshards.input_tables.table_file import FORMATS
 from skyshards.pipeline.downloads import keep, kept
@@ -232,8 +231,7 @@ class GZDecalsRecipe(Recipe):
         if not self.keep_archives and isinstance(self.catalog, str) and not kept(downloads):
             (downloads / CATALOGS[self.catalog]).unlink(missing_ok=True)
         for folder in (downloads / "archives", downloads):
-            with contextlib.suppress(OSError):  # not empty, or never made
-                folder.rmdir()
+            remove_if_empty(folder)
 
 
 @build_command("gz_decals")

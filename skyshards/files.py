@@ -59,8 +59,16 @@ def hold(folder: Path, busy: str | None = None, lock: Path | None = None) -> Ite
         if path.parent != folder or _holds_only(folder, path.name):
             path.unlink(missing_ok=True)
         held.release()
-        with contextlib.suppress(OSError):  # not empty
-            folder.rmdir()
+        remove_if_empty(folder)
+
+
+def remove_if_empty(folder: Path) -> None:
+    """Remove a folder, unless something is in it or it cannot be written to. Raises `OSError` if the disk fails."""
+    try:
+        folder.rmdir()
+    except OSError as error:
+        if error.errno == errno.EIO:
+            raise
 
 
 def _holds_only(folder: Path, name: str) -> bool:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from skyshards.files import remove_if_empty
 from skyshards.pipeline.recipe import Recipe, Source
 
 MARK = ".kept"
@@ -57,8 +57,7 @@ class Downloads:
         for path in list(self.folder.iterdir()):
             if path.name in by_key:
                 self.discard(by_key[path.name], path, failed=False)
-        with contextlib.suppress(OSError):
-            self.folder.rmdir()
+        remove_if_empty(self.folder)
 
     def _stays(self, name: str) -> bool:
         return self._recipe.keeps_downloads or name in self._kept

@@ -6,12 +6,13 @@ import contextlib
 import hashlib
 import json
 import os
+import queue
 import re
-import select
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -107,6 +108,9 @@ class Campaign:
             text=True,
             bufsize=1,
         )
+        self._answers: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._listener = threading.Thread(target=self._listen)
+        self._listener.start()
         self._answer()
         self._references: dict[str, dict[str, str]] = {}
         self._counts: dict[tuple[str, bool], list[str]] = {}
@@ -119,6 +123,7 @@ class Campaign:
         except subprocess.TimeoutExpired:
             self._zygote.kill()
             self._zygote.wait()
+        self._listener.join()
         self._zygote.stdout.close()
         self._archive.__exit__()
 
@@ -214,15 +219,23 @@ class Campaign:
         request = {"command": command, "output": str(output), "temporary": str(self.root / "tmp")}
         print(json.dumps(request), file=self._zygote.stdin, flush=True)
         pid = self._answer()["pid"]
-        if not select.select([self._zygote.stdout], [], [], LONGEST)[0]:
+        try:
+            status = self._answer()["status"]
+        except queue.Empty:
             os.kill(pid, signal.SIGABRT)  # which no build should end with
-        status = self._answer()["status"]
+            status = self._answer()["status"]
         return status, output.read_text(errors="replace")
 
     def _answer(self) -> dict:
-        line = self._zygote.stdout.readline()
+        """What the warm process says next; raises `queue.Empty` if it says nothing for too long."""
+        line = self._answers.get(timeout=LONGEST)
         assert line, "the process that builds has ended"
         return json.loads(line)
+
+    def _listen(self) -> None:
+        for line in self._zygote.stdout:
+            self._answers.put(line)
+        self._answers.put("")
 
 
 def snapshot(root: Path) -> dict[str, str]:
