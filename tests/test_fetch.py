@@ -16,7 +16,7 @@ import requests
 
 from demo_archive import DemoArchive, Fault
 from skyshards.errors import FetchError
-from skyshards.fetch.answers import retry_after
+from skyshards.fetch.answers import reason, retry_after
 from skyshards.fetch.client import Fetcher
 from skyshards.fetch.rate import RateLimit
 from skyshards.fetch.zenodo import RecordFile, record_files
@@ -173,6 +173,14 @@ def test_a_slow_body_is_waited_for_while_bytes_come(archive, whole, spoil, tmp_p
     url = spoil("slow", delay=1.0)
     path = Fetcher(timeout=0.5, retries=0).download(url, tmp_path / "file")
     assert path.read_bytes() == whole[1]
+
+
+@pytest.mark.parametrize(
+    "connection", ["HTTPConnection(host='127.0.0.1', port=9)", "<urllib3.connection.HTTPConnection object at 0x7f1a>"]
+)
+def test_what_any_urllib3_says_of_a_connection_is_left_out(connection):
+    error = ConnectionError(f"{connection}: Failed to establish a new connection: [Errno 111] Connection refused")
+    assert reason(error) == "ConnectionError: Failed to establish a new connection: [Errno 111] Connection refused"
 
 
 def test_a_closed_port_is_named(tmp_path):

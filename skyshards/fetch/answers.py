@@ -20,6 +20,8 @@ LEAST_SPEED = 1000.0
 SPEED_WINDOW = 60.0
 """Seconds over which a body's speed is judged."""
 UNTITLED = "without a title"
+_CONNECTION = re.compile(r"^(?:\S+\(.*?\)|<.*? object at 0x\w+>): ")
+"""How urllib3 begins what it says of a connection, from 2.6 on and before."""
 PAGE_STARTS = (b"<!doctype html", b"<html", b"<head", b"<body")
 
 
@@ -103,5 +105,4 @@ def reason(error: Exception) -> str:
         if not isinstance(inner, Exception):
             break
         error = inner
-    text = str(error).partition("): ")[2] or str(error)
-    return f"{type(error).__name__}: {text}"
+    return f"{type(error).__name__}: {_CONNECTION.sub('', str(error))}"
