@@ -26,6 +26,7 @@ from skyshards.cli.build_command import build_command
 from skyshards.cli.options import option
 from skyshards.errors import UsageError
 from skyshards.fetch.client import Fetcher
+from skyshards.files import file_size
 from skyshards.pipeline.recipe import DEMO, Cost, Recipe, Source
 from skyshards.progress import say
 
@@ -94,7 +95,7 @@ class GZ3DRecipe(Recipe):
             yield Source(name, url=url, checksum=listing.checksums.get(name))
 
     def cost(self, sources: Sequence[Source]) -> Cost:
-        local = sum(source.path.stat().st_size for source in sources if source.path is not None)
+        local = sum(file_size(source.path) for source in sources if source.path is not None)
         fetched = FILE_BYTES * sum(source.path is None for source in sources)
         return Cost(fetched, SHARD_SHARE * (local + fetched) + (fetched if self.keep_fits else 0))
 

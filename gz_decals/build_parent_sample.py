@@ -33,7 +33,7 @@ from skyshards.cli.options import option
 from skyshards.embed.representations import Joined, RepresentationFile, open_representations
 from skyshards.errors import BuildError, UsageError
 from skyshards.fetch.client import Fetcher
-from skyshards.files import file_digest, remove_if_empty
+from skyshards.files import file_digest, file_size, remove_if_empty
 from skyshards.format.schema import Schema
 from skyshards.input_tables.table_file import FORMATS
 from skyshards.pipeline.downloads import keep, kept
@@ -197,7 +197,7 @@ class GZDecalsRecipe(Recipe):
         chunks = self.images.nbytes(source.key for source in sources)
         fetched = sum(chunk.to_fetch(wanted) for chunk, wanted in chunks)
         images = sum(wanted for _, wanted in chunks)
-        images += sum(source.path.stat().st_size for source in sources if source.path is not None)
+        images += sum(file_size(source.path) for source in sources if source.path is not None)
         share = 1.0 if self.size is None else (self.size / PIXELS) ** 2
         return Cost(fetched, share * images + (fetched if self.keep_archives else 0))
 

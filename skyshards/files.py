@@ -185,6 +185,14 @@ def is_read_only(folder: Path) -> bool:
     return folder.is_dir() and not os.access(folder, os.W_OK)
 
 
+def file_size(path: Path) -> int:
+    """Bytes of a file; 0 for one that is not there, such as the end of a link that leads nowhere."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
 def file_digest(path: Path, algorithm: str = "sha256") -> str:
     """Hexadecimal digest of a file's content."""
     with open(open_regular(path), "rb") as file:

@@ -19,7 +19,7 @@ from skyshards.cli.main import main
 from skyshards.errors import BuildError, FolderError, ShardCorrupted
 from skyshards.format import catalog
 from skyshards.format.images import decode_image
-from skyshards.format.layout import FILES, HASHES
+from skyshards.format.layout import HASHED, HASHES
 from skyshards.pipeline.build import build
 from skyshards.pipeline.workspace import WORKSPACE
 from skyshards.read.arrow import to_arrow
@@ -297,7 +297,7 @@ def test_shards_of_other_bytes_are_named(folder):
         skyshards.open(folder)[:]
 
 
-NAMES = sorted(FILES - {"failures.csv"})
+NAMES = sorted((HASHED | {HASHES}) - {"failures.csv"})
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

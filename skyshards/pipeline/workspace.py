@@ -139,7 +139,7 @@ def what_is_there(folder: Path, wanted: Manifest) -> tuple[pa.Table, Manifest]:
                 temporary.write_text(wanted.to_json())
     if words := difference(found, wanted):
         raise UsageError(f"{folder}: {words}")
-    return table, replace(found, columns=wanted.columns)
+    return table, replace(found, columns=wanted.columns, format=wanted.format, written_by=wanted.written_by)
 
 
 def _differs(found: Manifest, wanted: Manifest) -> list[str]:

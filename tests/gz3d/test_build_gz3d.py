@@ -391,7 +391,7 @@ def test_unusable_options_are_refused_in_a_line(tmp_path, monkeypatch, options):
 def test_a_wrong_archive_is_named_in_a_line(archive, folder, url):
     outcome = run("--archive_url", url.format(archive.url), "-o", folder)
     assert (outcome.exit_code, outcome.stdout) == (1, "")
-    (line,) = outcome.stderr.splitlines()
+    *_, line = outcome.stderr.splitlines()
     assert url.format(archive.url) in line and "--archive_url" in line
     assert not folder.exists() or list(folder.iterdir()) == []
 

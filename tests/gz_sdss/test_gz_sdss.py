@@ -235,7 +235,7 @@ def test_images_on_disk_are_not_fetched_again(built, archive, tmp_path):
 
 @pytest.mark.parametrize("faults", [[Fault("hips2fits", "503", 3), Fault("hips2fits", "truncate", 2)]])
 def test_faults_leave_no_trace(built, tmp_path, faults, monkeypatch):
-    monkeypatch.setattr("skyshards.fetch.mirrors.pause", lambda seconds: None)
+    monkeypatch.setattr("skyshards.fetch.client.pause", lambda seconds: None)
     with DemoArchive(galaxies=40, faults=faults) as archive:
         assert build_with(recipe_for(archive, tmp_path)).failed == 0
     for path in built.output_dir.glob("healpix=*/*.hdf5"):
