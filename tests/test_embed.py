@@ -138,7 +138,7 @@ def test_refuses_parts_of_another_run(toy, tmp_path):
     out, parts = tmp_path / "r.parquet", tmp_path / "r.parquet.parts"
     parts.mkdir()
     (parts / "about.json").write_text("{}")
-    with pytest.raises(UsageError, match="another data set or model"):
+    with pytest.raises(UsageError, match="another dataset or model"):
         embed(toy, out, ENCODER, column="picture")
     assert (parts / "about.json").exists() and not out.exists()
 
