@@ -1,5 +1,6 @@
 """Fixtures that all tests share."""
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,11 @@ import requests
 
 from demo_archive import DemoArchive
 from skyshards.pipeline.build import build
+
+if (
+    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+):  # what runs in the background ignores it, and so does all it starts
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 

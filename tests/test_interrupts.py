@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -38,6 +39,13 @@ if __name__ == "__main__":
 """
 
 
+def bounded(process):
+    """Ends a process that goes on for a minute, so that whoever reads from it does too."""
+    timer = threading.Timer(60, process.kill)
+    timer.start()
+    return timer
+
+
 @pytest.fixture
 def started(tmp_path):
     """A build of which one request is under way, for so many seconds, and the next wait for their turn."""
@@ -46,13 +54,14 @@ def started(tmp_path):
     def start(seconds):
         command = [sys.executable, "-c", PROGRAM, str(tmp_path), str(seconds)]
         process = subprocess.Popen(command, cwd=REPOSITORY, stderr=subprocess.PIPE, text=True, start_new_session=True)
-        running.append(process)
+        running.append((process, bounded(process)))
         while not (tmp_path / "waiting").exists():
             assert process.poll() is None, process.stderr.read()
         return process
 
     yield start
-    for process in running:
+    for process, timer in running:
+        timer.cancel()
         process.kill()
         process.communicate()
 
@@ -87,7 +96,7 @@ def test_the_second_stops_at_once(started, tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("seconds", [0.15, 0.5, 1.0, 2.0])
+@pytest.mark.parametrize("seconds", [0.5, 1.0, 2.0])
 def test_a_signal_in_the_first_second_is_answered_in_a_line(tmp_path, number, seconds):
     """Whatever is imported or started then."""
     command = [sys.executable, "build_parent_sample.py", "gz3d", "--demo", "-o", str(tmp_path / "gz3d")]
@@ -109,6 +118,7 @@ def test_sigterm_ends_a_build_as_ctrl_c_does(tmp_path):
         program = "import skyshards_start; skyshards_start.main()"
         command = [sys.executable, "-c", program, "build", "gz3d", "-o", str(tmp_path), "--archive_url", server.url]
         process = subprocess.Popen(command, cwd=REPOSITORY, stderr=subprocess.PIPE, text=True)
+        timer = bounded(process)
         while len(server.requests) < 3:
             assert process.poll() is None, process.stderr.read()
         process.send_signal(signal.SIGTERM)
@@ -117,5 +127,6 @@ def test_sigterm_ends_a_build_as_ctrl_c_does(tmp_path):
                 break
         process.send_signal(signal.SIGTERM)
         _, errors = process.communicate(timeout=60)
+        timer.cancel()
     assert process.returncode == 143
     assert errors == "Interrupted. The same command goes on from here.\n"
