@@ -39,6 +39,7 @@ def schema_of(folder):
     return GZ3D_SCHEMA if "gz3d" in folder.name else SCHEMA
 
 
+@stock_reads_hdf5
 def test_datasets_understands_every_config(folder, data):
     schema = schema_of(folder)
     configs = MetadataConfigs.from_dataset_card_data(data)

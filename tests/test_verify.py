@@ -150,7 +150,8 @@ def test_nan_is_a_value_like_others(tmp_path):
         assert any(f"column {name!r} differs from the catalogue's" in line for line in problems(tmp_path / "toy"))
     for name in ("flux", "votes.fraction"):
         edited(tmp_path / "toy", set_column(table, name, [None] * len(table)), manifest)
-        assert f"column {name!r} lacks values" in problems(tmp_path / "toy")[0]
+        (line,) = problems(tmp_path / "toy")  # pyarrow itself refuses lists without values before version 20
+        assert f"column {name!r} lacks values" in line or "Expected all lists to be of size=2" in line
 
 
 def test_two_shards_in_each_others_place(folder, shards):

@@ -21,6 +21,7 @@ from gz_decals.catalogs import layout, read
 from gz_decals.gz_decals import FIXED
 from skyshards.errors import BuildError
 from skyshards.input_tables.names import stored_names
+from tests.versions import stock_reads_hdf5
 
 GALAXIES = 3
 
@@ -55,6 +56,7 @@ ROWS = (
 )
 
 
+@stock_reads_hdf5
 def test_columns_of_any_name_are_kept_beside_ours(tmp_path, images):
     (tmp_path / "t.csv").write_text(f"#Table1\n{HEADER}\n{ROWS}")
     folder, said = build(tmp_path, images, tmp_path / "t.csv")

@@ -150,5 +150,6 @@ def test_a_login_page_in_place_of_the_capabilities_moves_nothing(tap, serve):
         return Response(b"<html>Please log in</html>", "text/html")
 
     server = serve(answer)
-    assert tap_service(f"{server.url}/tap").baseurl == f"{server.url}/tap"
+    with pytest.raises(BuildError, match=f"{server.url}/tap: expected a TAP service, found an HTML page"):
+        tap_service(f"{server.url}/tap")
     assert tap_service(f"{there.url}/tap").baseurl == f"{there.url}/tap"
