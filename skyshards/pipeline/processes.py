@@ -7,6 +7,7 @@ import multiprocessing
 import multiprocessing.connection
 import multiprocessing.context
 import multiprocessing.forkserver
+import multiprocessing.resource_tracker
 import os
 import signal
 import sys
@@ -28,6 +29,7 @@ def fork_server(modules: Iterable[str]) -> multiprocessing.context.ForkServerCon
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([name for name in modules if name != "__main__"])  # each worker runs that itself
+    multiprocessing.resource_tracker.ensure_running()  # it lets Ctrl-C in again when it has started
     earlier = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which processes inherit
     try:
         with _own_path():

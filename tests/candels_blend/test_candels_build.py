@@ -87,7 +87,7 @@ def test_target_is_stored_and_read_by_all_three_readers(by_method, datapath, met
         for row in rows:
             assert set(row) == set(recipe.schema.specs)
             wanted = expected[str(row["object_id"])]
-            formatted = {name: as_formatted(value) for name, value in wanted.items()}
+            formatted = {name: as_formatted(value, row[name]) for name, value in wanted.items()}
             assert_same(row, wanted if isinstance(rows, skyshards.Table) else formatted)
 
 
