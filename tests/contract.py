@@ -45,9 +45,9 @@ def assert_same(found, expected, where=""):
 
 
 def as_formatted(value, found):
-    """A value as the `numpy` format of `datasets` gives it: float64 as float32 in lists, before version 4 anywhere."""
+    """A value as the `numpy` format of `datasets` gives it: float64 as float32 in lists, before version 5 anywhere."""
     value = np.asarray(value)
-    may_be_narrowed = value.dtype == np.float64 and (value.ndim or DATASETS.major < 4)
+    may_be_narrowed = value.dtype == np.float64 and (value.ndim or DATASETS.major < 5)
     is_narrowed = may_be_narrowed and np.asarray(found).dtype == np.float32
     return value.astype(np.float32) if is_narrowed else value
 

@@ -48,7 +48,8 @@ every_command = pytest.mark.parametrize(("document", "words"), COMMANDS, ids=[" 
 
 def understood(command, words):
     """Have click read the words of a command, as far as it does before the command runs."""
-    context = command.make_context("", list(words), resilient_parsing="--help" in words)
+    named = not words or "--help" in words  # and not given, with the arguments that it needs
+    context = command.make_context("", list(words), resilient_parsing=named)
     following = [*context._protected_args, *context.args]
     if isinstance(command, click.Group) and following:
         _, inner, rest = command.resolve_command(context, following)
