@@ -17,6 +17,7 @@ from skyshards.format import catalog, hashes
 from skyshards.format import healpix as sky
 from skyshards.format import provenance as sources
 from skyshards.format import shard as hdf5
+from skyshards.format.kinds import KINDS
 from skyshards.format.layout import CARD
 from skyshards.format.manifest import Manifest, Shard
 from skyshards.read.table import Table, open_table
@@ -90,15 +91,11 @@ def _content_problems(file, shard: Shard, manifest: Manifest, part: pa.Table) ->
         if not isinstance(dataset, h5py.Dataset):
             yield f"column {name!r} is a {type(dataset).__name__}, expected data"
             return
-        if spec.kind == "string" and h5py.check_string_dtype(dataset.dtype) is None:
-            yield f"column {name!r} is {dataset.dtype}, expected text"
+        if expected := KINDS[spec.kind].expected_in_hdf5(dataset.dtype, spec):
+            yield f"column {name!r} is {dataset.dtype}, expected {expected}"
             return
-        expected = (shard.rows, *(() if spec.kind == "bytes" else spec.shape))
-        if dataset.shape != expected:
-            yield f"column {name!r} has shape {dataset.shape}, expected {expected}"
-            return
-        if spec.kind == "number" and dataset.dtype != np.dtype(spec.dtype):
-            yield f"column {name!r} is {dataset.dtype}, expected {spec.dtype}"
+        if dataset.shape != (shape := (shard.rows, *spec.shape)):
+            yield f"column {name!r} has shape {dataset.shape}, expected {shape}"
             return
         if spec.heavy:
             listed = _listed_contents(file.filename, part, name)
@@ -106,7 +103,7 @@ def _content_problems(file, shard: Shard, manifest: Manifest, part: pa.Table) ->
                 yield f"column {name!r} does not lie where the catalogue says"
         if not spec.heavy:
             values = hdf5.read_light(file, spec)
-            listed = pa.array(values.tolist(), catalog.arrow_type(spec))
+            listed = pa.array(values.tolist(), KINDS[spec.kind].arrow_type(spec))
             if not _same(listed, part[name].combine_chunks()):
                 yield f"column {name!r} differs from the catalogue's"
     ids = list(

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skyshards.format.columns import HEAVY_BYTES, flatten, nest, select
+from skyshards.format.columns import flatten, nest, select
+from skyshards.format.kinds.base import LARGE_BYTES
 from skyshards.format.schema import Column, Schema
 from tests.toy import SCHEMA
 
@@ -100,7 +101,7 @@ def test_heavy_is_what_takes_more_than_the_bound(shape, dtype):
         one(datasets.Sequence(datasets.Value(dtype), math.prod(shape))),
     )
     assert array.nbytes == listed.nbytes == math.prod(shape) * np.dtype(dtype).itemsize
-    assert listed.heavy == (listed.nbytes > HEAVY_BYTES)
+    assert listed.heavy == (listed.nbytes > LARGE_BYTES)
     assert array.heavy, "the catalogue has no columns of two dimensions"
 
 

@@ -18,6 +18,7 @@ from skyshards.files import file_digest
 from skyshards.format import croissant
 from skyshards.format.card_formats import formats
 from skyshards.format.columns import ColumnSpec
+from skyshards.format.kinds import KINDS, kind_of
 from skyshards.format.layout import CARD, CATALOG, CITATION, pixel_folder
 from skyshards.format.manifest import Manifest
 from skyshards.format.schema import Schema
@@ -39,7 +40,7 @@ def stock_features(schema: Schema, config: str) -> datasets.Features:
     def plain(feature: Any) -> Any:
         if isinstance(feature, dict):
             return {name: plain(inner) for name, inner in feature.items()}
-        return datasets.Sequence(datasets.Value("uint8")) if isinstance(feature, datasets.Image) else feature
+        return kind_of(feature).stock_feature(feature)
 
     return datasets.Features(plain(dict(schema.features_of(leaves))))
 
@@ -89,7 +90,7 @@ def _size_category(rows: int) -> str:
 
 
 def _mean_bytes(spec: ColumnSpec, table: pa.Table) -> float:
-    if spec.kind == "bytes":
+    if spec.varies:
         return pc.mean(table[f"_size:{spec.path}"]).as_py() or 1.0
     return spec.nbytes or 16.0 * math.prod(spec.shape)  # text: a guess will do
 
@@ -99,7 +100,7 @@ def columns_table(schema: Schema) -> str:
     lines = ["| column | type | unit | what it is |", "|---|---|---|---|"]
     for path, spec in schema.specs.items():
         shape = f" {list(spec.shape)}" if spec.shape else ""
-        kind = {"bytes": "image", "string": "string"}.get(spec.kind, spec.dtype)
+        kind = KINDS[spec.kind].card_words(spec)
         names = ", ".join(f"{label} {name}" for label, name in enumerate(spec.classes or ()))
         words = f"{spec.description} ({names})" if names else spec.description
         lines.append(f"| `{path}` | {kind}{shape} | {spec.unit} | {words} |")

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from skyshards.format.columns import ColumnSpec
+from skyshards.format.kinds import KINDS
 from skyshards.format.schema import Schema
 
 LOAD = """\
@@ -42,31 +43,6 @@ positions = rows.select_columns(["ra", "dec"]).with_format("torch", dtype=torch.
 VECTORS = """ \
 `rows.with_format("numpy")` does so with vectors alone ({names})."""
 
-FILES = """\
-`{column}` holds the bytes of an image file. `with_format` gives them as int64, and
-`rows.cast_column("{column}", Image())` takes them for pixels: its picture is one pixel wide. The right pictures, of
-one row and of all:
-
-```python
-import io
-
-import PIL.Image
-
-picture = PIL.Image.open(io.BytesIO(bytes(rows[0]["{column}"])))
-```
-
-```python
-import datasets
-
-features = rows.features.copy()
-features["{column}"] = datasets.Image()
-pictures = rows.map(lambda row: {{"{column}": {{"bytes": bytes(row["{column}"]), "path": None}}}}, features=features)
-```
-
-Then `pictures.with_format("numpy")` has uint8 with the channels last, `pictures.with_format("torch")` with the channels
-first.
-"""
-
 PICTURES = """\
 `{column}` has its channels last in every format. A picture of a row (`cast_column("{column}", Image())` gives the same,
 and encodes all of them as PNG files first):
@@ -82,7 +58,7 @@ picture = PIL.Image.fromarray(rows.with_format("numpy")[0]["{column}"].astype("u
 def formats(schema: Schema, name: str, split: str) -> str:
     """The card's section about `with_format` and `cast_column`, for the columns that this schema has."""
     specs = schema.specs
-    small = [spec for spec in specs.values() if spec.shape and np.dtype(_dtype(spec)).kind in "iu" and _times(spec) > 1]
+    small = [spec for spec in specs.values() if spec.shape and np.dtype(spec.dtype).kind in "iu" and _times(spec) > 1]
     doubles = [path for path, spec in specs.items() if spec.dtype == "float64"]
     parts = [f"## In the formats of `datasets`\n\n```python\n{LOAD.format(name=name, split=split)}```\n"]
     if small:
@@ -102,8 +78,8 @@ def formats(schema: Schema, name: str, split: str) -> str:
         also = VECTORS.format(names=_listed(vectors)) if vectors else ""
         parts.append(DOUBLES.format(names=_listed(doubles), vectors=also))
     for path, spec in specs.items():
-        if spec.kind == "bytes":
-            parts.append(FILES.format(column=path))
+        if notes := KINDS[spec.kind].format_notes:
+            parts.append(notes.format(column=path))
         elif _is_picture(spec):
             parts.append(PICTURES.format(column=path))
     return "\n".join(parts)
@@ -111,10 +87,6 @@ def formats(schema: Schema, name: str, split: str) -> str:
 
 def _listed(paths: Iterable[str]) -> str:
     return ", ".join(f"`{path}`" for path in paths)
-
-
-def _dtype(spec: ColumnSpec) -> str:
-    return spec.dtype if spec.kind == "number" else "str"
 
 
 def _times(spec: ColumnSpec) -> int:

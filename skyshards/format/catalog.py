@@ -26,6 +26,7 @@ from skyshards.errors import FolderError, NewerFormat
 from skyshards.format import manifest as manifests
 from skyshards.format import votable
 from skyshards.format.columns import ColumnSpec
+from skyshards.format.kinds import KINDS
 from skyshards.format.layout import CATALOG
 from skyshards.format.manifest import Manifest, Shard
 
@@ -35,12 +36,6 @@ if TYPE_CHECKING:
 
 CRC32 = "_crc32:"
 _KEY = b"skyshards"
-
-
-def arrow_type(spec: ColumnSpec) -> pa.DataType:
-    """The Arrow type of a light column."""
-    item = pa.string() if spec.kind == "string" else pa.from_numpy_dtype(np.dtype(spec.dtype))
-    return pa.list_(item, spec.shape[0]) if spec.shape else item
 
 
 _REPEATED = {
@@ -56,7 +51,7 @@ def schema(specs: Mapping[str, ColumnSpec]) -> pa.Schema:
     catalog_fields = []
     for path, spec in specs.items():
         if not spec.heavy:
-            catalog_fields.append(pa.field(path, arrow_type(spec), metadata=_documentation(spec)))
+            catalog_fields.append(pa.field(path, KINDS[spec.kind].arrow_type(spec), metadata=_documentation(spec)))
     catalog_fields += [
         *(_field(name, pa.dictionary(pa.int32(), pa.string()), words) for name, words in _REPEATED.items()),
         _field("_row", pa.int32(), "position in the shard"),
@@ -89,7 +84,9 @@ def rows_table(specs: Mapping[str, ColumnSpec], shard: Shard, rows: Sequence[Enc
     """The catalogue's part for one shard."""
     light = [row.light() for row in rows]
     columns: list[Any] = [
-        pa.array([row[path] for row in light], type=arrow_type(spec)) for path, spec in specs.items() if not spec.heavy
+        pa.array([row[path] for row in light], KINDS[spec.kind].arrow_type(spec))
+        for path, spec in specs.items()
+        if not spec.heavy
     ]
     columns += [
         _repeat(shard.split, len(rows)),

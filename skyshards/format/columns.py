@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import numpy as np
-
-HEAVY_BYTES = 256
-"""A column whose rows take more bytes than this, or have two dimensions, is stored a chunk per row and read by byte
-range; the catalogue holds the values of all the others."""
+from skyshards.format.kinds import KINDS
 
 
 @dataclass(frozen=True)
 class ColumnSpec:
     """One leaf column in terms of NumPy, light enough to send to a worker process.
 
-    `path` is dotted ("segmentation.array"). `kind` is "number" (any fixed shape, `()` for a scalar), "string"
-    (likewise), or "bytes" (an image file, as a variable number of uint8 a row). `dtype` is a NumPy name, "str" for
-    strings. `classes` are the names that the labels 0, 1, … stand for, None for what is no label.
+    `path` is dotted ("segmentation.array"). `kind` names an entry of `KINDS`: "number" (any fixed shape, `()` for a
+    scalar), "string" (likewise), or "bytes" (an image file, as a variable number of uint8 a row). `dtype` is a NumPy
+    name, "str" for strings. `classes` are the names that the labels 0, 1, … stand for, None for what is no label.
     """
 
     path: str
@@ -36,16 +31,22 @@ class ColumnSpec:
     @cached_property
     def nbytes(self) -> int:
         """Bytes that one row takes (0 where that varies)."""
-        return 0 if self.kind != "number" else math.prod(self.shape) * np.dtype(self.dtype).itemsize
+        return KINDS[self.kind].nbytes(self)
 
     @cached_property
     def heavy(self) -> bool:
         """Whether rows are stored one to a chunk and read by byte range."""
-        return self.kind == "bytes" or self.nbytes > HEAVY_BYTES or (self.kind == "number" and len(self.shape) > 1)
+        return KINDS[self.kind].is_large(self)
+
+    @property
+    def varies(self) -> bool:
+        """Whether rows take differing numbers of bytes, so that a batch of them is no array as it is stored."""
+        return KINDS[self.kind].varies
 
     @property
     def scalar(self) -> bool:
-        return self.kind != "bytes" and not self.shape
+        """Whether a row has one number or text."""
+        return not self.heavy and not self.shape
 
 
 def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from huggingface_hub import DatasetCard
 
 from skyshards.files import file_digest
 from skyshards.format.columns import ColumnSpec
+from skyshards.format.kinds import KINDS
 from skyshards.format.layout import CARD, CATALOG, CITATION, CROISSANT, SOURCES, pixel_folder
 from skyshards.format.manifest import Manifest
 
@@ -35,8 +35,6 @@ CONTEXT: dict[str, Any] = {
     "conformsTo": "dct:conformsTo",
 }
 """The JSON-LD context of Croissant 1.0 (https://docs.mlcommons.org/croissant/docs/croissant-spec.html)."""
-
-_TYPES = {"b": "sc:Boolean", "i": "sc:Integer", "u": "sc:Integer", "f": "sc:Float"}
 
 
 def describe(folder: Path, manifest: Manifest) -> dict[str, Any]:
@@ -111,13 +109,12 @@ def _field(records: str, spec: ColumnSpec) -> dict[str, Any]:
     column = spec.path.replace(".", "/") if records == "rows" else spec.path
     shape = f" Shape {list(spec.shape)}." if spec.shape else ""
     unit = f" Unit: {spec.unit}." if spec.unit else ""
-    kind = {"string": "sc:Text", "bytes": "sc:ImageObject"}.get(spec.kind)
     field = {
         "@type": "cr:Field",
         "@id": f"{records}/{spec.path}",
         "name": spec.path,
         "description": f"{spec.description}.{unit}{shape}",
-        "dataType": kind or _TYPES[np.dtype(spec.dtype).kind],
+        "dataType": KINDS[spec.kind].croissant_type(spec),
         "source": origin | {"extract": {"column": column}},
     }
     return field | ({"repeated": True} if spec.shape else {})

@@ -12,17 +12,16 @@ import numpy as np
 
 from skyshards.errors import NewerFormat
 from skyshards.format.columns import ColumnSpec
+from skyshards.format.kinds import KINDS
+from skyshards.format.kinds.number import MAX_VALUE_BYTES
+from skyshards.format.kinds.text import MAX_TEXTS
 from skyshards.format.layout import FORMAT_VERSION, pixel_folder
 from skyshards.version import __version__
 
 WRITER = f"skyshards {__version__}"
 
-MAX_VALUE_BYTES = 512 << 20
-"""No value of a row takes more memory than this."""
 MAX_INFLATION = 1032
 """Deflate makes nothing smaller than by this factor (https://zlib.net/zlib_tech.html)."""
-MAX_TEXTS = 1 << 12
-"""A row has no more strings than this in one column."""
 
 _WORD = re.compile(r"\w[\w-]*", re.ASCII)
 _SHARD_NAME = re.compile(r"\d{3,}-of-\d{3,}\.hdf5", re.ASCII)
@@ -167,17 +166,9 @@ def _check_column(spec: ColumnSpec) -> None:
     _expect(isinstance(spec.deflate, bool), f"true or false for `deflate` of {spec.path!r}", spec.deflate)
     shape = all(_is_count(length, MAX_VALUE_BYTES, 0) for length in spec.shape)
     _expect(shape and len(spec.shape) <= 32, f"a shape of {spec.path!r}", spec.shape)
-    if spec.kind == "number":
-        try:
-            known = np.dtype(spec.dtype).kind in "biuf" and np.dtype(spec.dtype).name == spec.dtype
-        except TypeError:
-            known = False
-        _expect(known, f"a dtype of {spec.path!r}", spec.dtype)
-        _expect(spec.nbytes <= MAX_VALUE_BYTES, f"at most {MAX_VALUE_BYTES} bytes a row of {spec.path!r}", spec.shape)
-    elif spec.kind == "string":
-        _expect(len(spec.shape) <= 1 and all(length <= MAX_TEXTS for length in spec.shape), "text", spec)
-    else:
-        _expect(spec.kind == "bytes" and spec.dtype == "uint8" and not spec.shape, "a kind of column", spec)
+    _expect(spec.kind in KINDS, f"a kind of column ({', '.join(KINDS)})", spec.kind)
+    for demand in KINDS[spec.kind].demands(spec):
+        _expect(*demand)
 
 
 def _check_shard(shard: Shard, splits: tuple[str, ...], nside: int) -> None:
@@ -197,6 +188,6 @@ def check_ranges(spec: ColumnSpec, starts: np.ndarray, sizes: np.ndarray, length
     if ((starts < 0) | (sizes < 0) | (starts > lengths - sizes)).any():
         raise ValueError(f"values of column {spec.path!r} lie outside of their files")
     fewest = spec.nbytes if not spec.deflate else -(-spec.nbytes // MAX_INFLATION)  # 0 for image files
-    most = MAX_VALUE_BYTES if spec.kind == "bytes" or spec.deflate else spec.nbytes
+    most = MAX_VALUE_BYTES if spec.varies or spec.deflate else spec.nbytes
     if ((sizes < fewest) | (sizes > most)).any():
         raise ValueError(f"values of column {spec.path!r} cannot have the sizes that it says")

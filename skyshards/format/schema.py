@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import datasets
 
 from skyshards.format.columns import ColumnSpec, nest, select
+from skyshards.format.kinds import declared
 
 
 class Column(NamedTuple):
@@ -29,19 +30,10 @@ Columns = Mapping[str, "Column | Columns"]
 
 def _spec(path: str, column: Column) -> ColumnSpec:
     feature, description, unit, deflate = column
-    kind, shape, classes = "number", (), None
-    if isinstance(feature, (datasets.Array2D, datasets.Array3D, datasets.Array4D)):
-        dtype, shape = feature.dtype, tuple(feature.shape)
-    elif isinstance(feature, datasets.Image):
-        kind, dtype = "bytes", "uint8"
-    elif isinstance(feature, datasets.ClassLabel):
-        dtype, classes = "int64", tuple(feature.names)
-    else:
-        if hasattr(feature, "feature"):  # List (Sequence before datasets 4)
-            if feature.length == -1:
-                raise TypeError(f"column {path!r}: a list needs a fixed length; found {feature!r}")
-            feature, shape = feature.feature, (feature.length,)
-        kind, dtype = ("string", "str") if feature.dtype == "string" else ("number", feature.dtype)
+    try:
+        kind, dtype, shape, classes = declared(feature)
+    except TypeError as error:
+        raise TypeError(f"column {path!r}: {error}") from None
     return ColumnSpec(path, kind, dtype, shape, description, unit, deflate, classes)
 
 

@@ -19,6 +19,7 @@ import numpy as np
 
 from skyshards.errors import ShardCorrupted
 from skyshards.format.columns import ColumnSpec
+from skyshards.format.kinds import KINDS
 from skyshards.format.rows import EncodedRow
 
 Specs = Mapping[str, ColumnSpec]
@@ -58,7 +59,7 @@ def write(path: Path, specs: Specs, rows: Sequence[EncodedRow], attributes: Mapp
             if disk.error:
                 break
             for name, content in _split(row).items():
-                if specs[name].kind == "bytes":
+                if specs[name].varies:
                     datasets[name][index] = np.frombuffer(content, np.uint8)
                 else:
                     datasets[name].id.write_direct_chunk((index, *(0,) * len(specs[name].shape)), content)
@@ -116,16 +117,12 @@ def _split(row: EncodedRow) -> dict[str, memoryview]:
 
 def _create(file: h5py.File, spec: ColumnSpec, light: Sequence[Mapping[str, Any]]) -> h5py.Dataset:
     name, count = _inner(spec.path), len(light)
-    if spec.kind == "bytes":
+    if spec.varies:
         return file.create_dataset(name, shape=(count,), dtype=h5py.vlen_dtype(np.uint8))
     if spec.heavy:
         file[name] = h5py.Dataset(_chunked(file, spec, count))
         return file[name]
-    values = [row[spec.path] for row in light]
-    if spec.kind == "string":
-        encoded = np.char.encode(np.array(values, dtype=str), "utf-8")
-        return file.create_dataset(name, data=encoded.astype(h5py.string_dtype("utf-8", max(encoded.itemsize, 1))))
-    return file.create_dataset(name, data=np.array(values, dtype=spec.dtype))
+    return file.create_dataset(name, data=KINDS[spec.kind].to_hdf5([row[spec.path] for row in light], spec))
 
 
 def _chunked(file: h5py.File, spec: ColumnSpec, count: int) -> h5py.h5d.DatasetID:
@@ -146,7 +143,7 @@ def _verified_ranges(path: Path, specs: Specs, rows: Sequence[EncodedRow]) -> Ra
     if not ranges:
         return ranges
     with h5py.File(path) as file, open(path, "rb") as raw, mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ) as view:
-        chunks = {name: _chunk_ranges(file[_inner(name)]) for name in ranges if specs[name].kind != "bytes"}
+        chunks = {name: _chunk_ranges(file[_inner(name)]) for name in ranges if not specs[name].varies}
         after = 0  # HDF5 keeps variable-length values in the order in which they were written
         compared = 0
         for index, row in enumerate(rows):
@@ -238,16 +235,13 @@ def _refuse_links(group: h5py.Group, path: Path, seen: set[int]) -> None:
 
 def read_light(file: h5py.File, spec: ColumnSpec) -> np.ndarray:
     """All values of a light column of an open shard; text as a str array."""
-    dataset = file[_inner(spec.path)]
-    return dataset.asstr()[()].astype(str) if spec.kind == "string" else dataset[()]
+    return KINDS[spec.kind].from_hdf5(file[_inner(spec.path)])
 
 
 def read_rows(file: h5py.File, specs: Specs) -> list[EncodedRow]:
     """The rows of an open shard, as they were when it was written."""
     light = {name: read_light(file, spec).tolist() for name, spec in specs.items() if not spec.heavy}
-    chunks = {
-        name: _chunk_ranges(file[_inner(name)]) for name, spec in specs.items() if spec.heavy and spec.kind != "bytes"
-    }
+    chunks = {name: _chunk_ranges(file[_inner(name)]) for name, spec in specs.items() if spec.heavy and not spec.varies}
     rows = []
     for index in range(len(light["object_id"])):
         sizes = {
@@ -270,6 +264,6 @@ def _payload(file: h5py.File, specs: Specs, index: int) -> bytes:
 
 def stored(dataset: h5py.Dataset, spec: ColumnSpec, index: int) -> bytes:
     """The stored bytes of one value of a heavy column, as HDF5 finds them."""
-    if spec.kind == "bytes":
+    if spec.varies:
         return dataset[index].tobytes()
     return dataset.id.read_direct_chunk((index, *(0,) * len(spec.shape)))[1]

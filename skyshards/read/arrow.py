@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import functools
-import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
-from skyshards.errors import ShardCorrupted
-from skyshards.format.images import JPEG, PNG, described
+from skyshards.format.kinds import kind_of
 from skyshards.read.memory import Recycler
 
 if TYPE_CHECKING:
@@ -34,31 +31,7 @@ def _array(values: Any, feature: Any) -> pa.Array:
         return pa.StructArray.from_arrays(
             [_array(values[name], inner) for name, inner in feature.items()], list(feature)
         )
-    if type(feature).__name__ == "Image":  # by name: whoever only wants `as_numpy` need not import datasets
-        for content in values:
-            if not content.startswith((JPEG, PNG)):  # `datasets` lets Pillow decode whatever it can
-                raise ShardCorrupted(f"an image column holds {described(content)}, expected a PNG or JPEG file")
-        contents = pa.array(values, pa.binary())
-        return pa.StructArray.from_arrays([contents, pa.nulls(len(contents), pa.string())], ["bytes", "path"])
-    if hasattr(feature, "shape"):
-        storage = pa.array(values.reshape(-1))
-        for level in range(len(feature.shape) - 1, -1, -1):
-            storage = pa.ListArray.from_arrays(_offsets(len(values), tuple(feature.shape), level), storage)
-        return pa.ExtensionArray.from_storage(feature(), storage)
-    if hasattr(feature, "feature"):
-        return pa.FixedSizeListArray.from_arrays(_flat(values.reshape(-1)), feature.length)
-    return _flat(values)
-
-
-def _flat(values: np.ndarray) -> pa.Array:
-    return pa.array(values.tolist(), pa.string()) if values.dtype.kind == "U" else pa.array(values)
-
-
-@functools.lru_cache(64)
-def _offsets(rows: int, shape: tuple[int, ...], level: int) -> pa.Array:
-    """Where the lists of one level of nesting begin in the level below it."""
-    lists = rows * math.prod(shape[:level])
-    return pa.array(np.arange(0, (lists + 1) * shape[level], shape[level], dtype=np.int32))
+    return kind_of(feature).to_arrow(values, feature)
 
 
 def as_numpy(table: pa.Table) -> dict[str, Any]:

@@ -17,9 +17,8 @@ from deflate import crc32
 
 from skyshards.errors import ShardCorrupted
 from skyshards.format.columns import ColumnSpec
-from skyshards.format.images import decode_image
+from skyshards.format.kinds import KINDS
 from skyshards.machine import usable_cores
-from skyshards.read import decode
 from skyshards.read.store import LocalStore, RemoteStore
 
 SMALL_BYTES = 1 << 20
@@ -152,23 +151,19 @@ class Reader:
     def _decoder(self, request: Request) -> Callable[[int, bytes], None]:
         """What puts a value's stored bytes, decoded, in its place."""
         out, images, spec = request.out, request.images, request.spec
+        decode = KINDS[spec.kind].decode
 
-        def array(position: int, content: bytes) -> None:
-            decode.into(out[position], content, spec)
+        def in_place(position: int, content: bytes) -> None:
+            decode(content, spec, out[position])
 
         def image(position: int, content: bytes) -> None:
-            out[position] = decode_image(content)
-
-        def image_in_place(position: int, content: bytes) -> None:
-            place = images[position]
-            found = decode_image(content, place)
+            place = None if images is None else images[position]
+            found = decode(content, spec, place)
             out[position] = None if found is place else found
 
-        if spec.kind != "bytes":
-            return array
-        if not self.decode_images:
-            return out.__setitem__
-        return image if images is None else image_in_place
+        if not spec.varies:
+            return in_place
+        return image if self.decode_images else out.__setitem__
 
 
 def _located(error: ShardCorrupted, request: Request, position: int) -> ShardCorrupted:

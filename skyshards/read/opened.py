@@ -11,6 +11,7 @@ import pyarrow as pa
 from skyshards.errors import FolderError
 from skyshards.format.catalog import CRC32
 from skyshards.format.columns import ColumnSpec
+from skyshards.format.kinds import KINDS
 from skyshards.read.batches import Reader, Request
 from skyshards.read.memory import Recycler
 from skyshards.read.store import LocalStore, RemoteStore
@@ -58,10 +59,10 @@ class OpenedFolder:
 
     def light(self, spec: ColumnSpec, rows: np.ndarray) -> np.ndarray:
         """Values of a light column, copied."""
-        if spec.kind == "string":
-            values = self.rows[spec.path].take(pa.array(rows)).to_pylist()
-            return np.array(values, dtype=str).reshape(len(rows), *spec.shape)
-        return self.array(spec.path)[rows]
+        kind = KINDS[spec.kind]
+        if kind.shares_memory:
+            return self.array(spec.path)[rows]
+        return kind.from_arrow(self.rows[spec.path].take(pa.array(rows)), spec)
 
     def heavy(self, spec: ColumnSpec, rows: np.ndarray) -> Request:
         """The request for values of a heavy column."""
@@ -75,7 +76,7 @@ class OpenedFolder:
             self.array(f"_start:{spec.path}")[rows].tolist(),
             self.array(f"_size:{spec.path}")[rows].tolist(),
             self.array(f"{CRC32}{spec.path}")[rows].tolist(),
-            [None] * len(rows) if spec.kind == "bytes" else self._memory.empty((len(rows), *spec.shape), spec.dtype),
+            [None] * len(rows) if spec.varies else self._memory.empty((len(rows), *spec.shape), spec.dtype),
             images,
         )
 

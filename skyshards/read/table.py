@@ -15,6 +15,7 @@ from skyshards.errors import FolderError
 from skyshards.format import healpix as sky
 from skyshards.format.catalog import CRC32
 from skyshards.format.columns import ColumnSpec
+from skyshards.format.kinds import KINDS
 from skyshards.read import angles
 from skyshards.read.opened import OpenedFolder
 from skyshards.read.random_access import RandomAccess
@@ -98,9 +99,7 @@ class Table(RandomAccess):
 
     @staticmethod
     def _describe(spec: ColumnSpec) -> str:
-        kind = (
-            "image file" if spec.kind == "bytes" else f"{spec.dtype} {list(spec.shape)}" if spec.shape else spec.dtype
-        )
+        kind = KINDS[spec.kind].words(spec) + (f" {list(spec.shape)}" if spec.shape else "")
         names = ", ".join(f"{label} {name}" for label, name in enumerate(spec.classes or ()))
         return f"{spec.path}: {kind}" + (f" ({spec.unit or names})" if spec.unit or names else "")
 
@@ -140,7 +139,7 @@ class Table(RandomAccess):
         """About how many bytes a row of these columns takes in memory, image files as they are stored."""
         total = 0.0
         for spec in (self._data.manifest.specs[path] for path in self._columns):
-            sizes = self._data.array(f"_size:{spec.path}") if spec.kind == "bytes" else ()
+            sizes = self._data.array(f"_size:{spec.path}") if spec.varies else ()
             total += np.mean(sizes) if len(sizes) else spec.nbytes
         return round(total)
 

@@ -1,0 +1,96 @@
+"""Image files, whose bytes are kept as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from skyshards.errors import ShardCorrupted, SourceError
+from skyshards.format.images import JPEG, PNG, decode_image, described
+from skyshards.format.kinds.base import Declared, Demand, Kind
+
+if TYPE_CHECKING:
+    from skyshards.format.columns import ColumnSpec
+
+
+class ImageFile(Kind):
+    name = "bytes"
+    features = "Image"
+    varies = True
+    format_notes = """\
+`{column}` holds the bytes of an image file. `with_format` gives them as int64, and
+`rows.cast_column("{column}", Image())` takes them for pixels: its picture is one pixel wide. The right pictures, of
+one row and of all:
+
+```python
+import io
+
+import PIL.Image
+
+picture = PIL.Image.open(io.BytesIO(bytes(rows[0]["{column}"])))
+```
+
+```python
+import datasets
+
+features = rows.features.copy()
+features["{column}"] = datasets.Image()
+pictures = rows.map(lambda row: {{"{column}": {{"bytes": bytes(row["{column}"]), "path": None}}}}, features=features)
+```
+
+Then `pictures.with_format("numpy")` has uint8 with the channels last, `pictures.with_format("torch")` with the channels
+first.
+"""
+
+    def declared(self, feature: Any) -> Declared | None:
+        import datasets  # slow, and whoever only reads has no features
+
+        return Declared(self.name, "uint8") if isinstance(feature, datasets.Image) else None
+
+    def demands(self, spec: ColumnSpec) -> Iterator[Demand]:
+        yield spec.dtype == "uint8" and not spec.shape, "image files", spec
+
+    def nbytes(self, spec: ColumnSpec) -> int:
+        return 0
+
+    def is_large(self, spec: ColumnSpec) -> bool:
+        return True
+
+    def words(self, spec: ColumnSpec) -> str:
+        return "image file"
+
+    def card_words(self, spec: ColumnSpec) -> str:
+        return "image"
+
+    def stock_feature(self, feature: Any) -> Any:
+        """The list of a file's bytes: all that stock `datasets` makes of them."""
+        import datasets
+
+        return datasets.Sequence(datasets.Value("uint8"))
+
+    def croissant_type(self, spec: ColumnSpec) -> str:
+        return "sc:ImageObject"
+
+    def encode(self, value: Any, spec: ColumnSpec) -> bytes:
+        if not isinstance(value, (bytes, bytearray, memoryview)) or not len(value):
+            raise SourceError(f"column {spec.path!r}: expected the bytes of a file, found {type(value).__name__}")
+        content = bytes(value)
+        try:
+            decode_image(content)  # as the readers will: other decoders let a JPEG pass that lacks its end
+        except ValueError as error:
+            found = f"{described(content)} ({error})"
+            raise SourceError(f"column {spec.path!r}: expected a whole PNG or JPEG file, found {found}") from error
+        return content
+
+    def to_arrow(self, values: Any, feature: Any) -> pa.Array:
+        for content in values:
+            if not content.startswith((JPEG, PNG)):  # `datasets` lets Pillow decode whatever it can
+                raise ShardCorrupted(f"an image column holds {described(content)}, expected a PNG or JPEG file")
+        contents = pa.array(values, pa.binary())
+        return pa.StructArray.from_arrays([contents, pa.nulls(len(contents), pa.string())], ["bytes", "path"])
+
+    def decode(self, content: bytes, spec: ColumnSpec, out: np.ndarray | None = None) -> np.ndarray:
+        return decode_image(content, out)

@@ -1,0 +1,138 @@
+"""Numbers, truth values and labels: scalars, lists of a fixed length and arrays."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import deflate
+import numpy as np
+import pyarrow as pa
+
+from skyshards.errors import SourceError
+from skyshards.format.kinds.base import LARGE_BYTES, Declared, Demand, Json, Kind, element
+
+if TYPE_CHECKING:
+    from skyshards.format.columns import ColumnSpec
+
+DEFLATE_LEVEL = 6
+MAX_VALUE_BYTES = 512 << 20
+"""No value of a row takes more memory than this."""
+_CROISSANT = {"b": "sc:Boolean", "i": "sc:Integer", "u": "sc:Integer", "f": "sc:Float"}
+
+
+class Number(Kind):
+    name = "number"
+    features = "Value of a number or bool, ClassLabel, lists of these with a length, Array2D to Array4D"
+
+    def declared(self, feature: Any) -> Declared | None:
+        import datasets  # slow, and whoever only reads has no features
+
+        if isinstance(feature, (datasets.Array2D, datasets.Array3D, datasets.Array4D)):
+            item, shape = datasets.Value(feature.dtype), tuple(feature.shape)
+        else:
+            item, shape = element(feature)
+        if isinstance(item, datasets.ClassLabel):
+            return Declared(self.name, "int64", shape, tuple(item.names))
+        return Declared(self.name, item.dtype, shape) if isinstance(item, datasets.Value) and _is(item.dtype) else None
+
+    def demands(self, spec: ColumnSpec) -> Iterator[Demand]:
+        yield _is(spec.dtype), f"a dtype of {spec.path!r}", spec.dtype
+        yield spec.nbytes <= MAX_VALUE_BYTES, f"at most {MAX_VALUE_BYTES} bytes a row of {spec.path!r}", spec.shape
+
+    def nbytes(self, spec: ColumnSpec) -> int:
+        return math.prod(spec.shape) * np.dtype(spec.dtype).itemsize
+
+    def is_large(self, spec: ColumnSpec) -> bool:
+        return spec.nbytes > LARGE_BYTES or len(spec.shape) > 1
+
+    def words(self, spec: ColumnSpec) -> str:
+        return spec.dtype
+
+    def croissant_type(self, spec: ColumnSpec) -> str:
+        return _CROISSANT[np.dtype(spec.dtype).kind]
+
+    def encode(self, value: Any, spec: ColumnSpec) -> Json | bytes:
+        number = cast(value, spec)
+        if spec.classes is not None:
+            wrong = (number < -1) | (number >= len(spec.classes))  # datasets takes -1 for no label
+            if wrong.any():
+                expected = f"a label from 0 to {len(spec.classes) - 1} (-1: none)"
+                raise SourceError(f"column {spec.path!r}: expected {expected}, found {number[wrong].flat[0]}")
+        if not spec.heavy:
+            return number.tolist()
+        return bytes(deflate.zlib_compress(number, DEFLATE_LEVEL)) if spec.deflate else number.tobytes()
+
+    def to_arrow(self, values: np.ndarray, feature: Any) -> pa.Array:
+        storage = pa.array(values.reshape(-1))
+        if hasattr(feature, "feature"):
+            return pa.FixedSizeListArray.from_arrays(storage, feature.length)
+        if not hasattr(feature, "shape"):
+            return storage
+        for level in range(len(feature.shape) - 1, -1, -1):
+            storage = pa.ListArray.from_arrays(_offsets(len(values), tuple(feature.shape), level), storage)
+        return pa.ExtensionArray.from_storage(feature(), storage)
+
+    def arrow_type(self, spec: ColumnSpec) -> pa.DataType:
+        item = pa.from_numpy_dtype(np.dtype(spec.dtype))
+        return pa.list_(item, spec.shape[0]) if spec.shape else item
+
+    def to_hdf5(self, values: Sequence[Any], spec: ColumnSpec) -> np.ndarray:
+        return np.array(values, dtype=spec.dtype)
+
+    def expected_in_hdf5(self, dtype: np.dtype, spec: ColumnSpec) -> str | None:
+        return None if dtype == np.dtype(spec.dtype) else spec.dtype
+
+    def decode(self, content: bytes, spec: ColumnSpec, out: np.ndarray | None = None) -> np.ndarray:
+        out = np.empty(spec.shape, spec.dtype) if out is None else out
+        values: bytes | bytearray = content
+        if spec.deflate:
+            try:
+                values = deflate.zlib_decompress(content, out.nbytes)
+            except deflate.DeflateError as error:
+                raise ValueError(f"its {len(content)} bytes do not inflate to {out.nbytes} ({error})") from error
+        if len(values) != out.nbytes:
+            raise ValueError(f"{len(values)} bytes, expected {out.nbytes}")
+        out[...] = np.frombuffer(values, out.dtype).reshape(out.shape)
+        return out
+
+
+def _is(dtype: str) -> bool:
+    """Whether these are the numbers or truth values that NumPy calls so."""
+    try:
+        return np.dtype(dtype).kind in "biuf" and np.dtype(dtype).name == dtype
+    except TypeError:
+        return False
+
+
+def cast(value: Any, spec: ColumnSpec) -> np.ndarray:
+    """A value in the dtype of a column; raises `SourceError` unless it fits, shape and all."""
+    if np.ma.is_masked(value):  # NumPy would give the number that lies under the mask
+        raise SourceError(f"column {spec.path!r}: expected {spec.dtype}, found masked (missing) values")
+    try:
+        found = np.asarray(value)
+    except ValueError as error:
+        raise SourceError(f"column {spec.path!r}: expected shape {spec.shape}, found an uneven list") from error
+    dtype = np.dtype(spec.dtype)
+    if found.shape != spec.shape:
+        raise SourceError(f"column {spec.path!r}: expected shape {spec.shape}, found {found.shape}")
+    if found.dtype == dtype:
+        return np.ascontiguousarray(found).reshape(found.shape)
+    if found.dtype.kind not in "biuf":
+        raise SourceError(f"column {spec.path!r}: expected {spec.dtype}, found {found.dtype}")
+    with np.errstate(invalid="ignore", over="ignore"):
+        number = np.ascontiguousarray(found.astype(dtype)).reshape(found.shape)
+    wrong = np.isfinite(number) != np.isfinite(found) if dtype.kind == "f" else number != found
+    if wrong.any():
+        worst = found[wrong].flat[0]
+        raise SourceError(f"column {spec.path!r}: expected values that fit {spec.dtype}, found {worst}")
+    return number
+
+
+@functools.lru_cache(64)
+def _offsets(rows: int, shape: tuple[int, ...], level: int) -> pa.Array:
+    """Where the lists of one level of nesting begin in the level below it."""
+    lists = rows * math.prod(shape[:level])
+    return pa.array(np.arange(0, (lists + 1) * shape[level], shape[level], dtype=np.int32))

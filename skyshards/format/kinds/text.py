@@ -1,0 +1,100 @@
+"""Text: one string a row, or a list of a fixed length."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from skyshards.errors import SourceError
+from skyshards.format.kinds.base import Declared, Demand, Json, Kind, element
+
+if TYPE_CHECKING:
+    import h5py
+
+    from skyshards.format.columns import ColumnSpec
+
+MAX_TEXTS = 1 << 12
+"""A row has no more strings than this in one column."""
+
+
+class Text(Kind):
+    name = "string"
+    features = 'Value("string"), a list of it with a length'
+    shares_memory = False
+
+    def declared(self, feature: Any) -> Declared | None:
+        import datasets  # slow, and whoever only reads has no features
+
+        item, shape = element(feature)
+        is_text = isinstance(item, datasets.Value) and item.dtype == "string"
+        return Declared(self.name, "str", shape) if is_text else None
+
+    def demands(self, spec: ColumnSpec) -> Iterator[Demand]:
+        yield len(spec.shape) <= 1 and all(length <= MAX_TEXTS for length in spec.shape), "text", spec
+
+    def nbytes(self, spec: ColumnSpec) -> int:
+        return 0
+
+    def is_large(self, spec: ColumnSpec) -> bool:
+        return False
+
+    def words(self, spec: ColumnSpec) -> str:
+        return "str"
+
+    def card_words(self, spec: ColumnSpec) -> str:
+        return "string"
+
+    def croissant_type(self, spec: ColumnSpec) -> str:
+        return "sc:Text"
+
+    def encode(self, value: Any, spec: ColumnSpec) -> Json:
+        if not spec.shape:
+            return _checked(value, spec.path)
+        is_list = isinstance(value, (list, tuple, np.ndarray))
+        if not is_list or len(value) != spec.shape[0]:
+            found = f"{len(value)}" if is_list else f"{value!r:.40}"
+            raise SourceError(f"column {spec.path!r}: expected {spec.shape[0]} strings, found {found}")
+        return [_checked(item, spec.path) for item in value]
+
+    def to_arrow(self, values: np.ndarray, feature: Any) -> pa.Array:
+        flat = pa.array(values.reshape(-1).tolist(), pa.string())
+        return pa.FixedSizeListArray.from_arrays(flat, feature.length) if hasattr(feature, "feature") else flat
+
+    def arrow_type(self, spec: ColumnSpec) -> pa.DataType:
+        return pa.list_(pa.string(), spec.shape[0]) if spec.shape else pa.string()
+
+    def from_arrow(self, column: pa.ChunkedArray, spec: ColumnSpec) -> np.ndarray:
+        return np.array(column.to_pylist(), dtype=str).reshape(len(column), *spec.shape)
+
+    def to_hdf5(self, values: Sequence[Any], spec: ColumnSpec) -> np.ndarray:
+        import h5py  # not needed by whoever only reads
+
+        encoded = np.char.encode(np.array(values, dtype=str), "utf-8")
+        return encoded.astype(h5py.string_dtype("utf-8", max(encoded.itemsize, 1)))
+
+    def from_hdf5(self, dataset: h5py.Dataset) -> np.ndarray:
+        return dataset.asstr()[()].astype(str)
+
+    def expected_in_hdf5(self, dtype: np.dtype, spec: ColumnSpec) -> str | None:
+        import h5py
+
+        return "text" if h5py.check_string_dtype(dtype) is None else None
+
+
+def _checked(value: Any, path: str) -> str:
+    if not isinstance(value, str):
+        raise SourceError(f"column {path!r}: expected a string, found {type(value).__name__} {value!r}")
+    if "\0" in value or not _is_utf8(value):
+        raise SourceError(f"column {path!r}: expected text, found a NUL or half a character in {value!r}")
+    return str(value)
+
+
+def _is_utf8(value: str) -> bool:
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:  # a lone surrogate
+        return False
+    return True

@@ -1,0 +1,124 @@
+"""What a column may be: one table, which everybody asks."""
+
+import ast
+import json
+from pathlib import Path
+
+import datasets
+import h5py
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+import skyshards
+from skyshards.errors import SourceError
+from skyshards.format.kinds import KINDS, declared, kind_of
+from skyshards.format.schema import Column, Schema
+from skyshards.pipeline.build import build
+from tests.test_tree import REPOSITORY
+from tests.toy import Toy
+
+NAMES = ["elliptical", "spiral"]
+
+
+def spec(feature, **options):
+    return Schema({"x": Column(feature, "a column", **options)}).specs["x"]
+
+
+FEATURES = {
+    "number": [datasets.Value("uint16"), datasets.ClassLabel(names=NAMES), datasets.Array3D((2, 2, 2), "bool")],
+    "string": [datasets.Value("string"), datasets.Sequence(datasets.Value("string"), length=2)],
+    "bytes": [datasets.Image(), datasets.Image(decode=False)],
+}
+
+
+def test_each_kind_claims_its_features():
+    assert list(FEATURES) == list(KINDS)
+    for name, features in FEATURES.items():
+        for feature in features:
+            assert kind_of(feature) is KINDS[name] and declared(feature).kind == spec(feature).kind == name
+            assert [kind for kind in KINDS.values() if kind.declared(feature)] == [KINDS[name]]
+
+
+@pytest.mark.parametrize(
+    "feature",
+    [
+        datasets.Value("binary"),
+        datasets.Value("date32"),
+        datasets.Value("large_string"),
+        datasets.Array5D((1, 1, 1, 1, 1), "int8"),
+        datasets.Audio(),
+        datasets.Sequence(datasets.Sequence(datasets.Value("int8"), length=2), length=2),
+        "float32",
+    ],
+    ids=str,
+)
+def test_what_no_column_can_hold_is_refused_by_name(feature):
+    with pytest.raises(TypeError, match="column 'x': expected one of these features: Value of a number.*; found "):
+        spec(feature)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_kind_has_an_answer_in_each_form(name):
+    for feature in FEATURES[name]:
+        column, kind = spec(feature), KINDS[name]
+        assert all(holds for holds, *_ in kind.demands(column))
+        assert kind.words(column) and kind.card_words(column) and kind.croissant_type(column).startswith("sc:")
+        assert isinstance(kind.stock_feature(feature), (datasets.Value, type(feature), type(datasets.Sequence("int8"))))
+        if not column.heavy:
+            assert isinstance(kind.arrow_type(column), pa.DataType)
+
+
+@pytest.mark.parametrize("name", ["number", "string"])
+def test_small_values_are_the_same_by_way_of_each_form(name):
+    values = {"number": [[1, 2], [3, 4]], "string": [["a", "é"], ["", "b" * 9]]}[name]
+    item = datasets.Value("int16" if name == "number" else "string")
+    feature = datasets.Sequence(item, length=2)
+    column, kind = spec(feature), KINDS[name]
+    kept = [kind.encode(value, column) for value in values]
+    arrow = pa.chunked_array([pa.array(kept, kind.arrow_type(column))])
+    by_arrow = np.array(arrow.to_pylist(), column.dtype) if kind.shares_memory else kind.from_arrow(arrow, column)
+    with h5py.File("x", "w", driver="core", backing_store=False) as file:
+        by_hdf5 = kind.from_hdf5(file.create_dataset("x", data=kind.to_hdf5(kept, column)))
+        assert kind.expected_in_hdf5(file["x"].dtype, column) is None
+        assert kind.expected_in_hdf5(np.dtype("complex64"), column) in ("int16", "text")
+    for found in (by_arrow, by_hdf5):
+        assert found.tolist() == kept == values
+        assert kind.to_arrow(found, feature).to_pylist() == values
+
+
+def test_names_of_labels_are_everywhere(tmp_path):
+    build(Toy(3), tmp_path / "toy", workers=1)
+    table = skyshards.open(tmp_path / "toy")
+    assert "label: int64 (0 elliptical, 1 spiral)" in repr(table)
+    with h5py.File(next((tmp_path / "toy").glob("**/*.hdf5"))) as file:
+        assert file["label"].attrs["classes"].tolist() == NAMES
+    field = pq.read_schema(tmp_path / "toy" / "catalog.parquet").field("label")
+    assert json.loads(field.metadata[b"classes"]) == NAMES
+    _, front, body = (tmp_path / "toy" / "README.md").read_text().split("---\n", 2)
+    features = {one["name"]: one for one in yaml.safe_load(front)["dataset_info"][0]["features"]}
+    assert features["label"]["dtype"] == {"class_label": {"names": {"0": "elliptical", "1": "spiral"}}}
+    assert "(0 elliptical, 1 spiral)" in body
+
+
+def test_labels_in_a_list_have_names_too():
+    column = spec(datasets.Sequence(datasets.ClassLabel(names=NAMES), length=2))
+    assert (column.classes, column.shape) == (tuple(NAMES), (2,))
+    with pytest.raises(SourceError, match=r"expected a label from 0 to 1 \(-1: none\), found 2"):
+        KINDS["number"].encode([0, 2], column)
+
+
+def test_nobody_else_tells_kinds_apart():
+    """A comparison with `spec.kind` elsewhere would have to know a further kind."""
+    found = []
+    for path in sorted((REPOSITORY / "skyshards").rglob("*.py")):
+        if path.is_relative_to(REPOSITORY / "skyshards/format/kinds") or path.name == "manifest.py":
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Compare) and isinstance(node.left, ast.Attribute) and node.left.attr == "kind":
+                owner = ast.unparse(node.left.value)
+                if not owner.endswith("dtype") and not owner.startswith("np."):
+                    found.append(f"{path.relative_to(Path(REPOSITORY))}: {ast.unparse(node)}")
+    assert found == []
