@@ -5,9 +5,11 @@ the packages beside this one: `gz3d`, `gz_sdss`, `candels_blend`, `gz_decals`.
 """
 
 from skyshards.crossmatch import crossmatch
+from skyshards.join import join
 from skyshards.read.arrow import as_numpy
+from skyshards.read.joined import JoinedTable
 from skyshards.read.table import Table
 from skyshards.read.table import open_table as open
 from skyshards.version import __version__
 
-__all__ = ["Table", "__version__", "as_numpy", "crossmatch", "open"]
+__all__ = ["JoinedTable", "Table", "__version__", "as_numpy", "crossmatch", "join", "open"]

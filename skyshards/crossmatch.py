@@ -11,11 +11,13 @@ import pyarrow.compute as pc
 
 from skyshards.errors import UsageError
 from skyshards.read.angles import degrees
-from skyshards.read.table import Table
+from skyshards.read.random_access import RandomAccess
 
 IDS = ("object_id", "iauname", "id_str")
 """What may identify the rows of a table that is not a built data set; their numbers do, where it has none of these."""
 
+MATCH = ("nearest", "all")
+"""Which rows within the radius are paired with a row."""
 
 RA, DEC = ":ra", ":dec"
 """Positions in degrees, whatever the columns that they come from are called."""
@@ -27,6 +29,7 @@ def crossmatch(
     radius_arcsec: Any = 1.0,
     *,
     on: str | tuple[str, str] | None = None,
+    match: str = "nearest",
     position_a: tuple[str, str] = ("ra", "dec"),
     position_b: tuple[str, str] = ("ra", "dec"),
 ) -> pa.Table:
@@ -34,7 +37,8 @@ def crossmatch(
 
     By position, every row of `a` is paired with the row of `b` that is nearest to it, if that is within the radius,
     the edge included; so a row of `b` may be in several pairs. Of rows of `b` that are equally near, one is taken.
-    Borders of pixels, the poles and right ascension 0 play no part. By name, all rows with equal names are paired.
+    With `match="all"`, it is paired with every row of `b` within the radius. Borders of pixels, the poles and right
+    ascension 0 play no part. By name, all rows with equal names are paired.
 
     Parameters
     ----------
@@ -44,14 +48,17 @@ def crossmatch(
         A number is in arcsec.
     on : str or (str, str), optional
         Match by equal values of this column, or of these of `a` and of `b`, instead: `("iauname", "name")`.
+    match : {"nearest", "all"}
+        Which rows of `b` within the radius are paired with a row of `a`.
     position_a, position_b : (str, str)
         The columns with right ascension and declination, ICRS. Numbers are degrees; columns with a unit are converted.
 
     Returns
     -------
     pyarrow.Table
-        A row per pair, in the order of `a`: `id_a`, `id_b` (their object_id, iauname or id_str, else the row number),
-        `row_a`, `row_b` (int64), and `separation` (float64, arcsec; NaN where one of the two tables has no positions).
+        A row per pair, in the order of `a`, then of `b`: `id_a`, `id_b` (their object_id, iauname or id_str, else the
+        row number), `row_a`, `row_b` (int64), and `separation` (float64, arcsec; NaN where one of the two tables has no
+        positions).
 
     Raises
     ------
@@ -59,21 +66,13 @@ def crossmatch(
         If a column that is needed is not there, or the radius is none.
     """
     on = (on, on) if isinstance(on, str) else on or (None, None)
-    sides = ("a", position_a, on[0]), ("b", position_b, on[1])
-    a, b = (_columns(table, *side) for table, side in zip((a, b), sides, strict=True))
-    if on != (None, None):
-        rows_a, rows_b = _equal(a[on[0]], b[on[1]])
-        known = all(RA in columns and DEC in columns for columns in (a, b))
-        apart = _separation(_vectors(a)[rows_a], _vectors(b)[rows_b]) if known else np.full(len(rows_a), np.nan)
-    else:
-        radius = _arcsec(radius_arcsec)
-        if not 0 <= radius <= 648_000:
-            raise UsageError(f"radius_arcsec: expected 0 to 648000 (180 degrees), found {radius_arcsec}")
-        rows_a, rows_b, apart = _nearest(_vectors(a), _vectors(b), radius)
+    columns_a = columns_of(a, "a", on[0], position_a)
+    columns_b = columns_of(b, "b", on[1], position_b)
+    rows_a, rows_b, apart = pairs(columns_a, columns_b, on, radius_arcsec, match)
     return pa.table(
         {
-            "id_a": _ids(a).take(pa.array(rows_a)),
-            "id_b": _ids(b).take(pa.array(rows_b)),
+            "id_a": _ids(columns_a).take(pa.array(rows_a)),
+            "id_b": _ids(columns_b).take(pa.array(rows_b)),
             "row_a": rows_a,
             "row_b": rows_b,
             "separation": pa.array(apart, pa.float64()),
@@ -81,11 +80,36 @@ def crossmatch(
     )
 
 
-def _arcsec(radius: Any) -> float:
-    return degrees(radius, "radius_arcsec") * 3600.0 if hasattr(radius, "to_value") else radius
+def pairs(
+    a: Mapping[str, pa.ChunkedArray],
+    b: Mapping[str, pa.ChunkedArray],
+    on: tuple[str, str] | tuple[None, None],
+    radius_arcsec: Any,
+    match: str,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows of `a` and of `b` that are the same object (int64), and how far they are apart (arcsec, NaN if unknown).
+
+    Parameters
+    ----------
+    a, b : mapping of arrays
+        As `columns_of` gives them. The others are those of `crossmatch`.
+    """
+    if on != (None, None):
+        rows_a, rows_b = _equal(a[on[0]], b[on[1]])
+        known = all(RA in columns and DEC in columns for columns in (a, b))
+        apart = _separation(_vectors(a)[rows_a], _vectors(b)[rows_b]) if known else np.full(len(rows_a), np.nan)
+        return rows_a, rows_b, apart
+    radius = degrees(radius_arcsec, "radius_arcsec") * 3600.0 if hasattr(radius_arcsec, "to_value") else radius_arcsec
+    if not 0 <= radius <= 648_000:
+        raise UsageError(f"radius_arcsec: expected 0 to 648000 (180 degrees), found {radius_arcsec}")
+    if match not in MATCH:
+        raise UsageError(f"match: expected one of {', '.join(MATCH)}, found {match!r}")
+    return _near(_vectors(a), _vectors(b), radius, match == "all")
 
 
-def _columns(table: Any, which: str, position: tuple[str, str], name: str | None) -> dict[str, pa.ChunkedArray]:
+def columns_of(
+    table: Any, which: str, name: str | None, position: tuple[str, str] = ("ra", "dec")
+) -> dict[str, pa.ChunkedArray]:
     """The columns that matter, in Arrow's form: positions as `RA` and `DEC`, those that may identify rows, and `name`.
 
     Raises `UsageError` if `name`, or without one a position, is not there.
@@ -93,9 +117,11 @@ def _columns(table: Any, which: str, position: tuple[str, str], name: str | None
     if hasattr(table, "icrs"):
         table = {"ra": np.atleast_1d(table.icrs.ra.deg), "dec": np.atleast_1d(table.icrs.dec.deg)}
         position = ("ra", "dec")
-    if isinstance(table, Table):
-        table = table.catalog
-    names = [str(column) for column in (table.column_names if isinstance(table, pa.Table) else table.keys())]
+    if isinstance(table, RandomAccess):
+        names, values = list(table._askable), table._asked
+    else:
+        names = [str(column) for column in (table.column_names if isinstance(table, pa.Table) else table.keys())]
+        values = table.__getitem__
     if isinstance(position, str) or len(position) != 2:
         raise UsageError(f"position_{which}: expected two columns, ra and dec, found {position!r}")
     missing = [column for column in ([name] if name else position) if column not in names]
@@ -103,10 +129,10 @@ def _columns(table: Any, which: str, position: tuple[str, str], name: str | None
         there = f"expected a column {missing[0]!r}, found {', '.join(names)}"
         advice = "on=(name in a, name in b)" if name else f'position_{which}=("RA", "DEC")'
         raise UsageError(f"table {which}: {there}; name its columns with {advice}")
-    columns = {column: _arrow(table[column]) for column in names if column in (*IDS, name)}
+    columns = {column: _arrow(values(column)) for column in names if column in (*IDS, name)}
     if set(position) <= set(names):
         for role, column in zip((RA, DEC), position, strict=True):
-            columns[role] = _arrow(_in_degrees(table[column], f"table {which}, column {column!r}"))
+            columns[role] = _arrow(_in_degrees(values(column), f"table {which}, column {column!r}"))
     return columns
 
 
@@ -153,7 +179,9 @@ def _separation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return np.degrees(2.0 * np.arcsin(np.clip(chord / 2.0, 0.0, 1.0))) * 3600.0
 
 
-def _nearest(first: np.ndarray, second: np.ndarray, radius: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _near(
+    first: np.ndarray, second: np.ndarray, radius: float, every: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     from scipy.spatial import cKDTree  # slow to import, and needed only here
 
     placed = np.flatnonzero(np.isfinite(second).all(axis=1))
@@ -162,10 +190,16 @@ def _nearest(first: np.ndarray, second: np.ndarray, radius: float) -> tuple[np.n
         return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0)
     # A unit vector is good to 1e-16, and so is a chord: the edge is widened by that.
     bound = 2.0 * np.sin(np.radians(radius / 3600.0) / 2.0) + 5e-16
-    tree = cKDTree(second[placed], balanced_tree=False, compact_nodes=False)
-    _, nearest = tree.query(first[asked], distance_upper_bound=np.nextafter(bound, 3.0), workers=-1)
-    near = nearest < len(placed)
-    rows_a, rows_b = asked[near], placed[nearest[near]]
+    quick = {"balanced_tree": False, "compact_nodes": False}
+    tree = cKDTree(second[placed], **quick)
+    if every:
+        found = cKDTree(first[asked], **quick).sparse_distance_matrix(tree, bound, output_type="ndarray")
+        found = found[np.lexsort((found["j"], found["i"]))]
+        rows_a, rows_b = asked[found["i"]], placed[found["j"]]
+    else:
+        _, nearest = tree.query(first[asked], distance_upper_bound=np.nextafter(bound, 3.0), workers=-1)
+        near = nearest < len(placed)
+        rows_a, rows_b = asked[near], placed[nearest[near]]
     return rows_a, rows_b, _separation(first[rows_a], second[rows_b])
 
 

@@ -11,8 +11,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from skyshards.format.columns import nest, select, unknown_column
+from skyshards.format.columns import ColumnSpec, nest, select, unknown_column
+from skyshards.format.kinds import KINDS
 from skyshards.read import query
+
+
+def describe(spec: ColumnSpec) -> str:
+    """A column in a line, as a table's `repr` has it."""
+    kind = KINDS[spec.kind].words(spec) + (f" {list(spec.shape)}" if spec.shape else "")
+    names = ", ".join(f"{label} {name}" for label, name in enumerate(spec.classes or ()))
+    return f"{spec.path}: {kind}" + (f" ({spec.unit or names})" if spec.unit or names else "")
 
 
 class RandomAccess(abc.ABC):
@@ -42,8 +50,8 @@ class RandomAccess(abc.ABC):
         """The columns of `catalog`."""
 
     @abc.abstractmethod
-    def _stored(self, name: str) -> pa.ChunkedArray:
-        """A column of `catalog` before any selection."""
+    def _asked(self, name: str) -> pa.ChunkedArray:
+        """A column of `catalog`, for these rows."""
 
     @abc.abstractmethod
     def _narrowed(self, columns: tuple[str, ...], index: np.ndarray | None) -> Self:
@@ -125,13 +133,6 @@ class RandomAccess(abc.ABC):
         if ready is not None:
             yield nest(ready())
 
-    def _judged(self) -> Callable[[str], pa.ChunkedArray]:
-        """What gives a column of `catalog`, for these rows."""
-        if self._index is None:
-            return self._stored
-        rows = pa.array(self._index)
-        return lambda name: self._stored(name).take(rows)
-
     @property
     def column_names(self) -> tuple[str, ...]:
         """The leaf columns that are read, by dotted name."""
@@ -154,7 +155,7 @@ class RandomAccess(abc.ABC):
         """
         if by not in self._askable:
             raise unknown_column(by, self._askable)
-        return self.select(query.named(ids, self._judged()(by), by))
+        return self.select(query.named(ids, self._asked(by), by))
 
     def where(self, condition: str | pc.Expression) -> Self:
         """The rows of which a condition on the catalogue is true; only the rows of this table are judged.
@@ -172,7 +173,7 @@ class RandomAccess(abc.ABC):
         TypeError, UsageError
             If it is no condition.
         """
-        return self.select(query.matching(condition, self._askable, self._judged()))
+        return self.select(query.matching(condition, self._askable, self._asked))
 
 
 def _integer(key: Any) -> int | None:

@@ -14,11 +14,9 @@ import pyarrow.compute as pc
 from skyshards.errors import FolderError
 from skyshards.format import healpix as sky
 from skyshards.format.catalog import CRC32
-from skyshards.format.columns import ColumnSpec
-from skyshards.format.kinds import KINDS
 from skyshards.read import angles
 from skyshards.read.opened import OpenedFolder
-from skyshards.read.random_access import RandomAccess
+from skyshards.read.random_access import RandomAccess, describe
 from skyshards.read.store import LocalStore, RemoteStore
 
 
@@ -94,14 +92,8 @@ class Table(RandomAccess):
     def __repr__(self) -> str:
         manifest = self._data.manifest
         simulated = ", simulated" if manifest.simulated else ""
-        columns = "\n".join(f"  {self._describe(manifest.specs[path])}" for path in self._columns)
+        columns = "\n".join(f"  {describe(manifest.specs[path])}" for path in self._columns)
         return f"Table of {manifest.name}{simulated}: {len(self):,} rows at {self._data.reader.store}\n{columns}"
-
-    @staticmethod
-    def _describe(spec: ColumnSpec) -> str:
-        kind = KINDS[spec.kind].words(spec) + (f" {list(spec.shape)}" if spec.shape else "")
-        names = ", ".join(f"{label} {name}" for label, name in enumerate(spec.classes or ()))
-        return f"{spec.path}: {kind}" + (f" ({spec.unit or names})" if spec.unit or names else "")
 
     def _start(self, rows: np.ndarray, ahead: bool) -> Callable[[], dict[str, np.ndarray]]:
         specs = self._data.manifest.specs
@@ -126,8 +118,9 @@ class Table(RandomAccess):
     def _askable(self) -> list[str]:
         return [name for name in self._data.rows.column_names if not name.startswith(("_start:", "_size:", CRC32))]
 
-    def _stored(self, name: str) -> pa.ChunkedArray:
-        return self._data.rows[name]
+    def _asked(self, name: str) -> pa.ChunkedArray:
+        column = self._data.rows[name]
+        return column if self._index is None else column.take(pa.array(self._index))
 
     @property
     def splits(self) -> tuple[str, ...]:

@@ -1,0 +1,116 @@
+"""Several datasets as one table of the objects that they have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from skyshards.crossmatch import columns_of, pairs
+from skyshards.errors import UsageError
+from skyshards.read.joined import JoinedTable, Matches, part_names
+from skyshards.read.table import Table
+
+HOW = ("inner", "left")
+
+
+def join(
+    *tables: Table,
+    radius_arcsec: Any = 1.0,
+    on: str | Sequence[str] | None = None,
+    match: str = "nearest",
+    how: str = "inner",
+    names: Sequence[str] | None = None,
+) -> JoinedTable:
+    """A table of the objects that several datasets have in common.
+
+    Each of the others is matched with the first table, as `crossmatch` does it: by position with the nearest row within
+    the radius (or with every such row), or by name with all rows of an equal one. Rows stand in the order of the first
+    table, then of the second, and so on. A row of the first with two matches in one table and three in another is in
+    six rows. Nothing is read but the catalogues.
+
+    Parameters
+    ----------
+    *tables : Table
+        Two or more, as `skyshards.open` gives them, or selections of these. Only their rows and columns are joined.
+    radius_arcsec : float or Quantity
+        A number is in arcsec.
+    on : str or sequence of str, optional
+        Match by equal values of this column, or of these, one for each table, instead of by position.
+    match : {"nearest", "all"}
+        Which rows within the radius are matched with a row of the first table.
+    how : {"inner", "left"}
+        Whether to keep only the rows of the first table that have a match in all the others, or all its rows. What
+        stands for the values that are missing then is told at `skyshards.JoinedTable`.
+    names : sequence of str, optional
+        What to call the tables in the join, instead of by the names of their datasets.
+
+    Returns
+    -------
+    JoinedTable
+        Indexed like the tables that are joined; each row is `{"gz3d": {...}, "gz_decals": {...}, "separation": ...}`.
+
+    Raises
+    ------
+    UsageError
+        If an option is none of these, two tables are named alike, or a column of `on` is not there.
+
+    Examples
+    --------
+    >>> import skyshards
+    >>> masks, votes = skyshards.open("data/gz3d"), skyshards.open("data/gz_decals")  # doctest: +SKIP
+    >>> both = skyshards.join(masks, votes)  # doctest: +SKIP
+    >>> both.where("separation < 0.5").columns(["gz3d.image", "gz_decals.representation"])[:64]  # doctest: +SKIP
+    """
+    for table in tables:
+        if not isinstance(table, Table):
+            advice = "open a folder with skyshards.open, give all tables to one join, and options by name"
+            raise UsageError(f"join: expected tables of built datasets, found {type(table).__name__}; {advice}")
+    if len(tables) < 2:
+        raise UsageError(f"join: expected two tables or more, found {len(tables)}")
+    if how not in HOW:
+        raise UsageError(f"how: expected one of {', '.join(HOW)}, found {how!r}")
+    called = part_names(tables, names)
+    by = [on] * len(tables) if on is None or isinstance(on, str) else list(on)
+    if len(by) != len(tables):
+        raise UsageError(f"on: expected a column for each of {len(tables)} tables, found {by}")
+    first, *others = map(columns_of, tables, called, by)
+    found = [
+        pairs(first, other, (by[0], name), radius_arcsec, match) for other, name in zip(others, by[1:], strict=True)
+    ]
+    rows, apart = chained(len(tables[0]), found, how == "left")
+    matches = Matches.of(dict(zip(called, tables, strict=True)), rows, apart, how == "left")
+    return JoinedTable(matches, tuple(matches.specs), None)
+
+
+def chained(
+    length: int, matches: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]], left: bool
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """All combinations of the matches of each row of the first table, which has `length` rows.
+
+    Parameters
+    ----------
+    matches : sequence of (int64, int64, float64) arrays
+        For each other table the matched rows of the first, in order, those of the other, and their separations.
+    left : bool
+        Whether rows without a match stay.
+
+    Returns
+    -------
+    list of int64 array, list of float64 array
+        For each table, the first among them, the row of each combination, -1 for none; for each but the first the
+        separation, NaN where there is none.
+    """
+    rows, apart = [np.arange(length)], []
+    for first, other, separation in matches:
+        counts = np.bincount(first, minlength=length)
+        starts = np.cumsum(counts) - counts
+        counts, starts = counts[rows[0]], starts[rows[0]]
+        times = np.maximum(counts, 1) if left else counts
+        places = np.repeat(starts - (np.cumsum(times) - times), times) + np.arange(times.sum())
+        absent = np.repeat(counts == 0, times)
+        places[absent] = len(other)
+        rows = [np.repeat(values, times) for values in rows] + [np.append(other, -1)[places]]
+        apart = [np.repeat(values, times) for values in apart] + [np.append(separation, np.nan)[places]]
+    return rows, apart
