@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import io
 import warnings
 import zlib
@@ -12,8 +13,9 @@ import requests
 from astropy.io.votable.exceptions import VOWarning
 from pyvo.dal.exceptions import DALAccessError, DALOverflowWarning
 
+from gz_sdss.votable_bounds import check_votable
 from skyshards.errors import BrokenAnswer, FetchError, SkyshardsError
-from skyshards.fetch.answers import body, explanation, reason
+from skyshards.fetch.answers import GZIP, body, explanation, reason
 from skyshards.fetch.client import Fetcher
 from skyshards.fetch.rate import RateLimit
 from skyshards.files import inflated
@@ -21,8 +23,9 @@ from skyshards.progress import waiting
 
 TIMEOUT = 60.0
 """Seconds without a byte: some services accept a connection and then never answer."""
-MAX_ANSWER = 2 << 30
-"""Bound on an answer, inflated, in bytes; a million rows of the catalogue are some 600 MB."""
+MAX_ANSWER = 64 << 20
+"""Bound on an answer, inflated, in bytes; a page of 50,000 rows of the catalogue is some 30 MB."""
+TOO_MUCH = "ask for fewer rows or columns, or see whether the address is right"
 
 
 class _Body(io.BytesIO):
@@ -35,15 +38,23 @@ class _Body(io.BytesIO):
 def _take_whole(response: requests.Response) -> None:
     """Read the whole body at once: pyvo leaves off when the XML ends, and the connection open.
 
-    One that is gzip, and does not say so, is inflated.
+    One that is gzip, and does not say so, is inflated; one that would take too much memory is refused.
     """
+    content = _Body()
     try:
-        content = b"".join(body(response, MAX_ANSWER, decode=True))
-        response.raw = _Body(inflated(content, MAX_ANSWER))
+        for block in body(response, MAX_ANSWER, decode=True):
+            content.write(block)
+        if content.getbuffer()[:2] == GZIP:
+            content = _Body(inflated(content.getvalue(), MAX_ANSWER))
+        check_votable(content.getbuffer())
     except BrokenAnswer as error:
         raise requests.ConnectionError(str(error)) from error
-    except (FetchError, OSError, EOFError, zlib.error) as error:
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise requests.exceptions.ContentDecodingError(str(error)) from error
+    except (FetchError, OSError) as error:
+        raise requests.exceptions.ContentDecodingError(f"{error}; {TOO_MUCH}") from error
+    content.seek(0)
+    response.raw = content
 
 
 def vo_session(timeout: float = TIMEOUT, retries: int = 3, limit: RateLimit | None = None) -> requests.Session:

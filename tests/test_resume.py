@@ -7,12 +7,15 @@ import json
 import random
 import subprocess
 import sys
+import zlib
 from types import SimpleNamespace
 
 import pytest
+import requests
 
-from skyshards.errors import FetchError
+from skyshards.errors import BrokenAnswer, FetchError
 from skyshards.fetch import resume
+from skyshards.fetch.answers import body
 from skyshards.fetch.client import Fetcher
 from skyshards.fetch.ranges import NoRanges, RemoteFile
 from skyshards.fetch.resume import content_range
@@ -251,6 +254,44 @@ def test_a_page_that_inflates_beyond_bounds_is_refused(fetcher):
         fetcher.get(server.url, max_bytes=1_000_000)
 
 
+def test_a_body_that_inflates_to_nothing_ends(fetcher):
+    """A gzip header whose file name has no end."""
+
+    def endless_name(connection):
+        connection.send(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n\x1f\x8b\x08\x08\0\0\0\0\0\x03")
+        connection.flood(b"x" * 100_000)
+
+    with raw_server(endless_name) as server, pytest.raises(FetchError, match="longer than the 1000000 bytes"):
+        fetcher.get(server.url, max_bytes=1_000_000)
+
+
+@pytest.mark.parametrize("content", [b"", b"x", bytes(1 << 17), OLD, bytes(200_001)])
+@pytest.mark.parametrize("parts", [1, 3])
+def test_a_page_of_any_size_is_inflated(fetcher, content, parts):
+    packed = b"".join(gzip.compress(content) for _ in range(parts)) + b"\0\0"
+    with raw_server(answer(packed, "Content-Encoding: gzip")) as server:
+        assert fetcher.get(server.url).content == content * parts
+    with raw_server(answer(zlib.compress(content), "Content-Encoding: deflate")) as server:
+        assert fetcher.get(server.url).content == content
+
+
+@pytest.mark.parametrize(
+    ("body", "encoding", "words"),
+    [
+        (gzip.compress(OLD)[:-9], "gzip", "breaks off"),
+        (b"no gzip", "gzip", "cannot be inflated"),
+        (b"?", "br\x1b[31m", "expected gzip"),
+    ],
+)
+def test_a_page_that_cannot_be_inflated_is_named(body, encoding, words):
+    with (
+        raw_server(answer(body, f"Content-Encoding: {encoding}")) as server,
+        pytest.raises(FetchError, match=words) as caught,
+    ):
+        Fetcher(retries=0).get(server.url)
+    assert str(caught.value).isprintable()
+
+
 def test_what_is_too_slow_is_asked_for_again(path, monkeypatch):
     monkeypatch.setattr("skyshards.fetch.answers.SPEED_WINDOW", 0.3)
 
@@ -265,6 +306,53 @@ def test_what_is_too_slow_is_asked_for_again(path, monkeypatch):
         assert Fetcher(retries=1, backoff=0).download(server.url, path).read_bytes() == OLD
     with raw_server(drip) as server, pytest.raises(FetchError, match="slower than 1000 bytes a second"):
         Fetcher(retries=0).get(server.url)
+
+
+HEADERS = b"HTTP/1.1 200 OK\r\n"
+CHUNKED = HEADERS + b"Transfer-Encoding: chunked\r\n\r\n"
+DROPS = {
+    "a status": (b"", b"HTTP/1.1 200 " + b"O" * 1000, 0.02),
+    "headers": (HEADERS, b"X-Header: a value\r\n", 0.02),
+    "interim answers": (b"", b"HTTP/1.1 100 Continue\r\n\r\n", 0.001),
+    "the length of a chunk": (CHUNKED, b"5;" + b"x" * 1000, 0.02),
+    "trailers": (CHUNKED + b"5\r\nhello\r\n0\r\n", b"X-Trailer: a value\r\n", 0.001),
+}
+
+
+@pytest.mark.parametrize("what", DROPS)
+@pytest.mark.parametrize("way", ["session", "get", "download"])
+def test_what_stands_around_a_body_comes_within_the_time_out(path, what, way):
+    """Drop by drop, so that the wait for none is long."""
+    start, drops, seconds = DROPS[what]
+
+    def take(response):
+        try:
+            list(body(response, 1000))
+        except BrokenAnswer as error:
+            raise requests.ConnectionError(str(error)) from error
+
+    def drip(connection):
+        connection.send(start)
+        connection.drip(drops, seconds)
+
+    fetcher = Fetcher(timeout=0.25, retries=1, backoff=0)
+    with raw_server(drip) as server:
+        with pytest.raises((FetchError, requests.RequestException), match="timed out"):
+            if way == "session":
+                fetcher.retrying_session(take).get(server.url)
+            elif way == "get":
+                fetcher.get(server.url)
+            else:
+                fetcher.download(server.url, path)
+        assert len(server.requests) >= 2
+
+
+def test_a_proxy_answers_within_the_time_out(monkeypatch):
+    with raw_server(lambda connection: connection.drip(b"HTTP/1.1 200 " + b"O" * 1000, 0.02)) as server:
+        monkeypatch.setenv("HTTPS_PROXY", server.url)
+        with pytest.raises(FetchError, match="timed out"):
+            Fetcher(timeout=0.5, retries=0).get("https://archive.example/")
+        assert server.requests[0].startswith("CONNECT archive.example:443")
 
 
 def test_content_range():

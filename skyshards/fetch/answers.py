@@ -6,6 +6,7 @@ import calendar
 import json
 import re
 import time
+import zlib
 from collections.abc import Iterator, Mapping
 from email.utils import parsedate_tz
 
@@ -15,6 +16,10 @@ from urllib3.exceptions import HTTPError
 from skyshards.errors import BrokenAnswer, FetchError
 
 BLOCK = 1 << 16
+ENCODINGS = ("gzip", "x-gzip", "deflate")
+"""Values of `Content-Encoding` that are understood."""
+GZIP, ANY_ZLIB = b"\x1f\x8b", 47
+"""First bytes of a gzip member; zlib's `wbits` for gzip or zlib, whichever comes."""
 LEAST_SPEED = 1000.0
 """A body slower than this (bytes a second, over `SPEED_WINDOW`) is asked for again."""
 SPEED_WINDOW = 60.0
@@ -42,22 +47,62 @@ def body(response: requests.Response, max_bytes: int, decode: bool = False) -> I
     FetchError
         It is longer than allowed.
     """
-    received, judged, since = 0, 0, time.monotonic()
+    encoding = response.headers.get("Content-Encoding", "").strip().lower() if decode else ""
+    inflater = Inflater(encoding) if encoding not in ("", "identity") else None
+    received, given, judged, since = 0, 0, 0, time.monotonic()
     while True:
         try:
-            block = response.raw.read1(BLOCK, decode_content=decode)
+            block = response.raw.read1(BLOCK, decode_content=False)
         except HTTPError as error:
             raise BrokenAnswer(reason(error)) from error
         if not block:
+            if inflater is not None:
+                inflater.end()
             return
-        yield block
         received += len(block)
-        if received > max_bytes:
-            raise FetchError(f"longer than the {max_bytes} bytes expected at most")
+        for piece in (block,) if inflater is None else inflater.inflate(block):
+            yield piece
+            given += len(piece)
+            if max(received, given) > max_bytes:
+                raise FetchError(f"longer than the {max_bytes} bytes expected at most")
         if (elapsed := time.monotonic() - since) >= SPEED_WINDOW:
             if received - judged < LEAST_SPEED * elapsed:
                 raise BrokenAnswer(f"slower than {LEAST_SPEED:.0f} bytes a second over {SPEED_WINDOW:.0f} s")
             judged, since = received, time.monotonic()
+
+
+class Inflater:
+    """Inflates a body block by block: a bomb is given in blocks of `BLOCK` bytes, and a block may give nothing.
+
+    Not left to urllib3, which reads on until something comes out: for ever, where a gzip header has no end.
+    """
+
+    def __init__(self, encoding: str):
+        if encoding not in ENCODINGS:
+            raise FetchError(f"Content-Encoding: {one_line(encoding)}; expected {', '.join(ENCODINGS)} or none")
+        self._stream = zlib.decompressobj(ANY_ZLIB)
+        self._began = False
+
+    def inflate(self, block: bytes) -> Iterator[bytes]:
+        """What a block gives, in pieces, the last of which may be empty."""
+        piece = b""
+        while block or len(piece) == BLOCK:
+            if self._stream.eof:
+                if not block.startswith(GZIP):  # what follows the end counts for nothing
+                    break
+                self._stream = zlib.decompressobj(ANY_ZLIB)
+            self._began = True
+            try:
+                piece = self._stream.decompress(block, BLOCK)
+            except zlib.error as error:
+                raise BrokenAnswer(f"cannot be inflated: {error}") from error
+            yield piece
+            block = self._stream.unconsumed_tail or self._stream.unused_data
+
+    def end(self) -> None:
+        """Raise `BrokenAnswer` if the body broke off."""
+        if self._began and not self._stream.eof:
+            raise BrokenAnswer("cannot be inflated: it breaks off")
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

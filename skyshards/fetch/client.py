@@ -18,6 +18,7 @@ from urllib3.exceptions import HTTPError
 from skyshards.errors import BrokenAnswer, FetchError
 from skyshards.fetch import resume
 from skyshards.fetch.answers import body, explanation, one_line, reason, retry_after
+from skyshards.fetch.deadlines import with_deadlines
 from skyshards.fetch.rate import RateLimit
 from skyshards.fetch.waiting import pause
 from skyshards.version import __version__
@@ -49,7 +50,8 @@ class Fetcher:
     connections : int
         How many threads will use it at once, at most.
     timeout : float
-        Seconds without a byte after which a request counts as failed (and is tried again).
+        Seconds without a byte, or until an answer's headers are there, after which a request counts as failed (and is
+        tried again).
     retries : int
         How often a request is tried again after a 429, 500, 502, 503 or 504, a reset, a time-out or a broken body.
     backoff : float
@@ -96,7 +98,7 @@ class Fetcher:
 
     def _new_session(self, retries: int, take: Callable | None = None) -> requests.Session:
         session = requests.Session()
-        session.headers["User-Agent"] = user_agent()
+        session.headers.update({"User-Agent": user_agent(), "Accept-Encoding": "gzip, deflate"})
         for scheme in ("http://", "https://"):
             session.mount(scheme, _Adapter(self, retries, take))
         return session
@@ -223,6 +225,9 @@ class _Adapter(HTTPAdapter):
     def __init__(self, fetcher: Fetcher, retries: int, take: Callable[[requests.Response], None] | None):
         super().__init__()
         self._fetcher, self._retries, self._take = fetcher, retries, take
+
+    def get_connection_with_tls_context(self, *args, **kwargs):
+        return with_deadlines(super().get_connection_with_tls_context(*args, **kwargs))
 
     def send(self, request: requests.PreparedRequest, **kwargs) -> requests.Response:
         kwargs["timeout"] = kwargs.get("timeout") or self._fetcher.timeout
