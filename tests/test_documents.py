@@ -22,6 +22,7 @@ DOCUMENTS = sorted(
     for path in REPOSITORY.glob(pattern)
     if path.name != "CHANGELOG.md" and not path.is_relative_to(REPOSITORY / "data")
 )
+PROGRAMS = {"python", "skyshards", "candels-blender", "pip", "pytest"}
 OFFLINE = ("info", "verify", "cite")
 """Commands that only look at a folder."""
 
@@ -34,11 +35,14 @@ def prose(path):
 def commands_of(path):
     """Each command of a document as a list of words, in their order."""
     text = prose(path)
-    for block, inline in re.findall(r"```(?:bash|sh)\n(.*?)```|(?<!`)`([^`\n]+)`(?!`)", text, re.DOTALL):
-        for line in (block or inline).splitlines():
+    fenced, indented, inline = r"```(?:bash|sh)\n(.*?)```", r"^    (\w.*)$", r"(?<!`)`([^`\n]+)`(?!`)"
+    for found in re.findall(f"(?s:{fenced})|{indented}|{inline}", text, re.MULTILINE):
+        for line in "".join(found).splitlines():
             for command in line.split("&&"):
+                if command.split()[:1] and command.split()[0] not in PROGRAMS:
+                    continue
                 words = shlex.split(command, comments=True)
-                if words[:1] in (["python"], ["skyshards"], ["candels-blender"], ["pip"], ["pytest"]) and words[1:]:
+                if words[1:]:
                     yield words
 
 

@@ -37,8 +37,9 @@ def _array(values: Any, feature: Any) -> pa.Array:
 def as_numpy(table: pa.Table) -> dict[str, Any]:
     """A batch in Arrow's form, such as `ds.with_format("arrow").iter(64)` gives, as nested dicts of arrays.
 
-    Dtypes and shapes are kept ([rows, *shape]). Text becomes `str` arrays, image files arrays of `bytes` objects. All
-    are copies: Arrow's memory may be a file mapped for reading, and writing to that ends the process.
+    Dtypes and shapes are kept, with a first dimension for the rows. Text becomes `str` arrays, image files arrays of
+    `bytes` objects. All are copies: Arrow's memory may be a file mapped for reading, and writing to that ends the
+    process.
 
     Raises
     ------

@@ -1,0 +1,43 @@
+"""Draw `strip.png`, the pictures at the top of README.md: a galaxy of each dataset, as the demo archive simulates it.
+
+for name in gz3d gz_sdss gz_decals candels_blend; do
+    python build_parent_sample.py $name --limit 12 --demo -o build/strip/$name
+done
+python docs/make_strip.py build/strip docs/strip.png
+"""
+
+import sys
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+
+import candels_blend.plots
+import gz3d.plot
+import skyshards
+
+
+def main(folder: Path, picture: Path) -> None:
+    """Draw the strip from the four datasets in a folder."""
+    barred = skyshards.open(folder / "gz3d").where("gz_bar_votes > 0.5 * total_classifications")[0]
+    spiral = skyshards.open(folder / "gz_sdss").where("label == 1")[0]
+    ring = skyshards.open(folder / "gz_decals").where("ring == 1")[0]
+    blend = skyshards.open(folder / "candels_blend", split="train")[0]
+    figure, panels = plt.subplots(1, 6, figsize=(12, 2.3), layout="constrained", gridspec_kw={"wspace": 0.02})
+    gz3d.plot.show_image(barred, panels[0])
+    gz3d.plot.show_masks(barred, panels[1])
+    for panel in panels[:2]:
+        panel.set(xlim=(13, -13), ylim=(-13, 13))
+    panels[2].imshow(spiral["image"])
+    panels[3].imshow(ring["image"][100:324, 100:324])
+    candels_blend.plots.show_image(panels[4], blend["image"], "")
+    candels_blend.plots.show_regions(panels[5], blend["masks"], "")
+    labels = ("gz3d: image", "gz3d: masks", "gz_sdss", "gz_decals", "candels_blend: image", "candels_blend: masks")
+    for panel, label in zip(panels, labels, strict=True):
+        panel.set(title="", xticks=[], yticks=[], ylabel="")
+        panel.set_xlabel(label, fontsize=10)
+        panel.spines[:].set_visible(False)
+    figure.savefig(picture, dpi=110, metadata={"Software": None})
+
+
+if __name__ == "__main__":
+    main(*map(Path, sys.argv[1:]))
