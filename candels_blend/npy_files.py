@@ -22,7 +22,7 @@ from candels_blend.stamp_archive import SIZE, Archive, read_csv
 from candels_blend.targets import CHANNELS, MASKS, flux
 from skyshards.errors import BuildError, UsageError
 from skyshards.files import clear_errors, hold, replacing
-from skyshards.pipeline.processes import fork_server, start_worker
+from skyshards.processes import fork_server, start_worker
 from skyshards.progress import progress
 
 IMAGE = Form(np.dtype(np.float32), (SIZE, SIZE, 2))

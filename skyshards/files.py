@@ -85,7 +85,7 @@ def remove_unfinished(folder: Path, below: bool = False) -> None:
 
 
 @contextlib.contextmanager
-def clear_errors(where: Path) -> Iterator[None]:
+def clear_errors(where: Path | str) -> Iterator[None]:
     """Turn errors of the disk into a `BuildError` that names the place and says what to do."""
     try:
         yield

@@ -15,7 +15,7 @@ MODULES = [
     for path in sorted((REPOSITORY / folder).rglob("*.py"))
 ]
 OURS = ("skyshards", "demo_archive", *DATA_SETS)
-ANYWHERE = {"errors", "files", "machine", "version"}
+ANYWHERE = {"errors", "files", "machine", "processes", "version"}
 """Modules of skyshards that know nothing of the others."""
 ALLOWED = {
     "format": {"format"},
@@ -24,7 +24,8 @@ ALLOWED = {
     "read": {"read", "format", "fetch"},
     "input_tables": {"input_tables"},
     "embed": {"embed", "read", "format", "input_tables", "progress"},
-    "cli": {"cli", "embed", "read", "format", "pipeline", "fetch", "progress", "verify", "crossmatch"},
+    "export": {"export", "read", "format", "progress"},
+    "cli": {"cli", "embed", "export", "read", "format", "pipeline", "fetch", "progress", "verify", "crossmatch"},
 }
 """By package of skyshards, what else of skyshards it imports."""
 

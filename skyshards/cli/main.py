@@ -1,4 +1,4 @@
-"""The command `skyshards build | info | verify | cite | embed`."""
+"""The command `skyshards build | info | verify | cite | embed | export`."""
 
 from __future__ import annotations
 
@@ -96,6 +96,10 @@ class _Group(click.Group):
     elsewhere={
         "cite": ("skyshards.cli.cite", "Print what to cite for built data sets."),
         "embed": ("skyshards.cli.embed", "Compute representations of a built data set's images."),
+        "export": (
+            "skyshards.cli.export",
+            "Write a built dataset as a HATS collection, for LSDB and readers of Parquet.",
+        ),
     },
 )
 @click.version_option(__version__)

@@ -8,6 +8,7 @@ from which `astropy.table.Table.read` takes units, descriptions and the length o
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from xml.etree import ElementTree
 
 import pyarrow as pa
@@ -37,7 +38,7 @@ def metadata(name: str, table: pa.Table) -> dict[str, str]:
     lengths = {field.name: _text_length(table[field.name]) for field in table.schema if _is_text(_item(field.type))}
     return {
         "IVOA.VOTable-Parquet.version": "1.0",
-        "IVOA.VOTable-Parquet.content": _votable(name, table.schema, lengths),
+        "IVOA.VOTable-Parquet.content": document(name, table.schema, lengths),
         "table_meta_yaml": _astropy_header(table.schema),
         **{f"table::len::{path}": str(length) for path, length in lengths.items()},
     }
@@ -61,7 +62,8 @@ def _words(field: pa.Field) -> dict[str, str]:
     return {key.decode(): value.decode() for key, value in (field.metadata or {}).items()}
 
 
-def _votable(name: str, schema: pa.Schema, lengths: dict[str, int]) -> str:
+def document(name: str, schema: pa.Schema, lengths: Mapping[str, int]) -> str:
+    """A VOTable without data; `lengths` are the characters of the longest text of each column of text."""
     root = ElementTree.Element("VOTABLE", version="1.4", xmlns="http://www.ivoa.net/xml/VOTable/v1.3")
     resource = ElementTree.SubElement(root, "RESOURCE", type="results")
     ElementTree.SubElement(resource, "COOSYS", ID="icrs", system="ICRS")

@@ -32,12 +32,12 @@ from skyshards.pipeline import pack, status
 from skyshards.pipeline.downloads import Downloads
 from skyshards.pipeline.interrupts import FirstInterrupt
 from skyshards.pipeline.plan import plan
-from skyshards.pipeline.processes import leave_if_unguarded
 from skyshards.pipeline.recipe import Recipe, Source
 from skyshards.pipeline.sample import Sample
 from skyshards.pipeline.spool import Spool
 from skyshards.pipeline.workers import ReadSource, Workers, reason, start_fork_server
 from skyshards.pipeline.workspace import hold, publish, what_is_there, without_lost_shards
+from skyshards.processes import leave_if_unguarded
 from skyshards.progress import Progress, progress, say, waiting
 
 log = logging.getLogger(__name__)

@@ -23,9 +23,9 @@ from skyshards.files import TEMPORARY_PREFIX, file_digest
 from skyshards.format.provenance import SourceRecord
 from skyshards.machine import usable_cores
 from skyshards.pipeline.encode import encode
-from skyshards.pipeline.processes import UNGUARDED, fork_server, start_worker
 from skyshards.pipeline.recipe import Recipe, Source
 from skyshards.pipeline.spool import PayloadFiles, SpooledRow
+from skyshards.processes import UNGUARDED, fork_server, start_worker
 
 Arrived = tuple[Source, Any]
 """A source, and what fetching it gave."""

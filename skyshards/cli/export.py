@@ -1,0 +1,73 @@
+"""The command `skyshards export`."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from concurrent.futures import Executor
+from pathlib import Path
+
+import click
+
+from skyshards.cli.options import messages, option, resumable
+from skyshards.cli.typed import Command
+from skyshards.errors import UsageError
+from skyshards.export.plan import MARGIN_ARCSEC
+from skyshards.export.run import TILE_MB, export
+
+
+@click.command("export", cls=Command)
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("out")
+@option("--tile_mb", type=float, default=TILE_MB, metavar="MB", help="Size of a tile's file, at most, about.")
+@option(
+    "--margin_arcsec", type=float, default=MARGIN_ARCSEC, metavar="ARCSEC", help="Width of the margin cache; 0: none."
+)
+@option("--url", help="Page of the dataset, for croissant.json. [default: DOI of the first work cited]")
+@option("--published", metavar="DATE", help="Date of publication, for croissant.json. [default: year of that work]")
+@option("--workers", type=click.IntRange(0), metavar="N", help="Processes; 0: this one. [default: usable cores]")
+@option("--dask", metavar="ADDRESS", help="Scheduler of dask.distributed whose workers write instead.")
+def command(
+    folder: Path,
+    out: str,
+    tile_mb: float,
+    margin_arcsec: float,
+    url: str | None,
+    published: str | None,
+    workers: int | None,
+    dask: str | None,
+) -> None:
+    """Write a built dataset as a HATS collection: Parquet by HEALPix pixel, for LSDB, stock datasets and other readers.
+
+    OUT is a folder, or a URL that fsspec knows. An export that was interrupted goes on.
+    """
+    with messages(), resumable(), _executor(dask) as executor:
+        done = export(
+            folder,
+            out,
+            tile_mb=tile_mb,
+            margin_arcsec=margin_arcsec,
+            url=url,
+            published=published,
+            workers=workers,
+            executor=executor,
+        )
+    margin = f", and {done.margin_rows:,} in their margins" if done.margin_rows else ""
+    click.echo(f"{done.place}: {done.rows:,} rows in {done.tiles:,} tiles{margin} ({done.written:,} files written)")
+
+
+@contextlib.contextmanager
+def _executor(address: str | None) -> Iterator[Executor | None]:
+    if address is None:
+        yield None
+        return
+    try:
+        from distributed import Client
+    except ImportError:
+        raise UsageError("dask: needs the package distributed: pip install 'skyshards[dask]'") from None
+    try:
+        client = Client(address, timeout=30)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"dask: no scheduler at {address} ({error})") from None
+    with client:
+        yield client.get_executor()

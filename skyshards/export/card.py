@@ -1,0 +1,116 @@
+"""The card of an exported dataset: what the built dataset's card says, with how to load this form of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from typing import Any
+
+import yaml
+
+from skyshards.export.columns import features, picture_shape
+from skyshards.format.card import COLUMNS_END, COLUMNS_START
+from skyshards.format.columns import ColumnSpec
+from skyshards.format.manifest import WRITER, Manifest
+
+NOT_OF_THIS_FORM = ("Load it", "Build it", "In the formats of `datasets`", "This copy")
+"""Sections of a built dataset's card that are about HDF5 shards."""
+TAGS = ("hats", "lsdb")
+
+LOAD = """\
+## Load it
+
+This is a [HATS](https://hats.readthedocs.io) collection: Parquet files by HEALPix pixel, with a margin cache and an
+index by `object_id`. With [LSDB](https://docs.lsdb.io), lazily, from a folder or an `hf://datasets/OWNER/NAME` URL:
+
+```python
+import lsdb
+
+catalog = lsdb.open_catalog("{place}")
+near = catalog.cone_search(ra={ra:.4f}, dec={dec:.4f}, radius_arcsec=3600).compute()
+```
+
+With [`datasets`](https://huggingface.co/docs/datasets) (4.4 or later), pictures decoded:
+
+```python
+from datasets import load_dataset
+
+rows = load_dataset("{place}", split="{split}", streaming=True)
+```
+
+With pandas, polars, DuckDB or anything that reads Parquet, the columns that are wanted:
+
+```python
+import duckdb
+
+duckdb.sql("SELECT object_id, ra, dec FROM '{place}/{name}/dataset/**/*.parquet'")
+```
+"""
+
+
+def front_matter(
+    matter: Mapping[str, Any],
+    manifest: Manifest,
+    files: Mapping[str, str],
+    rows: Mapping[str, int],
+    nbytes: Mapping[str, int],
+) -> str:
+    """The card's YAML, from that of the built dataset. By split: the pattern of its files, its rows, about how many
+    bytes they take.
+    """
+    kept = {key: value for key, value in matter.items() if key not in ("configs", "dataset_info", "tags")}
+    tags = [*(matter.get("tags") or []), *TAGS]
+    info = {
+        "config_name": "default",
+        "features": features(manifest.specs, len(rows) > 1)._to_yaml_list(),
+        "splits": [{"name": split, "num_bytes": nbytes[split], "num_examples": rows[split]} for split in rows],
+    }
+    configs = [
+        {"config_name": "default", "data_files": [{"split": split, "path": path} for split, path in files.items()]}
+    ]
+    found = kept | {"tags": tags, "configs": configs, "dataset_info": [info]}
+    return yaml.safe_dump(found, sort_keys=False, allow_unicode=True)
+
+
+def body(card: str, manifest: Manifest, load: str, this_copy: str) -> str:
+    """The words: those of the built dataset's card, but for what is about its files."""
+    before, start, rest = card.partition(COLUMNS_START)
+    _, end, after = rest.partition(COLUMNS_END)
+    text = f"{before}{start}\n{columns_table(manifest.columns)}\n{end}{after}"
+    title, *sections = re.split(r"^(?=## )", text.strip(), flags=re.MULTILINE)
+    kept = [part.strip() for part in sections if part.partition("\n")[0].removeprefix("## ") not in NOT_OF_THIS_FORM]
+    return "\n\n".join([title.strip(), *kept[:1], load.strip(), *kept[1:], this_copy.strip()]) + "\n"
+
+
+def columns_table(specs: Sequence[ColumnSpec]) -> str:
+    """The columns as a Markdown table: name, what it is in Parquet, unit and description."""
+    lines = ["| column | type | unit | what it is |", "|---|---|---|---|"]
+    for spec in specs:
+        names = ", ".join(f"{label} {name}" for label, name in enumerate(spec.classes or ()))
+        words = f"{spec.description} ({names})" if names else spec.description
+        lines.append(f"| `{spec.path}` | {_kind(spec)} | {spec.unit} | {words} |")
+    return "\n".join(
+        [*lines, "| `_healpix_29` | int64 |  | HEALPix pixel of order 29 (NESTED), by which rows are sorted |"]
+    )
+
+
+def _kind(spec: ColumnSpec) -> str:
+    picture = picture_shape(spec)
+    if picture is not None:
+        files = "PNG" if picture == spec.shape else f"list of {spec.shape[0]} PNG"
+        return f"{files} {list(picture)}"
+    kind = {"bytes": "image file", "string": "string"}.get(spec.kind, spec.dtype)
+    return f"{kind} {list(spec.shape)}" if spec.shape else kind
+
+
+def this_copy(manifest: Manifest, rows: Mapping[str, int], tiles: int, margin: str) -> str:
+    """What was exported, and with what."""
+    counts = ", ".join(f"{count:,} rows ({split})" for split, count in rows.items())
+    options = ", ".join(f"{name} = {value}" for name, value in manifest.options.items() if value is not None)
+    used = ", ".join(f"{package} {version(package)}" for package in ("hats", "pyarrow", "pillow"))
+    return (
+        f"## This copy\n\n{counts} in {tiles:,} HEALPix tiles{margin}, exported by {WRITER} from a dataset built by"
+        f" {manifest.written_by} with: {options or 'the default options'}. The same dataset gives the same bytes again"
+        f" with {used}: others may compress the same values differently.\n"
+    )

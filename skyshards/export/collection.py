@@ -1,0 +1,93 @@
+"""All of a HATS collection but its rows: metadata, index, card, citations, Croissant; the last step of an export."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import DatasetCard
+
+from skyshards.export import card, croissant, hats_files
+from skyshards.export.place import Place
+from skyshards.export.plan import Plan
+from skyshards.format import layout
+from skyshards.format.card import SIMULATED
+
+
+def write_all(place: Place, folder: Path, plan: Plan, url: str | None, published: str | None) -> None:
+    """Write it; `collection.properties` comes last, when all else is there."""
+    source = DatasetCard.load(folder / layout.CARD)
+    bibtex = (folder / layout.CITATION).read_text(encoding="utf-8")
+    words = _words(source, plan, bibtex)
+    _write_catalogues(place, plan, words)
+    rows = plan.split_rows
+    tile = f"{plan.name}/dataset/Norder*/Dir*/Npix*"
+    files = {split: f"{tile}/{split}.parquet" if plan.several else f"{tile}.parquet" for split in rows}
+    load = card.LOAD.format(place="path/to/this/folder", name=plan.name, split=plan.split_names[0], **plan.first)
+    margin = f" and {plan.margin_rows:,} in their margins of {plan.margin_arcsec:g} arcsec" if plan.margins else ""
+    copy = card.this_copy(plan.manifest, rows, len(plan.tiles), margin)
+    front = card.front_matter(source.data.to_dict(), plan.manifest, files, rows, plan.split_nbytes)
+    described = croissant.describe(source, plan, files, bibtex, url, published)
+    for name, text in (
+        (layout.CARD, f"---\n{front}---\n\n{card.body(source.text, plan.manifest, load, copy)}"),
+        (layout.CITATION, bibtex),
+        (layout.CROISSANT, json.dumps(described, indent=1, ensure_ascii=False) + "\n"),
+    ):
+        with place.writing(name) as path:
+            path.write_text(text, encoding="utf-8")
+    margin_name = plan.margin_name if plan.margins else None
+    hats_files.write_collection(place, f"{plan.name}_collection", plan.name, margin_name, plan.index_name, **words)
+
+
+def _write_catalogues(place: Place, plan: Plan, words: dict[str, str]) -> None:
+    hats_files.write_index(place, plan.index_name, plan.ids, plan.index, plan.tiles)
+    info = hats_files.properties(
+        plan.index_name, "index", len(plan.order), primary_catalog=plan.name, indexing_column="object_id", **words
+    )
+    hats_files.describe(place, info)
+    if plan.margins:
+        tiles, most = list(plan.margins), max(map(len, plan.margins.values()))
+        info = hats_files.properties(
+            plan.margin_name,
+            "margin",
+            plan.margin_rows,
+            primary_catalog=plan.name,
+            margin_threshold=plan.margin_arcsec,
+            **hats_files.spatial(tiles, ".parquet", most),
+            **words,
+        )
+        hats_files.describe(place, info, tiles=tiles)
+    most = max(tile.stop - tile.start for tile in plan.tiles)
+    info = hats_files.properties(
+        plan.name,
+        "object",
+        len(plan.order),
+        skymap_order=hats_files.skymap_order(plan.tiles),
+        **hats_files.spatial(plan.tiles, plan.suffix, most),
+        **words,
+    )
+    # What checks a catalogue with `_metadata` expects a single file of each tile.
+    hats_files.describe(place, info, tiles=plan.tiles, index=plan.index, metadata=not plan.several)
+
+
+def _words(source: DatasetCard, plan: Plan, bibtex: str) -> dict[str, str]:
+    """The properties that say what the data are, under the names of the IVOA Note on HATS."""
+    title = source.data.get("pretty_name") or plan.name
+    paragraphs = [" ".join(part.split()) for part in source.text.split("\n\n")]
+    about = next((part for part in paragraphs if part and not part.startswith(("#", ">", "|", "<"))), title)
+    found = {
+        "obs_title": title,
+        "obs_description": re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", about),
+        "obs_copyright": ", ".join(_listed(source.data.get("license"))),
+        "bib_reference": " ".join(re.findall(r"\bdoi\s*=\s*[{\"]\s*([^}\"]+?)\s*[}\"]", bibtex)),
+    }
+    if plan.manifest.simulated:
+        notice = " ".join(line.removeprefix(">").strip(" *") for line in SIMULATED.splitlines()).replace("**", "")
+        found |= {"obs_title": f"{title} (simulated)", "obs_description": f"{notice} {found['obs_description']}"}
+    return {name: value for name, value in found.items() if value}
+
+
+def _listed(value: Any) -> list[str]:
+    return value if isinstance(value, list) else [value] if value else []

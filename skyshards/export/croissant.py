@@ -1,0 +1,94 @@
+"""`croissant.json` of an exported dataset: MLCommons Croissant 1.0, whose tools read the rows from Parquet."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from huggingface_hub import DatasetCard
+
+from skyshards.export.columns import picture_shape
+from skyshards.export.plan import Plan
+from skyshards.format.columns import ColumnSpec, nest
+from skyshards.format.croissant import CONTEXT, PARQUET_FORMAT
+
+FILES, ROWS = "tiles", "rows"
+_TYPES = {"b": "sc:Boolean", "i": "sc:Integer", "u": "sc:Integer", "f": "sc:Float"}
+
+
+def describe(
+    source: DatasetCard, plan: Plan, files: Mapping[str, str], bibtex: str, url: str | None, published: str | None
+) -> dict[str, Any]:
+    """The description as JSON-LD: one set of records, `rows`, from the files of all splits."""
+    title = source.data.get("pretty_name") or plan.name
+    simulated = " Simulated: all of its galaxies are made up." if plan.manifest.simulated else ""
+    doi, year = _first(r"doi", bibtex), _first(r"year", bibtex)
+    found = {
+        "@context": CONTEXT,
+        "@type": "sc:Dataset",
+        "conformsTo": "http://mlcommons.org/croissant/1.0",
+        "name": plan.name,
+        "alternateName": title,
+        "description": f"{title}: {len(plan.order):,} rows in a HATS collection.{simulated} See README.md.",
+        "url": url or (doi and f"https://doi.org/{doi}"),
+        "version": _version(plan.manifest.written_by),
+        "datePublished": published or year,
+        "license": source.data.get("license"),
+        "keywords": source.data.get("tags"),
+        "citeAs": bibtex.strip() or None,
+        "distribution": [
+            {
+                "@type": "cr:FileSet",
+                "@id": FILES,
+                "name": FILES,
+                "description": "Parquet files, one for each HEALPix pixel (and split, if there are several).",
+                "encodingFormat": PARQUET_FORMAT,
+                "includes": list(files.values()),
+            }
+        ],
+        "recordSet": [
+            {
+                "@type": "cr:RecordSet",
+                "@id": ROWS,
+                "name": ROWS,
+                "description": "All columns of every row.",
+                "key": [{"@id": f"{ROWS}/object_id"}, {"@id": f"{ROWS}/source"}],
+                "field": [_field(name, member, [name]) for name, member in nest(plan.manifest.specs).items()],
+            }
+        ],
+    }
+    return {name: value for name, value in found.items() if value}
+
+
+def _first(key: str, bibtex: str) -> str | None:
+    """A value of the first work that is cited: what the data are of."""
+    found = re.search(rf"\b{key}\s*=\s*[{{\"]?\s*([^}}\",]+?)\s*[}}\",]", bibtex, re.IGNORECASE)
+    return found and found[1].removeprefix("https://doi.org/")
+
+
+def _version(written_by: str) -> str:
+    """Croissant wants three numbers: those of the program that built the dataset."""
+    found = re.search(r"\d+\.\d+\.\d+", written_by)
+    return found[0] if found else "1.0.0"
+
+
+def _field(name: str, member: ColumnSpec | Mapping[str, Any], place: list[str]) -> dict[str, Any]:
+    field: dict[str, Any] = {"@type": "cr:Field", "@id": "/".join([ROWS, *place]), "name": "/".join(place)}
+    if isinstance(member, Mapping):
+        return field | {"subField": [_field(inner, value, [*place, inner]) for inner, value in member.items()]}
+    unit = f" Unit: {member.unit}." if member.unit else ""
+    shape = f" Shape {list(member.shape)}." if member.shape else ""
+    source: dict[str, Any] = {"fileSet": {"@id": FILES}, "extract": {"column": place[0]}}
+    path = [*place[1:], *(["bytes"] if member.kind == "bytes" or picture_shape(member) == member.shape else [])]
+    if path:
+        source["transform"] = {"jsonPath": ".".join(path)}
+    field |= {"description": f"{member.description}.{unit}{shape}", "dataType": _type(member), "source": source}
+    return field | ({"repeated": True} if member.shape and picture_shape(member) != member.shape else {})
+
+
+def _type(spec: ColumnSpec) -> str:
+    if spec.kind == "bytes" or picture_shape(spec) == spec.shape:
+        return "sc:ImageObject"
+    return "sc:Text" if spec.kind == "string" else _TYPES[np.dtype(spec.dtype).kind]

@@ -1,0 +1,57 @@
+"""What astronomers' programs learn from the files: units, descriptions and lengths of text.
+
+A VOTable without data as in VOParquet (IVOA Note "Parquet in the VO" 1.0), of the columns that a VOTable can have: not
+those of pictures, groups and arrays of arrays. And the header of `astropy.table.Table.read`, of all columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import yaml
+
+from skyshards.format import votable
+from skyshards.format.columns import ColumnSpec
+
+
+def text_lengths(specs: Mapping[str, ColumnSpec], rows: pa.Table) -> dict[str, int]:
+    """Characters of the longest text of each column of text (1 at least, as no reader has a type for less)."""
+    return {path: _longest(rows[path]) for path, spec in specs.items() if spec.kind == "string"}
+
+
+def _longest(column: pa.ChunkedArray) -> int:
+    values = column if pa.types.is_string(column.type) else pc.list_flatten(column)
+    return max(1, pc.max(pc.utf8_length(values)).as_py() or 0)
+
+
+def metadata(
+    name: str, schema: pa.Schema, specs: Mapping[str, ColumnSpec], lengths: Mapping[str, int]
+) -> dict[str, str]:
+    """The entries for a file of this schema, whose fields carry `description`, `unit` and `classes`."""
+    lengths = {path: length for path, length in lengths.items() if path in schema.names}
+    header = [_astropy_column(field) for field in schema]
+    plain = [field.with_type(kind) for field in schema if (kind := _plain(field, specs)) is not None]
+    return {
+        "IVOA.VOTable-Parquet.version": "1.0",
+        "IVOA.VOTable-Parquet.content": votable.document(name, pa.schema(plain), lengths),
+        "table_meta_yaml": yaml.safe_dump({"datatype": header}, sort_keys=False, allow_unicode=True, width=1000),
+        **{f"table::len::{path}": str(length) for path, length in lengths.items()},
+    }
+
+
+def _plain(field: pa.Field, specs: Mapping[str, ColumnSpec]) -> pa.DataType | None:
+    """The type for a VOTable, lists with their lengths; None for what it cannot have."""
+    kind = field.type
+    if pa.types.is_list(kind) and field.name in specs and not pa.types.is_nested(kind.value_type):
+        return pa.list_(kind.value_type, specs[field.name].shape[0])
+    return None if pa.types.is_nested(kind) else kind
+
+
+def _astropy_column(field: pa.Field) -> dict[str, Any]:
+    words = {key.decode(): value.decode() for key, value in (field.metadata or {}).items()}
+    kept = {key: value for key, value in words.items() if key in ("unit", "description")}
+    datatype = "object" if pa.types.is_nested(field.type) else str(field.type)
+    return {"name": field.name, "datatype": datatype} | kept

@@ -1,0 +1,156 @@
+"""`skyshards export`: a built dataset as a HATS collection, in a folder or at a URL. A killed export goes on."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import os
+from collections.abc import Iterator
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from skyshards.errors import UsageError
+from skyshards.export import columns
+from skyshards.export.place import Place
+from skyshards.export.plan import MARGIN_ARCSEC, make_plan
+from skyshards.export.workers import results
+from skyshards.export.write import RowFile, Writing, write_rows
+from skyshards.files import clear_errors, file_digest, hold, remove_unfinished
+from skyshards.format import layout
+from skyshards.progress import progress
+
+STATE = "export.json"
+"""What an export is made of; the first file of it."""
+TILE_MB = 300.0
+MAX_MARGIN_ARCSEC = 3600.0
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What there is after an export: rows, files of them (`written` by this run), rows in the margin cache."""
+
+    place: str
+    rows: int
+    tiles: int
+    margin_rows: int
+    written: int
+
+
+def export(
+    folder: str | os.PathLike,
+    out: str | os.PathLike,
+    *,
+    tile_mb: float = TILE_MB,
+    margin_arcsec: float = MARGIN_ARCSEC,
+    url: str | None = None,
+    published: str | None = None,
+    workers: int | None = None,
+    executor: Executor | None = None,
+    storage_options: dict[str, Any] | None = None,
+) -> Exported:
+    """Write a built dataset as a HATS collection, which LSDB, stock `datasets` and readers of Parquet open.
+
+    Parameters
+    ----------
+    folder : path
+        The built dataset.
+    out : path or URL
+        Where to write; a URL of any file system that fsspec knows. Nothing may be there but an unfinished export of
+        the same dataset with the same options, which goes on.
+    tile_mb : float
+        About how many megabytes a tile's file has, at most.
+    margin_arcsec : float
+        Width of the margin cache; 0 for none.
+    url, published : str, optional
+        The dataset's page and the date of its publication (such as 2026-01-31) for its Croissant file; those of the
+        first work in `CITATION.bib` unless given.
+    workers : int, optional
+        Processes that write; 0 writes in this one. The number of usable cores unless given.
+    executor : concurrent.futures.Executor, optional
+        Where to write instead of own processes, such as `dask.distributed.Client(...).get_executor()`. Its workers
+        must see the same folders.
+    storage_options : dict, optional
+        Passed on to the file system of a URL.
+
+    Raises
+    ------
+    UsageError
+        `hats` is not installed, an option makes no sense, or `out` holds something else.
+    FolderError
+        `folder` is no built dataset, or one without rows.
+    ShardCorrupted
+        A shard is not what its catalogue says.
+    BuildError
+        Another export writes to `out`, a process died, or the disk is full.
+    """
+    _check(tile_mb, margin_arcsec)
+    from skyshards.export import collection, hats_files  # which import hats: that takes seconds
+
+    folder, place = Path(folder), Place(os.fspath(out), storage_options or {})
+    plan = make_plan(folder, tile_mb, margin_arcsec)
+    options = {"tile_mb": tile_mb, "margin_arcsec": margin_arcsec, "url": url, "published": published}
+    state = {"dataset": plan.name, "catalog_sha256": file_digest(folder / layout.CATALOG)} | options
+    with _held(place, folder):
+        there = _resume(place, state)
+        if hats_files.COLLECTION in there:
+            return Exported(place.url, len(plan.order), len(plan.tiles), plan.margin_rows, 0)
+        todo = [file for file in plan.files() if file.name not in there]
+        schema = columns.schema(plan.name, plan.manifest.specs, plan.several, plan.text_lengths)
+        writing = Writing(str(folder.absolute()), place, schema, hats_files.parquet_arguments(schema))
+        _write(writing, todo, workers, executor)
+        collection.write_all(place, folder, plan, url, published)
+    return Exported(place.url, len(plan.order), len(plan.tiles), plan.margin_rows, len(todo))
+
+
+def _write(writing: Writing, todo: list[RowFile], count: int | None, executor: Executor | None) -> None:
+    with progress("exporting", "rows", sum(len(file.rows) for file in todo)) as bar:
+        for rows in results(write_rows, ((writing, file) for file in todo), count, executor):
+            bar.update(rows)
+
+
+def _check(tile_mb: float, margin_arcsec: float) -> None:
+    if importlib.util.find_spec("hats") is None:
+        raise UsageError("an export needs the package hats: pip install 'skyshards[hats]'")
+    if not tile_mb > 0:
+        raise UsageError(f"tile_mb: expected more than 0, found {tile_mb}")
+    if not 0 <= margin_arcsec <= MAX_MARGIN_ARCSEC:
+        raise UsageError(f"margin_arcsec: expected 0 to {MAX_MARGIN_ARCSEC:g}, found {margin_arcsec}")
+
+
+@contextlib.contextmanager
+def _held(place: Place, folder: Path) -> Iterator[None]:
+    """Hold the place for this export alone, as far as its file system can, and clean up after killed ones."""
+    out = place.folder
+    if out is None:
+        with clear_errors(place.url):
+            yield
+        return
+    if out.resolve().is_relative_to(folder.resolve()) or folder.resolve().is_relative_to(out.resolve()):
+        raise UsageError(f"{out}: an export and the dataset cannot lie within each other; choose another OUT")
+    busy = f"{out}: another export is writing to it; wait for it, or choose another OUT"
+    with clear_errors(out), hold(out, busy, out.with_name(f".{out.name}.lock")):
+        remove_unfinished(out, below=True)
+        yield
+
+
+def _resume(place: Place, state: dict[str, Any]) -> set[str]:
+    """The files of an earlier export of the same; the state is written if there is none."""
+    text, there = json.dumps(state, indent=1) + "\n", place.names()
+    if STATE in there:
+        try:
+            found = json.loads(place.read(STATE))
+            differing = [name for name in state if found[name] != state[name]]
+        except (ValueError, KeyError, TypeError):
+            raise UsageError(f"{place.url}/{STATE}: not that of an export; choose another OUT") from None
+        if differing:
+            what = ", ".join(f"{name} = {found[name]!r}, and not {state[name]!r}" for name in differing)
+            raise UsageError(f"{place.url}: holds an export with {what}; delete it, or choose another OUT")
+    elif there:
+        raise UsageError(f"{place.url}: holds files that are not of an export; choose another OUT")
+    else:
+        with place.writing(STATE) as path:
+            path.write_text(text)
+    return there

@@ -1,0 +1,70 @@
+"""The processes that write the files of an export."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+from skyshards.errors import BuildError
+from skyshards.machine import usable_cores
+from skyshards.processes import fork_server, leave_if_unguarded, start_worker
+
+
+def results(
+    function: Callable, calls: Iterable[tuple], workers: int | None, executor: Executor | None
+) -> Iterator[Any]:
+    """What a function gives for each tuple of arguments, in their order.
+
+    Parameters
+    ----------
+    workers : int, optional
+        How many processes; 0 for none but this one. The number of usable cores unless given.
+    executor : concurrent.futures.Executor, optional
+        Used instead of own processes, and left running at the end.
+
+    Raises
+    ------
+    BuildError
+        A process died.
+    """
+    leave_if_unguarded()
+    if workers == 0:
+        yield from (function(*arguments) for arguments in calls)
+        return
+    count = workers or usable_cores()
+    waiting: deque[Future] = deque()
+    with contextlib.nullcontext(executor) if executor else _processes(count, function.__module__) as pool:
+        try:
+            for arguments in calls:
+                waiting.append(pool.submit(function, *arguments))
+                if len(waiting) > 2 * count:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        except BrokenProcessPool as error:
+            raise BuildError(
+                "a process died (out of memory?); run the same command again, nothing done is lost"
+            ) from error
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+@contextlib.contextmanager
+def _processes(count: int, module: str) -> Iterator[Executor]:
+    """Processes that leave Ctrl-C to this one, and end at once where it ends by an error."""
+    context = fork_server([module])
+    follower, lifeline = context.Pipe(duplex=False)
+    pool = ProcessPoolExecutor(count, context, initializer=start_worker, initargs=(follower,))
+    try:
+        yield pool
+    except BaseException:
+        lifeline.close()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+        lifeline.close()

@@ -1,0 +1,178 @@
+"""A built dataset as a HATS collection: valid to `hats`, every value as the table has it, the same bytes again."""
+
+import hashlib
+import io
+import json
+import shutil
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as pads
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+import skyshards
+from skyshards.errors import FolderError, ShardCorrupted, UsageError
+from skyshards.export import write
+from skyshards.export.columns import picture_shape
+from skyshards.export.run import export
+from skyshards.format import catalog
+from skyshards.format.columns import flatten
+from skyshards.pipeline.build import build
+from tests.toy import Toy
+
+pytest.importorskip("hats", reason="the extra `hats` is not installed")
+SMALL_TILES = {"tile_mb": 0.005, "workers": 0}
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("export") / "toy"
+    build(Toy(60), folder, workers=1)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def exported(toy, tmp_path_factory):
+    """An export in many tiles, with rows in their margins; tests must not change it."""
+    out = tmp_path_factory.mktemp("exported") / "toy"
+    export(toy, out, **SMALL_TILES)
+    return out
+
+
+def digests(folder):
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def decoded(value):
+    """A value as Parquet has it, its image files decoded."""
+    if isinstance(value, dict) and set(value) == {"bytes", "path"}:
+        return np.asarray(Image.open(io.BytesIO(value["bytes"])))
+    if isinstance(value, list):
+        return np.stack([decoded(inner) for inner in value])
+    return np.asarray(value)
+
+
+def assert_same(folder, out):
+    """Each row of a dataset is in its export, once, with the same values."""
+    table = skyshards.open(folder, decode=False)
+    specs = catalog.open_folder(folder)[1].specs
+    files = pads.dataset(out / specs_name(folder) / "dataset", exclude_invalid_files=True, partitioning=None)
+    rows = files.to_table().to_pylist()
+    found = {(row["object_id"], row["source"]): row for row in rows}
+    assert len(rows) == len(found) == len(table)
+    for wanted in table:
+        row = found[wanted["object_id"], wanted["source"]]
+        flat = flatten({name: value for name, value in row.items() if name not in ("_healpix_29", "_split")})
+        for path, value in flatten(wanted).items():
+            spec, here = specs[path], flat.get(path)
+            if spec.kind == "bytes":
+                assert flat[f"{path}.bytes"] == value and flat[f"{path}.path"] is None
+                continue
+            if picture_shape(spec) == spec.shape:
+                here = {"bytes": flat[f"{path}.bytes"], "path": None}
+            np.testing.assert_array_equal(decoded(here), value, err_msg=path)
+
+
+def specs_name(folder):
+    return catalog.open_folder(folder)[1].name
+
+
+def test_is_a_valid_collection(exported):
+    from hats.io.validation import is_valid_catalog
+
+    assert is_valid_catalog(exported, strict=True)
+    margin = exported / "toy_10arcs"
+    assert pads.dataset(margin / "dataset", exclude_invalid_files=True).count_rows() > 0
+
+
+def test_every_value_is_the_tables(toy, exported):
+    assert_same(toy, exported)
+
+
+def test_gz3d_too(built_gz3d, tmp_path):
+    export(built_gz3d, tmp_path / "out", workers=0)
+    assert_same(built_gz3d, tmp_path / "out")
+
+
+def test_the_same_bytes_again_on_any_number_of_processes(toy, exported, tmp_path):
+    export(toy, tmp_path / "out", tile_mb=0.005, workers=2)
+    assert digests(tmp_path / "out") == digests(exported)
+
+
+def test_goes_on_where_it_was_killed(toy, exported, tmp_path, monkeypatch):
+    out, real, written = tmp_path / "out", write.to_arrow, []
+
+    def dies(*arguments):
+        written.append(arguments)
+        if len(written) == 9:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    monkeypatch.setattr(write, "to_arrow", dies)
+    with pytest.raises(KeyboardInterrupt):
+        export(toy, out, **SMALL_TILES)
+    monkeypatch.undo()
+    (out / "toy" / "dataset" / ".writing-left").mkdir(parents=True)
+    before = digests(out)
+    assert before.items() < digests(exported).items()
+    done = export(toy, out, **SMALL_TILES)
+    assert done.written == len(list(exported.rglob("Npix=*.parquet"))) - (len(before) - 1)
+    assert digests(out) == digests(exported)
+    assert export(toy, out, **SMALL_TILES).written == 0
+
+
+def test_other_options_or_datasets_are_refused(toy, exported, tmp_path):
+    with pytest.raises(UsageError, match="tile_mb = 0.005, and not 7"):
+        export(toy, exported, tile_mb=7, workers=0)
+    other = tmp_path / "other"
+    build(Toy(3), other, workers=1)
+    with pytest.raises(UsageError, match="catalog_sha256"):
+        export(other, exported, **SMALL_TILES)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("mine")
+    with pytest.raises(UsageError, match="files that are not of an export"):
+        export(toy, tmp_path / "mine")
+    with pytest.raises(UsageError, match="within each other"):
+        export(toy, toy / "hats")
+    for option in ({"tile_mb": 0.0}, {"margin_arcsec": -1.0}, {"margin_arcsec": float("nan")}):
+        with pytest.raises(UsageError, match=next(iter(option))):
+            export(toy, tmp_path / "none", **option)
+    with pytest.raises(FolderError, match="not a built data"):
+        export(tmp_path / "mine", tmp_path / "none")
+
+
+def test_a_damaged_shard_is_named(toy, tmp_path):
+    folder = shutil.copytree(toy, tmp_path / "toy")
+    shard = next(iter(sorted(folder.rglob("*.hdf5"))))
+    shard.write_bytes(bytes(shard.stat().st_size))
+    with pytest.raises(ShardCorrupted, match="001-of-001.hdf5"):
+        export(folder, tmp_path / "out", workers=0)
+
+
+def test_rows_are_sorted_and_row_groups_small(toy, exported, tmp_path, monkeypatch):
+    monkeypatch.setattr(write, "GROUP_ROWS", 7)
+    export(toy, tmp_path / "out", workers=0)
+    for path in (tmp_path / "out" / "toy" / "dataset").rglob("*.parquet"):
+        file = pq.ParquetFile(path)
+        index = file.read(["_healpix_29"])["_healpix_29"]
+        assert index.type == pa.int64() and (np.diff(index.to_numpy()) >= 0).all()
+        groups = [file.metadata.row_group(number) for number in range(file.num_row_groups)]
+        assert max(group.num_rows for group in groups) <= 7
+        for column in (groups[0].column(number) for number in range(groups[0].num_columns)):
+            assert column.compression == "ZSTD" and column.has_offset_index
+
+
+def test_words_go_with_the_values(exported):
+    schema = pq.read_schema(exported / "toy" / "dataset" / "_common_metadata")
+    assert schema.field("flux").metadata == {b"description": b"flux", b"unit": b"uJy"}
+    assert json.loads(schema.field("label").metadata[b"classes"]) == ["elliptical", "spiral"]
+    assert schema.field("votes").type.field("mask").metadata[b"description"] == b"a mask"
+    features = json.loads(schema.metadata[b"huggingface"])["info"]["features"]
+    assert features["picture"]["_type"] == features["votes"]["mask"]["_type"] == "Image"
+    assert features["label"]["names"] == ["elliptical", "spiral"]
