@@ -1,11 +1,11 @@
-"""Every error that skyshards raises on purpose: one small tree under `SkyshardsError`."""
+"""Every error that skyshards raises on purpose: one small tree under `SkyshardsError`, with Python's own beside it."""
 
 
 class SkyshardsError(Exception):
     """Base of all the errors below; its message says what was expected, what was found, where, and what to do."""
 
 
-class UsageError(SkyshardsError):
+class UsageError(SkyshardsError, ValueError):
     """Options that cannot be used together or make no sense (the command line exits with 2)."""
 
 
@@ -25,7 +25,7 @@ class BrokenAnswer(FetchError):
     """What a server sent is not whole, or not what was asked for; another try may mend that."""
 
 
-class FolderError(SkyshardsError):
+class FolderError(SkyshardsError, FileNotFoundError):
     """A folder is not a built data set, or lacks a file that its catalogue names."""
 
 

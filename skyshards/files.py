@@ -17,7 +17,7 @@ from pathlib import Path
 
 import filelock
 
-from skyshards.errors import BuildError
+from skyshards.errors import BuildError, SkyshardsError
 
 TEMPORARY_PREFIX = ".writing-"
 """First characters of the name of a file or folder that is not finished; `hold` deletes what a killed run left."""
@@ -89,6 +89,8 @@ def clear_errors(where: Path | str) -> Iterator[None]:
     """Turn errors of the disk into a `BuildError` that names the place and says what to do."""
     try:
         yield
+    except SkyshardsError:  # some are an OSError, too
+        raise
     except OSError as error:
         if is_disk_full(error):
             message = "the disk is full; free some space and run the same command again, nothing done is lost"

@@ -34,8 +34,9 @@ def cone(ra: Any, dec: Any = None, radius: Any = None) -> tuple[float, float, fl
     if dec is None or radius is None:
         raise UsageError("a cone is (ra, dec, radius) in degrees, or (SkyCoord, radius): found no radius")
     given = {"ra": ra, "dec": dec, "radius": radius}
+    angles = [degrees(value, name) for name, value in given.items()]
     try:
-        ra, dec, radius = (float(degrees(value, name)) for name, value in given.items())
+        ra, dec, radius = map(float, angles)
     except (TypeError, ValueError) as error:
         found = ", ".join(f"{name} = {value!r:.40}" for name, value in given.items())
         raise UsageError(f"expected ra, dec and radius as numbers (degrees) or Quantities, found {found}") from error
