@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import cache
 
 import datasets
 
 from candels_blend.stamp_archive import SIZE
 from candels_blend.targets import CHANNELS, METHODS
-from skyshards.format.columns import ColumnSpec
 from skyshards.format.schema import Column, Schema
 from skyshards.read.hf_builder import ShardBuilder
 
@@ -75,7 +73,3 @@ class CandelsBlend(ShardBuilder):
     """Blended pairs of HST CANDELS galaxies, with the mask and flux of each, and the target that the build stored."""
 
     schema = SCHEMA
-
-    def built_schema(self, specs: Mapping[str, ColumnSpec]) -> Schema:
-        schemas = (schema_of(method) for method in METHODS)
-        return next((schema for schema in schemas if set(schema.specs) == set(specs)), self.schema)

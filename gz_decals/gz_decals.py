@@ -1,17 +1,15 @@
 """Galaxy Zoo DECaLS: what a row holds, and the `datasets` builder that gives it.
 
 `import gz_decals` makes `load_dataset("gz_decals", data_dir=...)` work. The columns depend on the catalogue that a data
-set was built from; the builder takes them from the built folder.
+set was built from; the builder reads them from the built folder.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
 
 from datasets import Image, Sequence, Value
 
-from skyshards.format.columns import ColumnSpec
 from skyshards.format.schema import Column, Schema
 from skyshards.read.hf_builder import ShardBuilder
 
@@ -100,9 +98,3 @@ class GZDecals(ShardBuilder):
     """Galaxy Zoo DECaLS: images, votes and representations."""
 
     schema = schema(BASIC, REPRESENTATION)
-
-    def built_schema(self, specs: Mapping[str, ColumnSpec]) -> Schema:
-        dtypes = {name: "string" if spec.kind == "string" else spec.dtype for name, spec in specs.items()}
-        values = tuple((name, dtype) for name, dtype in dtypes.items() if name not in FIXED)
-        length = specs["representation"].shape[0] if "representation" in specs else None
-        return schema(values, length)

@@ -6,13 +6,11 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
 
 from datasets import Array2D, ClassLabel, Image, Sequence, Value
 
 from gz_sdss.cuts import BANDS
 from gz_sdss.hips2fits import SIZE
-from skyshards.format.columns import ColumnSpec
 from skyshards.format.schema import Column, Schema
 from skyshards.read.hf_builder import ShardBuilder
 
@@ -83,7 +81,3 @@ class GZSDSS(ShardBuilder):
     """Galaxy Zoo labels with cutouts of SDSS."""
 
     schema = SCHEMA
-
-    def built_schema(self, specs: Mapping[str, ColumnSpec]) -> Schema:
-        length = specs["representation"].shape[0] if "representation" in specs else None
-        return schema_of("jpg" if specs["image"].kind == "bytes" else "fits", length)

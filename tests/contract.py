@@ -131,11 +131,12 @@ class Contract:
             count += 1
         assert count == len(table) > 0
 
+    @pytest.mark.parametrize("own", [True, False], ids=["own", "skyshards"])
     @pytest.mark.parametrize("streaming", [True, False])
-    def test_registered_load_equals_table(self, folder, recipe, streaming, tmp_path):
-        table = skyshards.open(folder, self.split)
+    def test_registered_load_equals_table(self, folder, recipe, streaming, own, tmp_path):
+        table, name = skyshards.open(folder, self.split), recipe.name if own else "skyshards"
         data_set = load_dataset(
-            recipe.name, data_dir=str(folder), split=self.split, streaming=streaming, cache_dir=str(tmp_path)
+            name, data_dir=str(folder), split=self.split, streaming=streaming, cache_dir=str(tmp_path)
         )
         assert data_set.features == recipe.schema.features
         images = [name for name, feature in recipe.schema.features.items() if isinstance(feature, Image)]
@@ -150,11 +151,13 @@ class Contract:
     def test_configs_read_fewer_columns(self, folder, recipe):
         for config in recipe.schema.config_names:
             stock = load_dataset(str(folder), config, split=self.split, streaming=True)
-            own = load_dataset(recipe.name, config, data_dir=str(folder), split=self.split, streaming=True)
-            assert (
-                set(flatten(stock.features)) == set(flatten(own.features)) == set(recipe.schema.config_columns(config))
+            own, generic = (
+                load_dataset(name, config, data_dir=str(folder), split=self.split, streaming=True)
+                for name in (recipe.name, "skyshards")
             )
-            assert next(iter(stock))["object_id"] == next(iter(own))["object_id"]
+            assert set(flatten(stock.features)) == set(recipe.schema.config_columns(config))
+            assert set(flatten(own.features)) == set(flatten(generic.features)) == set(flatten(stock.features))
+            assert next(iter(stock))["object_id"] == next(iter(own))["object_id"] == next(iter(generic))["object_id"]
 
     @stock_reads_hdf5
     def test_stock_load_needs_nothing_of_ours(self, folder, recipe):

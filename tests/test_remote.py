@@ -10,12 +10,14 @@ import time
 import fsspec
 import numpy as np
 import pytest
+from datasets import load_dataset
 
 import skyshards
 from skyshards.errors import FolderError
 from skyshards.format.columns import flatten
 from skyshards.pipeline.build import build
-from tests.contract import assert_same
+from tests.contract import as_formatted, assert_same
+from tests.stock_cache import OtherToy
 from tests.toy import Toy
 
 web = pytest.importorskip("aiohttp.web", reason="the extra `remote` is not installed")
@@ -71,6 +73,54 @@ def test_http_reads_catalogue_once_and_a_range_a_value(folder, web_server):
     assert len(ranges) == 30 * 3
     sizes = [local._data.array(f"_size:{name}")[positions].sum() for name in ("votes.mask", "noise", "picture")]
     assert sum(ranges) == sum(sizes)
+
+
+def rows_of(url, **options):
+    """All rows by the builder that serves every folder, streamed, as nested values."""
+    return list(load_dataset("skyshards", data_dir=url, split="train", streaming=True, **options).with_format("numpy"))
+
+
+def assert_rows(found, table):
+    for row, wanted in zip(found, table, strict=True):
+        wanted = flatten(wanted)
+        assert_same(flatten(row), {path: as_formatted(value, flatten(row)[path]) for path, value in wanted.items()})
+
+
+def test_datasets_loads_a_url(folder, web_server, tmp_path):
+    url, requests = web_server
+    local = skyshards.open(folder)
+    assert_rows(rows_of(url), local)
+    assert [path for path, span in requests if span is None] == ["/toy/catalog.parquet"]
+    requests.clear()
+    rows = load_dataset("skyshards", "flags", data_dir=url, split="train", num_proc=2, cache_dir=str(tmp_path))
+    assert rows["object_id"][:] == local.catalog["object_id"].to_pylist()
+    assert {path for path, _ in requests} == {"/toy/catalog.parquet"}
+    ra, dec = local[0]["ra"], local[0]["dec"]
+    near = local.cone(ra, dec, 5.0)
+    requests.clear()
+    assert_rows(rows_of(url, cone=(ra, dec, 5.0), columns=["object_id", "noise"]), near.columns(["object_id", "noise"]))
+    assert len([path for path, _ in requests if path.endswith(".hdf5")]) == len(near)
+
+
+def test_datasets_tells_builds_at_a_url_apart(tmp_path, web_server, folder):
+    """A cached copy of a URL is not taken for what is there now."""
+    url, _ = web_server
+    options = {"data_dir": url, "split": "train", "cache_dir": str(tmp_path / "cache")}
+    first = load_dataset("skyshards", "flags", **options)["object_id"][:]
+    kept = (folder / "catalog.parquet").read_bytes()
+    build(OtherToy(30), tmp_path / "other", workers=1)
+    try:
+        (folder / "catalog.parquet").write_bytes((tmp_path / "other" / "catalog.parquet").read_bytes())
+        second = load_dataset("skyshards", "flags", **options)["object_id"][:]
+    finally:
+        (folder / "catalog.parquet").write_bytes(kept)
+    assert second == [name.replace("galaxy", "nebula") for name in first]
+
+
+def test_datasets_names_a_url_without_a_data_set(web_server):
+    url, _ = web_server
+    with pytest.raises(FolderError, match="/nothing: not a built data set"):
+        rows_of(url + "/nothing")
 
 
 def test_http_reads_only_the_columns_asked_for(web_server):
@@ -147,6 +197,7 @@ def test_file_system_that_is_not_async(folder):
     assert sum(size for _, size, _ in filesystem.requests) == sum(sizes)
     assert max(flying for *_, flying in filesystem.requests) > 4
     assert filesystem.lookups == []
+    assert_rows(rows_of(f"counted://{folder}"), local)
 
 
 @pytest.mark.parametrize("protocol", ["file", "memory", "simplecache::file"])
@@ -178,5 +229,7 @@ def test_s3(folder, monkeypatch):
         remote = skyshards.open("s3://sky/toy", storage_options={"endpoint_url": endpoint})
         positions = [7, 3, 21, 3]
         assert_same(flatten(remote[positions]), flatten(skyshards.open(folder)[positions]))
+        found = rows_of("s3://sky/toy", storage_options={"endpoint_url": endpoint})
+        assert_rows(found, skyshards.open(folder))
     finally:
         server.stop()

@@ -10,6 +10,10 @@ from typing import Any
 from skyshards.format.kinds import KINDS
 
 
+RESERVED_CONFIGS = ("default", "catalog")
+"""Selections of columns that every dataset has: all of them, and the scalars."""
+
+
 @dataclass(frozen=True)
 class ColumnSpec:
     """One leaf column in terms of NumPy, light enough to send to a worker process.

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from skyshards.errors import NewerFormat
-from skyshards.format.columns import ColumnSpec
+from skyshards.format.columns import RESERVED_CONFIGS, ColumnSpec
 from skyshards.format.kinds import KINDS
 from skyshards.format.kinds.number import MAX_VALUE_BYTES
 from skyshards.format.kinds.text import MAX_TEXTS
@@ -42,7 +42,10 @@ class Shard(NamedTuple):
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a built dataset is: its name, the options it was built with, its columns and its shards."""
+    """What a built dataset is: its name, the options it was built with, its columns and its shards.
+
+    `configs` are named selections of columns, as a `Schema` has them; none in folders of version 0.1.
+    """
 
     name: str
     nside: int
@@ -53,6 +56,7 @@ class Manifest:
     shards: tuple[Shard, ...]
     format: int = FORMAT_VERSION
     written_by: str = WRITER
+    configs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def specs(self) -> dict[str, ColumnSpec]:
@@ -85,6 +89,7 @@ class Manifest:
                 "splits": tuple(record["splits"]),
                 "columns": tuple(_spec(spec) for spec in record["columns"]),
                 "shards": tuple(Shard(*values[: len(Shard._fields)]) for values in record["shards"]),
+                "configs": {name: tuple(columns) for name, columns in record.get("configs", {}).items()},
             }
             found = cls(**_known(cls, {"format": 0, "written_by": "skyshards"} | record))
         except (KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -108,6 +113,8 @@ class Manifest:
         for name, kind in _NEEDED.items():
             spec = self.specs.get(name)
             _expect(spec is not None and spec.kind == kind and not spec.shape, f"a column {name!r} ({kind})", spec)
+        for name, columns in self.configs.items():
+            _check_config(name, columns, paths)
         for shard in self.shards:
             _check_shard(shard, self.splits, self.nside)
         _expect(_unique(shard.path for shard in self.shards), "shards of different names", "one twice")
@@ -169,6 +176,14 @@ def _check_column(spec: ColumnSpec) -> None:
     _expect(spec.kind in KINDS, f"a kind of column ({', '.join(KINDS)})", spec.kind)
     for demand in KINDS[spec.kind].demands(spec):
         _expect(*demand)
+
+
+def _check_config(name: str, columns: tuple[str, ...], paths: list[str]) -> None:
+    _expect(_is_word(name) and name not in RESERVED_CONFIGS, "a config's name", name)
+    _expect(all(isinstance(column, str) for column in columns), f"names of columns in config {name!r}", columns)
+    for column in columns:
+        there = any(path == column or path.startswith(f"{column}.") for path in paths)
+        _expect(there, f"columns that there are in config {name!r}", column)
 
 
 def _check_shard(shard: Shard, splits: tuple[str, ...], nside: int) -> None:

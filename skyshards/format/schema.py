@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
 import datasets
 
-from skyshards.format.columns import ColumnSpec, nest, select
-from skyshards.format.kinds import declared
+from skyshards.errors import FolderError
+from skyshards.format.columns import RESERVED_CONFIGS, ColumnSpec, nest, select
+from skyshards.format.kinds import KINDS, declared
 
 
 class Column(NamedTuple):
@@ -35,6 +36,15 @@ def _spec(path: str, column: Column) -> ColumnSpec:
     except TypeError as error:
         raise TypeError(f"column {path!r}: {error}") from None
     return ColumnSpec(path, kind, dtype, shape, description, unit, deflate, classes)
+
+
+def _feature(spec: ColumnSpec) -> Any:
+    """The feature that a built column was declared with."""
+    try:
+        return KINDS[spec.kind].feature(spec)
+    except (AttributeError, ValueError) as error:
+        found = f"{spec.dtype} {list(spec.shape)}"
+        raise FolderError(f"column {spec.path!r}: `datasets` has no feature for {found}; read other columns") from error
 
 
 def _walk(columns: Columns, prefix: str = "") -> Iterator[tuple[str, Column]]:
@@ -63,6 +73,15 @@ class Schema:
     columns: Columns
     configs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
+    @classmethod
+    def of_built(cls, specs: Iterable[ColumnSpec], configs: Mapping[str, tuple[str, ...]]) -> Schema:
+        """The schema of a built folder, from what its manifest says of its columns.
+
+        Raises `FolderError` for a column that `datasets` has no feature for.
+        """
+        leaves = {spec.path: Column(_feature(spec), spec.description, spec.unit, spec.deflate) for spec in specs}
+        return cls(nest(leaves), configs)
+
     @cached_property
     def specs(self) -> dict[str, ColumnSpec]:
         """The leaf columns by dotted name."""
@@ -88,4 +107,5 @@ class Schema:
 
     @property
     def config_names(self) -> tuple[str, ...]:
-        return ("default", *self.configs, "catalog")
+        everything, scalars = RESERVED_CONFIGS
+        return (everything, *self.configs, scalars)

@@ -128,7 +128,9 @@ def build(
         recipe = stack.enter_context(_prepared(recipe, fetcher, place))
         options = recipe.options() | {"max_rows_per_shard": max_rows_per_shard}
         columns = tuple(recipe.schema.specs.values())
-        empty = Manifest(recipe.name, nside, options, simulated, recipe.splits, columns, ())
+        empty = Manifest(
+            recipe.name, nside, options, simulated, recipe.splits, columns, (), configs=recipe.schema.configs
+        )
         spool = stack.enter_context(contextlib.closing(Spool(workspace, nside)))
         table, manifest = what_is_there(folder, empty)
         table, manifest, lost = without_lost_shards(folder, table, manifest)

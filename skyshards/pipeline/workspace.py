@@ -139,7 +139,8 @@ def what_is_there(folder: Path, wanted: Manifest) -> tuple[pa.Table, Manifest]:
                 temporary.write_text(wanted.to_json())
     if words := difference(found, wanted):
         raise UsageError(f"{folder}: {words}")
-    return table, replace(found, columns=wanted.columns, format=wanted.format, written_by=wanted.written_by)
+    names = ("columns", "configs", "format", "written_by")
+    return table, replace(found, **{name: getattr(wanted, name) for name in names})
 
 
 def _differs(found: Manifest, wanted: Manifest) -> list[str]:

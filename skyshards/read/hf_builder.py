@@ -1,24 +1,29 @@
-"""The `datasets` side: a builder that yields Arrow tables straight from the shards, and its registration by name."""
+"""The `datasets` side: one builder for every built folder, which yields Arrow tables straight from the shards.
+
+`load_dataset("skyshards", data_dir=folder)` finds it once skyshards is imported; the builders of the datasets are thin
+names over it. What a row holds, and which configs there are, is read from the folder.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import inspect
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
 import datasets
 import datasets.builder
+import datasets.data_files
+import datasets.load
 import datasets.packaged_modules
 import numpy as np
 import pyarrow as pa
 
 from skyshards.errors import FolderError, UsageError
-from skyshards.files import file_digest
-from skyshards.format import catalog
-from skyshards.format.columns import ColumnSpec, select
-from skyshards.format.layout import CATALOG
+from skyshards.format.columns import flatten, select
+from skyshards.format.manifest import Manifest
 from skyshards.format.schema import Schema
 from skyshards.read import angles
 from skyshards.read.arrow import to_arrow
@@ -43,74 +48,96 @@ class ShardConfig(datasets.BuilderConfig):
         not opened.
     decode : bool
         Whether an image file comes decoded, or as its bytes.
+    build : str, optional
+        A digest of what the folder holds, which the builder fills in, so that the cache tells builds apart.
     """
 
     columns: list | None = None
     cone: tuple | None = None
     decode: bool = True
+    build: str | None = None
 
     def create_config_id(self, config_kwargs: dict, custom_features: datasets.Features | None = None) -> str:
-        """Also tells apart what a folder held at other times, so that a cached copy of it is not taken for it."""
-        path = Path(self.data_dir or "").expanduser() / CATALOG
-        state = {"catalog": file_digest(path)} if path.is_file() else {}
+        """The same cone, however it was given, has the same cached copy."""
         if self.cone is not None:
-            state["cone"] = self.cone = angles.cone(*self.cone)
-        return super().create_config_id(config_kwargs | state, custom_features)
+            self.cone = angles.cone(*self.cone)
+            config_kwargs = config_kwargs | {"cone": self.cone}
+        return super().create_config_id(config_kwargs, custom_features)
 
 
 class ShardBuilder(datasets.ArrowBasedBuilder):
-    """Base of the data sets' builders. A subclass names its `schema`; it may add options, and narrow the rows in
-    `select`.
+    """The builder of every folder.
+
+    A subclass is the builder of one dataset: it names the `schema` that the dataset is built with, may add options, and
+    may narrow the rows in `select`. It refuses the folders of other datasets.
     """
 
     BUILDER_CONFIG_CLASS = ShardConfig
     DEFAULT_CONFIG_NAME = "default"
-    schema: ClassVar[Schema]
+    schema: ClassVar[Schema | None] = None
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
         cls.BUILDER_CONFIGS = [cls.BUILDER_CONFIG_CLASS(name=name) for name in cls.schema.config_names]
 
+    def __init__(self, *arguments, data_dir: Any = None, storage_options: dict | None = None, **options):
+        self._table: Table | None = None
+        if data_dir is not None:
+            data_dir = os.fspath(data_dir)
+            self._table = open_table(data_dir, decode=False, storage_options=storage_options)
+            options["build"] = hashlib.sha256(self._manifest.to_json().encode()).hexdigest()
+        super().__init__(*arguments, data_dir=data_dir, storage_options=storage_options, **options)
+
+    @property
+    def _manifest(self) -> Manifest:
+        return self._opened._data.manifest
+
+    @property
+    def _opened(self) -> Table:
+        if self._table is None:
+            raise UsageError(f'give the built folder: load_dataset("{self.dataset_name}", data_dir="path/to/it", ...)')
+        return self._table
+
     def select(self, table: Table) -> Table:
         """The rows that the options ask for."""
         return table if self.config.cone is None else table.cone(*self.config.cone)
 
-    def built_schema(self, specs: Mapping[str, ColumnSpec]) -> Schema:
-        """The schema of a built folder, from the columns that it has: for data sets whose columns depend on options."""
-        return self.schema
-
-    def _columns(self) -> tuple[str, ...]:
-        columns = self.schema.config_columns(self.config.name)
-        if self.config.columns is not None and not len(self.config.columns):
-            advice = "datasets keeps no rows without columns; `skyshards.open` counts them"
-            raise UsageError(f"columns: expected at least one name, found []; {advice}")
-        return columns if self.config.columns is None else select(columns, self.config.columns)
+    def _built_schema(self) -> Schema:
+        """The schema that the folder has. Raises `FolderError` if it is not a folder of this dataset."""
+        manifest, where = self._manifest, self.config.data_dir
+        if self.schema is not None and manifest.name != self.name:
+            advice = f'load_dataset("skyshards", data_dir="{where}", ...), which takes any'
+            raise FolderError(f"{where}: this is a folder of {manifest.name}, not of {self.name}; use {advice}")
+        configs = manifest.configs
+        if not configs and self.schema is not None:  # version 0.1 did not write them
+            configs = {name: names for name, names in self.schema.configs.items() if set(names) <= set(manifest.specs)}
+        return Schema.of_built(manifest.columns, configs)
 
     def _info(self) -> datasets.DatasetInfo:
-        if self.config.data_dir is not None:
-            folder = Path(self.config.data_dir).expanduser()
-            manifest = catalog.open_folder(folder)[1]
-            if manifest.name != self.name:
-                advice = f'load_dataset("{manifest.name}", data_dir="{self.config.data_dir}", ...)'
-                raise FolderError(f"{folder}: this is a folder of {manifest.name}, not of {self.name}; use {advice}")
-            self.schema = self.built_schema(manifest.specs)
-            if self.config.name not in self.schema.config_names:
-                there = ", ".join(self.schema.config_names)
-                raise ValueError(f"{folder}: has no config {self.config.name!r}; there are {there}")
-        features = self.schema.features_of(self._columns())
+        schema = self.schema if self._table is None else self._built_schema()
+        return datasets.DatasetInfo(features=None if schema is None else self._features(schema))
+
+    def _features(self, schema: Schema) -> datasets.Features:
+        """The features that the options ask for."""
+        if self.config.name not in schema.config_names:
+            there = ", ".join(schema.config_names)
+            raise UsageError(f"{self.config.data_dir}: has no config {self.config.name!r}; there are {there}")
+        columns = schema.config_columns(self.config.name)
+        if self.config.columns is not None:
+            if not len(self.config.columns):
+                advice = "datasets keeps no rows without columns; `skyshards.open` counts them"
+                raise UsageError(f"columns: expected at least one name, found []; {advice}")
+            columns = select(columns, self.config.columns)
+        features = schema.features_of(columns)
         if not self.config.decode:
             for name, feature in features.items():
                 if isinstance(feature, datasets.Image):
                     features[name] = datasets.Image(decode=False)
-        return datasets.DatasetInfo(features=features)
+        return features
 
     def _split_generators(self, dl_manager) -> list[datasets.SplitGenerator]:
-        if self.config.data_dir is None:
-            raise ValueError(
-                f'give the built folder: load_dataset("{self.dataset_name}", data_dir="data/{self.dataset_name}", ...)'
-            )
-        table = self.select(open_table(Path(self.config.data_dir).expanduser(), decode=False))
-        narrowed = table.columns(self._columns())
+        table = self.select(self._opened)
+        narrowed = table.columns(flatten(self.info.features))
         return [
             datasets.SplitGenerator(split, {"table": narrowed, "shards": shards})
             for split, shards in _rows_by_shard(table).items()
@@ -154,7 +181,28 @@ def _rows_by_shard(table: Table) -> dict[str, list[np.ndarray]]:
 
 
 def register(name: str, builder: type[ShardBuilder]) -> None:
-    """Make `load_dataset(name, data_dir=folder, ...)` find a builder, as it finds those of `datasets`."""
-    module = builder.__module__
+    """Make `load_dataset(name, data_dir=folder, ...)` find a builder, as it finds those of `datasets`.
+
+    The folder may be a URL; nothing in it is listed.
+    """
     digest = datasets.packaged_modules._hash_python_lines(inspect.getsource(builder).splitlines())
-    datasets.packaged_modules._PACKAGED_DATASETS_MODULES[name] = (module, digest)
+    datasets.packaged_modules._PACKAGED_DATASETS_MODULES[name] = (builder.__module__, digest)
+    _registered[name] = builder.__module__, digest
+
+
+_registered: dict[str, tuple[str, str]] = {}
+"""The modules of the builders, and their hashes, by the names that they go by."""
+
+
+class _Factory(datasets.load.PackagedDatasetModuleFactory):
+    """Finds the builders: those of `datasets` as ever, ours without a look at the files that the folder has."""
+
+    def get_module(self) -> datasets.load.DatasetModule:
+        if self.name not in _registered:
+            return super().get_module()
+        nothing = {"data_files": datasets.data_files.DataFilesDict(), "dataset_name": self.name}
+        return datasets.load.DatasetModule(*_registered[self.name], nothing)
+
+
+datasets.load.PackagedDatasetModuleFactory = _Factory
+register("skyshards", ShardBuilder)

@@ -33,7 +33,7 @@ def open_table(
     Parameters
     ----------
     folder : path or URL
-        A folder on disk, or an https://, hf:// or s3:// URL (or any that fsspec knows).
+        A folder on disk (`~` is your home), or an https://, hf:// or s3:// URL (or any that fsspec knows).
     split : str, optional
         Only the rows of this split.
     threads : int, optional
@@ -50,7 +50,9 @@ def open_table(
         If there is no built data set, or no such split in it.
     """
     location = os.fspath(folder)
-    store = RemoteStore(location, storage_options or {}) if "://" in location else LocalStore(Path(location))
+    store = (
+        RemoteStore(location, storage_options or {}) if "://" in location else LocalStore(Path(location).expanduser())
+    )
     data = OpenedFolder(store, threads, decode)
     table = Table(data, tuple(data.manifest.specs), None)
     if split is None:

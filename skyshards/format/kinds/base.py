@@ -53,6 +53,10 @@ class Kind(ABC):
         """What a feature declares; None if it is not of this kind."""
 
     @abstractmethod
+    def feature(self, spec: ColumnSpec) -> Any:
+        """The feature that declares such a column. Raises `ValueError` or `AttributeError` if `datasets` has none."""
+
+    @abstractmethod
     def demands(self, spec: ColumnSpec) -> Iterator[Demand]:
         """What must be true of the spec that a manifest has."""
 
@@ -124,6 +128,13 @@ class Kind(ABC):
     def decode(self, content: bytes, spec: ColumnSpec, out: np.ndarray | None = None) -> np.ndarray:
         """A stored value, in the array `out` if it fits. Raises `ValueError` if the bytes are damaged."""
         raise NotImplementedError(f"{spec.path}: not stored a value at a time")
+
+
+def in_list(item: Any, shape: tuple[int, ...]) -> Any:
+    """The feature of a list of this shape, of one dimension or none: the inverse of `element`."""
+    import datasets  # slow, and whoever only reads has no features
+
+    return datasets.Sequence(item, length=shape[0]) if shape else item
 
 
 def element(feature: Any) -> tuple[Any, tuple[int, ...]]:

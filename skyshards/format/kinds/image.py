@@ -50,6 +50,11 @@ first.
 
         return Declared(self.name, "uint8") if isinstance(feature, datasets.Image) else None
 
+    def feature(self, spec: ColumnSpec) -> Any:
+        import datasets
+
+        return datasets.Image()
+
     def demands(self, spec: ColumnSpec) -> Iterator[Demand]:
         yield spec.dtype == "uint8" and not spec.shape, "image files", spec
 

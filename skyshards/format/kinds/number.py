@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from skyshards.errors import SourceError
-from skyshards.format.kinds.base import LARGE_BYTES, Declared, Demand, Json, Kind, element
+from skyshards.format.kinds.base import LARGE_BYTES, Declared, Demand, Json, Kind, element, in_list
 
 if TYPE_CHECKING:
     from skyshards.format.columns import ColumnSpec
@@ -37,6 +37,15 @@ class Number(Kind):
         if isinstance(item, datasets.ClassLabel):
             return Declared(self.name, "int64", shape, tuple(item.names))
         return Declared(self.name, item.dtype, shape) if isinstance(item, datasets.Value) and _is(item.dtype) else None
+
+    def feature(self, spec: ColumnSpec) -> Any:
+        import datasets
+
+        if len(spec.shape) > 1:
+            return getattr(datasets, f"Array{len(spec.shape)}D")(spec.shape, spec.dtype)
+        is_label = spec.classes is not None and spec.dtype == "int64"
+        item = datasets.ClassLabel(names=list(spec.classes)) if is_label else datasets.Value(spec.dtype)
+        return in_list(item, spec.shape)
 
     def demands(self, spec: ColumnSpec) -> Iterator[Demand]:
         yield _is(spec.dtype), f"a dtype of {spec.path!r}", spec.dtype

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from skyshards.errors import SourceError
-from skyshards.format.kinds.base import Declared, Demand, Json, Kind, element
+from skyshards.format.kinds.base import Declared, Demand, Json, Kind, element, in_list
 
 if TYPE_CHECKING:
     import h5py
@@ -31,6 +31,11 @@ class Text(Kind):
         item, shape = element(feature)
         is_text = isinstance(item, datasets.Value) and item.dtype == "string"
         return Declared(self.name, "str", shape) if is_text else None
+
+    def feature(self, spec: ColumnSpec) -> Any:
+        import datasets
+
+        return in_list(datasets.Value("string"), spec.shape)
 
     def demands(self, spec: ColumnSpec) -> Iterator[Demand]:
         yield len(spec.shape) <= 1 and all(length <= MAX_TEXTS for length in spec.shape), "text", spec

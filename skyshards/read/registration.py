@@ -1,0 +1,46 @@
+"""`import skyshards` makes `load_dataset("skyshards", ...)` work, whichever of the two is imported first.
+
+`datasets` has no entry points for builders: they must be told to it, and importing it takes seconds, which whoever only
+wants `skyshards.open` need not wait for. So they are told to it as soon as somebody else imports it.
+"""
+
+from __future__ import annotations
+
+import importlib.abc
+import importlib.util
+import sys
+from types import ModuleType
+
+WATCHED = "datasets"
+
+
+def register_when_needed() -> None:
+    """Register the builder now if `datasets` is there, otherwise once it is imported."""
+    if WATCHED in sys.modules:
+        _register(sys.modules[WATCHED])
+    else:
+        sys.meta_path.insert(0, _Watch())
+
+
+def _register(module: ModuleType) -> None:
+    if hasattr(module, "load_dataset"):  # or it is somebody's own module of that name
+        import skyshards.read.hf_builder  # noqa: F401
+
+
+class _Watch(importlib.abc.MetaPathFinder):
+    """Finds nothing, but hears that `datasets` is looked for."""
+
+    def find_spec(self, name: str, path, target=None):
+        if name != WATCHED:
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        if spec is not None and spec.loader is not None:
+            execute = spec.loader.exec_module
+
+            def and_register(module: ModuleType) -> None:
+                execute(module)
+                _register(module)
+
+            spec.loader.exec_module = and_register  # type: ignore[method-assign]
+        return spec
