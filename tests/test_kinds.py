@@ -13,7 +13,8 @@ import pytest
 import yaml
 
 import skyshards
-from skyshards.errors import SourceError
+from skyshards.errors import FolderError, SourceError
+from skyshards.format.columns import ColumnSpec
 from skyshards.format.kinds import KINDS, declared, kind_of
 from skyshards.format.schema import Column, Schema
 from skyshards.pipeline.build import build
@@ -40,6 +41,22 @@ def test_each_kind_claims_its_features():
         for feature in features:
             assert kind_of(feature) is KINDS[name] and declared(feature).kind == spec(feature).kind == name
             assert [kind for kind in KINDS.values() if kind.declared(feature)] == [KINDS[name]]
+
+
+LISTS = [datasets.Sequence(item, length=3) for item in (datasets.Value("float32"), datasets.ClassLabel(names=NAMES))]
+
+
+@pytest.mark.parametrize("feature", [*sum(FEATURES.values(), []), *LISTS], ids=str)
+def test_a_built_column_has_the_feature_that_it_was_declared_with(feature):
+    declared_as = datasets.Image() if isinstance(feature, datasets.Image) else feature
+    found = Schema.of_built([spec(feature, unit="deg")], {}).columns["x"]
+    assert (found.feature, found.description, found.unit) == (declared_as, "a column", "deg")
+
+
+def test_a_built_column_that_has_no_feature_is_named():
+    column = ColumnSpec("votes.x", "number", "int8", (1,) * 6, "a column", "")
+    with pytest.raises(FolderError, match=r"column 'votes.x': `datasets` has no feature for int8 \[1, 1, 1, 1, 1, 1\]"):
+        Schema.of_built([column], {})
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,6 @@ from typing import Any
 
 from skyshards.format.kinds import KINDS
 
-
 RESERVED_CONFIGS = ("default", "catalog")
 """Selections of columns that every dataset has: all of them, and the scalars."""
 
