@@ -10,7 +10,6 @@ copyright = "the skyshards authors"
 release = version = __version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-exclude_patterns = ["make_strip.py"]
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
 
@@ -18,11 +17,13 @@ default_role = "code"  # docstrings write `names` as Markdown does
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # numpydoc sections say it in the reader's words
 napoleon_google_docstring = False
+napoleon_use_param = False  # else words such as "path" become links to whatever is called that
 napoleon_use_rtype = False
 
 html_theme = "furo"
 html_title = f"skyshards {release}"
 html_show_copyright = False
+html_theme_options = {"top_of_page_buttons": []}
 pygments_style = "friendly"
 pygments_dark_style = "monokai"
 

@@ -22,7 +22,7 @@ def main(folder: Path, picture: Path) -> None:
     spiral = skyshards.open(folder / "gz_sdss").where("label == 1")[0]
     ring = skyshards.open(folder / "gz_decals").where("ring == 1")[0]
     blend = skyshards.open(folder / "candels_blend", split="train")[0]
-    figure, panels = plt.subplots(1, 6, figsize=(12, 2.3), layout="constrained", gridspec_kw={"wspace": 0.02})
+    figure, panels = plt.subplots(1, 6, figsize=(12, 2.4), layout="constrained", gridspec_kw={"wspace": 0.02})
     gz3d.plot.show_image(barred, panels[0])
     gz3d.plot.show_masks(barred, panels[1])
     for panel in panels[:2]:
@@ -31,10 +31,10 @@ def main(folder: Path, picture: Path) -> None:
     panels[3].imshow(ring["image"][100:324, 100:324])
     candels_blend.plots.show_image(panels[4], blend["image"], "")
     candels_blend.plots.show_regions(panels[5], blend["masks"], "")
-    labels = ("gz3d: image", "gz3d: masks", "gz_sdss", "gz_decals", "candels_blend: image", "candels_blend: masks")
+    labels = ("gz3d", "its masks", "gz_sdss", "gz_decals", "candels_blend", "its masks")
     for panel, label in zip(panels, labels, strict=True):
         panel.set(title="", xticks=[], yticks=[], ylabel="")
-        panel.set_xlabel(label, fontsize=10)
+        panel.set_xlabel(label, fontsize=14)
         panel.spines[:].set_visible(False)
     figure.savefig(picture, dpi=110, metadata={"Software": None})
 

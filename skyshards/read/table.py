@@ -33,7 +33,7 @@ def open_table(
     Parameters
     ----------
     folder : path or URL
-        A folder on disk (`~` is your home), or an https://, hf:// or s3:// URL (or any that fsspec knows).
+        A folder on disk (`~` is your home), or a URL that fsspec knows, such as `https://…`, `hf://…` or `s3://…`.
     split : str, optional
         Only the rows of this split.
     threads : int, optional
