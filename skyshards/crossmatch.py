@@ -43,7 +43,8 @@ def crossmatch(
     Parameters
     ----------
     a, b : Table, pyarrow.Table, astropy.table.Table, SkyCoord or mapping of arrays
-        With positions, or the columns of `on`. Rows without a position (NaN, null) match nothing.
+        With positions, or the columns of `on`. Rows without a position (NaN, null, a
+        declination of -999) match nothing.
     radius_arcsec : float or Quantity
         A number is in arcsec.
     on : str or (str, str), optional
@@ -168,8 +169,9 @@ def _ids(columns: Mapping[str, pa.ChunkedArray]) -> pa.ChunkedArray:
 
 
 def _vectors(columns: Mapping[str, pa.ChunkedArray]) -> np.ndarray:
-    """Unit vectors, float64 [rows, 3]; NaN where there is no position."""
-    ra, dec = (np.radians(columns[role].cast(pa.float64()).to_numpy(zero_copy_only=False)) for role in (RA, DEC))
+    """Unit vectors, float64 [rows, 3]; NaN where there is no position (a declination of -99 or -999 is none)."""
+    ra, dec = (columns[role].cast(pa.float64()).to_numpy(zero_copy_only=False) for role in (RA, DEC))
+    ra, dec = np.radians(ra), np.radians(np.where(np.abs(dec) <= 90.0, dec, np.nan))
     return np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=-1)
 
 

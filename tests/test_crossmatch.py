@@ -114,7 +114,7 @@ def test_selection_counts_its_own_rows(built_gz3d):
 
 
 def test_rows_without_position_match_nothing():
-    a = pa.table({"ra": pa.array([1.0, None, 3.0]), "dec": pa.array([1.0, 2.0, float("nan")])})
+    a = pa.table({"ra": pa.array([1.0, None, 3.0, -999]), "dec": pa.array([1.0, 2.0, float("nan"), -999])})
     assert crossmatch(a, a)["row_a"].to_pylist() == [0]
     nothing = arrow([], [])
     assert len(crossmatch(nothing, a)) == len(crossmatch(a, nothing)) == len(crossmatch(nothing, nothing)) == 0

@@ -25,7 +25,8 @@ ALLOWED = {
     "input_tables": {"input_tables"},
     "embed": {"embed", "read", "format", "input_tables", "progress"},
     "export": {"export", "read", "format", "progress"},
-    "cli": {"cli", "embed", "export", "read", "format", "pipeline", "fetch", "progress", "verify", "crossmatch"},
+    "cli": {"cli", "embed", "export", "read", "format", "pipeline", "fetch", "progress", "verify", "crossmatch"}
+    | {"catalogues"},
 }
 """By package of skyshards, what else of skyshards it imports."""
 

@@ -1,4 +1,4 @@
-"""The command `skyshards build | info | verify | cite | embed | export`."""
+"""The command `skyshards build | info | verify | crossmatch | cite | embed | export`."""
 
 from __future__ import annotations
 
@@ -94,6 +94,7 @@ class _Group(click.Group):
     cls=_Group,
     context_settings=HELP,
     elsewhere={
+        "crossmatch": ("skyshards.cli.crossmatch", "Write which rows of two catalogues are the same objects."),
         "cite": ("skyshards.cli.cite", "Print what to cite for built data sets."),
         "embed": ("skyshards.cli.embed", "Compute representations of a built data set's images."),
         "export": (

@@ -1,0 +1,78 @@
+"""The command `skyshards crossmatch`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from skyshards.cli.options import messages, option, printable
+from skyshards.cli.typed import Command
+from skyshards.crossmatch import MATCH
+from skyshards.errors import UsageError
+
+Names = tuple[str, ...]
+
+
+def _names(ctx: click.Context, param: click.Parameter, value: str | None) -> Names | None:
+    return None if value is None else tuple(name.strip() for name in value.split(","))
+
+
+def _two(ctx: click.Context, param: click.Parameter, value: str | None) -> Names | None:
+    names = _names(ctx, param, value)
+    if names is not None and (len(names) != 2 or not all(names)):
+        raise click.BadParameter(f"expected two columns, such as RAJ2000,DEJ2000, found {value!r}")
+    return names
+
+
+@click.command("crossmatch", cls=Command)
+@click.argument("a")
+@click.argument("b")
+@option("-o", "--out", type=click.Path(path_type=Path, dir_okay=False), default="pairs.parquet", help="File to write.")
+@option("--radius_arcsec", type=float, default=1.0, metavar="ARCSEC", help="How far apart a pair may be.")
+@option("--match", type=click.Choice(MATCH), default=MATCH[0], help="Which rows of B to pair with each row of A.")
+@option(
+    "--on", callback=_names, metavar="NAME[,NAME]", help="Match equal values of this column, or of these of A and B."
+)
+@option("--position_a", callback=_two, metavar="RA,DEC", help="Columns with positions in A. [default: ra,dec]")
+@option("--position_b", callback=_two, metavar="RA,DEC", help="Columns with positions in B. [default: ra,dec]")
+@option("--id_a", metavar="NAME", help="Column that names the rows of A. [default: object_id, iauname or id_str]")
+@option("--id_b", metavar="NAME", help="Column that names the rows of B. [default: object_id, iauname or id_str]")
+def command(
+    a: str,
+    b: str,
+    out: Path,
+    radius_arcsec: float,
+    match: str,
+    on: Names | None,
+    position_a: Any,
+    position_b: Any,
+    id_a: str | None,
+    id_b: str | None,
+) -> None:
+    """Write which rows of two catalogues are the same objects: by position, or by a name that both have.
+
+    A and B are built datasets, files (CSV, Parquet, FITS, ECSV, VOTable) or HATS catalogues; folders and HATS may be
+    URLs. The file to write is Parquet, FITS, VOTable or CSV, by its name.
+    """
+    with messages():
+        from skyshards.catalogues import Near, open_catalogue
+        from skyshards.cli.pairs import check_name, write_pairs
+        from skyshards.crossmatch import crossmatch
+
+        check_name(out)
+        if on is not None and not (len(on) <= 2 and all(on)):
+            raise UsageError(f"on: expected a column, or one of A and one of B, found {','.join(on)!r}")
+        on_a, on_b = (on[0], on[-1]) if on else (None, None)
+        first, second = open_catalogue(a), open_catalogue(b)
+        rows_a = first.columns("a", position=position_a, identity=id_a, on=on_a)
+        near = None if on else Near(rows_a["ra"].to_numpy(), rows_a["dec"].to_numpy(), radius_arcsec)
+        rows_b = second.columns("b", position=position_b, identity=id_b, on=on_b, near=near)
+        pairs = crossmatch(rows_a, rows_b, radius_arcsec, on=None if on is None else (on_a, on_b), match=match)
+        unnumbered = [f"row_{which}" for which, of in (("a", first), ("b", second)) if not of.numbered]
+        write_pairs(pairs.drop_columns(unnumbered), out)
+    how = f"equal {on_a}" if on else f'within {radius_arcsec:g}"'
+    click.echo(
+        printable(f"{out}: {len(pairs):,} pairs {how} of {len(rows_a):,} rows of {a} and {len(rows_b):,} of {b}")
+    )

@@ -1,0 +1,63 @@
+"""Pairs of rows as a file: Parquet, FITS, VOTable or CSV, by its name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as csv
+import pyarrow.parquet as pq
+
+from skyshards.errors import UsageError
+from skyshards.files import clear_errors, replacing
+from skyshards.format import votable
+
+ASTROPY = {".fits": "fits", ".fit": "fits", ".vot": "votable", ".xml": "votable", ".votable": "votable"}
+FORMATS = (".parquet", ".csv", *ASTROPY)
+DESCRIPTIONS = {
+    "id_a": "name of the row of A",
+    "id_b": "name of the row of B",
+    "row_a": "number of the row of A, from 0",
+    "row_b": "number of the row of B, from 0",
+    "separation": "angle between the positions",
+}
+
+
+def check_name(path: Path) -> None:
+    """Raise `UsageError` unless a file's name says in which format it is to be."""
+    if path.suffix.lower() not in FORMATS:
+        raise UsageError(f"out: expected a name that ends in {', '.join(FORMATS)}, found {str(path)!r}")
+
+
+def write_pairs(pairs: pa.Table, path: Path) -> None:
+    """Write what `crossmatch` gives, with descriptions and units where the format has them."""
+    pairs = pairs.cast(pa.schema([_described(field) for field in pairs.schema]))
+    with clear_errors(path.parent), replacing(path) as temporary:
+        if path.suffix.lower() == ".parquet":
+            pq.write_table(pairs.replace_schema_metadata(votable.metadata("pairs", pairs)), temporary)
+        elif path.suffix.lower() == ".csv":
+            csv.write_csv(pairs, temporary)
+        else:
+            _write_astropy(pairs, temporary, ASTROPY[path.suffix.lower()])
+
+
+def _described(field: pa.Field) -> pa.Field:
+    unit = {"unit": "arcsec"} if field.name == "separation" else {}
+    return field.with_metadata({"description": DESCRIPTIONS[field.name]} | unit)
+
+
+def _write_astropy(pairs: pa.Table, path: Path, format: str) -> None:
+    from astropy.table import Column, Table
+
+    columns = []
+    for field in pairs.schema:
+        column = pairs[field.name]
+        if pa.types.is_string(field.type):
+            values = np.array(pc.fill_null(column, "").to_pylist(), dtype=str)
+        else:
+            values = column.to_numpy()
+        words = {key.decode(): text.decode() for key, text in field.metadata.items()}
+        columns.append(Column(values, field.name, unit=words.get("unit"), description=words["description"]))
+    Table(columns).write(path, format=format, overwrite=True)
