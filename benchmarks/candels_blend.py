@@ -89,7 +89,7 @@ def on_the_fly(datapath: Path) -> None:
     print("| columns | blends/s | share of the deviates' own limit |\n|---|---|---|")
     for name, (method, columns) in SETS.items():
         blends = Blends(datapath, method=method)
-        blends = blends.columns(columns or blends.column_names)
+        blends = blends.select_columns(columns or blends.column_names)
         found = rate(lambda start, stop, blends=blends: blends[start:stop], 64)
         print(f"| {name} | {found:,.0f} | {found / limits[2 if 'galaxies' in name else 1]:.0%} |")
 
@@ -187,7 +187,7 @@ def on_gpu(datapath: Path) -> None:
     moved = {"image": 10 + 4, "image, ogg_masks": 10 + 7, "image, masks, galaxies": 10 + 14}
     for name, each in moved.items():
         method, columns = SETS[name]
-        blends = Blends(datapath, method=method, device="cuda").columns(columns)
+        blends = Blends(datapath, method=method, device="cuda").select_columns(columns)
         found = rate(synchronised(lambda start, stop, blends=blends: blends[start:stop]), 1024)
         print(f"| {name} | {found:,.0f} | {found * each * PIXELS / 1e9:,.0f} | {found * each * PIXELS / copied:.0%} |")
 

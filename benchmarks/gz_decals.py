@@ -102,7 +102,7 @@ def ours(folder: Path) -> float:
     """Shuffled, decoded batches of a table, by its own two threads."""
     import skyshards
 
-    table = skyshards.open(folder / "built", threads=2).columns(["image"])
+    table = skyshards.open(folder / "built", threads=2).select_columns(["image"])
     order = np.random.default_rng(1).permutation(len(table))
     start = time.perf_counter()
     count = sum(len(table[order[first : first + BATCH]]["image"]) for first in range(0, len(order), BATCH))

@@ -43,7 +43,7 @@ class Peer:
 
 def rows(built: Path) -> Iterator[tuple[bytes, int]]:
     """Every JPEG with its label."""
-    table = skyshards.open(built, decode=False).columns(["image", "label"])
+    table = skyshards.open(built, decode=False).select_columns(["image", "label"])
     for first in range(0, len(table), FILE_ROWS):
         batch = table[first : first + FILE_ROWS]
         yield from zip(batch["image"].tolist(), batch["label"].tolist(), strict=True)
@@ -63,7 +63,7 @@ def decoded_dicts(batch: Sequence[dict[str, Any]], decode: Callable = with_pillo
 
 
 def table_batches(built: Path, folder: Path, workers: int) -> Iterator[Any]:
-    table = skyshards.open(built).columns(["image", "label"])
+    table = skyshards.open(built).select_columns(["image", "label"])
     batches = random_batches(len(table))
     if workers:
         return iter(loader(table, workers, sampler=batches, batch_size=None, collate_fn=pass_on))

@@ -48,7 +48,7 @@ def measure_limits(built: Path, rounds: int) -> Limits:
     rows = len(table)
     order = np.random.default_rng(SEED).permutation(rows)
     stream = datasets.load_dataset("gz3d", data_dir=str(built), split="train", streaming=True).with_format("arrow")
-    masks = table.columns(["segmentation.array"])
+    masks = table.select_columns(["segmentation.array"])
     sizes = [(row[name], math.prod(shape)) for row in islice(deflated(built), rows) for name, shape in SHAPES.items()]
     source, target = (np.ones((BATCH, sum(map(math.prod, SHAPES.values()))), np.uint8) for _ in range(2))
     with ThreadPoolExecutor(2) as threads:
@@ -86,7 +86,7 @@ def _inflate(contents: list[tuple[bytes, int]]) -> None:
 
 def measure_small_columns(folder: Path, scratch_file: Path) -> dict[str, float]:
     """Rows/s of label and position, from the table and by h5py from whole columns of one file."""
-    table = skyshards.open(folder).columns(LABELS)
+    table = skyshards.open(folder).select_columns(LABELS)
     values = table[:]
     with h5py.File(scratch_file, "w") as file:
         for name in LABELS:
@@ -117,6 +117,6 @@ def measure_memory(folder: Path) -> float:
 
     before = psutil.Process().memory_full_info().uss
     table = skyshards.open(folder)
-    table.columns(LABELS)[[0, len(table) - 1]]
+    table.select_columns(LABELS)[[0, len(table) - 1]]
     pa.default_memory_pool().release_unused()
     return psutil.Process().memory_full_info().uss - before

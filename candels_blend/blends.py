@@ -22,6 +22,7 @@ from candels_blend.targets import METHODS
 from skyshards.errors import UsageError
 from skyshards.format.columns import select
 from skyshards.format.schema import Schema
+from skyshards.read.column_info import ColumnNames
 
 ZEROPOINT = 25.96
 """Magnitude of the flux 1, as in candels-blender: HST's F160W."""
@@ -166,11 +167,16 @@ class Blends:
         return self._blender.columns(numbers, self._pairs[numbers], self._columns)
 
     @property
-    def column_names(self) -> tuple[str, ...]:
+    def column_names(self) -> list[str]:
         """The columns that are made."""
-        return self._columns
+        return list(self._columns)
 
-    def columns(self, names: Iterable[str]) -> Blends:
+    @property
+    def columns(self) -> ColumnNames[Blends]:
+        """The same as `column_names`. Called, it is `select_columns`."""
+        return ColumnNames(self._columns, self.select_columns)
+
+    def select_columns(self, names: Iterable[str]) -> Blends:
         """The same blends with only these columns. Raises `KeyError` for one that there is not."""
         narrowed = object.__new__(Blends)
         narrowed.__dict__ = self.__dict__ | {"_columns": select(self._columns, names)}
@@ -179,7 +185,7 @@ class Blends:
 
 def _again(arguments: dict[str, Any], columns: tuple[str, ...]) -> Blends:
     """Blends from their pickle, which holds where the archive is, not what is in it."""
-    return Blends(**arguments).columns(columns)
+    return Blends(**arguments).select_columns(columns)
 
 
 def _schema(split: str, method: str) -> Schema:

@@ -71,5 +71,5 @@ class GZ3D(ShardBuilder):
         table = super().select(table)
         if self.config.vote_fraction_cut <= 0:
             return table
-        fractions = table.columns(["segmentation.vote_fraction"])[:]["segmentation"]["vote_fraction"]
+        fractions = table.select_columns(["segmentation.vote_fraction"])[:]["segmentation"]["vote_fraction"]
         return table.select(fractions.max(axis=1, initial=-1) >= self.config.vote_fraction_cut)

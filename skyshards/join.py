@@ -61,7 +61,7 @@ def join(
     >>> import skyshards
     >>> masks, votes = skyshards.open("data/gz3d"), skyshards.open("data/gz_decals")  # doctest: +SKIP
     >>> both = skyshards.join(masks, votes)  # doctest: +SKIP
-    >>> both.where("separation < 0.5").columns(["gz3d.image", "gz_decals.representation"])[:64]  # doctest: +SKIP
+    >>> both.where("separation < 0.5").select_columns(["gz3d.image", "gz_decals.representation"])[:64]  # doctest: +SKIP
     """
     for table in tables:
         if not isinstance(table, Table):

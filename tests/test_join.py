@@ -176,7 +176,7 @@ def test_columns_read_nothing_else(tables, monkeypatch):
     joined = join(*tables[:2])
     few = joined.columns(["second.votes", "first.picture", "separation"])
     votes = ("second.votes.names", "second.votes.fraction", "second.votes.mask")
-    assert few.column_names == ("first.picture", *votes, "separation")
+    assert few.column_names == ["first.picture", *votes, "separation"]
     assert few.row_nbytes < joined.row_nbytes
     only = joined.columns(["separation", "first.ra"])
     for table in only._matches.parts.values():
@@ -191,7 +191,7 @@ def test_joins_the_rows_and_columns_of_selections(tables):
     everything = join(first, second)
     few = first.select(slice(None, None, -2)).columns(["object_id", "noise"])
     joined = join(few, second.columns(["object_id", "flux"]))
-    assert joined.column_names == ("first.object_id", "first.noise", "second.object_id", "second.flux", "separation")
+    assert joined.column_names == ["first.object_id", "first.noise", "second.object_id", "second.flux", "separation"]
     kept = set(names(few))
     assert pairs_of(joined) == [pair for pair in pairs_of(everything) if pair[0] in kept][::-1]
     assert_same(joined[0]["first"]["noise"], first.find(pairs_of(joined)[0][0]).columns(["noise"])[0]["noise"])

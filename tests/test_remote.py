@@ -123,6 +123,13 @@ def test_datasets_names_a_url_without_a_data_set(web_server):
         rows_of(url + "/nothing")
 
 
+def test_http_reads_where_rows_came_from_once(folder, web_server):
+    url, requests = web_server
+    remote = skyshards.open(url).select([3, 1])
+    assert [remote.source(row) for row in (0, 1, -1)] == [skyshards.open(folder).source(row) for row in (3, 1, 1)]
+    assert [path for path, _ in requests] == ["/toy/catalog.parquet", "/toy/sources.parquet"]
+
+
 def test_http_reads_only_the_columns_asked_for(web_server):
     url, requests = web_server
     remote = skyshards.open(url).columns(["ra", "votes.mask"])

@@ -117,7 +117,7 @@ def test_one_row_has_no_batch_dimension(table):
 
 def test_columns_reads_only_these(table, everything, monkeypatch):
     narrow = table.columns(["votes", "ra"])
-    assert narrow.column_names == ("ra", "votes.names", "votes.fraction", "votes.mask")
+    assert narrow.column_names == ["ra", "votes.names", "votes.fraction", "votes.mask"]
     read = []
     store = type(table._data.reader.store)
     real = store.read

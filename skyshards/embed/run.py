@@ -120,7 +120,7 @@ def _vectors(
     """For each part to do its first row and its vectors, float32 [rows, length]. Images are read while the network
     runs.
     """
-    images = table.columns([column])
+    images = table.select_columns([column])
     batches = []
     for start in todo:
         rows = range(start, min(start + PART, len(table)))

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -45,6 +45,19 @@ _PLACE = pa.schema(
     ]
 )
 _MISSING = {"url": "", "bytes": 0, "sha256": "", "error": "", "shard": "", "row": -1, "rows": 0}
+
+
+class Origin(NamedTuple):
+    """Where a row came from.
+
+    `source` is the key of its source, `url` where that was fetched, `nbytes` its size and `sha256` its digest, None
+    where nothing was fetched.
+    """
+
+    source: str
+    url: str | None
+    nbytes: int | None
+    sha256: str | None
 
 
 class SourceRecord(NamedTuple):
@@ -92,8 +105,19 @@ def read(folder: Path) -> dict[str, SourceRecord]:
     path = folder / SOURCES
     if not path.is_file():
         return {}
+    table = read_table(path, str(path))
+    tries = _read_tries(folder / TRIES)
+    columns = (table[name].to_pylist() for name in _SCHEMA.names)
+    return {values[0]: _record(*values, tries.get(values[0], 1)) for values in zip(*columns, strict=True)}
+
+
+def read_table(file: Any, where: str) -> pa.Table:
+    """The columns of an open `sources.parquet` (a path or a file object) that do not depend on shards.
+
+    Raises `FolderError`, naming the file as `where`, if it is damaged.
+    """
     try:
-        table = pq.ParquetFile(path).read(columns=_SCHEMA.names)
+        table = pq.ParquetFile(file).read(columns=_SCHEMA.names)
         table.validate(full=True)
         if table.schema.remove_metadata() != _SCHEMA:
             raise ValueError(f"expected columns {', '.join(_SCHEMA.names)}, found {', '.join(table.schema.names)}")
@@ -101,11 +125,18 @@ def read(folder: Path) -> dict[str, SourceRecord]:
             raise ValueError(f"column {empty[0]!r} lacks values")
     except (pa.ArrowException, OSError, ValueError) as error:
         raise FolderError(
-            f"{path}: cannot be read ({error}); delete it, and the build looks at all sources again"
+            f"{where}: cannot be read ({error}); delete it, and the build looks at all sources again"
         ) from error
-    tries = _read_tries(folder / TRIES)
-    columns = (table[name].to_pylist() for name in _SCHEMA.names)
-    return {values[0]: _record(*values, tries.get(values[0], 1)) for values in zip(*columns, strict=True)}
+    return table
+
+
+def origin(table: pa.Table, key: str) -> Origin | None:
+    """What `read_table` gave says of one source; None if that is not in it."""
+    place = pc.index(table["key"], pa.scalar(key, pa.string())).as_py()
+    if place < 0:
+        return None
+    record = _record(*(table[name][place].as_py() for name in _SCHEMA.names), 1)
+    return Origin(record.key, record.url, record.nbytes, record.sha256)
 
 
 def _read_tries(path: Path) -> dict[str, int]:

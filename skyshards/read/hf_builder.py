@@ -137,7 +137,7 @@ class ShardBuilder(datasets.ArrowBasedBuilder):
 
     def _split_generators(self, dl_manager) -> list[datasets.SplitGenerator]:
         table = self.select(self._opened)
-        narrowed = table.columns(flatten(self.info.features))
+        narrowed = table.select_columns(flatten(self.info.features))
         return [
             datasets.SplitGenerator(split, {"table": narrowed, "shards": shards})
             for split, shards in _rows_by_shard(table).items()

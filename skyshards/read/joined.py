@@ -14,9 +14,10 @@ import pyarrow.compute as pc
 from skyshards.errors import UsageError
 from skyshards.format import healpix as sky
 from skyshards.format.columns import ColumnSpec, unknown_column
+from skyshards.format.provenance import Origin
 from skyshards.read import angles, query
 from skyshards.read.memory import Recycler
-from skyshards.read.random_access import RandomAccess, describe
+from skyshards.read.random_access import RandomAccess
 from skyshards.read.table import Table
 
 SEPARATION, MATCHED = "separation", "matched"
@@ -47,7 +48,7 @@ class Matches:
     def of(cls, tables: Mapping[str, Table], rows: Sequence[np.ndarray], apart: Sequence[np.ndarray], left: bool):
         """Matches from positions in the tables (-1 for none), and separations from the first table, in arcsec."""
         first, *others = tables
-        parts = {name: table._narrowed(table.column_names, None) for name, table in tables.items()}
+        parts = {name: table._narrowed(table._columns, None) for name, table in tables.items()}
         found = {}
         for (name, table), positions in zip(tables.items(), rows, strict=True):
             found[name] = np.full(len(positions), -1)
@@ -106,13 +107,13 @@ class JoinedTable(RandomAccess):
         for path in columns:
             if name := matches.part_of(path):
                 chosen.setdefault(name, []).append(path.partition(".")[2])
-        self._parts = {name: matches.parts[name].columns(paths) for name, paths in chosen.items()}
+        self._parts = {name: matches.parts[name].select_columns(paths) for name, paths in chosen.items()}
 
     def __reduce__(self):
         return JoinedTable, (self._matches, self._columns, self._index)
 
     def __repr__(self) -> str:
-        columns = "\n".join(f"  {describe(self._matches.specs[path])}" for path in self._columns)
+        columns = "\n".join(f"  {column}" for column in self.schema.values())
         return f"Join of {', '.join(self._matches.parts)}: {len(self):,} rows\n{columns}"
 
     @property
@@ -172,6 +173,17 @@ class JoinedTable(RandomAccess):
         absent = rows < 0
         column = self._matches.parts[part]._asked(name.partition(".")[2])
         return column.take(pa.array(rows, mask=absent if absent.any() else None))
+
+    @property
+    def simulated(self) -> bool:
+        """Whether one of the datasets is made of simulated galaxies."""
+        return any(part.simulated for part in self._matches.parts.values())
+
+    def source(self, row: int) -> dict[str, Origin | None]:
+        """Where a row came from, by the name of the table; None for one that the row lacks. See `Table.source`."""
+        number = self._positions([row])[0]
+        rows = {name: int(rows[number]) for name, rows in self._matches.rows.items()}
+        return {name: self._matches.parts[name]._data.origin(at) if at >= 0 else None for name, at in rows.items()}
 
     @property
     def splits(self) -> tuple[str, ...]:

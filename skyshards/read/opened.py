@@ -12,6 +12,8 @@ from skyshards.errors import FolderError
 from skyshards.format.catalog import CRC32
 from skyshards.format.columns import ColumnSpec
 from skyshards.format.kinds import KINDS
+from skyshards.format.layout import SOURCES
+from skyshards.format.provenance import Origin, origin
 from skyshards.read.batches import Reader, Request
 from skyshards.read.memory import Recycler
 from skyshards.read.store import LocalStore, RemoteStore
@@ -40,6 +42,19 @@ class OpenedFolder:
     def state(self) -> str:
         """A digest of the shards: while it is the same, a number of the catalogue stands for the same row."""
         return hashlib.sha256(repr(self.manifest.shards).encode()).hexdigest()
+
+    @functools.cached_property
+    def sources(self) -> pa.Table:
+        """What became of each source."""
+        return self.reader.store.read_sources()
+
+    def origin(self, row: int) -> Origin:
+        """Where a row of the catalogue came from. Raises `FolderError` if nothing says so."""
+        key = self.rows["source"][row].as_py()
+        found = origin(self.sources, key)
+        if found is None:
+            raise FolderError(f"{self.reader.store}: {SOURCES} has no source {key!r}; get or build the folder again")
+        return found
 
     def array(self, name: str) -> np.ndarray:
         """A numeric column of the catalogue as an array, without copying it where Arrow allows."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import operator
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -12,15 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from skyshards.format.columns import ColumnSpec, nest, select, unknown_column
-from skyshards.format.kinds import KINDS
 from skyshards.read import query
-
-
-def describe(spec: ColumnSpec) -> str:
-    """A column in a line, as a table's `repr` has it."""
-    kind = KINDS[spec.kind].words(spec) + (f" {list(spec.shape)}" if spec.shape else "")
-    names = ", ".join(f"{label} {name}" for label, name in enumerate(spec.classes or ()))
-    return f"{spec.path}: {kind}" + (f" ({spec.unit or names})" if spec.unit or names else "")
+from skyshards.read.column_info import ColumnInfo, ColumnNames, TableSchema
 
 
 class RandomAccess(abc.ABC):
@@ -41,7 +34,7 @@ class RandomAccess(abc.ABC):
 
     @property
     @abc.abstractmethod
-    def _leaves(self) -> Iterable[str]:
+    def _leaves(self) -> Mapping[str, ColumnSpec]:
         """All columns that could be read, by dotted name."""
 
     @property
@@ -134,13 +127,47 @@ class RandomAccess(abc.ABC):
             yield nest(ready())
 
     @property
-    def column_names(self) -> tuple[str, ...]:
-        """The leaf columns that are read, by dotted name."""
-        return self._columns
+    def schema(self) -> TableSchema:
+        """What each column is: name, dtype, shape, unit, description and names of classes, by dotted name.
 
-    def columns(self, names: Iterable[str]) -> Self:
-        """The same rows with only these columns; a group's name stands for all in it. Raises `KeyError` for an unknown
-        one.
+        Examples
+        --------
+        >>> table.schema["segmentation.array"].shape  # doctest: +SKIP
+        (4, 525, 525)
+        >>> table.schema["label"].classes  # doctest: +SKIP
+        ('elliptical', 'spiral')
+        """
+        return TableSchema(ColumnInfo.of(name, self._leaves[name]) for name in self._columns)
+
+    @property
+    def column_names(self) -> list[str]:
+        """The leaf columns that are read, by dotted name."""
+        return list(self._columns)
+
+    @property
+    def columns(self) -> ColumnNames[Self]:
+        """The same as `column_names`. Called, it is `select_columns`: `table.columns(["image", "ra"])`."""
+        return ColumnNames(self._columns, self.select_columns)
+
+    def select_columns(self, names: Iterable[str]) -> Self:
+        """The same rows with only these columns, in their own order.
+
+        Parameters
+        ----------
+        names : list of str
+            Dotted names; a group's name stands for all in it.
+
+        Raises
+        ------
+        KeyError
+            For a name that there is not.
+        TypeError
+            For a string in place of a list.
+
+        Examples
+        --------
+        >>> table.select_columns(["image", "segmentation"])[[3, 1, 4]]["image"].shape  # doctest: +SKIP
+        (3, 525, 525, 3)
         """
         return self._narrowed(select(self._leaves, names), self._index)
 

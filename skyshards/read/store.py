@@ -18,8 +18,8 @@ import pyarrow as pa
 
 from skyshards.errors import FolderError, ShardCorrupted
 from skyshards.files import open_regular
-from skyshards.format import catalog
-from skyshards.format.layout import CATALOG
+from skyshards.format import catalog, provenance
+from skyshards.format.layout import CATALOG, SOURCES
 from skyshards.format.manifest import Manifest
 from skyshards.machine import spare_files
 
@@ -74,6 +74,9 @@ class LocalStore:
 
     def read_catalog(self) -> tuple[pa.Table, Manifest]:
         return catalog.open_folder(self.root)
+
+    def read_sources(self) -> pa.Table:
+        return provenance.read_table(self.root / SOURCES, f"{self._given / SOURCES}")
 
     def read(self, names: Sequence[str], starts: Sequence[int], sizes: Sequence[int]) -> Iterator[bytes]:
         """Read byte ranges, each when it is asked for; one that a file is too short for comes back short.
@@ -151,12 +154,19 @@ class RemoteStore:
         return opened[1:]
 
     def read_catalog(self) -> tuple[pa.Table, Manifest]:
+        return catalog.read(io.BytesIO(self._whole(CATALOG)), self.url)
+
+    def read_sources(self) -> pa.Table:
+        return provenance.read_table(io.BytesIO(self._whole(SOURCES)), f"{self.url}/{SOURCES}")
+
+    def _whole(self, name: str) -> bytes:
+        """All of a file that every built dataset has."""
         filesystem, root, _ = self._connect()
-        ask = functools.partial(_fetch, filesystem, f"{root}/{CATALOG}{self._query}")
+        ask = functools.partial(_fetch, filesystem, f"{root}/{name}{self._query}")
         content = _until_whole(ask, None, ask())
         if isinstance(content, FileNotFoundError):
-            raise FolderError(f"{self.url}: not a built data set, there is no {CATALOG} in it") from content
-        return catalog.read(io.BytesIO(self._checked(content, CATALOG)), self.url)
+            raise FolderError(f"{self.url}: not a built data set, there is no {name} in it") from content
+        return self._checked(content, name)
 
     def read(self, names: Sequence[str], starts: Sequence[int], sizes: Sequence[int]) -> Iterator[bytes]:
         """Read byte ranges, many requests in flight at once; one that a file is too short for comes back short.

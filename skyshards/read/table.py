@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -14,9 +14,11 @@ import pyarrow.compute as pc
 from skyshards.errors import FolderError
 from skyshards.format import healpix as sky
 from skyshards.format.catalog import CRC32
+from skyshards.format.columns import ColumnSpec
+from skyshards.format.provenance import Origin
 from skyshards.read import angles
 from skyshards.read.opened import OpenedFolder
-from skyshards.read.random_access import RandomAccess, describe
+from skyshards.read.random_access import RandomAccess
 from skyshards.read.store import LocalStore, RemoteStore
 
 
@@ -62,12 +64,19 @@ def open_table(
     return table.where(pc.field("_split") == split)
 
 
+class FolderFormat(NamedTuple):
+    """The format of a folder: the number of its version, and the program that wrote it."""
+
+    version: int
+    written_by: str
+
+
 class Table(RandomAccess):
     """Rows of a built data set, in the order in which stock `load_dataset` gives them.
 
     `table[i]` is one row, a nested dict of NumPy values; `table[a:b]`, `table[[3, 1, 4]]` and `table[array]` are
-    batches, the same with a first dimension for the rows. Dtypes are those of the shards. Selections (`columns`,
-    `select`, `find`, `cone`, `where`) are tables again and read nothing.
+    batches, the same with a first dimension for the rows. Dtypes are those of the shards. Selections
+    (`select_columns`, `select`, `find`, `cone`, `where`) are tables again and read nothing.
 
     A table can be forked and pickled, as data loaders do; a pickle holds where the data set is, not what is in it. It
     raises `FolderError` when it is loaded after the data set was built further: its numbers then stand for other rows.
@@ -85,7 +94,7 @@ class Table(RandomAccess):
         return len(self._data.rows)
 
     @property
-    def _leaves(self) -> Iterable[str]:
+    def _leaves(self) -> Mapping[str, ColumnSpec]:
         return self._data.manifest.specs
 
     def _narrowed(self, columns: tuple[str, ...], index: np.ndarray | None) -> Table:
@@ -94,7 +103,7 @@ class Table(RandomAccess):
     def __repr__(self) -> str:
         manifest = self._data.manifest
         simulated = ", simulated" if manifest.simulated else ""
-        columns = "\n".join(f"  {describe(manifest.specs[path])}" for path in self._columns)
+        columns = "\n".join(f"  {column}" for column in self.schema.values())
         return f"Table of {manifest.name}{simulated}: {len(self):,} rows at {self._data.reader.store}\n{columns}"
 
     def _start(self, rows: np.ndarray, ahead: bool) -> Callable[[], dict[str, np.ndarray]]:
@@ -123,6 +132,49 @@ class Table(RandomAccess):
     def _asked(self, name: str) -> pa.ChunkedArray:
         column = self._data.rows[name]
         return column if self._index is None else column.take(pa.array(self._index))
+
+    @property
+    def name(self) -> str:
+        """The name of the dataset."""
+        return self._data.manifest.name
+
+    @property
+    def simulated(self) -> bool:
+        """Whether the dataset is made of simulated galaxies."""
+        return self._data.manifest.simulated
+
+    @property
+    def format(self) -> FolderFormat:
+        """The format of the folder, and what wrote it.
+
+        Examples
+        --------
+        >>> table.format  # doctest: +SKIP
+        FolderFormat(version=1, written_by='skyshards 0.1.0')
+        """
+        return FolderFormat(self._data.manifest.format, self._data.manifest.written_by)
+
+    def source(self, row: int) -> Origin:
+        """Where a row came from; what there is to know of it is fetched once.
+
+        Parameters
+        ----------
+        row : int
+            Position in this table; negative integers count from the end.
+
+        Raises
+        ------
+        IndexError
+            If the row is out of range.
+        FolderError
+            If `sources.parquet` is missing or damaged.
+
+        Examples
+        --------
+        >>> table.source(0).url  # doctest: +SKIP
+        'https://data.sdss.org/sas/dr17/env/MANGA_MORPHOLOGY/galaxyzoo3d/v4_0_0/gz3d_1-100010_61_14708995.fits.gz'
+        """
+        return self._data.origin(int(self._positions([row])[0]))
 
     @property
     def splits(self) -> tuple[str, ...]:

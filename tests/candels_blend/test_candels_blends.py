@@ -109,7 +109,7 @@ def test_methods_differ_in_their_target_alone(datapath, blends):
 
 def test_columns(blends):
     narrow = blends.columns(["flux", "image"])
-    assert narrow.column_names == ("image", "flux")
+    assert narrow.column_names == ["image", "flux"]
     expected = blends[4]
     assert_same(narrow[4], {name: expected[name] for name in ("image", "flux")})
     with pytest.raises(KeyError, match="no column 'imag'"):
