@@ -6,12 +6,14 @@ import contextlib
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from pathlib import Path
+from typing import Any
 
 import click
 
 from skyshards.cli.options import messages, option, resumable
 from skyshards.cli.typed import Command
 from skyshards.errors import UsageError
+from skyshards.export.catalogue import FORMATS, write_catalogue
 from skyshards.export.plan import MARGIN_ARCSEC
 from skyshards.export.run import TILE_MB, export
 
@@ -19,39 +21,30 @@ from skyshards.export.run import TILE_MB, export
 @click.command("export", cls=Command)
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.argument("out")
-@option("--tile_mb", type=float, default=TILE_MB, metavar="MB", help="Size of a tile's file, at most, about.")
 @option(
-    "--margin_arcsec", type=float, default=MARGIN_ARCSEC, metavar="ARCSEC", help="Width of the margin cache; 0: none."
+    "--format",
+    "form",
+    type=click.Choice(["hats", *FORMATS]),
+    default="hats",
+    help="hats: everything; moc: the coverage of the sky; others: the catalogue alone, in one file.",
 )
+@option("--tile_mb", type=float, default=TILE_MB, metavar="MB", help="About how large a tile's file is, at most.")
+@option("--margin_arcsec", type=float, default=MARGIN_ARCSEC, metavar="ARCSEC", help="Width of the margins; 0: none.")
 @option("--url", help="Page of the dataset, for croissant.json. [default: DOI of the first work cited]")
 @option("--published", metavar="DATE", help="Date of publication, for croissant.json. [default: year of that work]")
 @option("--workers", type=click.IntRange(0), metavar="N", help="Processes; 0: this one. [default: usable cores]")
 @option("--dask", metavar="ADDRESS", help="Scheduler of dask.distributed whose workers write instead.")
-def command(
-    folder: Path,
-    out: str,
-    tile_mb: float,
-    margin_arcsec: float,
-    url: str | None,
-    published: str | None,
-    workers: int | None,
-    dask: str | None,
-) -> None:
+def command(folder: Path, out: str, form: str, dask: str | None, **options: Any) -> None:
     """Write a built dataset as a HATS collection: Parquet by HEALPix pixel, for LSDB, stock datasets and other readers.
 
-    OUT is a folder, or a URL that fsspec knows. An export that was interrupted goes on.
+    OUT is a folder, or a URL that fsspec knows; with another --format, a file. An export that was interrupted goes on.
     """
-    with messages(), resumable(), _executor(dask) as executor:
-        done = export(
-            folder,
-            out,
-            tile_mb=tile_mb,
-            margin_arcsec=margin_arcsec,
-            url=url,
-            published=published,
-            workers=workers,
-            executor=executor,
-        )
+    with messages(), resumable():
+        if form != "hats":
+            click.echo(f"{out}: {write_catalogue(folder, Path(out), form):,} rows")
+            return
+        with _executor(dask) as executor:
+            done = export(folder, out, executor=executor, **options)
     margin = f", and {done.margin_rows:,} in their margins" if done.margin_rows else ""
     click.echo(f"{done.place}: {done.rows:,} rows in {done.tiles:,} tiles{margin} ({done.written:,} files written)")
 

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 from huggingface_hub import DatasetCard
 
 from skyshards.export import card, croissant, hats_files
@@ -16,17 +17,21 @@ from skyshards.format import layout
 from skyshards.format.card import SIMULATED
 
 
-def write_all(place: Place, folder: Path, plan: Plan, url: str | None, published: str | None) -> None:
+def write_all(
+    place: Place, folder: Path, plan: Plan, schema: pa.Schema, url: str | None, published: str | None
+) -> None:
     """Write it; `collection.properties` comes last, when all else is there."""
     source = DatasetCard.load(folder / layout.CARD)
     bibtex = (folder / layout.CITATION).read_text(encoding="utf-8")
     words = _words(source, plan, bibtex)
-    _write_catalogues(place, plan, words)
+    _write_catalogues(place, plan, schema, words)
     rows = plan.split_rows
     tile = f"{plan.name}/dataset/Norder*/Dir*/Npix*"
     files = {split: f"{tile}/{split}.parquet" if plan.several else f"{tile}.parquet" for split in rows}
     load = card.LOAD.format(place="path/to/this/folder", name=plan.name, split=plan.split_names[0], **plan.first)
-    margin = f" and {plan.margin_rows:,} in their margins of {plan.margin_arcsec:g} arcsec" if plan.margins else ""
+    margin = (
+        f" and {plan.margin_rows:,} in their margins of {plan.margin_arcsec:g} arcsec" if plan.margin_arcsec else ""
+    )
     copy = card.this_copy(plan.manifest, rows, len(plan.tiles), margin)
     front = card.front_matter(source.data.to_dict(), plan.manifest, files, rows, plan.split_nbytes)
     described = croissant.describe(source, plan, files, bibtex, url, published)
@@ -37,18 +42,18 @@ def write_all(place: Place, folder: Path, plan: Plan, url: str | None, published
     ):
         with place.writing(name) as path:
             path.write_text(text, encoding="utf-8")
-    margin_name = plan.margin_name if plan.margins else None
+    margin_name = plan.margin_name if plan.margin_arcsec else None
     hats_files.write_collection(place, f"{plan.name}_collection", plan.name, margin_name, plan.index_name, **words)
 
 
-def _write_catalogues(place: Place, plan: Plan, words: dict[str, str]) -> None:
+def _write_catalogues(place: Place, plan: Plan, schema: pa.Schema, words: dict[str, str]) -> None:
     hats_files.write_index(place, plan.index_name, plan.ids, plan.index, plan.tiles)
     info = hats_files.properties(
         plan.index_name, "index", len(plan.order), primary_catalog=plan.name, indexing_column="object_id", **words
     )
     hats_files.describe(place, info)
-    if plan.margins:
-        tiles, most = list(plan.margins), max(map(len, plan.margins.values()))
+    if plan.margin_arcsec:
+        tiles, most = list(plan.margins), max(map(len, plan.margins.values()), default=0)
         info = hats_files.properties(
             plan.margin_name,
             "margin",
@@ -58,7 +63,7 @@ def _write_catalogues(place: Place, plan: Plan, words: dict[str, str]) -> None:
             **hats_files.spatial(tiles, ".parquet", most),
             **words,
         )
-        hats_files.describe(place, info, tiles=tiles)
+        hats_files.describe(place, info, schema=schema, tiles=tiles)
     most = max(tile.stop - tile.start for tile in plan.tiles)
     info = hats_files.properties(
         plan.name,

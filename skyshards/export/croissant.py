@@ -81,14 +81,19 @@ def _field(name: str, member: ColumnSpec | Mapping[str, Any], place: list[str]) 
     unit = f" Unit: {member.unit}." if member.unit else ""
     shape = f" Shape {list(member.shape)}." if member.shape else ""
     source: dict[str, Any] = {"fileSet": {"@id": FILES}, "extract": {"column": place[0]}}
-    path = [*place[1:], *(["bytes"] if member.kind == "bytes" or picture_shape(member) == member.shape else [])]
-    if path:
-        source["transform"] = {"jsonPath": ".".join(path)}
+    # A step each: they go into the elements of a list by themselves.
+    steps = [{"jsonPath": name} for name in (*place[1:], *(["bytes"] if _is_image(member) else []))]
+    if steps:
+        source["transform"] = steps
     field |= {"description": f"{member.description}.{unit}{shape}", "dataType": _type(member), "source": source}
     return field | ({"repeated": True} if member.shape and picture_shape(member) != member.shape else {})
 
 
+def _is_image(spec: ColumnSpec) -> bool:
+    return spec.kind == "bytes" or picture_shape(spec) is not None
+
+
 def _type(spec: ColumnSpec) -> str:
-    if spec.kind == "bytes" or picture_shape(spec) == spec.shape:
+    if _is_image(spec):
         return "sc:ImageObject"
     return "sc:Text" if spec.kind == "string" else _TYPES[np.dtype(spec.dtype).kind]

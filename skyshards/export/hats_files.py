@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from hats.catalog import PartitionInfo
 from hats.catalog.dataset.collection_properties import CollectionProperties
 from hats.catalog.dataset.table_properties import TableProperties
-from hats.io import file_io, write_parquet_metadata
+from hats.io import file_io, get_common_metadata_pointer, get_parquet_metadata_pointer, write_parquet_metadata
 from hats.io.file_io.file_pointer import get_upath
 from hats.io.skymap import write_skymap
 from hats.pixel_math.healpix_pixel import HealpixPixel
@@ -68,6 +68,7 @@ def describe(
     place: Place,
     info: TableProperties,
     *,
+    schema: pa.Schema | None = None,
     tiles: Sequence[Tile] = (),
     index: np.ndarray | None = None,
     metadata: bool = True,
@@ -76,6 +77,8 @@ def describe(
 
     Parameters
     ----------
+    schema : pyarrow.Schema, optional
+        Of a catalogue that may have no files of rows, as a margin cache may.
     tiles : sequence of Tile
         Of a catalogue of rows on the sky.
     index : int64 [rows], optional
@@ -86,14 +89,19 @@ def describe(
     name = info.catalog_name
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        write_parquet_metadata(
-            upath(place) / name,
-            output_path=folder,
-            create_thumbnail=index is not None,
-            create_metadata=metadata,
-            order_by_healpix=bool(tiles),
-        )
-        if tiles:
+        if info.total_rows:
+            write_parquet_metadata(
+                upath(place) / name,
+                output_path=folder,
+                create_thumbnail=index is not None,
+                create_metadata=metadata,
+                order_by_healpix=bool(tiles),
+            )
+        else:
+            (folder / "dataset").mkdir()
+            for path in (get_common_metadata_pointer(folder), get_parquet_metadata_pointer(folder)):
+                file_io.write_parquet_metadata(schema, path)
+        if tiles or schema is not None:
             pixels = [HealpixPixel(tile.order, tile.pixel) for tile in tiles]
             PartitionInfo.from_healpix(pixels).write_to_file(catalog_path=folder)
         if index is not None:

@@ -101,7 +101,7 @@ def export(
         schema = columns.schema(plan.name, plan.manifest.specs, plan.several, plan.text_lengths)
         writing = Writing(str(folder.absolute()), place, schema, hats_files.parquet_arguments(schema))
         _write(writing, todo, workers, executor)
-        collection.write_all(place, folder, plan, url, published)
+        collection.write_all(place, folder, plan, schema, url, published)
     return Exported(place.url, len(plan.order), len(plan.tiles), plan.margin_rows, len(todo))
 
 

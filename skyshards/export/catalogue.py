@@ -1,0 +1,158 @@
+"""The catalogue of a built dataset alone, in formats that astronomers' programs read, and its coverage of the sky."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
+from astropy.io import fits
+from astropy.io.votable.tree import VOTableFile
+from astropy.table import Column, Table
+
+from skyshards.errors import UsageError
+from skyshards.files import clear_errors, replacing
+from skyshards.format import catalog, healpix, votable
+from skyshards.format.manifest import Manifest
+
+MOC_ORDER = 10
+"""HEALPix order of a coverage map: pixels of 3.4 arcmin."""
+SIMULATED = "Simulated data: these galaxies are made up."
+_WIDER = {"int8": "int16", "uint16": "int32", "uint32": "int64", "float16": "float32"}
+"""What FITS and VOTable have no type for, and one that holds all of its values."""
+
+
+def write_catalogue(folder: Path, out: Path, form: str) -> int:
+    """Write the small columns of every row to one file; gives the number of rows.
+
+    Parameters
+    ----------
+    folder : Path
+        The built dataset.
+    out : Path
+        The file; it must not be there yet.
+    form : str
+        "fits", "votable", "csv" or "parquet"; or "moc", the FITS file of the coverage.
+
+    Raises
+    ------
+    UsageError
+        The file exists, or the format cannot have the values.
+    FolderError
+        `folder` is no built dataset.
+    BuildError
+        The disk is full, or the file cannot be written.
+    """
+    if out.exists():
+        raise UsageError(f"{out}: exists already; delete it, or choose another file")
+    rows, manifest = catalog.open_folder(folder)
+    with clear_errors(out), replacing(out) as path:
+        FORMATS[form](rows, manifest, path)
+    return len(rows)
+
+
+def _light(rows: pa.Table, manifest: Manifest) -> pa.Table:
+    """The columns to be written, with their descriptions and units; `_split` if there are several."""
+    fields = catalog.stored_schema(manifest.specs)
+    names = [path for path, spec in manifest.specs.items() if not spec.heavy]
+    names += ["_split"] if len(manifest.splits) > 1 else []
+    return rows.select(names).cast(pa.schema([fields.field(name) for name in names]))
+
+
+def _parquet(rows: pa.Table, manifest: Manifest, path: Path) -> None:
+    table = _light(rows, manifest)
+    pq.write_table(table.replace_schema_metadata(votable.metadata(manifest.name, table)), path, compression="zstd")
+
+
+def _csv(rows: pa.Table, manifest: Manifest, path: Path) -> None:
+    pacsv.write_csv(_as_json(_light(rows, manifest), pa.types.is_nested), path)
+
+
+def _as_json(table: pa.Table, which: Callable[[pa.DataType], bool]) -> pa.Table:
+    """A table with each list of the columns whose type is so written as JSON."""
+    for place, field in enumerate(table.schema):
+        if which(field.type):
+            text = [json.dumps(values, ensure_ascii=False) for values in table[field.name].to_pylist()]
+            table = table.set_column(place, field.with_type(pa.string()), pa.array(text, pa.string()))
+    return table
+
+
+def _fits(rows: pa.Table, manifest: Manifest, path: Path) -> None:
+    table = _astropy_table(_light(rows, manifest))
+    for column in table.columns.values():
+        if column.dtype.kind == "U":
+            _check_ascii(column)
+    hdu = fits.table_to_hdu(table)
+    hdu.header["EXTNAME"] = manifest.name
+    for number, column in enumerate(table.columns.values(), 1):
+        hdu.header[f"TCOMM{number}"] = column.description.encode("ascii", "replace").decode()
+    if manifest.simulated:
+        hdu.header["COMMENT"] = SIMULATED
+    fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(path, overwrite=True)
+
+
+def _check_ascii(column: Column) -> None:
+    try:
+        np.char.encode(column, "ascii")
+    except UnicodeEncodeError as error:
+        found = f"expected ASCII in column {column.name!r}, found {error.object!r}"
+        raise UsageError(f"FITS has no other letters: {found}; choose another format, such as votable") from None
+
+
+def _votable(rows: pa.Table, manifest: Manifest, path: Path) -> None:
+    """Lists of text as JSON: astropy has none in a VOTable."""
+    light = _as_json(
+        _light(rows, manifest), lambda kind: pa.types.is_nested(kind) and pa.types.is_string(kind.value_type)
+    )
+    document = VOTableFile.from_table(_astropy_table(light))
+    table = document.get_first_table()
+    table.name, table.description = manifest.name, SIMULATED if manifest.simulated else None
+    document.to_xml(str(path))
+
+
+def _astropy_table(light: pa.Table) -> Table:
+    """The catalogue with units, descriptions and names of classes, in types that FITS and VOTable have."""
+    table = Table()
+    for field in light.schema:
+        words = {key.decode(): value.decode() for key, value in (field.metadata or {}).items()}
+        names = ", ".join(f"{label} {name}" for label, name in enumerate(json.loads(words.get("classes", "[]"))))
+        description = words["description"] + (f" ({names})" if names else "")
+        table.add_column(
+            Column(_array(light[field.name]), name=field.name, unit=words.get("unit"), description=description)
+        )
+    return table
+
+
+def _array(column: pa.ChunkedArray) -> np.ndarray:
+    values = column.combine_chunks()
+    nested = pa.types.is_fixed_size_list(column.type)
+    shape = (len(values), column.type.list_size) if nested else (len(values),)
+    flat = values.flatten() if nested else values
+    if pa.types.is_string(flat.type):
+        return np.array(flat.to_pylist(), dtype=str).reshape(shape)
+    array = flat.to_numpy(zero_copy_only=False)
+    return array.astype(_WIDER.get(array.dtype.name, array.dtype.name)).reshape(shape)
+
+
+def _moc(rows: pa.Table, manifest: Manifest, path: Path) -> None:
+    try:
+        from mocpy import MOC
+    except ImportError:
+        raise UsageError("format: moc needs the package mocpy: pip install 'skyshards[hats]'") from None
+    pixels = np.unique(healpix.pixel_of(rows["ra"].to_numpy(), rows["dec"].to_numpy(), 1 << MOC_ORDER))
+    orders = np.full(len(pixels), MOC_ORDER, np.uint8)
+    coverage = MOC.from_healpix_cells(pixels.astype(np.uint64), orders, max_depth=MOC_ORDER)
+    coverage.save(path, format="fits", overwrite=True)
+
+
+FORMATS: dict[str, Callable[[pa.Table, Manifest, Path], None]] = {
+    "fits": _fits,
+    "votable": _votable,
+    "csv": _csv,
+    "parquet": _parquet,
+    "moc": _moc,
+}
