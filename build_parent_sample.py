@@ -1,4 +1,4 @@
-"""Build a data set: `python build_parent_sample.py gz3d --tiny --demo`; `--help` lists the data sets and options."""
+"""Build a dataset: `python build_parent_sample.py gz3d --tiny --demo`; `--help` lists the datasets and options."""
 
 import sys
 

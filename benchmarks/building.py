@@ -61,7 +61,7 @@ def measure(builder, fits_folder: Path, output: Path) -> Built:
 
 
 def rebuild_seconds(fits_folder: Path, output: Path) -> float:
-    """How long the whole command takes on a data set that has nothing left to build."""
+    """How long the whole command takes on a dataset that has nothing left to build."""
     command = [sys.executable, "build_parent_sample.py", "gz3d", "--local_data_path", fits_folder, "-o", output]
     start = time.perf_counter()
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)

@@ -296,7 +296,7 @@ def decoding() -> None:
 
 
 def many_cutouts(folder: Path) -> None:
-    """A data set of 20,000 small JPEGs, of which 500 differ."""
+    """A dataset of 20,000 small JPEGs, of which 500 differ."""
     from gz_sdss.build_parent_sample import GZSDSSRecipe
     from gz_sdss.image_tars import ImageArchive
     from skyshards.pipeline.build import build

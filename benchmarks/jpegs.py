@@ -33,7 +33,7 @@ FILE_ROWS = 1000
 @dataclass(frozen=True)
 class Peer:
     """`batches(built, folder, workers)` reads, in so many processes beside this one, what `write(built, folder)` wrote
-    from the data set in `built`; a peer without `write` reads that itself.
+    from the dataset in `built`; a peer without `write` reads that itself.
     """
 
     package: str

@@ -33,7 +33,7 @@ class Peer:
     """How one library does it.
 
     `batches(built, folder, workers)` reads shuffled, in so many processes beside this one, what `write(built, folder)`
-    wrote from the data set built in the folder `built`; that gives which of its files each row lies in. A peer without
+    wrote from the dataset built in the folder `built`; that gives which of its files each row lies in. A peer without
     `write` reads the shards themselves. `packages` are those to name the versions of.
     """
 

@@ -22,7 +22,7 @@ BUFFER = 2 * BATCH
 
 
 def pick(row: dict[str, Any]) -> dict[str, Any]:
-    """The columns that are compared, of a row or a batch of the data set."""
+    """The columns that are compared, of a row or a batch of the dataset."""
     segmentation = row["segmentation"]
     if isinstance(segmentation, np.ndarray):  # the numpy format of `datasets` has a dict for each row
         segmentation = {"array": np.stack([one["array"] for one in segmentation])}

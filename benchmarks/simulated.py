@@ -1,4 +1,4 @@
-"""What the benchmarks read: GZ3D files of simulated galaxies, and data sets with very many small rows."""
+"""What the benchmarks read: GZ3D files of simulated galaxies, and datasets with very many small rows."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ class Blends:
     """Blends of galaxies, rendered when they are asked for.
 
     `blends[i]` is a row, a dict of NumPy values; `blends[[3, 1, 4]]`, `blends[array]` and `blends[a:b]` are batches.
-    Blend i is a function of the options and i alone, and equal to that of a data set built with the same options
+    Blend i is a function of the options and i alone, and equal to that of a dataset built with the same options
     (`healpix` at a build's default resolution). In the test split, `length` and `n_blends` are among these options:
     its pairs and noise depend on how many train blends go before them.
 

@@ -54,7 +54,7 @@ TARGETS = {
 
 @cache
 def schema_of(method: str) -> Schema:
-    """The columns of a data set built with `--method`: beside `masks`, the target that is made from them."""
+    """The columns of a dataset built with `--method`: beside `masks`, the target that is made from them."""
     columns = dict(COLUMNS)
     if method == "single_images":
         columns["galaxies"] = GALAXIES

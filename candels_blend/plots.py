@@ -85,7 +85,7 @@ def plot_blend(blend: Mapping[str, Any]) -> Figure:
     Parameters
     ----------
     blend : mapping
-        A row of `Blends`, or of a data set that was built.
+        A row of `Blends`, or of a dataset that was built.
 
     Returns
     -------

@@ -56,7 +56,7 @@ SCHEMA = Schema(
 
 @dataclass
 class GZ3DConfig(ShardConfig):
-    """The options of every data set, and `vote_fraction_cut`: the least bar or spiral fraction (0 keeps all)."""
+    """The options of every dataset, and `vote_fraction_cut`: the least bar or spiral fraction (0 keeps all)."""
 
     vote_fraction_cut: float = 0.0
 

@@ -21,7 +21,7 @@ PATIENCE = 10.0
 
 @dataclass(frozen=True)
 class Place:
-    """Where one image is: a file, or a member of an archive. `key` names it in the data set."""
+    """Where one image is: a file, or a member of an archive. `key` names it in the dataset."""
 
     key: str
     name: str

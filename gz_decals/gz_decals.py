@@ -1,7 +1,7 @@
 """Galaxy Zoo DECaLS: what a row holds, and the `datasets` builder that gives it.
 
-`import gz_decals` makes `load_dataset("gz_decals", data_dir=...)` work. The columns depend on the catalogue that a data
-set was built from; the builder reads them from the built folder.
+`import gz_decals` makes `load_dataset("gz_decals", data_dir=...)` work. The columns depend on the catalogue that a
+dataset was built from; the builder reads them from the built folder.
 """
 
 from __future__ import annotations

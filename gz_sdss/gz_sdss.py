@@ -49,7 +49,7 @@ FITS = Column(
 
 @functools.lru_cache(16)
 def schema_of(format: str = "jpg", representation: int | None = None) -> Schema:
-    """The columns of a data set built with `--format`, and with representations of this length if not None."""
+    """The columns of a dataset built with `--format`, and with representations of this length if not None."""
     vector = {}
     if representation is not None:
         words = "image embedding from a neural network; NaN where unavailable"

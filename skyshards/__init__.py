@@ -1,7 +1,7 @@
-"""Galaxy-morphology data sets that a training loop can read at the speed of the disk.
+"""Galaxy-morphology datasets that a training loop can read at the speed of the disk.
 
-`skyshards.open(folder)` opens a built data set for random access, and once this package is imported,
-`datasets.load_dataset("skyshards", data_dir=folder)` loads one. The data sets themselves, with what builds them, are
+`skyshards.open(folder)` opens a built dataset for random access, and once this package is imported,
+`datasets.load_dataset("skyshards", data_dir=folder)` loads one. The datasets themselves, with what builds them, are
 the packages beside this one: `gz3d`, `gz_sdss`, `candels_blend`, `gz_decals`.
 """
 

@@ -1,4 +1,4 @@
-"""Which rows of two data sets are the same objects: nearest on the sky, or of one name."""
+"""Which rows of two datasets are the same objects: nearest on the sky, or of one name."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from skyshards.read.angles import degrees
 from skyshards.read.random_access import RandomAccess
 
 IDS = ("object_id", "iauname", "id_str")
-"""What may identify the rows of a table that is not a built data set; their numbers do, where it has none of these."""
+"""What may identify the rows of a table that is not a built dataset; their numbers do, where it has none of these."""
 
 MATCH = ("nearest", "all")
 """Which rows within the radius are paired with a row."""

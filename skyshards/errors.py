@@ -26,7 +26,7 @@ class BrokenAnswer(FetchError):
 
 
 class FolderError(SkyshardsError, FileNotFoundError):
-    """A folder is not a built data set, or lacks a file that its catalogue names."""
+    """A folder is not a built dataset, or lacks a file that its catalogue names."""
 
 
 class NewerFormat(FolderError):

@@ -1,4 +1,4 @@
-"""Check a built data set against itself, file by file, and describe it."""
+"""Check a built dataset against itself, file by file, and describe it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from skyshards.read.table import Table, open_table
 
 
 def problems(folder: Path) -> Iterator[str]:
-    """What is wrong with a built data set, a line each; nothing if all is well.
+    """What is wrong with a built dataset, a line each; nothing if all is well.
 
     Checks that every shard is there with its size and sha256; that its datasets have the declared dtypes and shapes
     and one length; that rows are in order and lie in their pixel; that catalogue and shards hold the same values, and
@@ -47,7 +47,7 @@ def problems(folder: Path) -> Iterator[str]:
         position += shard.rows
         yield from (f"{shard.path}: {problem}" for problem in _shard_problems(folder, shard, manifest, part, selected))
     if counts:
-        yield f"{catalog.CATALOG}: has rows of files that are no shards of this data set: {', '.join(counts)}"
+        yield f"{catalog.CATALOG}: has rows of files that are no shards of this dataset: {', '.join(counts)}"
     known = {shard.path for shard in manifest.shards}
     for path in sorted(path.relative_to(folder) for path in folder.rglob("*.hdf5")):
         hidden = any(part.startswith(".") for part in path.parts)  # such as those of a build under way
@@ -157,7 +157,7 @@ def _source_problems(folder: Path, rows: pa.Table) -> Iterator[str]:
 
 
 def describe(folder: Path) -> str:
-    """What a built data set holds, in a few lines."""
+    """What a built dataset holds, in a few lines."""
     table = open_table(folder)
     manifest = catalog.open_folder(folder)[1]
     statuses = [record.status for record in sources.read(folder).values()]

@@ -55,7 +55,7 @@ def gz3d_fits(demo, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def built_gz3d(gz3d_fits, tmp_path_factory) -> Path:
-    """A built GZ3D data set; tests must not change it."""
+    """A built GZ3D dataset; tests must not change it."""
     from gz3d.build_parent_sample import GZ3DRecipe
 
     folder = tmp_path_factory.mktemp("built") / "gz3d"

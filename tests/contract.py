@@ -1,4 +1,4 @@
-"""What every built data set must do. A data set's test class inherits `Contract` and gives `folder`, `recipe` and
+"""What every built dataset must do. A dataset's test class inherits `Contract` and gives `folder`, `recipe` and
 `expected`.
 """
 
@@ -91,7 +91,7 @@ def run_card_formats(folder, split):
 
 
 class Contract:
-    """Fixtures that a subclass gives: `folder` (a built data set), `recipe` (the one it was built with), and
+    """Fixtures that a subclass gives: `folder` (a built dataset), `recipe` (the one it was built with), and
     `expected`: by `object_id` and source, what the recipe's own reader or another program says that the row holds."""
 
     split = "train"

@@ -1,4 +1,4 @@
-"""Built folders of rows at given positions, in a data set of any name and with any nside."""
+"""Built folders of rows at given positions, in a dataset of any name and with any nside."""
 
 from __future__ import annotations
 

@@ -300,7 +300,7 @@ def test_a_fork_server_that_the_system_ends_is_named(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("moved", [0, 1, 4, 9, 10_000])
 def test_killed_while_files_move_to_their_places(tmp_path, toy_folder, monkeypatch, moved):
-    """The data set is then of two minds; the next build, with nothing to fetch, makes it whole."""
+    """The dataset is then of two minds; the next build, with nothing to fetch, makes it whole."""
     folder, recipe = tmp_path / "toy", Toy(20, rows_each=2)
     build(recipe, folder, limit=12, workers=1)
     real, count = os.replace, 0
@@ -383,7 +383,7 @@ def test_a_damaged_catalogue_is_named(tmp_path):
     folder = tmp_path / "toy"
     build(Toy(3), folder, workers=1)
     (folder / "catalog.parquet").write_bytes(b"PAR1 and nothing more")
-    with pytest.raises(FolderError, match=r"catalog.parquet cannot be read .*build the data set again"):
+    with pytest.raises(FolderError, match=r"catalog.parquet cannot be read .*build the dataset again"):
         skyshards.open(folder)
 
 

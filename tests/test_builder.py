@@ -185,7 +185,7 @@ def test_resume_in_mid_shard(load, built_gz3d, table, after):
 
 def test_a_built_folder_is_needed(load, tmp_path):
     (tmp_path / "something.txt").write_text("nothing to see")
-    with pytest.raises(FolderError, match="not a built data set"):
+    with pytest.raises(FolderError, match="not a built dataset"):
         load(tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""Every data set's card and citations are complete, and say of its columns what its schema says."""
+"""Every dataset's card and citations are complete, and say of its columns what its schema says."""
 
 import importlib
 import re

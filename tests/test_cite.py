@@ -64,7 +64,7 @@ def test_command_on_a_built_data_set(built_gz3d, tmp_path):
 
 def test_command_says_what_is_wrong(built_gz3d, tmp_path):
     outcome = CliRunner().invoke(cite.command, [str(tmp_path)])
-    assert outcome.exit_code == 1 and "not a built data set" in outcome.output
+    assert outcome.exit_code == 1 and "not a built dataset" in outcome.output
     folder = shutil.copytree(built_gz3d, tmp_path / "copy")
     (folder / "CITATION.bib").unlink()
     outcome = CliRunner().invoke(cite.command, [str(folder)])

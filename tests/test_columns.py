@@ -1,4 +1,4 @@
-"""The columns of a data set: their declaration, and what follows from it."""
+"""The columns of a dataset: their declaration, and what follows from it."""
 
 import dataclasses
 import math

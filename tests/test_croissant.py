@@ -1,4 +1,4 @@
-"""croissant.json: valid to MLCommons' own library, true to the data set, and the same every time."""
+"""croissant.json: valid to MLCommons' own library, true to the dataset, and the same every time."""
 
 import hashlib
 import json
@@ -13,7 +13,7 @@ from skyshards.format.columns import flatten
 
 @pytest.fixture
 def folder(built_gz3d, tmp_path):
-    """A copy of a built data set, with `croissant.json`."""
+    """A copy of a built dataset, with `croissant.json`."""
     folder = shutil.copytree(built_gz3d, tmp_path / "copy")
     croissant.write(folder, catalog.open_folder(folder)[1])
     return folder

@@ -154,7 +154,7 @@ def test_says_what_is_wrong(folder, tmp_path):
         ((folder, tmp_path / "b.csv", "--on", "name"), f"{folder}: no column 'name'; there are object_id, ra"),
         ((folder, tmp_path / "odd.csv"), "odd.csv: column dec: expected numbers or sexagesimal angles"),
         ((folder, tmp_path / "nothing"), "nothing: there is no such file or folder"),
-        ((folder, tmp_path / "empty"), "empty: not a built data set"),
+        ((folder, tmp_path / "empty"), "empty: not a built dataset"),
         ((folder, folder, "-o", tmp_path / "pairs.txt"), "-o: expected a name that ends in .parquet, .csv, .fits"),
         ((folder, folder, "--radius-arcsec", "-2", "-o", tmp_path / "p.csv"), "--radius-arcsec: expected 0 to 648000"),
         ((folder, folder, "--on", "a,b,c", "-o", tmp_path / "p.csv"), "--on: expected a column, or one of A and one"),

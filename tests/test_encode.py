@@ -120,7 +120,7 @@ def test_a_missing_column_is_named(column):
 
 @pytest.mark.parametrize("value", [2, 5, -2, np.uint8(255), np.int64(2)])
 def test_a_label_without_a_name_is_refused(value):
-    """Stock `load_dataset` would refuse the whole data set for it."""
+    """Stock `load_dataset` would refuse the whole dataset for it."""
     found = rf"column 'label': expected a label from 0 to 1 \(-1: none\), found {value}"
     with pytest.raises(SourceError, match=found):
         encoded(labels(("elliptical", "spiral")), label=value)

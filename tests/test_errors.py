@@ -23,7 +23,7 @@ def test_errors_are_pythons_own_too(kind):
 
 
 def test_a_missing_folder_is_a_file_that_is_not_found(tmp_path):
-    with pytest.raises(FileNotFoundError, match="not a built data set"):
+    with pytest.raises(FileNotFoundError, match="not a built dataset"):
         skyshards.open(tmp_path / "nothing")
 
 

@@ -28,7 +28,7 @@ EDGES = [(0.0, 0.0), (359.99995, 1e-5), (45.0, 0.0), (12.0, 90.0), (200.0, 89.99
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    """Three data sets of one sky, with other pixels, other orders, and rows that the others lack."""
+    """Three datasets of one sky, with other pixels, other orders, and rows that the others lack."""
     ra, dec = sphere(33, 1)
     ra, dec = np.append(ra, [place[0] for place in EDGES]), np.append(dec, [place[1] for place in EDGES])
     parent = tmp_path_factory.mktemp("joined")

@@ -119,7 +119,7 @@ def test_datasets_tells_builds_at_a_url_apart(tmp_path, web_server, folder):
 
 def test_datasets_names_a_url_without_a_data_set(web_server):
     url, _ = web_server
-    with pytest.raises(FolderError, match="/nothing: not a built data set"):
+    with pytest.raises(FolderError, match="/nothing: not a built dataset"):
         rows_of(url + "/nothing")
 
 
@@ -139,7 +139,7 @@ def test_http_reads_only_the_columns_asked_for(web_server):
 
 def test_http_without_a_data_set(web_server):
     url, _ = web_server
-    with pytest.raises(FolderError, match="/nothing: not a built data set"):
+    with pytest.raises(FolderError, match="/nothing: not a built dataset"):
         skyshards.open(url + "/nothing")
 
 

@@ -179,7 +179,7 @@ def test_pickled_selections_are_of_the_data_set_as_it_was(tmp_path):
     whole = pickle.dumps(table.columns(["object_id"]))
     assert pickle.loads(few)[0]["object_id"] == "galaxy-007-é"
     build(Toy(40), tmp_path / "toy", workers=1)
-    with pytest.raises(FolderError, match=r"toy: the data set is another .*make the selection again"):
+    with pytest.raises(FolderError, match=r"toy: the dataset is another .*make the selection again"):
         pickle.loads(few)
     with pytest.raises(FolderError, match="open it again"):
         pickle.loads(whole)
@@ -262,7 +262,7 @@ def test_split_must_exist(folder):
 
 
 def test_what_is_no_data_set(tmp_path):
-    with pytest.raises(FolderError, match=r"not a built data set, there is no catalog\.parquet in it"):
+    with pytest.raises(FolderError, match=r"not a built dataset, there is no catalog\.parquet in it"):
         skyshards.open(tmp_path)
 
 
@@ -274,7 +274,7 @@ def test_repr_says_what_there_is(table):
 
 @pytest.fixture
 def damaged(folder, tmp_path):
-    """A copy of the data set, a place in it, and how to spoil the bytes there."""
+    """A copy of the dataset, a place in it, and how to spoil the bytes there."""
     copy = tmp_path / "copy"
     shutil.copytree(folder, copy)
     rows, _ = catalog.open_folder(copy)
@@ -312,7 +312,7 @@ def test_file_that_was_cut_short(damaged):
 def test_file_that_is_missing(damaged):
     copy, shard, *_ = damaged
     (copy / shard).unlink()
-    with pytest.raises(FolderError, match=f"{shard}: cannot be read .*build the data set again"):
+    with pytest.raises(FolderError, match=f"{shard}: cannot be read .*build the dataset again"):
         skyshards.open(copy)[5]
 
 

@@ -275,7 +275,7 @@ def test_a_catalogue_with_its_rows_in_another_order(folder):
 def test_no_catalogue(folder):
     (folder / catalog.CATALOG).unlink()
     (line,) = problems(folder)
-    assert str(folder) in line and "not a built data set" in line
+    assert str(folder) in line and "not a built dataset" in line
 
 
 def test_no_sources(folder):
@@ -327,7 +327,7 @@ def test_info_of_nothing_is_one_line(tmp_path):
     outcome = CliRunner().invoke(main, ["info", str(tmp_path)])
     assert outcome.exit_code == 1 and outcome.stdout == ""
     (line,) = outcome.stderr.splitlines()
-    assert "not a built data set" in line
+    assert "not a built dataset" in line
 
 
 @pytest.mark.parametrize("name", sorted((HASHED | {HASHES}) - {"failures.csv"}))

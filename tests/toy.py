@@ -1,4 +1,4 @@
-"""A data set of small computed rows: quick to build, with every kind of column, and failures on request."""
+"""A dataset of small computed rows: quick to build, with every kind of column, and failures on request."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ def shard_bytes(folder):
 
 
 def assert_whole(folder):
-    """The folder is a good data set and holds nothing that a build should have cleaned up."""
+    """The folder is a good dataset and holds nothing that a build should have cleaned up."""
     assert list(verify.problems(folder)) == []
     assert not (folder / WORKSPACE).exists()
     assert not list(folder.rglob(".*"))

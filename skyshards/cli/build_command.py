@@ -1,4 +1,4 @@
-"""What makes the build command of a data set from the function that makes its recipe."""
+"""What makes the build command of a dataset from the function that makes its recipe."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from skyshards.cli.typed import Command, as_typed
 
 
 def build_command(name: str) -> Callable[[Callable], click.Command]:
-    """Make a data set's build command from the function that makes its recipe.
+    """Make a dataset's build command from the function that makes its recipe.
 
     The function gets the command's own options, and by keyword `demo` (a running `demo_archive.DemoArchive`, or
     None), `limit` (5 for `--tiny`; or None) and `output_dir`. Its docstring is the command's help.

@@ -1,4 +1,4 @@
-"""What to cite for built data sets: the BibTeX entries and the acknowledgements of all that went into them."""
+"""What to cite for built datasets: the BibTeX entries and the acknowledgements of all that went into them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _DOI = re.compile(r"""\bdoi\s*=\s*[{"]\s*([^}"]+?)\s*[}"]""", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Citation:
-    """What a built data set asks to be cited: its name, words about it, and BibTeX entries."""
+    """What a built dataset asks to be cited: its name, words about it, and BibTeX entries."""
 
     name: str
     simulated: bool
@@ -61,12 +61,12 @@ def how_to_cite(card: str) -> str:
 
 
 def citation(folder: Path) -> Citation:
-    """What a built data set asks to be cited.
+    """What a built dataset asks to be cited.
 
     Raises
     ------
     FolderError
-        If there is no built data set, or its `CITATION.bib` or `README.md` is gone.
+        If there is no built dataset, or its `CITATION.bib` or `README.md` is gone.
     """
     _, manifest = catalog.open_folder(folder)
     try:
@@ -84,9 +84,9 @@ def _text(path: Path) -> str:
 
 
 def bibliography(citations: Iterable[Citation]) -> str:
-    """A BibTeX file for several data sets: each work once, and the words about each data set as comments before.
+    """A BibTeX file for several datasets: each work once, and the words about each dataset as comments before.
 
-    Keys that stand for different works in different data sets get the data set's name in front.
+    Keys that stand for different works in different datasets get the dataset's name in front.
     """
     comments, entries = [], {}
     keys: dict[str, str] = {}
@@ -108,6 +108,6 @@ def bibliography(citations: Iterable[Citation]) -> str:
 @click.command("cite")
 @click.argument("folders", metavar="FOLDER...", nargs=-1, required=True, type=click.Path(path_type=Path))
 def command(folders: tuple[Path, ...]) -> None:
-    """Print the BibTeX and acknowledgements of all that went into built data sets."""
+    """Print the BibTeX and acknowledgements of all that went into built datasets."""
     with messages():
         click.echo(printable(bibliography(citation(folder) for folder in folders)), nl=False)

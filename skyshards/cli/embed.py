@@ -22,7 +22,7 @@ from skyshards.embed.run import embed
 @option("--batch_size", type=click.IntRange(1), default=64, metavar="N", help="Images in one batch.")
 @option("--untrained", is_flag=True, help="Use random weights; needs no network.")
 def command(folder: Path, model: str | None, out: Path, column: str, batch_size: int, untrained: bool) -> None:
-    """Make representations of a built data set's images with a neural network, in a Parquet file keyed by object_id."""
+    """Make representations of a built dataset's images with a neural network, in a Parquet file keyed by object_id."""
     with messages(), resumable():
         encoder = timm_encoder(model, untrained)
         rows = embed(folder, out, encoder, column=column, batch_size=batch_size)

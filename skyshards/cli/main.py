@@ -86,7 +86,7 @@ class _Group(click.Group):
     def format_commands(self, ctx, formatter) -> None:
         lines = [(name, command.get_short_help_str(100)) for name, command in self.commands.items()]
         lines += [(name, line) for name, (_, line) in self._elsewhere.items()]
-        with formatter.section("Commands" if self.commands else "Data sets"):
+        with formatter.section("Commands" if self.commands else "Datasets"):
             formatter.write_dl(lines)
 
 
@@ -95,8 +95,8 @@ class _Group(click.Group):
     context_settings=HELP,
     elsewhere={
         "crossmatch": ("skyshards.cli.crossmatch", "Write which rows of two catalogues are the same objects."),
-        "cite": ("skyshards.cli.cite", "Print what to cite for built data sets."),
-        "embed": ("skyshards.cli.embed", "Compute representations of a built data set's images."),
+        "cite": ("skyshards.cli.cite", "Print what to cite for built datasets."),
+        "embed": ("skyshards.cli.embed", "Compute representations of a built dataset's images."),
         "export": (
             "skyshards.cli.export",
             "Write a built dataset as a HATS collection, for LSDB and readers of Parquet.",
@@ -105,7 +105,7 @@ class _Group(click.Group):
 )
 @click.version_option(__version__)
 def main() -> None:
-    """Galaxy-morphology data sets that a training loop can read at the speed of the disk."""
+    """Galaxy-morphology datasets that a training loop can read at the speed of the disk."""
 
 
 @main.group(
@@ -114,7 +114,7 @@ def main() -> None:
     elsewhere={name: (f"{name}.build_parent_sample", line) for name, line in DATA_SETS.items()},
 )
 def build() -> None:
-    """Build a data set: a folder of HEALPix-partitioned HDF5 shards."""
+    """Build a dataset: a folder of HEALPix-partitioned HDF5 shards."""
 
 
 @main.command()
@@ -137,7 +137,7 @@ def info(folder: Path) -> None:
 @main.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 def verify(folder: Path) -> None:
-    """Check every file of a built data set: hashes, counts, dtypes, order, pixels, and that catalogue and shards
+    """Check every file of a built dataset: hashes, counts, dtypes, order, pixels, and that catalogue and shards
     agree.
     """
     with messages():

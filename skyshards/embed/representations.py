@@ -1,4 +1,4 @@
-"""Vectors that a network made of images, in a table with a column per component; joined to a data set by id.
+"""Vectors that a network made of images, in a table with a column per component; joined to a dataset by id.
 
 Such a file has a column of ids (iauname, id_str or object_id) and columns feat_0, feat_1, … (or feat_0_pred, …), as the
 files published for Galaxy Zoo DECaLS and Galaxy Zoo 2 do, and those that `skyshards embed` writes.

@@ -1,4 +1,4 @@
-"""Representations of a built data set's images, in a Parquet file that a killed run goes on with."""
+"""Representations of a built dataset's images, in a Parquet file that a killed run goes on with."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ _MERGED_BYTES = 128 << 20
 
 
 def embed(folder: Path, out: Path, encoder: Encoder, *, column: str = "image", batch_size: int = 64) -> int:
-    """Write the representations of all images of a built data set to a Parquet file.
+    """Write the representations of all images of a built dataset to a Parquet file.
 
-    The file has the columns `object_id`, `source` and `feat_0`, `feat_1`, … (float32), in the order of the data set.
+    The file has the columns `object_id`, `source` and `feat_0`, `feat_1`, … (float32), in the order of the dataset.
     Its metadata say under "skyshards", as JSON, what it was made of. Until it is whole, parts lie in a folder beside
     it, and a run that was killed goes on with these.
 
     Parameters
     ----------
     folder : Path
-        The built data set.
+        The built dataset.
     out : Path
         The file to write; it must not be there yet.
     encoder : Encoder
@@ -159,7 +159,7 @@ def _merge(parts: Path, out: Path, about: dict[str, Any]) -> None:
     """Put all parts into one file, a bounded number at a time."""
     paths = sorted(parts.glob("part-*.parquet"))
     if not paths:
-        raise UsageError("the data set has no rows to embed")
+        raise UsageError("the dataset has no rows to embed")
     schema = pq.read_schema(paths[0]).with_metadata({"skyshards": json.dumps(about)})
     at_once = max(1, _MERGED_BYTES // (4 * PART * len(schema)))
     with (

@@ -23,7 +23,7 @@ def describe(
 ) -> dict[str, Any]:
     """The description as JSON-LD: one set of records, `rows`, from the files of all splits."""
     title = source.data.get("pretty_name") or plan.name
-    simulated = " Simulated: all of its galaxies are made up." if plan.manifest.simulated else ""
+    simulated = " This dataset contains simulated galaxies only." if plan.manifest.simulated else ""
     doi, year = _first(r"doi", bibtex), _first(r"year", bibtex)
     found = {
         "@context": CONTEXT,

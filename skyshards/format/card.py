@@ -1,4 +1,4 @@
-"""The data card of a built data set: YAML from which stock `datasets` knows how to load it, then words for people."""
+"""The data card of a built dataset: YAML from which stock `datasets` knows how to load it, then words for people."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from skyshards.format.schema import Schema
 
 COLUMNS_START, COLUMNS_END = "<!-- columns -->", "<!-- end of columns -->"
 SIMULATED = (
-    "> **Simulated data.** This copy was built from the demo archive: its galaxies, votes and positions are made up.\n"
-    "> It shows how the data set works, and nothing about the sky.\n"
+    "> **Simulated data.** This dataset contains simulated galaxies only: images, votes and positions come\n"
+    "> from the demo archive. It shows how the dataset works, and nothing about the sky.\n"
 )
 
 SLAB_BYTES = 16 << 20
@@ -123,7 +123,7 @@ def _around_columns(text: str) -> tuple[str, str]:
 
 
 def check(own: Path) -> None:
-    """Look at the card and citations that a data set's own folder must have, before anything is fetched for it.
+    """Look at the card and citations that a dataset's own folder must have, before anything is fetched for it.
 
     Raises
     ------

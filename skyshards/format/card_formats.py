@@ -1,4 +1,4 @@
-"""What the formats of stock `datasets` make of a data set's columns, for its card: each with the line that is right."""
+"""What the formats of stock `datasets` make of a dataset's columns, for its card: each with the line that is right."""
 
 from __future__ import annotations
 

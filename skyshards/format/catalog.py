@@ -1,4 +1,4 @@
-"""The catalogue of a built data set: every light column of every row, where its heavy values lie, and what the shards
+"""The catalogue of a built dataset: every light column of every row, where its heavy values lie, and what the shards
 are.
 
 `catalog.parquet` has a column per light column (nested ones by dotted name), then
@@ -138,7 +138,7 @@ def read(file: Any, folder: str) -> tuple[pa.Table, Manifest]:
     except NewerFormat as error:
         raise NewerFormat(f"{folder}: {error}") from None
     except (pa.ArrowException, OSError, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise FolderError(f"{folder}: {CATALOG} cannot be read ({error}); build the data set again") from error
+        raise FolderError(f"{folder}: {CATALOG} cannot be read ({error}); build the dataset again") from error
     return table.replace_schema_metadata(None), manifest
 
 
@@ -163,8 +163,8 @@ def _check_rows(table: pa.Table, manifest: Manifest) -> None:
 
 
 def open_folder(folder: Path) -> tuple[pa.Table, Manifest]:
-    """The catalogue and manifest of a built data set on disk; raises `FolderError` if it is none."""
+    """The catalogue and manifest of a built dataset on disk; raises `FolderError` if it is none."""
     if not (folder / CATALOG).is_file():
         advice = "`skyshards build --help` says how to make one"
-        raise FolderError(f"{folder}: not a built data set, there is no {CATALOG} in it; {advice}")
+        raise FolderError(f"{folder}: not a built dataset, there is no {CATALOG} in it; {advice}")
     return read(folder / CATALOG, str(folder))

@@ -1,4 +1,4 @@
-"""Columns in terms of NumPy: what shards, catalogue and table know of a data set. Names of nested ones are dotted."""
+"""Columns in terms of NumPy: what shards, catalogue and table know of a dataset. Names of nested ones are dotted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`croissant.json`: a built data set described in MLCommons Croissant 1.0, for search engines and tools."""
+"""`croissant.json`: a built dataset described in MLCommons Croissant 1.0, for search engines and tools."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ CONTEXT: dict[str, Any] = {
 
 
 def describe(folder: Path, manifest: Manifest) -> dict[str, Any]:
-    """The description of a built data set, as JSON-LD.
+    """The description of a built dataset, as JSON-LD.
 
     Two sets of records: `catalog`, the light columns, which Croissant's tools can read from the Parquet file; and
     `rows`, the heavy ones, in the HDF5 shards, which those tools do not read but can show.
@@ -52,7 +52,7 @@ def describe(folder: Path, manifest: Manifest) -> dict[str, Any]:
     card = DatasetCard.load(folder / CARD).data
     title = card.get("pretty_name") or manifest.name
     rows = sum(shard.rows for shard in manifest.shards)
-    simulated = " Simulated: all of its galaxies are made up." if manifest.simulated else ""
+    simulated = " This dataset contains simulated galaxies only." if manifest.simulated else ""
     description = {
         "@context": CONTEXT,
         "@type": "sc:Dataset",

@@ -1,4 +1,4 @@
-"""Where the files of a built data set lie."""
+"""Where the files of a built dataset lie."""
 
 from __future__ import annotations
 
@@ -18,5 +18,5 @@ FILES = HASHED | {HASHES, TRIES}
 
 
 def pixel_folder(split: str, pixel: int | str, splits: Sequence[str]) -> str:
-    """Where the shards of a pixel lie, below the data set's folder."""
+    """Where the shards of a pixel lie, below the dataset's folder."""
     return f"healpix={pixel}" if len(splits) == 1 else f"{split}/healpix={pixel}"

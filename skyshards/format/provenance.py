@@ -1,4 +1,4 @@
-"""What became of each source of a data set: `sources.parquet`, and those that failed in `failures.csv`.
+"""What became of each source of a dataset: `sources.parquet`, and those that failed in `failures.csv`.
 
 `sources.parquet` has the columns key, url, bytes, sha256, status ("done", "in part", "left out" or "failed"), error,
 and for a source that gave rows the shard and row of the first, and how many rows there are. Programs differ in what

@@ -27,7 +27,7 @@ class EncodedRow:
 
     @property
     def order(self) -> tuple[str, str]:
-        """What rows of one pixel are sorted by; unique in a data set."""
+        """What rows of one pixel are sorted by; unique in a dataset."""
         return self.object_id, self.source
 
     @property

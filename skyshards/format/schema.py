@@ -1,4 +1,4 @@
-"""The declaration of a data set's columns, from which features, card, shards and catalogue all follow."""
+"""The declaration of a dataset's columns, from which features, card, shards and catalogue all follow."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from skyshards.format.kinds import KINDS, declared
 
 
 class Column(NamedTuple):
-    """One column as a data set declares it: its `datasets` feature, what it is, and its unit ("" for none).
+    """One column as a dataset declares it: its `datasets` feature, what it is, and its unit ("" for none).
 
     `deflate=False` stores a large column as it is: for values that hardly compress, such as float noise.
     """
@@ -57,7 +57,7 @@ def _walk(columns: Columns, prefix: str = "") -> Iterator[tuple[str, Column]]:
 
 @dataclass(frozen=True)
 class Schema:
-    """All that a data set declares of its columns.
+    """All that a dataset declares of its columns.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ class Schema:
         source.
     configs : dict of name -> tuple of dotted column names
         Named selections over the same files, beside "default" (everything) and "catalog" (scalars only), which every
-        data set has. A group's name stands for all in it.
+        dataset has. A group's name stands for all in it.
     """
 
     columns: Columns
@@ -98,7 +98,7 @@ class Schema:
         return datasets.Features(nest({path: leaves[path].feature for path in self.specs if path in set(paths)}))
 
     def config_columns(self, config: str) -> tuple[str, ...]:
-        """Leaf columns of a config: "default", "catalog", or one that the data set declares."""
+        """Leaf columns of a config: "default", "catalog", or one that the dataset declares."""
         if config == "default":
             return tuple(self.specs)
         if config == "catalog":

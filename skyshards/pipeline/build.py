@@ -48,7 +48,7 @@ MAX_UNREAD = 128
 
 @dataclass(frozen=True)
 class Summary:
-    """What a build did and what the folder now holds. `failed` counts sources of this data set that gave no row,
+    """What a build did and what the folder now holds. `failed` counts sources of this dataset that gave no row,
     `left_out` those that its options leave out; `plan` says what the build had before it.
     """
 
@@ -76,20 +76,20 @@ def build(
     executor: Executor | None = None,
     dry_run: bool = False,
 ) -> Summary:
-    """Build a data set in a folder, or go on with it, or add to it; what is there already is not fetched again.
+    """Build a dataset in a folder, or go on with it, or add to it; what is there already is not fetched again.
 
     Parameters
     ----------
     recipe : Recipe
     output_dir : path
-        The folder of the built data set, made if need be.
+        The folder of the built dataset, made if need be.
     limit : int, optional
         Build so many objects only, those that are listed first; a source that failed counts as one.
     workers : int, optional
         Processes that read sources into rows; the number of usable cores unless given. 0 reads them in this process,
         where a debugger can follow.
     connections : int
-        Downloads at once.
+        Maximum number of concurrent downloads.
     max_rows_per_shard : int, optional
         Bound on the rows of a file; without it, only the bound of 512 MiB holds.
     nside : int

@@ -1,4 +1,4 @@
-"""What a data set must say about itself to be built: its sources, and how one source becomes rows."""
+"""What a dataset must say about itself to be built: its sources, and how one source becomes rows."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Source:
     Attributes
     ----------
     key : str
-        Its name, unique in the data set; a file name where there is one.
+        Its name, unique in the dataset; a file name where there is one.
     url : str or None
         Where it comes from; None if nothing is fetched.
     checksum : str or None
@@ -65,13 +65,13 @@ class Cost:
 
 
 class Recipe(abc.ABC):
-    """How a data set is made. An instance holds the build's options and is sent to worker processes: keep it small.
+    """How a dataset is made. An instance holds the build's options and is sent to worker processes: keep it small.
 
     A recipe is usually a frozen dataclass of its options. Nothing of it may depend on the order in which sources come.
     """
 
     name: ClassVar[str]
-    """Name of the data set and of its folder."""
+    """Name of the dataset and of its folder."""
     schema: ClassVar[Schema]
     splits: ClassVar[tuple[str, ...]] = ("train",)
     downloads: ClassVar[str] = "downloads"
@@ -85,7 +85,7 @@ class Recipe(abc.ABC):
 
     @property
     def folder(self) -> Path:
-        """The data set's own folder, with its data card and citations."""
+        """The dataset's own folder, with its data card and citations."""
         return Path(inspect.getfile(type(self))).parent
 
     def prepare(self, fetcher: Fetcher, folder: Path) -> Recipe:

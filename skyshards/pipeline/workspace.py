@@ -1,6 +1,6 @@
 """The folder of a build under way: who holds it, what is in it already, and how finished files reach their places.
 
-`.build`, below the output folder, has the lock, the spool, and the files of the next state of the data set. These are
+`.build`, below the output folder, has the lock, the spool, and the files of the next state of the dataset. These are
 written to `.build/staged`; its renaming to `.build/ready` is the moment from which they count. A build that is killed
 while it moves them to their places leaves the rest for the next one to move.
 """
@@ -38,7 +38,7 @@ def hold(folder: Path, downloads: str) -> Iterator[Path]:
     is done.
 
     What killed builds left is cleaned up or finished first. Errors of the disk become a `BuildError` that says what to
-    do. For a data set that cannot be written to, to see whether it is complete, the workspace lies elsewhere.
+    do. For a dataset that cannot be written to, to see whether it is complete, the workspace lies elsewhere.
     """
     workspace = folder / WORKSPACE
     _refuse_other_folder(folder)
@@ -170,7 +170,7 @@ def _is_whole(folder: Path, shard: Shard) -> bool:
 
 
 def publish(workspace: Path) -> None:
-    """Make the files in `staged` the data set's own. The spool, whose rows they hold now, is no longer needed."""
+    """Make the files in `staged` the dataset's own. The spool, whose rows they hold now, is no longer needed."""
     staged, folder = workspace / "staged", workspace.parent
     for path in staged.rglob("*"):
         if path.is_dir():  # made now, while a full disk can still say so

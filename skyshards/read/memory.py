@@ -1,4 +1,4 @@
-"""Memory for large batches, used again once nobody looks at it any more.
+"""Reuse of large buffers.
 
 Memory fresh from the system costs a page fault every few kilobytes when it is first written: 40 % of the time in which
 a batch of galaxies is read. So the memory of a batch that was dropped is kept for the next one.

@@ -20,7 +20,7 @@ from skyshards.read.store import LocalStore, RemoteStore
 
 
 class OpenedFolder:
-    """The catalogue of a built data set, and the reader of its shards. Pickled by location.
+    """The catalogue of a built dataset, and the reader of its shards. Pickled by location.
 
     Threads share it: what it keeps for later is computed twice if two ask at once, and is the same both times.
     """
@@ -119,6 +119,6 @@ def _opened_again(store: LocalStore | RemoteStore, threads: int | None, decode: 
     """A folder opened in another process, if its numbers still stand for the rows for which they stood."""
     data = OpenedFolder(store, threads, decode)
     if data.state != state:
-        cause = "the data set is another than when this table was pickled, and its rows have other places"
+        cause = "the dataset is another than when this table was pickled, and its rows have other places"
         raise FolderError(f"{store}: {cause}; open it again, and make the selection again")
     return data

@@ -1,4 +1,4 @@
-"""Where the files of a built data set lie, and how byte ranges of them are read: on disk, or at any URL of fsspec."""
+"""Where the files of a built dataset lie, and how byte ranges of them are read: on disk, or at any URL of fsspec."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class _File:
         self.descriptor = open_regular(path)
         found = os.fstat(self.descriptor).st_size
         if found != expected_bytes:
-            cause = "it is damaged, or was built again since the data set was opened"
+            cause = "it is damaged, or was built again since the dataset was opened"
             raise ShardCorrupted(f"{path}: {found} bytes long, expected {expected_bytes}; {cause}")
 
     def __del__(self):
@@ -90,7 +90,7 @@ class LocalStore:
                 yield os.pread(file.descriptor, size, start)
         except OSError as error:
             too_many = error.errno in (errno.EMFILE, errno.ENFILE)
-            advice = "raise the limit of open files (`ulimit -n`)" if too_many else "build the data set again"
+            advice = "raise the limit of open files (`ulimit -n`)" if too_many else "build the dataset again"
             raise FolderError(f"{self._given / name}: cannot be read ({error}); {advice}") from error
 
     def _cache(self) -> Callable[[str], _File]:
@@ -165,7 +165,7 @@ class RemoteStore:
         ask = functools.partial(_fetch, filesystem, f"{root}/{name}{self._query}")
         content = _until_whole(ask, None, ask())
         if isinstance(content, FileNotFoundError):
-            raise FolderError(f"{self.url}: not a built data set, there is no {name} in it") from content
+            raise FolderError(f"{self.url}: not a built dataset, there is no {name} in it") from content
         return self._checked(content, name)
 
     def read(self, names: Sequence[str], starts: Sequence[int], sizes: Sequence[int]) -> Iterator[bytes]:

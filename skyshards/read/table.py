@@ -1,4 +1,4 @@
-"""Random access to a built data set: `skyshards.open(folder)` gives a table that is indexed like an array."""
+"""Random access to a built dataset: `skyshards.open(folder)` gives a table that is indexed like an array."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def open_table(
     decode: bool = True,
     storage_options: dict[str, Any] | None = None,
 ) -> Table:
-    """Open a built data set for reading at random.
+    """Open a built dataset for reading at random.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def open_table(
     Raises
     ------
     FolderError
-        If there is no built data set, or no such split in it.
+        If there is no built dataset, or no such split in it.
     """
     location = os.fspath(folder)
     store = (
@@ -72,14 +72,14 @@ class FolderFormat(NamedTuple):
 
 
 class Table(RandomAccess):
-    """Rows of a built data set, in the order in which stock `load_dataset` gives them.
+    """Rows of a built dataset, in the order in which stock `load_dataset` gives them.
 
     `table[i]` is one row, a nested dict of NumPy values; `table[a:b]`, `table[[3, 1, 4]]` and `table[array]` are
     batches, the same with a first dimension for the rows. Dtypes are those of the shards. Selections
     (`select_columns`, `select`, `find`, `cone`, `where`) are tables again and read nothing.
 
-    A table can be forked and pickled, as data loaders do; a pickle holds where the data set is, not what is in it. It
-    raises `FolderError` when it is loaded after the data set was built further: its numbers then stand for other rows.
+    A table can be forked and pickled, as data loaders do; a pickle holds where the dataset is, not what is in it. It
+    raises `FolderError` when it is loaded after the dataset was built further: its numbers then stand for other rows.
     """
 
     def __init__(self, data: OpenedFolder, columns: tuple[str, ...], index: np.ndarray | None):
@@ -178,7 +178,7 @@ class Table(RandomAccess):
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """The splits of the data set, whether or not rows of them are among these."""
+        """The splits of the dataset, whether or not rows of them are among these."""
         return self._data.manifest.splits
 
     @property

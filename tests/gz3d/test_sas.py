@@ -212,7 +212,7 @@ def test_a_page_that_lists_no_such_file(demo, fetcher):
 @pytest.mark.parametrize("what", ["v4_0_0/$", "sha1sum"])
 @pytest.mark.parametrize("kind", ["503", "reset", "truncate"])
 def test_a_listing_is_asked_for_again(fetcher, what, kind):
-    """Half a listing would be half a data set, half the checksums half the safety."""
+    """Half a listing would be half a dataset, half the checksums half the safety."""
     with DemoArchive(galaxies=3) as archive:
         whole = list_gz3d(archive.sas_url, fetcher)
         archive.add_fault(Fault(what, kind, times=2))

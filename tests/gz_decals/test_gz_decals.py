@@ -46,7 +46,7 @@ def features(shared_data, tmp_path_factory, vectors):
 
 @pytest.fixture(scope="module")
 def real(shared_data, tmp_path_factory, features):
-    """The recipe for the real images and the data set that it builds, with representations."""
+    """The recipe for the real images and the dataset that it builds, with representations."""
     folder = tmp_path_factory.mktemp("built") / "gz_decals"
     zoobot = shared_data / "zoobot"
     recipe = recipe_for(

@@ -1,4 +1,4 @@
-"""Galaxy Zoo on SDSS against the contract, and what only this data set promises."""
+"""Galaxy Zoo on SDSS against the contract, and what only this dataset promises."""
 
 import contextlib
 import json
