@@ -13,12 +13,11 @@ import pyarrow.compute as pc
 
 from skyshards.errors import FolderError, ShardCorrupted
 from skyshards.files import file_digest
-from skyshards.format import catalog, hashes
+from skyshards.format import catalog, hashes, provenance
 from skyshards.format import healpix as sky
-from skyshards.format import provenance as sources
 from skyshards.format import shard as hdf5
 from skyshards.format.kinds import KINDS
-from skyshards.format.layout import CARD
+from skyshards.format.layout import CARD, CATALOG, HEALPIX, ROW, SHARD, SHARDS, SIZE, SOURCE, SOURCES, SPLIT, START
 from skyshards.format.manifest import Manifest, Shard
 from skyshards.read.table import Table, open_table
 
@@ -35,21 +34,21 @@ def problems(folder: Path) -> Iterator[str]:
     """
     rows, manifest = catalog.open_folder(folder)
     table = open_table(folder)
-    counted = pc.value_counts(rows["_shard"].cast(pa.string())).to_pylist()
+    counted = pc.value_counts(rows[SHARD].cast(pa.string())).to_pylist()
     counts = {entry["values"]: entry["counts"] for entry in counted}
     position = 0
     for shard in manifest.shards:
         if counts.pop(shard.path, 0) != shard.rows:
-            yield f"{catalog.CATALOG}: does not have the {shard.rows} rows of {shard.path}"
+            yield f"{CATALOG}: does not have the {shard.rows} rows of {shard.path}"
             return
         part = rows.slice(position, shard.rows)
         selected = table.select(slice(position, position + shard.rows))
         position += shard.rows
         yield from (f"{shard.path}: {problem}" for problem in _shard_problems(folder, shard, manifest, part, selected))
     if counts:
-        yield f"{catalog.CATALOG}: has rows of files that are no shards of this dataset: {', '.join(counts)}"
+        yield f"{CATALOG}: has rows of files that are no shards of this dataset: {', '.join(counts)}"
     known = {shard.path for shard in manifest.shards}
-    for path in sorted(path.relative_to(folder) for path in folder.rglob("*.hdf5")):
+    for path in sorted(path.relative_to(folder) for path in folder.rglob(SHARDS)):
         hidden = any(part.startswith(".") for part in path.parts)  # such as those of a build under way
         if not hidden and (name := path.as_posix()) not in known:
             yield f"{name}: is not in the catalogue, and stock datasets would load it"
@@ -109,22 +108,22 @@ def _content_problems(file, shard: Shard, manifest: Manifest, part: pa.Table) ->
     ids = list(
         zip(
             hdf5.read_light(file, manifest.specs["object_id"]),
-            hdf5.read_light(file, manifest.specs["source"]),
+            hdf5.read_light(file, manifest.specs[SOURCE]),
             strict=True,
         )
     )
     if ids != sorted(set(ids)):
         yield "its rows are not in order of (object_id, source), or one is there twice"
-    if part["_row"].to_pylist() != list(range(shard.rows)) or set(part["_split"].to_pylist()) != {shard.split}:
+    if part[ROW].to_pylist() != list(range(shard.rows)) or set(part[SPLIT].to_pylist()) != {shard.split}:
         yield "the catalogue numbers its rows otherwise, or has them in another split"
     pixels = sky.pixel_of(file["ra"][()], file["dec"][()], manifest.nside)
-    if (pixels != shard.pixel).any() or (file["healpix"][()] != shard.pixel).any():
+    if (pixels != shard.pixel).any() or (file[HEALPIX][()] != shard.pixel).any():
         yield f"has rows that do not lie in its pixel {shard.pixel}"
 
 
 def _listed_contents(path: str, part: pa.Table, name: str) -> Iterator[bytes]:
     """What lies where the catalogue says that the values of a heavy column lie."""
-    starts, sizes = (part[f"_{what}:{name}"].to_pylist() for what in ("start", "size"))
+    starts, sizes = (part[what + name].to_pylist() for what in (START, SIZE))
     with open(path, "rb") as file:
         for start, size in zip(starts, sizes, strict=True):
             yield os.pread(file.fileno(), size, start)
@@ -141,26 +140,26 @@ def _same(found: pa.Array, expected: pa.Array) -> bool:
 
 
 def _source_problems(folder: Path, rows: pa.Table) -> Iterator[str]:
-    records = sources.read(folder)
+    records = provenance.read(folder)
     if not records:
-        yield f"{sources.SOURCES}: missing, so that no row leads to its source"
+        yield f"{SOURCES}: missing, so that no row leads to its source"
         return
-    counted = pc.value_counts(rows["source"]).to_pylist()
+    counted = pc.value_counts(rows[SOURCE]).to_pylist()
     for entry in counted:
         record = records.get(entry["values"])
         if record is None or record.status not in ("done", "in part"):
-            yield f"{sources.SOURCES}: source {entry['values']!r} of {entry['counts']} rows is not recorded as done"
+            yield f"{SOURCES}: source {entry['values']!r} of {entry['counts']} rows is not recorded as done"
     having_rows = {entry["values"] for entry in counted}
     for record in records.values():
         if record.status in ("done", "in part") and record.key not in having_rows:
-            yield f"{catalog.CATALOG}: has no row of source {record.key!r}, which is recorded as done"
+            yield f"{CATALOG}: has no row of source {record.key!r}, which is recorded as done"
 
 
 def describe(folder: Path) -> str:
     """What a built dataset holds, in a few lines."""
     table = open_table(folder)
     manifest = catalog.open_folder(folder)[1]
-    statuses = [record.status for record in sources.read(folder).values()]
+    statuses = [record.status for record in provenance.read(folder).values()]
     outcome = ", ".join(
         f"{statuses.count(status):,} {status}"
         for status in ("done", "in part", "left out", "failed")

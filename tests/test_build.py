@@ -20,10 +20,10 @@ import pytest
 import skyshards
 from skyshards.errors import BuildError, FolderError, SourceError, UsageError
 from skyshards.format import catalog
+from skyshards.format.layout import WORKSPACE
 from skyshards.pipeline import pack, spool, workers, workspace
 from skyshards.pipeline.build import build
 from skyshards.pipeline.workers import lasting
-from skyshards.pipeline.workspace import WORKSPACE
 from tests.contract import Contract, assert_same
 from tests.toy import Toy, die, row
 from tests.toy_folder import assert_whole, shard_bytes

@@ -16,8 +16,8 @@ from PIL import Image
 import skyshards
 from skyshards.errors import BuildError, FolderError, ShardCorrupted
 from skyshards.format import catalog
+from skyshards.format.layout import CATALOG, CRC32, WORKSPACE
 from skyshards.pipeline.build import build
-from skyshards.pipeline.workspace import WORKSPACE
 from tests.contract import assert_same
 from tests.toy import Toy
 from tests.toy_folder import assert_whole, shard_bytes
@@ -186,12 +186,12 @@ def test_a_picture_that_decodes_to_others_is_refused(jpeg_folder):
 
 def without_crc32s(folder):
     """As folders were before there was one."""
-    table = pq.read_table(folder / catalog.CATALOG)
-    table = table.drop_columns([name for name in table.column_names if name.startswith(catalog.CRC32)])
+    table = pq.read_table(folder / CATALOG)
+    table = table.drop_columns([name for name in table.column_names if name.startswith(CRC32)])
     split_and_shard = pa.dictionary(pa.int32(), pa.string())
     for name in ("_split", "_shard"):
         table = table.set_column(table.column_names.index(name), name, table[name].cast(split_and_shard))
-    pq.write_table(table, folder / catalog.CATALOG)
+    pq.write_table(table, folder / CATALOG)
     (folder / "SHA256SUMS").unlink()
 
 

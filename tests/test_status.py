@@ -12,9 +12,9 @@ from click.testing import CliRunner
 
 from skyshards.cli.main import main
 from skyshards.errors import BuildError
+from skyshards.format.layout import WORKSPACE
 from skyshards.pipeline.build import build
 from skyshards.pipeline.status import how_far
-from skyshards.pipeline.workspace import WORKSPACE
 from tests.toy import Toy
 
 KILLED = """

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from skyshards import verify
 from skyshards.cli.main import main
 from skyshards.format import catalog
-from skyshards.format.layout import HASHED, HASHES
+from skyshards.format.layout import CATALOG, HASHED, HASHES
 from skyshards.pipeline.build import build
 from tests.toy import Toy
 
@@ -79,7 +79,7 @@ def test_a_changed_byte_of_the_catalogue_raises_nothing_strange(built, tmp_path_
     """Not every byte of a Parquet file counts; those that do are noticed, in words."""
     folder = tmp_path_factory.mktemp("flip") / "toy"
     shutil.copytree(built, folder)
-    path = folder / catalog.CATALOG
+    path = folder / CATALOG
     content = bytearray(path.read_bytes())
     content[data.draw(st.integers(0, len(content) - 1))] ^= data.draw(st.integers(1, 255))
     path.write_bytes(content)
@@ -88,7 +88,7 @@ def test_a_changed_byte_of_the_catalogue_raises_nothing_strange(built, tmp_path_
 
 
 def test_a_path_that_is_no_text_any_more(folder, shards):
-    path = folder / catalog.CATALOG
+    path = folder / CATALOG
     content = path.read_bytes()
     name = shards[0].encode()
     assert name in content
@@ -178,7 +178,7 @@ def rewrite(folder, shard, change):
 def edited(folder, table, manifest):
     """Write a catalogue again, as it is given."""
     table = table.replace_schema_metadata({b"skyshards": manifest.to_json()})
-    pq.write_table(table, folder / catalog.CATALOG)
+    pq.write_table(table, folder / CATALOG)
 
 
 def set_column(table, name, values):
@@ -273,7 +273,7 @@ def test_a_catalogue_with_its_rows_in_another_order(folder):
 
 
 def test_no_catalogue(folder):
-    (folder / catalog.CATALOG).unlink()
+    (folder / CATALOG).unlink()
     (line,) = problems(folder)
     assert str(folder) in line and "not a built dataset" in line
 

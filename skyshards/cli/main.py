@@ -122,11 +122,11 @@ def build() -> None:
 def info(folder: Path) -> None:
     """Print what a built dataset holds, and how far a build is that has not ended."""
     with messages():
-        from skyshards.format import layout
+        from skyshards.format.layout import CATALOG
         from skyshards.pipeline.status import how_far
 
         unfinished = how_far(folder)
-        if unfinished is None or (folder / layout.CATALOG).exists():
+        if unfinished is None or (folder / CATALOG).exists():
             from skyshards.verify import describe
 
             click.echo(printable(describe(folder)))

@@ -18,6 +18,7 @@ from skyshards.embed.encoders import Encoder, encode
 from skyshards.errors import UsageError
 from skyshards.files import clear_errors, hold, replacing
 from skyshards.format import catalog
+from skyshards.format.layout import SOURCE
 from skyshards.progress import progress
 from skyshards.read.table import Table, open_table
 
@@ -149,7 +150,7 @@ def _read(images: Table, column: str, rows: range) -> np.ndarray:
 
 def _write_part(path: Path, rows: Table, vectors: np.ndarray) -> None:
     names = rows.catalog
-    columns = {name: names[name] for name in ("object_id", "source")}
+    columns = {name: names[name] for name in ("object_id", SOURCE)}
     columns |= {f"feat_{number}": pa.array(vectors[:, number]) for number in range(vectors.shape[1])}
     with replacing(path) as temporary:
         pq.write_table(pa.table(columns), temporary, compression="zstd", use_dictionary=False)

@@ -19,7 +19,7 @@ from skyshards.format import croissant
 from skyshards.format.card_formats import formats
 from skyshards.format.columns import ColumnSpec
 from skyshards.format.kinds import KINDS, kind_of
-from skyshards.format.layout import CARD, CATALOG, CITATION, pixel_folder
+from skyshards.format.layout import CARD, CATALOG, CITATION, SHARDS, SIZE, SOURCES, pixel_folder
 from skyshards.format.manifest import Manifest
 from skyshards.format.schema import Schema
 
@@ -55,7 +55,7 @@ def front_matter(schema: Schema, manifest: Manifest, table: pa.Table, digest: st
     for split in manifest.splits:
         rows = sum(shard.rows for shard in manifest.shards if shard.split == split)
         if rows:
-            files.append({"split": split, "path": pixel_folder(split, "*", manifest.splits) + "/*.hdf5"})
+            files.append({"split": split, "path": f"{pixel_folder(split, '*', manifest.splits)}/{SHARDS}"})
             counts[split] = rows
     configs, infos = [], []
     for config in schema.config_names:
@@ -91,7 +91,7 @@ def _size_category(rows: int) -> str:
 
 def _mean_bytes(spec: ColumnSpec, table: pa.Table) -> float:
     if spec.varies:
-        return pc.mean(table[f"_size:{spec.path}"]).as_py() or 1.0
+        return pc.mean(table[SIZE + spec.path]).as_py() or 1.0
     return spec.nbytes or 16.0 * math.prod(spec.shape)  # text: a guess will do
 
 
@@ -154,7 +154,7 @@ def _this_copy(manifest: Manifest) -> str:
         f"## This copy\n\n{rows} in {len(manifest.shards):,} HDF5 files ({gigabytes:.3f} GB), one folder per HEALPix"
         f" pixel (nside {manifest.nside}, NESTED). Built with: {options or 'the default options'}."
         f" Written by {manifest.written_by} in format {manifest.format}."
-        " `catalog.parquet` holds the small columns of every row, `sources.parquet` where each row came from.\n\n"
+        f" `{CATALOG}` holds the small columns of every row, `{SOURCES}` where each row came from.\n\n"
         f"The same sources and options give the same bytes again with deflate {version('deflate')} and pyarrow"
         f" {version('pyarrow')}: others may compress the same values differently.\n"
     )

@@ -27,20 +27,19 @@ from skyshards.format import manifest as manifests
 from skyshards.format import votable
 from skyshards.format.columns import ColumnSpec
 from skyshards.format.kinds import KINDS
-from skyshards.format.layout import CATALOG
+from skyshards.format.layout import CATALOG, CRC32, ROW, SHARD, SIZE, SPLIT, START
 from skyshards.format.manifest import Manifest, Shard
 
 if TYPE_CHECKING:
     from skyshards.format.rows import EncodedRow
     from skyshards.format.shard import Ranges
 
-CRC32 = "_crc32:"
 _KEY = b"skyshards"
 
 
 _REPEATED = {
-    "_split": "split that the row belongs to",
-    "_shard": "path of the row's shard, below the folder",
+    SPLIT: "split that the row belongs to",
+    SHARD: "path of the row's shard, below the folder",
 }
 """Text that many rows share: held as a dictionary in memory, and as plain text in the file, which more programs read
 (Parquet itself stores each value once)."""
@@ -54,14 +53,14 @@ def schema(specs: Mapping[str, ColumnSpec]) -> pa.Schema:
             catalog_fields.append(pa.field(path, KINDS[spec.kind].arrow_type(spec), metadata=_documentation(spec)))
     catalog_fields += [
         *(_field(name, pa.dictionary(pa.int32(), pa.string()), words) for name, words in _REPEATED.items()),
-        _field("_row", pa.int32(), "position in the shard"),
+        _field(ROW, pa.int32(), "position in the shard"),
     ]
     for path, spec in specs.items():
         if spec.heavy:
             catalog_fields += [
-                _field(f"_start:{path}", pa.int64(), f"where in the shard the value of {path} begins", "byte"),
-                _field(f"_size:{path}", pa.int32(), f"length of the stored value of {path}", "byte"),
-                _field(f"{CRC32}{path}", pa.uint32(), f"crc32 of the stored value of {path}"),
+                _field(START + path, pa.int64(), f"where in the shard the value of {path} begins", "byte"),
+                _field(SIZE + path, pa.int32(), f"length of the stored value of {path}", "byte"),
+                _field(CRC32 + path, pa.uint32(), f"crc32 of the stored value of {path}"),
             ]
     return pa.schema(catalog_fields)
 
@@ -106,8 +105,8 @@ def write(folder: Path, manifest: Manifest, table: pa.Table) -> pa.Table:
     """Write `catalog.parquet` from a table whose shards may come in any order; gives it in the final order."""
     rank = {shard.path: number for number, shard in enumerate(manifest.shards)}
     table = table.unify_dictionaries()
-    ranks = pc.index_in(table["_shard"].cast(pa.string()), pa.array(list(rank), pa.string()))
-    order = np.lexsort((table["_row"].to_numpy(), ranks.to_numpy()))
+    ranks = pc.index_in(table[SHARD].cast(pa.string()), pa.array(list(rank), pa.string()))
+    order = np.lexsort((table[ROW].to_numpy(), ranks.to_numpy()))
     table = table.take(pa.array(order)).replace_schema_metadata(None)
     stored = table.cast(stored_schema(manifest.specs))
     stored = stored.replace_schema_metadata(votable.metadata(manifest.name, stored) | {_KEY: manifest.to_json()})
@@ -147,18 +146,18 @@ def _check_rows(table: pa.Table, manifest: Manifest) -> None:
     if empty := [name for name in table.column_names if table[name].null_count and not name.startswith(CRC32)]:
         raise ValueError(f"column {empty[0]!r} lacks values")
     shards = {shard.path: shard for shard in manifest.shards}
-    if not set(shards).issuperset(paths := table["_shard"].unique().to_pylist()):
+    if not set(shards).issuperset(paths := table[SHARD].unique().to_pylist()):
         raise ValueError("it has rows of shards that it does not declare")
-    if not set(manifest.splits).issuperset(table["_split"].unique().to_pylist()):
+    if not set(manifest.splits).issuperset(table[SPLIT].unique().to_pylist()):
         raise ValueError("it has rows of splits that it does not declare")
-    codes = pc.index_in(table["_shard"].cast(pa.string()), pa.array(paths, pa.string())).to_numpy()
+    codes = pc.index_in(table[SHARD].cast(pa.string()), pa.array(paths, pa.string())).to_numpy()
     rows, lengths = (np.array([getattr(shards[path], what) for path in paths], np.int64) for what in ("rows", "nbytes"))
-    numbers = table["_row"].to_numpy()
+    numbers = table[ROW].to_numpy()
     if len(numbers) and ((numbers < 0) | (numbers >= rows[codes])).any():
         raise ValueError("it has rows that their shards do not have")
     for path, spec in manifest.specs.items():
         if spec.heavy and len(numbers):
-            starts, sizes = (table[f"_{what}:{path}"].to_numpy() for what in ("start", "size"))
+            starts, sizes = (table[what + path].to_numpy() for what in (START, SIZE))
             manifests.check_ranges(spec, starts, sizes, lengths[codes])
 
 

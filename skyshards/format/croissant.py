@@ -11,7 +11,7 @@ from huggingface_hub import DatasetCard
 from skyshards.files import file_digest
 from skyshards.format.columns import ColumnSpec
 from skyshards.format.kinds import KINDS
-from skyshards.format.layout import CARD, CATALOG, CITATION, CROISSANT, SOURCES, pixel_folder
+from skyshards.format.layout import CARD, CATALOG, CITATION, CROISSANT, SHARDS, SOURCES, pixel_folder
 from skyshards.format.manifest import Manifest
 
 HDF5_FORMAT, PARQUET_FORMAT = "application/x-hdf5", "application/x-parquet"
@@ -59,7 +59,7 @@ def describe(folder: Path, manifest: Manifest) -> dict[str, Any]:
         "conformsTo": "http://mlcommons.org/croissant/1.0",
         "name": manifest.name,
         "alternateName": title,
-        "description": f"{title}: {rows:,} rows in HEALPix-partitioned HDF5 shards.{simulated} See README.md.",
+        "description": f"{title}: {rows:,} rows in HEALPix-partitioned HDF5 shards.{simulated} See {CARD}.",
         "license": card.get("license"),
         "keywords": card.get("tags"),
         "citeAs": (folder / CITATION).read_text(encoding="utf-8").strip() or None,
@@ -87,18 +87,16 @@ def _shards(manifest: Manifest) -> dict[str, Any]:
         "@type": "cr:FileSet",
         "@id": "shards",
         "name": "shards",
-        "description": "HDF5 files, one folder per HEALPix pixel; their sha256 are in catalog.parquet.",
+        "description": "HDF5 files, one folder per HEALPix pixel; their sha256 are in {CATALOG}.",
         "encodingFormat": HDF5_FORMAT,
-        "includes": [f"{pixel_folder(split, '*', manifest.splits)}/*.hdf5" for split in manifest.splits],
+        "includes": [f"{pixel_folder(split, '*', manifest.splits)}/{SHARDS}" for split in manifest.splits],
     }
 
 
 def _records(manifest: Manifest, heavy: bool) -> dict[str, Any]:
     name = "rows" if heavy else "catalog"
     fields = [_field(name, spec) for spec in manifest.columns if spec.heavy == heavy]
-    words = (
-        "large columns of every row, in the HDF5 shards" if heavy else "small columns of every row, in catalog.parquet"
-    )
+    words = f"{'large' if heavy else 'small'} columns of every row, in {'the HDF5 shards' if heavy else CATALOG}"
     records = {"@type": "cr:RecordSet", "@id": name, "name": name, "description": f"The {words}.", "field": fields}
     # A galaxy may come from several sources: only both together are unique.
     return records if heavy else records | {"key": [{"@id": "catalog/object_id"}, {"@id": "catalog/source"}]}

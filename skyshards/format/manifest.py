@@ -15,7 +15,7 @@ from skyshards.format.columns import RESERVED_CONFIGS, ColumnSpec
 from skyshards.format.kinds import KINDS
 from skyshards.format.kinds.number import MAX_VALUE_BYTES
 from skyshards.format.kinds.text import MAX_TEXTS
-from skyshards.format.layout import FORMAT_VERSION, pixel_folder
+from skyshards.format.layout import FORMAT_VERSION, SHARD_NAME, pixel_folder, shard_name
 from skyshards.version import __version__
 
 WRITER = f"skyshards {__version__}"
@@ -24,7 +24,6 @@ MAX_INFLATION = 1032
 """Deflate makes nothing smaller than by this factor (https://zlib.net/zlib_tech.html)."""
 
 _WORD = re.compile(r"\w[\w-]*", re.ASCII)
-_SHARD_NAME = re.compile(r"\d{3,}-of-\d{3,}\.hdf5", re.ASCII)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _NEEDED = {"object_id": "string", "source": "string", "ra": "number", "dec": "number", "healpix": "number"}
 
@@ -191,7 +190,7 @@ def _check_shard(shard: Shard, splits: tuple[str, ...], nside: int) -> None:
     _expect(_is_count(shard.pixel, 12 * nside**2 - 1, 0), f"a HEALPix pixel of nside {nside}", shard.pixel)
     folder, _, name = shard.path.rpartition("/") if isinstance(shard.path, str) else ("", "", "")
     place = pixel_folder(shard.split, shard.pixel, splits)
-    _expect(folder == place and _SHARD_NAME.fullmatch(name), "shards such as healpix=7/001-of-001.hdf5", shard.path)
+    _expect(folder == place and SHARD_NAME.fullmatch(name), f"shards such as {place}/{shard_name(1, 1)}", shard.path)
     _expect(_is_count(shard.rows, 1 << 40), f"a number of rows of {shard.path}", shard.rows)
     _expect(_is_count(shard.nbytes, 1 << 50), f"a length of {shard.path}", shard.nbytes)
     sha256 = isinstance(shard.sha256, str) and _SHA256.fullmatch(shard.sha256)

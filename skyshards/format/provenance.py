@@ -21,7 +21,7 @@ from pyarrow.csv import ConvertOptions, read_csv, write_csv
 
 from skyshards.errors import FolderError
 from skyshards.format import votable
-from skyshards.format.layout import FAILURES, SOURCES, TRIES
+from skyshards.format.layout import FAILURES, ROW, SHARD, SOURCE, SOURCES, TRIES
 
 _SCHEMA = pa.schema(
     [
@@ -82,7 +82,7 @@ def write(folder: Path, records: Iterable[SourceRecord], catalog: pa.Table) -> N
     table = pa.table(
         [pa.array(column, kind) for column, kind in zip(columns, _SCHEMA.types, strict=True)], schema=_SCHEMA
     )
-    lies = pa.table({"key": catalog["source"], "shard": catalog["_shard"].cast(pa.string()), "row": catalog["_row"]})
+    lies = pa.table({"key": catalog[SOURCE], "shard": catalog[SHARD].cast(pa.string()), "row": catalog[ROW]})
     first = lies.group_by("key", use_threads=False).aggregate([("shard", "first"), ("row", "first"), ("row", "count")])
     first = first.rename_columns({"shard_first": "shard", "row_first": "row", "row_count": "rows"})
     table = table.join(first, "key").sort_by("key")

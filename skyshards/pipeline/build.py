@@ -23,9 +23,9 @@ from skyshards.errors import BuildError, SourceError, UsageError
 from skyshards.fetch.client import Fetcher
 from skyshards.fetch.waiting import FETCHING_THREADS, Stopped, stop_with
 from skyshards.files import is_disk_full, is_read_only
-from skyshards.format import card, catalog, hashes
+from skyshards.format import card, catalog, hashes, provenance
 from skyshards.format import healpix as sky
-from skyshards.format import provenance as sources
+from skyshards.format.layout import CATALOG, SHARD, SOURCE
 from skyshards.format.manifest import Manifest
 from skyshards.format.provenance import SourceRecord
 from skyshards.pipeline import pack, status
@@ -134,7 +134,7 @@ def build(
         spool = stack.enter_context(contextlib.closing(Spool(workspace, nside)))
         table, manifest = what_is_there(folder, empty)
         table, manifest, lost = without_lost_shards(folder, table, manifest)
-        records = {key: record for key, record in sources.read(folder).items() if key not in lost}
+        records = {key: record for key, record in provenance.read(folder).items() if key not in lost}
         records |= {record.key: record for record in spool.records()}
         own_processes = executor is None and workers != 0
         if not records and own_processes and not dry_run:  # there will be something to read
@@ -157,7 +157,7 @@ def build(
         if pending and not dry_run:
             say(words)
         downloads = Downloads(workspace.parent / recipe.downloads, recipe, () if dry_run else pending)
-        if not dry_run and (pending or not spool.empty or lost or not (folder / catalog.CATALOG).exists()):
+        if not dry_run and (pending or not spool.empty or lost or not (folder / CATALOG).exists()):
             spool.note(sources=str(len(pending) + spool.done), command=status.command())
             staged = workspace / "staged"
             staged.mkdir()
@@ -169,7 +169,7 @@ def build(
                 table, manifest = _pack_all(staged, spool, table, manifest, pool)
             table = catalog.write(staged, manifest, table)
             records |= {record.key: record for record in spool.records()}
-            sources.write(staged, records.values(), table)
+            provenance.write(staged, records.values(), table)
             card.write(staged, recipe.folder, recipe.schema, manifest, table)
             hashes.write(staged, manifest.shards)
             spool.close()
@@ -203,7 +203,7 @@ def _prepared(recipe: Recipe, fetcher: Fetcher, folder: Path) -> Iterator[Recipe
 
 def _rows_of_sources(table: pa.Table, spool: Spool) -> Counter[str]:
     """How many rows each source has given so far."""
-    counts = pc.value_counts(table["source"])
+    counts = pc.value_counts(table[SOURCE])
     packed = zip(counts.field("values").to_pylist(), counts.field("counts").to_pylist(), strict=True)
     return Counter(dict(packed)) | Counter(spool.row_counts())
 
@@ -320,7 +320,7 @@ def _pack_all(
     shards = []
     for shard in manifest.shards:
         touched.get((shard.split, shard.pixel), shards).append(shard)
-    kept = pc.is_in(table["_shard"].cast(pa.string()), pa.array([shard.path for shard in shards], pa.string()))
+    kept = pc.is_in(table[SHARD].cast(pa.string()), pa.array([shard.path for shard in shards], pa.string()))
     parts = [table.filter(kept)]
     calls = (
         (folder, staged, *pixel, spool.rows(*pixel), replace(manifest, shards=tuple(old)), attributes)

@@ -13,7 +13,7 @@ from skyshards.errors import ShardCorrupted
 from skyshards.files import file_digest, sync
 from skyshards.format import catalog
 from skyshards.format import shard as hdf5
-from skyshards.format.layout import pixel_folder
+from skyshards.format.layout import HEALPIX, pixel_folder, shard_name
 from skyshards.format.manifest import Manifest, Shard
 from skyshards.format.rows import EncodedRow
 
@@ -75,8 +75,8 @@ def pack_pixel(
         runs = divide([row.nbytes for row in rows], max_rows, max_bytes)
         packed = []
         for number, run in enumerate(runs, 1):
-            path = staged / name / f"{number:03d}-of-{len(runs):03d}.hdf5"
-            ranges = hdf5.write(path, specs, rows[run], dict(attributes) | {"healpix": str(pixel), "split": split})
+            path = staged / name / shard_name(number, len(runs))
+            ranges = hdf5.write(path, specs, rows[run], dict(attributes) | {HEALPIX: str(pixel), "split": split})
             sync(path)  # while other processes still pack
             shard = Shard(f"{name}/{path.name}", split, pixel, len(rows[run]), path.stat().st_size, file_digest(path))
             packed.append((shard, catalog.rows_table(specs, shard, rows[run], ranges)))

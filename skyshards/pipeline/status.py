@@ -11,8 +11,8 @@ from pathlib import Path
 
 import filelock
 
+from skyshards.format.layout import WORKSPACE
 from skyshards.pipeline import spool
-from skyshards.pipeline.workspace import WORKSPACE
 
 
 def command() -> str:

@@ -23,13 +23,14 @@ import pyarrow.compute as pc
 from skyshards import files
 from skyshards.errors import BuildError, FolderError, NewerFormat, UsageError
 from skyshards.files import is_disk_full, is_read_only, links_out, replacing, sync
-from skyshards.format import catalog, layout
-from skyshards.format import provenance as sources
+from skyshards.format import catalog, provenance
+from skyshards.format.layout import CARD, CATALOG, FILES, HEALPIX, SHARD, SHARDS, SOURCE, WORKSPACE
 from skyshards.format.manifest import Manifest, Shard
 from skyshards.pipeline import spool
 from skyshards.pipeline.differences import difference
 
-WORKSPACE = ".build"
+MANIFEST = "manifest.json"
+"""What a build in its workspace is going to be, before there is a catalogue to say so."""
 
 
 @contextlib.contextmanager
@@ -42,7 +43,7 @@ def hold(folder: Path, downloads: str) -> Iterator[Path]:
     """
     workspace = folder / WORKSPACE
     _refuse_other_folder(folder)
-    if is_read_only(folder) and (folder / catalog.CATALOG).exists() and not workspace.exists():
+    if is_read_only(folder) and (folder / CATALOG).exists() and not workspace.exists():
         with _clear_errors(folder), tempfile.TemporaryDirectory() as elsewhere:
             yield Path(elsewhere).absolute() / WORKSPACE
         return
@@ -60,14 +61,14 @@ def hold(folder: Path, downloads: str) -> Iterator[Path]:
             yield workspace.absolute()
         finally:
             left = {path.name for path in workspace.iterdir()}
-            if left <= {"lock", "manifest.json"}:  # nothing was read: the next build may have other options
-                (workspace / "manifest.json").unlink(missing_ok=True)
+            if left <= {"lock", MANIFEST}:  # nothing was read: the next build may have other options
+                (workspace / MANIFEST).unlink(missing_ok=True)
 
 
 def _refuse_other_folder(folder: Path) -> None:
     """A card or shards that no build of ours accounts for are somebody else's."""
-    ours = (folder / catalog.CATALOG).exists() or (folder / WORKSPACE).exists()
-    if not ours and ((folder / layout.CARD).exists() or any(folder.glob("healpix=*"))):
+    ours = (folder / CATALOG).exists() or (folder / WORKSPACE).exists()
+    if not ours and ((folder / CARD).exists() or any(folder.glob(f"{HEALPIX}=*"))):
         raise UsageError(f"{folder}: holds files that are not of a built dataset; choose another `output_dir`")
 
 
@@ -80,7 +81,7 @@ def _refuse_links(*folders: Path) -> None:
 def _refuse_foreign(workspace: Path, folder: Path) -> None:
     """Raise `BuildError` unless `ready` holds just what a build that was killed left there."""
     ready = workspace / "ready"
-    catalogs = [place / catalog.CATALOG for place in (ready, folder) if (place / catalog.CATALOG).is_file()]
+    catalogs = [place / CATALOG for place in (ready, folder) if (place / CATALOG).is_file()]
     found = [catalog.open_folder(path.parent)[1] for path in catalogs]
     what = ""
     if not found or any(_differs(found[0], other) for other in found[1:]):
@@ -88,7 +89,7 @@ def _refuse_foreign(workspace: Path, folder: Path) -> None:
     shards = {shard.path: shard.nbytes for manifest in found[:1] for shard in manifest.shards}
     for path in ready.rglob("*"):
         name = path.relative_to(ready).as_posix()
-        if path.is_file() and name not in layout.FILES and shards.get(name) != path.stat().st_size:
+        if path.is_file() and name not in FILES and shards.get(name) != path.stat().st_size:
             what = name
         target = folder / name
         if path.is_dir() and target.is_symlink():
@@ -118,17 +119,17 @@ def what_is_there(folder: Path, wanted: Manifest) -> tuple[pa.Table, Manifest]:
     Raises `UsageError` if it was built, or begun, with other options than those of the manifest `wanted`, `BuildError`
     if it cannot be told.
     """
-    if (folder / catalog.CATALOG).exists():
+    if (folder / CATALOG).exists():
         try:
             table, found = catalog.open_folder(folder)
         except NewerFormat:
             raise
         except FolderError as error:
-            message = f"{catalog.CATALOG} is damaged; delete the folder and build again, or choose another `output_dir`"
+            message = f"{CATALOG} is damaged; delete the folder and build again, or choose another `output_dir`"
             raise BuildError(f"{folder}: {message}") from error
     else:
         table, found = catalog.schema(wanted.specs).empty_table(), wanted
-        path = folder / WORKSPACE / "manifest.json"
+        path = folder / WORKSPACE / MANIFEST
         if path.exists():
             try:
                 found = Manifest.from_json(path.read_text())
@@ -154,8 +155,8 @@ def without_lost_shards(folder: Path, table: pa.Table, manifest: Manifest) -> tu
     lost = {shard.path for shard in manifest.shards if not _is_whole(folder, shard)}
     if not lost:
         return table, manifest, set()
-    is_lost = pc.is_in(table["_shard"].cast(pa.string()), pa.array(sorted(lost)))
-    keys = set(table.filter(is_lost)["source"].to_pylist())
+    is_lost = pc.is_in(table[SHARD].cast(pa.string()), pa.array(sorted(lost)))
+    keys = set(table.filter(is_lost)[SOURCE].to_pylist())
     for path in lost:
         (folder / path).unlink(missing_ok=True)
     kept = tuple(shard for shard in manifest.shards if shard.path not in lost)
@@ -192,11 +193,11 @@ def _move(workspace: Path, folder: Path) -> None:
             os.replace(path, folder / path.relative_to(ready))
     shards = {shard.path for shard in catalog.open_folder(folder)[1].shards}
     for touched in (path.relative_to(ready) for path in ready.rglob("*") if path.is_dir()):
-        for path in (folder / touched).glob("*.hdf5"):
+        for path in (folder / touched).glob(SHARDS):
             if path.relative_to(folder).as_posix() not in shards:
                 path.unlink()
-    if all(record.status != "failed" for record in sources.read(folder).values()):
-        (folder / sources.FAILURES).unlink(missing_ok=True)
+    if all(record.status != "failed" for record in provenance.read(folder).values()):
+        (folder / provenance.FAILURES).unlink(missing_ok=True)
     spool.delete(workspace)
-    (workspace / "manifest.json").unlink(missing_ok=True)
+    (workspace / MANIFEST).unlink(missing_ok=True)
     shutil.rmtree(ready)

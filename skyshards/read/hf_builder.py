@@ -23,6 +23,7 @@ import pyarrow as pa
 
 from skyshards.errors import FolderError, UsageError
 from skyshards.format.columns import flatten, select
+from skyshards.format.layout import SHARD, SPLIT
 from skyshards.format.manifest import Manifest
 from skyshards.format.schema import Schema
 from skyshards.read import angles
@@ -172,9 +173,9 @@ def _rows_by_shard(table: Table) -> dict[str, list[np.ndarray]]:
     shards: dict[str, list[np.ndarray]] = {split: [] for split in table.splits}
     if len(table):
         rows = table.catalog
-        codes = rows["_shard"].combine_chunks().indices.to_numpy()
+        codes = rows[SHARD].combine_chunks().indices.to_numpy()
         starts = np.flatnonzero(np.diff(codes, prepend=-1))
-        splits = rows["_split"].take(pa.array(starts)).to_pylist()
+        splits = rows[SPLIT].take(pa.array(starts)).to_pylist()
         for split, positions in zip(splits, np.split(np.arange(len(codes)), starts[1:]), strict=True):
             shards[split].append(positions)
     return {split: parts or [np.arange(0)] for split, parts in shards.items()}

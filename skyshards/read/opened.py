@@ -9,10 +9,9 @@ import numpy as np
 import pyarrow as pa
 
 from skyshards.errors import FolderError
-from skyshards.format.catalog import CRC32
 from skyshards.format.columns import ColumnSpec
 from skyshards.format.kinds import KINDS
-from skyshards.format.layout import SOURCES
+from skyshards.format.layout import CRC32, ROW, SHARD, SIZE, SOURCES, START
 from skyshards.format.provenance import Origin, origin
 from skyshards.read.batches import Reader, Request
 from skyshards.read.memory import Recycler
@@ -30,7 +29,7 @@ class OpenedFolder:
         self.rows: pa.Table = rows.combine_chunks()
         self.reader = Reader(store, threads, decode)
         self._memory = Recycler()
-        self._shards = self.rows["_shard"].chunk(0).dictionary.to_pylist() if len(rows) else []
+        self._shards = self.rows[SHARD].chunk(0).dictionary.to_pylist() if len(rows) else []
         store.sizes = {shard.path: shard.nbytes for shard in self.manifest.shards}
         self._arrays: dict[str, np.ndarray] = {}
         self._image_shapes: dict[str, tuple[int, ...]] = {}
@@ -86,11 +85,11 @@ class OpenedFolder:
             images = self._memory.empty((len(rows), *self._image_shapes[spec.path]), "uint8")
         return Request(
             spec,
-            [self._shards[code] for code in self.array("_shard")[rows].tolist()],
-            self.array("_row")[rows].tolist(),
-            self.array(f"_start:{spec.path}")[rows].tolist(),
-            self.array(f"_size:{spec.path}")[rows].tolist(),
-            self.array(f"{CRC32}{spec.path}")[rows].tolist(),
+            [self._shards[code] for code in self.array(SHARD)[rows].tolist()],
+            self.array(ROW)[rows].tolist(),
+            self.array(START + spec.path)[rows].tolist(),
+            self.array(SIZE + spec.path)[rows].tolist(),
+            self.array(CRC32 + spec.path)[rows].tolist(),
             [None] * len(rows) if spec.varies else self._memory.empty((len(rows), *spec.shape), spec.dtype),
             images,
         )

@@ -13,8 +13,8 @@ import pyarrow.compute as pc
 
 from skyshards.errors import FolderError
 from skyshards.format import healpix as sky
-from skyshards.format.catalog import CRC32
 from skyshards.format.columns import ColumnSpec
+from skyshards.format.layout import CRC32, SIZE, SPLIT, START
 from skyshards.format.provenance import Origin
 from skyshards.read import angles
 from skyshards.read.opened import OpenedFolder
@@ -61,7 +61,7 @@ def open_table(
         return table
     if split not in data.manifest.splits:
         raise FolderError(f"{location}: no split {split!r}; there are {', '.join(data.manifest.splits)}")
-    return table.where(pc.field("_split") == split)
+    return table.where(pc.field(SPLIT) == split)
 
 
 class FolderFormat(NamedTuple):
@@ -127,7 +127,7 @@ class Table(RandomAccess):
 
     @property
     def _askable(self) -> list[str]:
-        return [name for name in self._data.rows.column_names if not name.startswith(("_start:", "_size:", CRC32))]
+        return [name for name in self._data.rows.column_names if not name.startswith((START, SIZE, CRC32))]
 
     def _asked(self, name: str) -> pa.ChunkedArray:
         column = self._data.rows[name]
@@ -186,7 +186,7 @@ class Table(RandomAccess):
         """About how many bytes a row of these columns takes in memory, image files as they are stored."""
         total = 0.0
         for spec in (self._data.manifest.specs[path] for path in self._columns):
-            sizes = self._data.array(f"_size:{spec.path}") if spec.varies else ()
+            sizes = self._data.array(SIZE + spec.path) if spec.varies else ()
             total += np.mean(sizes) if len(sizes) else spec.nbytes
         return round(total)
 
