@@ -13,7 +13,7 @@ from skyshards.errors import ShardCorrupted
 from skyshards.format import shard as hdf5
 from skyshards.format.catalog import Manifest
 from skyshards.format.layout import pixel_folder
-from skyshards.format.rows import EncodedRow
+from skyshards.format.rows import NewRow
 from skyshards.pipeline import pack
 from skyshards.pipeline.encode import encode
 from skyshards.pipeline.pack import divide, merge, pack_pixel
@@ -54,7 +54,7 @@ def test_no_more_runs_than_need_be_for_a_bound_on_bytes(count, size, max_bytes):
 
 
 def light_row(name, source, version):
-    return EncodedRow(name, source, lambda: {"version": version}, {}, lambda: b"")
+    return NewRow(name, source, {}, {"version": version}, b"")
 
 
 KEYS = st.dictionaries(st.tuples(st.sampled_from("abcde"), st.sampled_from("xyz")), st.integers())

@@ -201,7 +201,7 @@ def test_a_disk_without_room_is_an_error_of_the_system_wherever_it_ends(path):
 def test_a_payload_of_another_length_is_refused(path, change):
     """As from a spool that was cut short: the picture, which may have any length, would be stored without its end."""
     first, *others = rows()
-    changed = replace(first, payload=lambda: change(first.payload()))
+    changed = replace(first, content=change(first.payload()))
     with pytest.raises(ShardCorrupted, match=f"row {first.object_id!r} of source 's0': expected {first.nbytes} bytes"):
         hdf5.write(path, SPECS, [changed, *others], {})
 

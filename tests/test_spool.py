@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from skyshards.format.healpix import pixel_of
 from skyshards.format.provenance import SourceRecord
-from skyshards.format.rows import EncodedRow
+from skyshards.format.rows import NewRow
 from skyshards.pipeline.spool import Spool, delete
 
 REPOSITORY = Path(__file__).parents[1]
@@ -32,9 +32,7 @@ def one(number, source=None):
     half = len(content) // 2
     light = {"flux": float("nan"), "big": 2**62 + number, "name": "é\n", "ra": 40.0 * (number % 3), "dec": -5.0}
     light |= {"object_id": f"o{number:03d}", "source": source or f"s{number}"}
-    return EncodedRow(
-        light["object_id"], light["source"], lambda: light, {"a": half, "b": len(content) - half}, lambda: content
-    )
+    return NewRow(light["object_id"], light["source"], {"a": half, "b": len(content) - half}, light, content)
 
 
 def enter(spool, key, rows, split="train"):
@@ -56,7 +54,7 @@ def expected(numbers, split="train"):
     for row in map(one, numbers):
         light = row.light()
         light["healpix"] = pixel = int(pixel_of(light["ra"], light["dec"], 16))
-        found.append(text(split, pixel, row))
+        found.append(text(split, pixel, replace(row, values=light)))
     return sorted(found)
 
 
@@ -142,15 +140,18 @@ def test_a_process_that_outlives_a_build_has_a_new_file_for_the_next(tmp_path):
         delete(tmp_path / "spool")
 
 
-def full():
-    raise OSError(errno.ENOSPC, "No space left on device")
+class Unreadable(NewRow):
+    """A row that cannot be written: its disk is full."""
+
+    def payload(self):
+        raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def test_rows_after_some_that_could_not_be_written(tmp_path):
     spool = Spool(tmp_path / "spool", 16)
     enter(spool, "s1", [one(1)])
     with pytest.raises(OSError, match="No space left"):
-        enter(spool, "s2", [one(2), replace(one(3), payload=full)])
+        enter(spool, "s2", [one(2), Unreadable("o003", "s3", {}, {}, b"")])
     enter(spool, "s4", [one(4)])
     assert contents(spool) == expected([1, 4])
     (file,) = (tmp_path / "spool").glob("payloads-*")
@@ -225,7 +226,7 @@ def test_delete_leaves_what_is_not_its_own(died):
 
 def test_payloads_of_no_bytes(tmp_path):
     spool = Spool(tmp_path / "spool", 16)
-    enter(spool, "s", [replace(one(1), sizes={}, payload=lambda: b"")])
+    enter(spool, "s", [replace(one(1), sizes={}, content=b"")])
     ((split, pixel),) = spool.pixels()
     assert next(iter(spool.rows(split, pixel))).payload() == b""
     spool.close()

@@ -6,7 +6,6 @@ import io
 import os
 import time
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -109,5 +108,5 @@ def located(rows, nside):
     for one in rows:
         light = one.light()
         light["healpix"] = int(pixel_of(light["ra"], light["dec"], nside))
-        found.append(replace(one, light=partial(dict, light)))
+        found.append(replace(one, values=light))
     return found

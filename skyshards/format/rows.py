@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any
 
-ENGINE_COLUMNS = ("healpix", "source")
-"""Columns that the build fills in: the row's pixel, and the key of the source it came from."""
+from skyshards.format.kinds.base import Json
 
 
 @dataclass(frozen=True, slots=True)
-class EncodedRow:
-    """A row as the spool keeps it and a shard stores it.
+class EncodedRow(ABC):
+    """A row on its way to a shard: new (`NewRow`), waiting in the spool, or in a shard already.
 
-    A pixel may have a hundred thousand rows, so that their values are read when they are called for. `light()` are
-    JSON values by column, all but "healpix" until the row is in the spool; `sizes` the bytes that each heavy column
-    takes in `payload()`, in its order.
+    A pixel may have a hundred thousand rows, so that their values are read when they are called for. `sizes` are the
+    bytes that each large column takes in `payload()`, in its order.
     """
 
     object_id: str
     source: str
-    light: Callable[[], dict[str, Any]]
     sizes: dict[str, int]
-    payload: Callable[[], bytes]
+
+    @abstractmethod
+    def light(self) -> dict[str, Json]:
+        """The values of the small columns, all but "healpix" until the row is in the spool."""
+
+    @abstractmethod
+    def payload(self) -> bytes:
+        """The stored bytes of the large columns."""
 
     @property
     def order(self) -> tuple[str, str]:
@@ -33,3 +36,17 @@ class EncodedRow:
     @property
     def nbytes(self) -> int:
         return sum(self.sizes.values())
+
+
+@dataclass(frozen=True, slots=True)
+class NewRow(EncodedRow):
+    """A row that was just encoded."""
+
+    values: dict[str, Json]
+    content: bytes
+
+    def light(self) -> dict[str, Json]:
+        return dict(self.values)
+
+    def payload(self) -> bytes:
+        return self.content

@@ -6,10 +6,10 @@ deflated or as they are; image files as variable-length uint8. Nothing in the fi
 
 from __future__ import annotations
 
-import functools
 import io
 import mmap
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ import numpy as np
 from skyshards.errors import ShardCorrupted
 from skyshards.format.columns import ColumnSpec
 from skyshards.format.kinds import KINDS
+from skyshards.format.kinds.base import Json
+from skyshards.format.layout import SOURCE
 from skyshards.format.rows import EncodedRow
 
 Specs = Mapping[str, ColumnSpec]
@@ -249,17 +251,25 @@ def read_rows(file: h5py.File, specs: Specs) -> list[EncodedRow]:
             for name, spec in specs.items()
             if spec.heavy
         }
-        values, payload = functools.partial(_values, light, index), functools.partial(_payload, file, specs, index)
-        rows.append(EncodedRow(light["object_id"][index], light["source"][index], values, sizes, payload))
+        rows.append(ShardRow(light["object_id"][index], light[SOURCE][index], sizes, index, light, file, specs))
     return rows
 
 
-def _values(columns: Mapping[str, list], index: int) -> dict[str, Any]:
-    return {name: column[index] for name, column in columns.items()}
+@dataclass(frozen=True, slots=True)
+class ShardRow(EncodedRow):
+    """A row of an open shard: `columns` has the small values of all rows."""
 
+    index: int
+    columns: Mapping[str, list[Json]]
+    file: h5py.File
+    specs: Specs
 
-def _payload(file: h5py.File, specs: Specs, index: int) -> bytes:
-    return b"".join(stored(file[_inner(name)], spec, index) for name, spec in specs.items() if spec.heavy)
+    def light(self) -> dict[str, Json]:
+        return {name: column[self.index] for name, column in self.columns.items()}
+
+    def payload(self) -> bytes:
+        large = ((name, spec) for name, spec in self.specs.items() if spec.heavy)
+        return b"".join(stored(self.file[_inner(name)], spec, self.index) for name, spec in large)
 
 
 def stored(dataset: h5py.Dataset, spec: ColumnSpec, index: int) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,11 +10,13 @@ import numpy as np
 from skyshards.errors import SourceError
 from skyshards.format.columns import ColumnSpec, flatten
 from skyshards.format.kinds import KINDS
+from skyshards.format.kinds.base import Json
 from skyshards.format.kinds.number import cast
-from skyshards.format.rows import ENGINE_COLUMNS, EncodedRow
+from skyshards.format.layout import ENGINE_COLUMNS, SOURCE
+from skyshards.format.rows import NewRow
 
 
-def encode(row: Mapping[str, Any], specs: Mapping[str, ColumnSpec], source: str) -> EncodedRow:
+def encode(row: Mapping[str, Any], specs: Mapping[str, ColumnSpec], source: str) -> NewRow:
     """Check a row's values against the schema, and compress its heavy columns.
 
     Raises
@@ -35,12 +36,16 @@ def encode(row: Mapping[str, Any], specs: Mapping[str, ColumnSpec], source: str)
         raise SourceError(
             f"no position: expected 0 <= ra <= 360 and -90 <= dec <= 90 degrees, found ra={ra}, dec={dec}"
         )
-    values = {path: KINDS[specs[path].kind].encode(flat[path], specs[path]) for path in expected}
-    if not values["object_id"]:
+    light: dict[str, Json] = {SOURCE: source}
+    heavy: dict[str, bytes] = {}
+    for path in expected:
+        value = KINDS[specs[path].kind].encode(flat[path], specs[path])
+        if isinstance(value, bytes):
+            heavy[path] = value
+        else:
+            light[path] = value
+    object_id = str(light["object_id"])
+    if not object_id:
         raise SourceError("column 'object_id': expected a name, found nothing")
-    heavy = {path: value for path, value in values.items() if isinstance(value, bytes)}
-    light = {"source": source} | {path: value for path, value in values.items() if path not in heavy}
-    payload = b"".join(heavy.values())
-    sizes = {path: len(data) for path, data in heavy.items()}
-    read = functools.partial(dict, light)
-    return EncodedRow(light["object_id"], source, read, sizes, functools.partial(bytes, payload))
+    sizes = {path: len(content) for path, content in heavy.items()}
+    return NewRow(object_id, source, sizes, light, b"".join(heavy.values()))

@@ -17,9 +17,11 @@ import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from skyshards.format import healpix as sky
+from skyshards.format.kinds.base import Json
+from skyshards.format.layout import HEALPIX
 from skyshards.format.provenance import SourceRecord
 from skyshards.format.rows import EncodedRow
 
@@ -39,14 +41,18 @@ _SOURCE = ", ".join(SourceRecord._fields)
 
 
 @dataclass(frozen=True, slots=True)
-class Payload:
-    """A row's payload in a file, read when it is called for, in whatever process."""
+class WaitingRow(EncodedRow):
+    """A row in the spool: small values as the journal has them, and where the payload is; for whatever process."""
 
+    pixel: int
+    text: str
     path: Path
     start: int
-    nbytes: int
 
-    def __call__(self) -> bytes:
+    def light(self) -> dict[str, Json]:
+        return json.loads(self.text) | {HEALPIX: self.pixel}
+
+    def payload(self) -> bytes:
         descriptor = os.open(self.path, os.O_RDONLY)
         try:
             return os.pread(descriptor, self.nbytes, self.start)
@@ -122,18 +128,13 @@ class PixelRows:
 
     def __iter__(self) -> Iterator[EncodedRow]:
         path = functools.cache(self.journal.parent.joinpath)
-        query = "SELECT object_id, source, light, sizes, file, start, nbytes FROM rows WHERE split = ? AND pixel = ?"
+        query = "SELECT object_id, source, light, sizes, file, start FROM rows WHERE split = ? AND pixel = ?"
         # The process that keeps the journal has locked it; what cannot change needs no lock.
         address = f"{self.journal.absolute().as_uri()}?immutable=1"
         with contextlib.closing(sqlite3.connect(address, uri=True)) as journal:
             found = journal.execute(query, (self.split, self.pixel))
-            for object_id, source, light, sizes, file, start, nbytes in found:
-                values = functools.partial(_light, light, self.pixel)
-                yield EncodedRow(object_id, source, values, json.loads(sizes), Payload(path(file), start, nbytes))
-
-
-def _light(text: str, pixel: int) -> dict[str, Any]:
-    return json.loads(text) | {"healpix": pixel}
+            for object_id, source, light, sizes, file, start in found:
+                yield WaitingRow(object_id, source, json.loads(sizes), self.pixel, light, path(file), start)
 
 
 def connect(folder: Path) -> sqlite3.Connection:
