@@ -17,6 +17,7 @@ from astropy.table import Column, Table
 from skyshards.errors import UsageError
 from skyshards.files import clear_errors, replacing
 from skyshards.format import catalog, healpix, votable
+from skyshards.format.layout import SPLIT
 from skyshards.format.manifest import Manifest
 
 MOC_ORDER = 10
@@ -59,7 +60,7 @@ def _light(rows: pa.Table, manifest: Manifest) -> pa.Table:
     """The columns to be written, with their descriptions and units; `_split` if there are several."""
     fields = catalog.stored_schema(manifest.specs)
     names = [path for path, spec in manifest.specs.items() if not spec.heavy]
-    names += ["_split"] if len(manifest.splits) > 1 else []
+    names += [SPLIT] if len(manifest.splits) > 1 else []
     return rows.select(names).cast(pa.schema([fields.field(name) for name in names]))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import datasets
@@ -20,25 +21,27 @@ from skyshards.errors import ShardCorrupted
 from skyshards.export import documentation
 from skyshards.format.columns import ColumnSpec, flatten, nest
 from skyshards.format.images import JPEG, PNG, described
+from skyshards.format.kinds import KINDS
+from skyshards.format.kinds.image import ImageFile
+from skyshards.format.layout import SPLIT
 
 PNG_LEVEL = 4
 """Pillow's compression level: 6 takes twice the time for 0.5 % less, 1 half of it for 20 % more (images of GZ3D)."""
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 """An image as `datasets` stores it."""
-INDEX, SPLIT = "_healpix_29", "_split"
-"""The columns that an export adds: where a row is on the sky and, if there are several splits, in which it is."""
+INDEX = "_healpix_29"
+"""A column that an export adds: where a row is on the sky. With several splits, `SPLIT` says in which it is."""
 ADDED = {
     INDEX: pa.field(INDEX, pa.int64(), metadata={"description": "HEALPix pixel of order 29 (NESTED)"}),
     SPLIT: pa.field(SPLIT, pa.string(), metadata={"description": "split that the row belongs to"}),
 }
-_ARRAYS = {2: datasets.Array2D, 3: datasets.Array3D, 4: datasets.Array4D, 5: datasets.Array5D}
 
 
 def picture_shape(spec: ColumnSpec) -> tuple[int, ...] | None:
     """The shape of one picture, [H, W], [H, W, 3] or [H, W, 4], if a column holds one a row or a stack [N, ...] of
     them: all uint8 arrays of two dimensions or more do, unless they have too many.
     """
-    if spec.kind != "number" or spec.dtype != "uint8" or len(spec.shape) < 2 or 0 in spec.shape:
+    if spec.dtype != "uint8" or len(spec.shape) < 2 or 0 in spec.shape:
         return None
     dimensions = 3 if len(spec.shape) > 2 and spec.shape[-1] in (3, 4) else 2
     return spec.shape[-dimensions:] if len(spec.shape) - dimensions <= 1 else None
@@ -81,31 +84,29 @@ def _map(member: Any, function: Any) -> Any:
     return function(member)
 
 
-def _scalar(spec: ColumnSpec) -> Any:
-    if spec.classes and not spec.shape:
-        return datasets.ClassLabel(names=list(spec.classes))
-    return datasets.Value("string" if spec.kind == "string" else spec.dtype)
+def is_file(spec: ColumnSpec) -> bool:
+    """Whether a column holds image files."""
+    return isinstance(KINDS[spec.kind], ImageFile)
+
+
+def _item(spec: ColumnSpec) -> ColumnSpec:
+    """A column with a single one of the values that another has."""
+    return replace(spec, shape=())
 
 
 def declared_feature(spec: ColumnSpec) -> Any:
     """The feature of a column."""
     picture = picture_shape(spec)
-    if spec.kind == "bytes" or picture == spec.shape:
-        return datasets.Image()
-    if picture is not None:
-        return datasets.Sequence(datasets.Image(), length=spec.shape[0])
-    if len(spec.shape) in _ARRAYS:
-        return _ARRAYS[len(spec.shape)](spec.shape, spec.dtype)
-    return datasets.Sequence(_scalar(spec), length=spec.shape[0]) if spec.shape else _scalar(spec)
+    if picture is None:
+        return KINDS[spec.kind].feature(spec)
+    return datasets.Image() if picture == spec.shape else datasets.Sequence(datasets.Image(), length=spec.shape[0])
 
 
 def stored_feature(spec: ColumnSpec) -> Any:
     """The feature that gives just the type of a column in the files."""
     picture = picture_shape(spec)
-    if spec.kind == "bytes" or picture is not None:
-        feature, depth = datasets.Image(), len(spec.shape) - len(picture or ())
-    else:
-        feature, depth = _scalar(spec), len(spec.shape)
+    feature = KINDS[spec.kind].feature(_item(spec)) if picture is None else datasets.Image()
+    depth = len(spec.shape) - len(picture or ())
     for _ in range(depth):
         feature = datasets.Sequence(feature)
     return feature
@@ -121,12 +122,8 @@ def _field(name: str, member: Any) -> pa.Field:
 
 def _type(spec: ColumnSpec) -> pa.DataType:
     picture = picture_shape(spec)
-    if spec.kind == "bytes" or picture is not None:
-        kind, depth = IMAGE, len(spec.shape) - len(picture or ())
-    else:
-        kind = pa.string() if spec.kind == "string" else pa.from_numpy_dtype(np.dtype(spec.dtype))
-        depth = len(spec.shape)
-    for _ in range(depth):
+    kind = IMAGE if is_file(spec) or picture is not None else KINDS[spec.kind].arrow_type(_item(spec))
+    for _ in range(len(spec.shape) - len(picture or ())):
         kind = pa.list_(kind)
     return kind
 
@@ -147,12 +144,12 @@ def _array(member: Any) -> pa.Array:
 
 
 def _values(values: Any, spec: ColumnSpec) -> pa.Array:
-    if spec.kind == "bytes":
+    if is_file(spec):
         return _images(list(values))
     picture = picture_shape(spec)
     if picture is None:
-        flat = values.reshape(-1)
-        return _lists(pa.array(flat.tolist(), pa.string()) if spec.kind == "string" else pa.array(flat), values.shape)
+        kind, item = KINDS[spec.kind], _item(spec)
+        return _lists(kind.to_arrow(values.reshape(-1), kind.feature(item)), values.shape)
     pictures = _images([png(pixels) for pixels in values.reshape(-1, *picture)])
     return _lists(pictures, values.shape[: values.ndim - len(picture)])
 

@@ -6,16 +6,15 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 from huggingface_hub import DatasetCard
 
-from skyshards.export.columns import picture_shape
+from skyshards.export.columns import is_file, picture_shape
 from skyshards.export.plan import Plan
 from skyshards.format.columns import ColumnSpec, nest
 from skyshards.format.croissant import CONTEXT, PARQUET_FORMAT
+from skyshards.format.kinds import KINDS
 
 FILES, ROWS = "tiles", "rows"
-_TYPES = {"b": "sc:Boolean", "i": "sc:Integer", "u": "sc:Integer", "f": "sc:Float"}
 
 
 def describe(
@@ -90,10 +89,8 @@ def _field(name: str, member: ColumnSpec | Mapping[str, Any], place: list[str]) 
 
 
 def _is_image(spec: ColumnSpec) -> bool:
-    return spec.kind == "bytes" or picture_shape(spec) is not None
+    return is_file(spec) or picture_shape(spec) is not None
 
 
 def _type(spec: ColumnSpec) -> str:
-    if _is_image(spec):
-        return "sc:ImageObject"
-    return "sc:Text" if spec.kind == "string" else _TYPES[np.dtype(spec.dtype).kind]
+    return "sc:ImageObject" if _is_image(spec) else KINDS[spec.kind].croissant_type(spec)

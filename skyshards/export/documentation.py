@@ -15,11 +15,13 @@ import yaml
 
 from skyshards.format import votable
 from skyshards.format.columns import ColumnSpec
+from skyshards.format.kinds import KINDS
+from skyshards.format.kinds.text import Text
 
 
 def text_lengths(specs: Mapping[str, ColumnSpec], rows: pa.Table) -> dict[str, int]:
     """Characters of the longest text of each column of text (1 at least, as no reader has a type for less)."""
-    return {path: _longest(rows[path]) for path, spec in specs.items() if spec.kind == "string"}
+    return {path: _longest(rows[path]) for path, spec in specs.items() if isinstance(KINDS[spec.kind], Text)}
 
 
 def _longest(column: pa.ChunkedArray) -> int:

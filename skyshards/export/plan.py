@@ -16,6 +16,7 @@ from skyshards.export.tiles import ORDER, Tile, margin_order, margins, tiles
 from skyshards.export.write import RowFile
 from skyshards.format import catalog, healpix
 from skyshards.format.columns import ColumnSpec
+from skyshards.format.layout import SIZE, SPLIT
 from skyshards.format.manifest import Manifest
 
 MARGIN_ARCSEC = 10.0
@@ -115,7 +116,7 @@ def make_plan(folder: Path, tile_mb: float, margin_arcsec: float) -> Plan:
         index,
         nbytes,
         rows["object_id"].combine_chunks().take(pa.array(order)),
-        np.array(rows["_split"].to_pylist())[order],
+        np.array(rows[SPLIT].to_pylist())[order],
         tiled,
         margins(index, tiled, finest) if margin_arcsec else {},
         margin_arcsec,
@@ -126,6 +127,6 @@ def make_plan(folder: Path, tile_mb: float, margin_arcsec: float) -> Plan:
 
 def _nbytes(spec: ColumnSpec, rows: pa.Table) -> np.ndarray:
     """About how many bytes each row's value takes: those that it takes in the shards."""
-    if spec.heavy and (spec.kind == "bytes" or spec.deflate):
-        return rows[f"_size:{spec.path}"].to_numpy().astype(np.int64)
+    if spec.heavy and (spec.varies or spec.deflate):
+        return rows[SIZE + spec.path].to_numpy().astype(np.int64)
     return np.full(len(rows), spec.nbytes or 16 * int(np.prod(spec.shape)), np.int64)

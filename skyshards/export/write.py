@@ -11,9 +11,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from skyshards.export.columns import INDEX, SPLIT, to_arrow
+from skyshards.export.columns import INDEX, to_arrow
 from skyshards.export.place import Place
 from skyshards.export.tiles import row_groups
+from skyshards.format.layout import SPLIT
 from skyshards.read.table import Table, open_table
 
 GROUP_ROWS, GROUP_BYTES = 100, 16 << 20
