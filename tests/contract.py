@@ -26,6 +26,7 @@ from skyshards.format import catalog
 from skyshards.format.card import stock_features
 from skyshards.format.columns import flatten
 from skyshards.format.shard import read_light
+from tests.format_reader import assert_reads
 from tests.versions import DATASETS, stock_reads_hdf5
 
 
@@ -247,6 +248,9 @@ print(sum(1 for row in rows))
                 assert batch[path].numpy().dtype == wanted[path].dtype
             else:
                 assert (wanted[path] == np.array(batch[path]).T).all()
+
+    def test_the_reader_of_the_format_gives_the_same(self, folder, tmp_path):
+        assert_reads(folder, tmp_path)
 
     def test_manifest_survives_json(self, folder):
         _, manifest = catalog.open_folder(folder)
