@@ -65,6 +65,14 @@ def crossmatch(
     ------
     UsageError
         If a column that is needed is not there, or the radius is none.
+
+    Examples
+    --------
+    >>> one = table.catalog.slice(3, 1)
+    >>> mine = {"RA": one["ra"].to_numpy(), "DEC": one["dec"].to_numpy()}
+    >>> pairs = skyshards.crossmatch(table, mine, radius_arcsec=1.0, position_b=("RA", "DEC"))
+    >>> pairs["row_a"].to_pylist(), pairs["row_b"].to_pylist()
+    ([3], [0])
     """
     on = (on, on) if isinstance(on, str) else on or (None, None)
     columns_a = columns_of(a, "a", on[0], position_a)

@@ -1,11 +1,13 @@
 """The pages of `docs/` say what is so: their Python runs and their links lead somewhere."""
 
+import doctest
 import re
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
+import skyshards
 from gz_sdss.build_parent_sample import main as build_gz_sdss
 from skyshards.cli.data_sets import DATA_SETS
 from tests import blocks
@@ -53,3 +55,20 @@ def test_every_dataset_has_a_page_that_is_its_card():
     for name in DATA_SETS:
         assert f"{{include}} ../../{name}/README.md" in (DOCS / "datasets" / f"{name}.md").read_text(encoding="utf-8")
         assert f"datasets/{name}\n" in (DOCS / "index.md").read_text(encoding="utf-8")
+
+
+WITH_EXAMPLES = ("open", "Table", "as_numpy", "crossmatch", "join")
+
+
+@pytest.mark.parametrize("name", WITH_EXAMPLES)
+def test_examples_of_docstrings_run(name, built, monkeypatch):
+    """`skyshards` and `table`, a folder of gz3d, are there in each."""
+    monkeypatch.chdir(built)
+    names = {"skyshards": skyshards, "table": skyshards.open("data/gz3d")}
+    base = getattr(skyshards, name)
+    things = [base, *base.__mro__[1:-1]] if isinstance(base, type) else [base]
+    runner = doctest.DocTestRunner()
+    for thing in things:
+        for example in doctest.DocTestFinder(exclude_empty=True).find(thing, f"skyshards.{name}", globs=dict(names)):
+            runner.run(example)
+    assert runner.tries and not runner.failures

@@ -45,6 +45,14 @@ def as_numpy(table: pa.Table) -> dict[str, Any]:
     ------
     ValueError
         If there are nulls, or lists of differing lengths without a declared shape: no array can hold them.
+
+    Examples
+    --------
+    >>> import datasets, skyshards
+    >>> ds = datasets.load_dataset("skyshards", data_dir="data/gz3d", split="train", streaming=True, columns=["image"])
+    >>> batch = next(iter(ds.with_format("arrow").iter(batch_size=4)))
+    >>> skyshards.as_numpy(batch)["image"].shape
+    (4, 525, 525, 3)
     """
     table = table if isinstance(table, pa.Table) else pa.Table.from_batches([table])
     return {name: _values(name, column) for name, column in zip(table.column_names, table.columns, strict=True)}

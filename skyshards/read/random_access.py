@@ -73,6 +73,13 @@ class RandomAccess(abc.ABC):
             If a row is out of range.
         ShardCorrupted
             If what a shard holds is not what the catalogue says, naming the shard, row and column.
+
+        Examples
+        --------
+        >>> table[0]["image"].shape
+        (525, 525, 3)
+        >>> table[[3, 1, 4]]["segmentation"]["array"].shape
+        (3, 4, 525, 525)
         """
         position = _integer(key)
         if position is None:
@@ -116,6 +123,13 @@ class RandomAccess(abc.ABC):
         """The batches `table[key]` of some keys, in turn; each is read while the one before it is in use.
 
         With one thread, as in a worker process of a PyTorch `DataLoader`, each is read when it is asked for.
+
+        Examples
+        --------
+        >>> for batch in table.batches([[0, 3], [1, 2]]):
+        ...     print(batch["image"].shape)
+        (2, 525, 525, 3)
+        (2, 525, 525, 3)
         """
         ready = None
         for key in keys:
@@ -132,10 +146,10 @@ class RandomAccess(abc.ABC):
 
         Examples
         --------
-        >>> table.schema["segmentation.array"].shape  # doctest: +SKIP
+        >>> table.schema["segmentation.array"].shape
         (4, 525, 525)
-        >>> table.schema["label"].classes  # doctest: +SKIP
-        ('elliptical', 'spiral')
+        >>> table.schema["scale"].unit
+        'deg'
         """
         return TableSchema(ColumnInfo.of(name, self._leaves[name]) for name in self._columns)
 
@@ -166,39 +180,66 @@ class RandomAccess(abc.ABC):
 
         Examples
         --------
-        >>> table.select_columns(["image", "segmentation"])[[3, 1, 4]]["image"].shape  # doctest: +SKIP
+        >>> table.select_columns(["image", "segmentation"])[[3, 1, 4]]["image"].shape
         (3, 525, 525, 3)
         """
         return self._narrowed(select(self._leaves, names), self._index)
 
     def select(self, rows: Any) -> Self:
-        """The rows at these positions (or where this mask is true), in this order."""
+        """The rows at these positions (or where this mask is true), in this order.
+
+        Examples
+        --------
+        >>> table.select([2, 0])[:]["ra"].shape
+        (2,)
+        """
         return self._narrowed(self._columns, self._positions(rows))
 
     def find(self, ids: Any, by: str = "object_id") -> Self:
-        """The rows of these names or numbers, in their order; all of them where several rows have one name.
+        """The rows with these names or numbers, in the order given; all of them where several rows share a name.
 
-        `ids` is one or many, `by` the column that they are of. Raises `KeyError`, naming them, if some are absent.
+        Parameters
+        ----------
+        ids : str, int or sequence of these
+        by : str
+            The column to look in.
+
+        Raises
+        ------
+        KeyError
+            If some are absent, naming them, or there is no such column.
+
+        Examples
+        --------
+        >>> table.find(["1-100024", "1-100038"]).catalog["object_id"].to_pylist()
+        ['1-100024', '1-100038']
         """
         if by not in self._askable:
             raise unknown_column(by, self._askable)
         return self.select(query.named(ids, self._asked(by), by))
 
     def where(self, condition: str | pc.Expression) -> Self:
-        """The rows of which a condition on the catalogue is true; only the rows of this table are judged.
+        """The rows for which a condition on the catalogue holds.
 
         Parameters
         ----------
         condition : str or pyarrow.compute.Expression
-            Such as `"gz_bar_votes > 0.5 * total_classifications"`, which `skyshards.read.expression` judges with NumPy,
-            or `pc.field("total_classifications") >= 20`. In both, integers divide as in NumPy: 1 / 2 is 0.5.
+            Comparisons, arithmetic as in NumPy, `and`, `or`, `not` and `in`, or a pyarrow expression such as
+            `pc.field("total_classifications") >= 20`. In both, integers divide as in NumPy: 1 / 2 is 0.5.
 
         Raises
         ------
         KeyError
             If it uses a column that is not in the catalogue.
         TypeError, UsageError
-            If it is no condition.
+            If it is not a condition.
+
+        Examples
+        --------
+        >>> barred = table.where("gz_bar_votes > 0.5 * total_classifications")
+        >>> sure = table.where("segmentation.vote_fraction[3] >= 0.8 and not total_classifications < 20")
+        >>> len(sure) <= len(barred) < len(table)
+        True
         """
         return self.select(query.matching(condition, self._askable, self._asked))
 

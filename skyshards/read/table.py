@@ -50,6 +50,14 @@ def open_table(
     ------
     FolderError
         If there is no built dataset, or no such split in it.
+
+    Examples
+    --------
+    >>> import skyshards
+    >>> table = skyshards.open("data/gz3d")
+    >>> row = table[0]
+    >>> row["image"].shape
+    (525, 525, 3)
     """
     location = os.fspath(folder)
     store = (
@@ -149,7 +157,7 @@ class Table(RandomAccess):
 
         Examples
         --------
-        >>> table.format  # doctest: +SKIP
+        >>> table.format
         FolderFormat(version=1, written_by='skyshards 0.1.0')
         """
         return FolderFormat(self._data.manifest.format, self._data.manifest.written_by)
@@ -193,6 +201,14 @@ class Table(RandomAccess):
     def cone(self, ra: Any, dec: Any = None, radius: Any = None) -> Table:
         """The rows within a radius of a position, the edge included: `cone(ra, dec, radius)`, numbers in degrees or
         Quantities, or `cone(SkyCoord, radius)`.
+
+        Examples
+        --------
+        >>> near = table.cone(ra=180.0, dec=30.0, radius=10.0)
+        >>> import astropy.units as u
+        >>> from astropy.coordinates import SkyCoord
+        >>> len(table.cone(SkyCoord("12h00m +30d00m"), 600 * u.arcmin)) == len(near)
+        True
         """
         ra, dec, radius = angles.cone(ra, dec, radius)
         rows = self._positions(slice(None))
