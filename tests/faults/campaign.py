@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 import queue
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +27,8 @@ LONGEST = 120.0
 """Seconds after which a build counts as hung; a build takes one or two."""
 GONE = 20.0
 """Seconds that a killed build's workers have to notice."""
+TRIES = 5
+"""Builds, at most, until one takes the step that is to fail: a download comes in more writes or in fewer."""
 BY_RUN = ("tries.csv",)
 """Files that tell of the runs, not of the dataset: they need not be the same."""
 
@@ -71,12 +75,13 @@ class Case:
     dataset: Dataset
     adding: bool
     fault: Fault
-    step: int
-    what: str
+    step: str
+    before: int
+    """How many steps of the same name come before."""
 
     def __str__(self) -> str:
         start = "adding" if self.adding else "new"
-        return f"{self.dataset.name} {start} {self.fault.name} at step {self.step}: {self.what}"
+        return f"{self.dataset.name} {start} {self.fault.name} at {self.step} ({self.before + 1})"
 
 
 class Campaign:
@@ -89,6 +94,7 @@ class Campaign:
 
     def __enter__(self) -> Campaign:
         (self._folder / "states").mkdir()
+        (self._folder / "sockets").mkdir()
         self._empty()
         control = self._folder / "steps"
         self.steps = Steps(control)
@@ -98,6 +104,7 @@ class Campaign:
             "SKYSHARDS_STEPS": str(control),
             "OMP_NUM_THREADS": "1",
             "OPENBLAS_NUM_THREADS": "1",
+            "TMPDIR": str(self._folder / "sockets"),  # which multiprocessing leaves when it is killed
             "PYTHONPATH": str(Path(__file__).parents[2]),
         }
         self._zygote = subprocess.Popen(
@@ -113,6 +120,7 @@ class Campaign:
         self._listener.start()
         self._answer()
         self._references: dict[str, dict[str, str]] = {}
+        self._done_twice: set[str] = set()
         self._counts: dict[tuple[str, bool], list[str]] = {}
         return self
 
@@ -128,14 +136,20 @@ class Campaign:
         self._archive.__exit__()
 
     def cases(self, dataset: Dataset, adding: bool, faults: tuple[Fault, ...] = FAULTS) -> Iterator[Case]:
-        """Every fault at every step where it can happen. Of a run of writes to one file, the first and the last."""
-        steps = self.count(dataset, adding)
-        for number, what in enumerate(steps):
-            if what.startswith("write") and steps[number - 1 : number + 2] == [what] * 3:
-                continue
-            for fault in faults:
-                if not (fault in (Fault.FULL_ONCE, Fault.FULL) and what.startswith(NEED_NO_ROOM)):
-                    yield Case(dataset, adding, fault, number, what)
+        """Every fault at every step where it can happen. Of consecutive writes to one file, the first, the middle and
+        the last; the fork server, which takes no steps, is killed at the first.
+        """
+        seen: Counter[str] = Counter()
+        for step, run in itertools.groupby(self.count(dataset, adding)):
+            size = len(list(run))
+            for number in sorted({0, size // 2, size - 1}) if step.startswith("write") else range(size):
+                for fault in faults:
+                    if fault in (Fault.FULL_ONCE, Fault.FULL) and step.startswith(NEED_NO_ROOM):
+                        continue
+                    if fault is Fault.KILL_SERVER and number:
+                        continue
+                    yield Case(dataset, adding, fault, step, seen[step] + number)
+            seen[step] += size
 
     def count(self, dataset: Dataset, adding: bool) -> list[str]:
         """The steps of a build in which nothing happens."""
@@ -149,18 +163,30 @@ class Campaign:
         return self._counts[dataset.name, adding]
 
     def problems(self, case: Case) -> list[str]:
-        """What is wrong after the fault, and after the same command was given again; empty if nothing is."""
+        """What is wrong after the fault, and after the same command was given again; empty if nothing is.
+
+        Raises `LookupError` if the builds do not take the step.
+        """
         dataset = case.dataset
         self.count(dataset, adding=False)
         reference = self._references[dataset.name]
-        self._start(dataset, case.adding)
+        for _ in range(TRIES):
+            self._start(dataset, case.adding)
+            status, output = self._run(dataset, dataset.whole, case)
+            if self.steps.struck:
+                break
+        else:
+            raise LookupError(f"{case}: in {TRIES} builds there was no such step")
         found = []
-        status, output = self._run(dataset, dataset.whole, case.fault, case.step)
         if status not in (0, 1, -signal.SIGKILL):
             found.append(f"after the fault: exit status {status}\n{output}")
         found += self._complaints("after the fault", output)
         if status == 0 and (differences := _differences(reference, snapshot(self.root))):
             found.append(f"after the fault: exit status 0, but {differences}")
+        elif status == 0 and dataset.name in self._done_twice:
+            return found  # a whole folder, to which the same command was given before
+        if status == 0:
+            self._done_twice.add(dataset.name)
         status, output = self._run(dataset, dataset.whole)
         if status != 0:
             found.append(f"given again: exit status {status}\n{output}")
@@ -182,7 +208,7 @@ class Campaign:
         """Processes of the last build that are still there some time after its end."""
         end = time.monotonic() + GONE
         while (alive := [pid for pid in self.steps.pids if _lives(pid)]) and time.monotonic() < end:
-            time.sleep(0.02)
+            time.sleep(0.005)
         return alive
 
     def _start(self, dataset: Dataset, adding: bool) -> None:
@@ -207,15 +233,16 @@ class Campaign:
         else:
             shutil.copytree(state, self.root)
 
-    def _run(
-        self, dataset: Dataset, options: tuple[str, ...], fault: Fault = Fault.COUNT, step: int = -1
-    ) -> tuple[int, str]:
+    def _run(self, dataset: Dataset, options: tuple[str, ...], case: Case | None = None) -> tuple[int, str]:
         """Build; gives the exit status (negative: the signal) and what was printed."""
         self._alive()
         command = ["build", dataset.name, "-o", str(self.root / "out"), "--workers", "2", "--connections", "2"]
         command += [*dataset.options(self._archive, self.root), *options]
         output = self._folder / "output"
-        self.steps.arm(self.root, fault, step)
+        if case:
+            self.steps.arm(self.root, case.fault, case.step, case.before)
+        else:
+            self.steps.arm(self.root)
         request = {"command": command, "output": str(output), "temporary": str(self.root / "tmp")}
         print(json.dumps(request), file=self._zygote.stdin, flush=True)
         pid = self._answer()["pid"]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 SHIM = Path(__file__).with_name("shim.c")
 PROCESSES, STEPS = 256, 8192
-MAX_ROOT = 512
+MAX_ROOT, MAX_NAME = 512, 128
 
 
 class Fault(enum.IntEnum):
@@ -23,6 +23,7 @@ class Fault(enum.IntEnum):
     FULL_ONCE = 3
     FULL = 4
     BROKEN_ONCE = 5
+    KILL_SERVER = 6
 
 
 FAULTS = tuple(Fault)[1:]
@@ -34,13 +35,15 @@ class _Control(ctypes.Structure):
     _fields_ = [
         ("armed", ctypes.c_int),
         ("fault", ctypes.c_int),
-        ("target", ctypes.c_int),
+        ("before", ctypes.c_int),
+        ("seen", ctypes.c_int),
         ("steps", ctypes.c_int),
         ("struck", ctypes.c_int),
         ("processes", ctypes.c_int),
         ("pids", ctypes.c_int * PROCESSES),
         ("root", ctypes.c_char * MAX_ROOT),
-        ("log", (ctypes.c_char * 128) * STEPS),
+        ("target", ctypes.c_char * MAX_NAME),
+        ("log", (ctypes.c_char * MAX_NAME) * STEPS),
     ]
 
 
@@ -67,11 +70,11 @@ class Steps:
             self._memory = mmap.mmap(file.fileno(), ctypes.sizeof(_Control))
         self._control = _Control.from_buffer(self._memory)
 
-    def arm(self, root: Path, fault: Fault = Fault.COUNT, target: int = -1) -> None:
-        """From now on the steps below `root` count, and the one with the number `target` fails."""
+    def arm(self, root: Path, fault: Fault = Fault.COUNT, target: str = "", before: int = 0) -> None:
+        """From now on the steps below `root` count, and one fails: that of the name `target` with so many before it."""
         control = self._control
-        control.fault, control.target, control.root = fault, target, str(root).encode()
-        control.steps = control.struck = control.processes = 0
+        control.fault, control.target, control.before, control.root = fault, target.encode(), before, str(root).encode()
+        control.steps = control.seen = control.struck = control.processes = 0
         control.armed = 1
 
     def disarm(self) -> None:
@@ -84,7 +87,7 @@ class Steps:
 
     @property
     def log(self) -> list[str]:
-        """The steps so far, such as "write /data/catalog.parquet"."""
+        """The names of the steps so far, such as "write /data/catalog.parquet"."""
         return [bytes(line.value).decode(errors="replace") for line in self._control.log[: self._control.steps]]
 
     @property

@@ -2,9 +2,12 @@
  *
  * Loaded with LD_PRELOAD, so that what HDF5, Arrow and SQLite do counts as well as what Python does. All processes map
  * one file, SKYSHARDS_STEPS, which `inject.py` describes: it says below which folder steps count, and which of them is
- * to fail, and how. Reads count for nothing. What C's own stdio writes (fwrite) is not seen; nothing here uses it.
+ * to fail, and how. A step has a name, such as "write /out/catalog.parquet", in which `*` stands for the part of a
+ * temporary file's name that is random; a step is told from others by its name and by how often that came before.
+ * Reads count for nothing. What C's own stdio writes (fwrite) is not seen; nothing here uses it.
  */
 #define _GNU_SOURCE
+#include <ctype.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -20,21 +23,25 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-enum { COUNT = 0, KILL_ALL, KILL_ONE, FULL_ONCE, FULL, BROKEN_ONCE };
+enum { COUNT = 0, KILL_ALL, KILL_ONE, FULL_ONCE, FULL, BROKEN_ONCE, KILL_SERVER };
 
 #define PROCESSES 256
 #define STEPS 8192
+#define NAME 128
+#define SERVER 1 /* a build's second process is the one that its workers are forked from */
 
 struct control {
     _Atomic int armed;
     int fault;
-    int target; /* the number of the step that fails; the first is 0 */
+    int before; /* how many steps of the same name come before the one that fails */
+    _Atomic int seen;
     _Atomic int steps;
     _Atomic int struck;
     _Atomic int processes;
     int pids[PROCESSES];
     char root[512];
-    char log[STEPS][128];
+    char target[NAME]; /* the name of the step that fails */
+    char log[STEPS][NAME];
 };
 
 static struct control *control;
@@ -83,6 +90,29 @@ static int resolve(char *full, size_t size, int folder, const char *name) {
     return 1;
 }
 
+/* How many characters of a path are random: all that follow "writing-", or a long number in base 16. */
+static size_t random_part(const char *path, const char *root) {
+    size_t size = 0;
+    if (path - root >= 8 && !strncmp(path - 8, "writing-", 8)) {
+        while (isalnum((unsigned char)path[size]) || path[size] == '_') size++;
+        return size;
+    }
+    while (isxdigit((unsigned char)path[size])) size++;
+    return size < 16 ? 0 : size;
+}
+
+/* Write the name of a step: what is done, and the path below the root, without what is random in it. */
+static void describe(char *name, const char *kind, const char *path) {
+    const char *root = path;
+    size_t end = snprintf(name, NAME, "%s ", kind);
+    while (*path && end < NAME - 1) {
+        size_t random = random_part(path, root);
+        name[end++] = random ? '*' : *path;
+        path += random ? random : 1;
+    }
+    name[end] = 0;
+}
+
 /* Whether a step is to fail: 0 if it is not, else the errno. `writing` are steps that need room on the disk.
  * `half`, if given, is told whether a write is to be done by half before the process dies. */
 static int step(const char *kind, int folder, const char *name, int writing, int *half) {
@@ -95,13 +125,16 @@ static int step(const char *kind, int folder, const char *name, int writing, int
         return 0;
     }
     errno = before;
+    char what[NAME];
+    describe(what, kind, path + strlen(control->root));
     int number = atomic_fetch_add(&control->steps, 1);
-    if (number < STEPS)
-        snprintf(control->log[number], sizeof control->log[0], "%s %.100s", kind, path + strlen(control->root));
-    int fault = control->fault, now = number == control->target;
-    if (now && fault != COUNT) atomic_store(&control->struck, 1);
-    if (fault == FULL) return number >= control->target && writing ? ENOSPC : 0;
+    if (number < STEPS) memcpy(control->log[number], what, NAME);
+    int fault = control->fault;
+    int now = fault != COUNT && !strcmp(what, control->target) && atomic_fetch_add(&control->seen, 1) == control->before;
+    if (now) atomic_store(&control->struck, 1);
+    if (fault == FULL) return atomic_load(&control->struck) && writing ? ENOSPC : 0;
     if (!now) return 0;
+    if (fault == KILL_SERVER && atomic_load(&control->processes) > SERVER) kill(control->pids[SERVER], SIGKILL);
     if (fault == FULL_ONCE) return writing ? ENOSPC : 0;
     if (fault == BROKEN_ONCE) return EIO;
     if (fault == KILL_ALL || fault == KILL_ONE) {

@@ -1,5 +1,6 @@
-"""Imports, when it is imported, all that a build imports, in the process that forks builds and in their fork server."""
+"""Imports, when it is imported, all that a build imports, and keeps the garbage collector from touching it."""
 
+import gc
 import netrc  # noqa: F401
 
 import pyarrow.acero  # noqa: F401
@@ -14,3 +15,6 @@ import skyshards.format.healpix
 import skyshards.pipeline.build  # noqa: F401
 
 skyshards.format.healpix.load()
+
+gc.collect()
+gc.freeze()  # a forked build would spend three times its own time on taking down what was imported here

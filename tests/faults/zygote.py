@@ -1,42 +1,70 @@
-"""A warm process under `shim.c` that forks one build after another: a build of three galaxies then takes a second.
+"""A warm process under `shim.c` that forks one build after another: a build of three galaxies takes a third of a second.
 
 Reads a line of JSON for each: {"command": […], "output": path, "temporary": folder}. Answers {"pid": …}, and when it
-has ended {"status": …} (negative: the signal). The builds share one fork server, which is not one of their processes:
-it outlives a kill of all of them.
+has ended {"status": …} (negative: the signal). Each build has its fork server, which is forked from it.
 """
 
 from __future__ import annotations
 
-import importlib
+import atexit
+import gc
 import json
-import multiprocessing
-import multiprocessing.forkserver as forkserver
+import multiprocessing.forkserver
+import multiprocessing.resource_tracker
+import multiprocessing.util
 import os
+import resource
 import sys
 import tempfile
+import threading
+import traceback
+from itertools import pairwise
+from unittest import mock
+
+import tests.faults.warm  # noqa: F401
+from skyshards.cli import main
 
 
 def _build(command: list[str], output: str, temporary: str) -> None:
-    """In a process of its own: run one command, and end as it does."""
-    forkserver._forkserver.ensure_running = lambda: None  # it runs, but as a sibling's child
-    forkserver.ensure_running = lambda: None
-    tempfile.tempdir = temporary
+    """In a process of its own: run one command, and end as it does, but without taking down what was imported."""
     os.setsid()
     file = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(file, 1)
     os.dup2(file, 2)
-    from skyshards.cli.main import main
+    with mock.patch.object(multiprocessing.util, "spawnv_passfds", _fork):
+        multiprocessing.forkserver.ensure_running()  # the build finds it, and starts another itself if this one dies
+    tempfile.tempdir = temporary
+    try:
+        main.main(command, prog_name="skyshards")
+    except SystemExit as end:
+        status = end.code
+    except BaseException:
+        traceback.print_exc()
+        status = 1
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    gc.collect()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
-    main.main(command, prog_name="skyshards")
+
+def _fork(path: bytes, arguments: list[str], descriptors: list[int]) -> int:
+    """Run `python -c CODE` in a fork of this process, which has imported everything, with its own open files alone."""
+    pid = os.fork()
+    if not pid:
+        try:
+            last, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+            for kept, next_kept in pairwise([2, *sorted(descriptors), last]):
+                os.closerange(kept + 1, next_kept)
+            exec(arguments[-1])
+        finally:
+            os._exit(0)
+    return pid
 
 
-def main() -> None:
-    importlib.import_module("tests.faults.warm")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.faults.warm"])
-    process = context.Process(target=os.getpid)  # started once, it has all of that imported
-    process.start()
-    process.join()
+def serve() -> None:
+    multiprocessing.resource_tracker.ensure_running()  # all builds share it
     print(json.dumps("ready"), flush=True)
     for line in sys.stdin:
         request = json.loads(line)
@@ -50,4 +78,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    serve()
