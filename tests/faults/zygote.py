@@ -1,4 +1,4 @@
-"""A warm process under `shim.c` that forks one build after another: a build of three galaxies takes a third of a second.
+"""A warm process under `shim.c` that forks one build after another: one of three galaxies takes a third of a second.
 
 Reads a line of JSON for each: {"command": […], "output": path, "temporary": folder}. Answers {"pid": …}, and when it
 has ended {"status": …} (negative: the signal). Each build has its fork server, which is forked from it.
@@ -37,7 +37,7 @@ def _build(command: list[str], output: str, temporary: str) -> None:
     try:
         main.main(command, prog_name="skyshards")
     except SystemExit as end:
-        status = end.code
+        status = end.code or 0
     except BaseException:
         traceback.print_exc()
         status = 1
