@@ -5,4 +5,4 @@ import sys
 if __name__ == "__main__":
     from skyshards_start import run
 
-    run("build", sys.argv[1:])
+    run("skyshards.cli.main:build", sys.argv[1:])

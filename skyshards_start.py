@@ -13,15 +13,16 @@ INTERRUPTED = "Interrupted. The same command goes on from here."
 
 def main() -> None:
     """The command `skyshards`."""
-    run("main", sys.argv[1:])
+    run("skyshards.cli.main:main", sys.argv[1:])
 
 
 def run(command: str, arguments: Sequence[str]) -> None:
-    """Run a command of `skyshards.cli.main`; until it minds signals itself, they end the process with a line."""
+    """Run a command, named as "module:attribute"; until it minds signals itself, they end the process with a line."""
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) is not signal.SIG_IGN:  # as it is under nohup
             signal.signal(number, _leave)
-    getattr(importlib.import_module("skyshards.cli.main"), command)(list(arguments))
+    module, _, attribute = command.partition(":")
+    getattr(importlib.import_module(module), attribute)(list(arguments))
 
 
 def _leave(number: int, _) -> None:

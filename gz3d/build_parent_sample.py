@@ -16,7 +16,7 @@ if __name__ == "__main__":  # a script's own folder is first on the path: its gz
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
     from skyshards_start import run
 
-    run("build", ["gz3d", *sys.argv[1:]])
+    run("gz3d.build_parent_sample:main", sys.argv[1:])
 
 import click
 

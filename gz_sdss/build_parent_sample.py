@@ -17,7 +17,7 @@ if __name__ == "__main__":  # a script's own folder is first on the path: its gz
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
     from skyshards_start import run
 
-    run("build", ["gz_sdss", *sys.argv[1:]])
+    run("gz_sdss.build_parent_sample:main", sys.argv[1:])
 
 import click
 import numpy as np

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import skyshards
-from skyshards.cli.data_sets import DATA_SETS
+from tests.data_sets import DATA_SETS
 
 REPOSITORY = Path(__file__).parents[1]
 COMMAND = Path(sys.executable).with_name("skyshards")

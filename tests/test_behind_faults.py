@@ -7,9 +7,9 @@ import pytest
 from click.testing import CliRunner
 
 from demo_archive import DemoArchive, Fault
-from skyshards.cli.data_sets import DATA_SETS
 from skyshards.cli.main import build
 from skyshards.files import file_digest
+from tests.data_sets import DATA_SETS
 from tests.raw_server import answer, raw_server
 
 FAULTS = [Fault("", "503", 1, 0.2), Fault("", "reset"), Fault("", "truncate")]

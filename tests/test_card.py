@@ -7,11 +7,11 @@ from datasets.utils.metadata import MetadataConfigs
 from huggingface_hub import DatasetCard
 
 import skyshards
-from skyshards.cli.data_sets import DATA_SETS
 from skyshards.format import card, catalog
 from skyshards.format.card import columns_table, stock_features, with_columns
 from skyshards.format.columns import flatten
 from skyshards.pipeline.build import build
+from tests.data_sets import DATA_SETS
 from tests.toy import SCHEMA, Toy
 from tests.versions import stock_reads_hdf5
 

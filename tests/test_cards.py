@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from huggingface_hub import DatasetCard
 
-from skyshards.cli.data_sets import DATA_SETS
 from skyshards.format.card import with_columns
+from tests.data_sets import DATA_SETS
 
 ROOT = Path(__file__).parents[1]
 

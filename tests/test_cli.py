@@ -13,8 +13,8 @@ import skyshards
 from candels_blend.cli import main as candels_blender
 from demo_archive.__main__ import main as demo_archive
 from skyshards.cli import build_command, main, options
-from skyshards.cli.data_sets import DATA_SETS
 from skyshards.errors import BuildError, FolderError, ShardCorrupted, SkyshardsError, SourceError, UsageError
+from tests.data_sets import DATA_SETS
 from tests.toy import Toy
 
 REPOSITORY = Path(__file__).parents[1]

@@ -6,10 +6,10 @@ import pytest
 from click.testing import CliRunner
 
 from skyshards.cli import main
-from skyshards.cli.data_sets import DATA_SETS
 from skyshards.pipeline.build import build
 from skyshards.pipeline.plan import plan
 from skyshards.pipeline.recipe import Cost, Source
+from tests.data_sets import DATA_SETS
 from tests.toy import Toy
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from skyshards.cli.data_sets import DATA_SETS
 from skyshards.cli.main import main
 from tests import blocks
+from tests.data_sets import DATA_SETS
 
 REPOSITORY = Path(__file__).parents[1]
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")

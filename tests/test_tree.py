@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from skyshards.cli.data_sets import DATA_SETS
+from tests.data_sets import DATA_SETS
 
 REPOSITORY = Path(__file__).parents[1]
 MODULES = [

@@ -1,9 +1,117 @@
-"""The one table by which the front door finds the datasets."""
+"""The datasets there are: distributions register them as entry points of the group `skyshards.data_sets`."""
 
-DATA_SETS = {
-    "gz3d": "Galaxy Zoo 3D masks of MaNGA galaxies",
-    "gz_sdss": "Galaxy Zoo labels, SDSS colour cutouts",
-    "candels_blend": "blended HST CANDELS galaxies, their masks and fluxes",
-    "gz_decals": "Galaxy Zoo DECaLS rings, votes and representations",
-}
-"""Datasets by the name of their folder, with a line about each. Its `build_parent_sample.py` has the command."""
+from __future__ import annotations
+
+import ast
+import functools
+import importlib
+import importlib.util
+import tomllib
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from skyshards.errors import BuildError
+
+GROUP = "skyshards.data_sets"
+OWN = "skyshards"
+"""The distribution whose datasets come first."""
+PROJECT = Path(__file__).parents[2] / "pyproject.toml"
+"""Where a clone has its entry points, whether it is installed or not."""
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A dataset that can be built.
+
+    Attributes
+    ----------
+    name : str
+    value : str
+        Where its build command is: "gz3d.build_parent_sample:main".
+    distributions : tuple of str
+        Which installed distribution registers it; more than one if several use the name.
+    """
+
+    name: str
+    value: str
+    distributions: tuple[str, ...]
+
+    @property
+    def summary(self) -> str:
+        """The first line of what its package says of itself, which is read and not run."""
+        module = self.value.partition(":")[0].strip()
+        package = module.rpartition(".")[0] or module
+        try:
+            source = importlib.util.find_spec(package).loader.get_source(package)
+            return (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
+        except Exception:  # whatever others have installed: the other datasets are still to be listed
+            return f"(cannot be found; registered by {' and '.join(self.distributions)})"
+
+    def command(self) -> click.Command:
+        """Its build command. Raises `BuildError` if it cannot be loaded, naming the distribution."""
+        first, *others = self.distributions
+        if others:
+            raise BuildError(
+                f"{self.name}: {len(others) + 1} installed distributions have a dataset of this name:"
+                f" {', '.join(self.distributions)}; uninstall all but one"
+            )
+        module, _, attribute = self.value.partition(":")
+        try:
+            command = functools.reduce(getattr, attribute.strip().split("."), importlib.import_module(module.strip()))
+            if not isinstance(command, click.Command):
+                raise TypeError(f"expected a command made with build_command, found {command!r}")
+        except Exception as error:
+            frame = traceback.extract_tb(error.__traceback__)[-1]
+            raise BuildError(
+                f"{self.name}: {self.value} of the distribution {first} cannot be loaded: {type(error).__name__}:"
+                f" {error} ({frame.filename}, line {frame.lineno}); mend or uninstall {first}"
+            ) from error
+        return command
+
+
+@functools.cache
+def own_data_sets() -> dict[str, DataSet]:
+    """The datasets of skyshards itself, by name: from a clone's `pyproject.toml`, or as installed."""
+    project = {}
+    if PROJECT.is_file():
+        try:
+            project = tomllib.loads(PROJECT.read_text(encoding="utf-8")).get("project", {})
+        except ValueError as error:
+            raise BuildError(f"{PROJECT}: cannot be read: {error}") from error
+    if project.get("name") == OWN:
+        points = project.get("entry-points", {}).get(GROUP, {})
+    else:
+        from importlib import metadata
+
+        points = {point.name: point.value for point in metadata.distribution(OWN).entry_points.select(group=GROUP)}
+    return {name: DataSet(name, value, (OWN,)) for name, value in points.items()}
+
+
+def data_sets() -> dict[str, DataSet]:
+    """All the datasets there are, by name: those of skyshards, then those of other distributions."""
+    own, others = own_data_sets(), {}
+    for name, value, distribution in _registered():
+        if name in own or distribution == OWN:
+            continue
+        there = others.get(name)
+        if there is None:
+            others[name] = DataSet(name, value, (distribution,))
+        elif distribution not in there.distributions:
+            others[name] = DataSet(name, value, (*there.distributions, distribution))
+    return own | dict(sorted(others.items()))
+
+
+def _registered() -> Iterator[tuple[str, str, str]]:
+    """Name, value and distribution of each entry point of the group; a distribution may be found twice."""
+    from importlib import metadata
+
+    for distribution in metadata.distributions():
+        try:
+            points = distribution.entry_points.select(group=GROUP)
+            yield from ((point.name, point.value, distribution.name) for point in points)
+        except Exception:  # one distribution with broken metadata must not take the others away
+            continue

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 import importlib
 import shlex
@@ -13,28 +12,16 @@ from types import MappingProxyType
 
 import click
 
-from skyshards.cli.data_sets import DATA_SETS
+from skyshards.cli.data_sets import data_sets
 from skyshards.cli.options import HELP, messages, printable
-from skyshards.cli.typed import Command
+from skyshards.cli.typed import Command, one_line
 from skyshards.version import __version__
-
-
-@contextlib.contextmanager
-def _one_line():
-    """Keep click from printing two more lines before the one that says what is wrong."""
-    try:
-        yield
-    except click.exceptions.NoArgsIsHelpError:
-        raise
-    except click.UsageError as error:
-        error.ctx = None
-        raise
 
 
 class _Group(click.Group):
     """A group that says in one line what is wrong with its arguments, and imports a command only when it is called.
 
-    `elsewhere` has, by command, the module whose `command` or `main` it is, and a line about it.
+    `elsewhere` has, by command, the module whose `command` it is, and a line about it.
     """
 
     command_class = Command
@@ -45,7 +32,7 @@ class _Group(click.Group):
 
     def make_context(self, info_name, args, parent=None, **extra) -> click.Context:
         typed = list(args)
-        with _one_line():
+        with one_line():
             try:
                 return super().make_context(info_name, args, parent, **extra)
             except click.NoSuchOption as error:
@@ -56,13 +43,13 @@ class _Group(click.Group):
     def _name_one_first(self, program: str, typed: list[str]) -> str:
         """What to say of options without a dataset before them."""
         there = self.list_commands(None)
-        name = next((word for word in typed if word in there), there[0])
+        name = next((word for word in [*typed, *there] if word in there), "NAME")
         line = shlex.join([*program.split(), name, *(word for word in typed if word != name)])
         python = "python " if line.partition(" ")[0].endswith(".py") else ""
         return f"name a dataset first ({', '.join(there)}), such as: {python}{line}"
 
     def invoke(self, ctx):
-        with _one_line():
+        with one_line():
             return super().invoke(ctx)
 
     def resolve_command(self, ctx, args):
@@ -80,14 +67,29 @@ class _Group(click.Group):
     def get_command(self, ctx, name: str) -> click.Command | None:
         if name not in self._elsewhere:
             return super().get_command(ctx, name)
-        module = importlib.import_module(self._elsewhere[name][0])
-        return getattr(module, "main", None) or module.command
+        return importlib.import_module(self._elsewhere[name][0]).command
 
     def format_commands(self, ctx, formatter) -> None:
         lines = [(name, command.get_short_help_str(100)) for name, command in self.commands.items()]
         lines += [(name, line) for name, (_, line) in self._elsewhere.items()]
-        with formatter.section("Commands" if self.commands else "Datasets"):
+        with formatter.section("Commands"):
             formatter.write_dl(lines)
+
+
+class _DataSets(_Group):
+    """A group of the build commands of all datasets that are installed."""
+
+    def list_commands(self, ctx) -> list[str]:
+        with messages():
+            return list(data_sets())
+
+    def get_command(self, ctx, name: str) -> click.Command:
+        with messages():
+            return data_sets()[name].command()
+
+    def format_commands(self, ctx, formatter) -> None:
+        with formatter.section("Datasets"):
+            formatter.write_dl([(name, data_set.summary) for name, data_set in data_sets().items()])
 
 
 @click.group(
@@ -108,11 +110,7 @@ def main() -> None:
     """Galaxy-morphology datasets that a training loop can read at the speed of the disk."""
 
 
-@main.group(
-    cls=_Group,
-    context_settings=HELP,
-    elsewhere={name: (f"{name}.build_parent_sample", line) for name, line in DATA_SETS.items()},
-)
+@main.group(cls=_DataSets, context_settings=HELP)
 def build() -> None:
     """Build a dataset: a folder of HEALPix-partitioned HDF5 shards."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 
 import click
@@ -12,8 +13,28 @@ ALIASES = {"simulated": "demo"}
 """Parameters of the Python API whose options have other names."""
 
 
+@contextlib.contextmanager
+def one_line():
+    """Keep click from printing two more lines before the one that says what is wrong."""
+    try:
+        yield
+    except click.exceptions.NoArgsIsHelpError:
+        raise
+    except click.UsageError as error:
+        error.ctx = None
+        raise
+
+
 class Command(click.Command):
-    """A command that remembers how its options were typed."""
+    """A command that remembers how its options were typed, and says in one line what is wrong with them."""
+
+    def make_context(self, *args, **kwargs) -> click.Context:
+        with one_line():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: click.Context):
+        with one_line():
+            return super().invoke(ctx)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         ctx.meta[TYPED] = list(args)

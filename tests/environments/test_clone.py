@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import skyshards
-from skyshards.cli.data_sets import DATA_SETS
+from tests.data_sets import DATA_SETS
 
 pytestmark = pytest.mark.environments
 
