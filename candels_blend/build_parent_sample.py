@@ -60,7 +60,7 @@ class CandelsBlendRecipe(Recipe):
     datapath : Path
         Folder with the unpacked archive; fetched into it if it is not there.
     n_blends : int
-        Train and test blends together.
+        Train and test blends together; with a limit, no more than that are drawn.
     sample : Sample
     method : str
         One of `candels_blend.targets.METHODS`.
@@ -86,6 +86,11 @@ class CandelsBlendRecipe(Recipe):
     making = "rendering"
 
     @property
+    def drawn(self) -> int:
+        """How many blends there are to be."""
+        return self.n_blends if self.limit is None else min(self.n_blends, self.limit)
+
+    @property
     def schema(self) -> Schema:
         return schema_of(self.method)
 
@@ -93,7 +98,7 @@ class CandelsBlendRecipe(Recipe):
         sample = asdict(self.sample) | {"excluded_types": list(self.sample.excluded_types)}
         stamps = self.datapath / CATALOGUE  # which tells one archive from another; there once it is fetched
         archive = {"stamps_sha256": file_digest(stamps)} if stamps.is_file() else {}
-        return sample | {"n_blends": self.n_blends, "method": self.method, "zeropoint": self.zeropoint} | archive
+        return sample | {"n_blends": self.drawn, "method": self.method, "zeropoint": self.zeropoint} | archive
 
     def prepare(self, fetcher: Fetcher, folder: Path) -> CandelsBlendRecipe:
         """Fetch the archive of stamps and unpack it, if it is not there."""
@@ -104,7 +109,7 @@ class CandelsBlendRecipe(Recipe):
         archive = read_archive(self.datapath)
         for complaint in archive.complaints():
             say(f"{self.datapath}: {complaint}")
-        pairs = draw_sample(archive, self.sample, self.n_blends, left_out=say_left_out)
+        pairs = draw_sample(archive, self.sample, self.drawn, left_out=say_left_out)
         for split in SPLITS:
             for start in range(0, len(pairs[split]), BLOCK):
                 block = pairs[split][start : start + BLOCK]
@@ -118,7 +123,7 @@ class CandelsBlendRecipe(Recipe):
     def read(self, source: Source, fetched: None) -> Iterator[dict[str, Any]]:
         start, pairs = source.info
         archive, stamps = load(self.datapath)
-        first = 0 if source.split == "train" else self.sample.split_blends(self.n_blends)["train"]
+        first = 0 if source.split == "train" else self.sample.split_blends(self.drawn)["train"]
         seed = self.sample.seed
         blender = Blender(archive, Renderer(stamps, seed), seed, source.split, first, self.zeropoint)
         names = [name for name in self.schema.specs if name not in ("healpix", "source")]  # the build fills these in
@@ -149,7 +154,7 @@ class CandelsBlendRecipe(Recipe):
 @option("--zenodo_url", default=ZENODO_URL, metavar="URL", help="Zenodo, or another server with the archive's record.")
 @option("--delete", is_flag=True, help="Delete the .tar.gz file once it is unpacked.")
 def main(
-    n_blends, method, zeropoint, datapath, zenodo_url, delete, *, demo, limit, output_dir, **sample
+    n_blends, method, zeropoint, datapath, zenodo_url, delete, *, demo, output_dir, **sample
 ) -> CandelsBlendRecipe:
     """Blended pairs of HST CANDELS galaxies: images, masks and fluxes.
 
@@ -164,6 +169,4 @@ def main(
         zenodo_url = demo.zenodo_url
     if datapath is None:
         datapath = platformdirs.user_cache_path("skyshards") / "candels_blend"
-    return CandelsBlendRecipe(
-        datapath, min(n_blends, limit or n_blends), Sample(**sample), method, zeropoint, zenodo_url, delete
-    )
+    return CandelsBlendRecipe(datapath, n_blends, Sample(**sample), method, zeropoint, zenodo_url, delete)

@@ -50,15 +50,12 @@ class GZ3DRecipe(Recipe):
         Leave the downloads in the output folder.
     vote_fraction_cut : float
         Keep galaxies of which at least this share of the volunteers saw a bar, or a spiral.
-    simulated : bool
-        The archive is the demo archive, whose address is another in every run.
     """
 
     archive_url: str = GZ3D_URL
     local_data_path: Path | None = None
     keep_fits: bool = False
     vote_fraction_cut: float = 0.0
-    simulated: bool = False
 
     name = "gz3d"
     schema = SCHEMA
@@ -124,7 +121,7 @@ class GZ3DRecipe(Recipe):
     help="Keep galaxies whose bar or spiral fraction is at least F; 0 keeps all.",
 )
 @option("--archive_url", default=GZ3D_URL, metavar="URL", help="Web directory with the FITS files.")
-def main(local_data_path, keep_fits, vote_fraction_cut, archive_url, *, demo, limit, output_dir) -> GZ3DRecipe:
+def main(local_data_path, keep_fits, vote_fraction_cut, archive_url, *, demo, output_dir) -> GZ3DRecipe:
     """Galaxy Zoo 3D: images of MaNGA galaxies and the volunteers' masks of bars, spiral arms, centres and stars."""
     if vote_fraction_cut != vote_fraction_cut:
         raise UsageError("vote_fraction_cut: expected a number from 0 to 1, found nan")
@@ -134,4 +131,4 @@ def main(local_data_path, keep_fits, vote_fraction_cut, archive_url, *, demo, li
         if local_data_path is not None:
             raise UsageError("`demo` cannot be combined with `local_data_path`")
         archive_url = demo.sas_url
-    return GZ3DRecipe(archive_url, local_data_path, keep_fits, vote_fraction_cut, simulated=demo is not None)
+    return GZ3DRecipe(archive_url, local_data_path, keep_fits, vote_fraction_cut)

@@ -98,10 +98,6 @@ class GZDecalsRecipe(Recipe):
         Vectors to join by the galaxies' names.
     keep_archives : bool
         Leave the downloads on disk.
-    limit : int, optional
-        How many sources will be built of those listed: decides whether fetching whole archives pays.
-    simulated : bool
-        The archive is the demo archive, whose address is another in every run.
     layout : Layout, optional
         The catalogue's file, and what its columns are; `prepare` finds out.
     """
@@ -115,8 +111,6 @@ class GZDecalsRecipe(Recipe):
     max_edge_on: float | None = None
     representations: RepresentationFile | None = None
     keep_archives: bool = False
-    limit: int | None = None
-    simulated: bool = False
     layout: Layout | None = None
     images: ImageStore = field(default_factory=ImageStore, compare=False)
 
@@ -268,7 +262,7 @@ class GZDecalsRecipe(Recipe):
 @option("--archive_url", default=RECORD_URL, metavar="URL", help="Zenodo record with catalogues and images.")
 def main(
     catalog, catalog_file, local_data_path, keep_archives, size, max_smooth, max_edge_on, representations, archive_url,
-    *, demo, limit, output_dir,
+    *, demo, output_dir,
 ) -> GZDecalsRecipe:  # fmt: skip
     """Galaxy Zoo DECaLS: images of ring and other galaxies, volunteers' votes, and learnt representations."""
     if demo is not None:
@@ -291,6 +285,4 @@ def main(
         max_edge_on,
         open_representations(representations) if representations else None,
         keep_archives,
-        limit,
-        simulated=demo is not None,
     )

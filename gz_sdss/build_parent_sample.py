@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -56,8 +56,9 @@ from skyshards.pipeline.workspace import WORKSPACE
 from skyshards.progress import say, waiting
 
 FILTERED = "ZooSpecPhotoDR19_filtered.csv.gz"
-TINY_ROWS = 50
-"""Rows that `--tiny` asks the server for: a few more than it takes, as some may pass the server's cuts and not ours."""
+FEW, FEW_ROWS = 5, 50
+"""For so many galaxies, the server is asked for so many rows, as some may pass its cuts and not ours; for more, for the
+whole catalogue, so that the first N are always the same."""
 
 JPEG_BYTES = 2.2e3
 """Length of a cutout of 64 x 64 pixels, about; measured on the demo archive's."""
@@ -127,8 +128,6 @@ class GZSDSSRecipe(Recipe):
         Requests for images a second, over all threads; 0 for no limit.
     representations : RepresentationFile, optional
         Vectors to join, by the DR7 objID.
-    simulated : bool
-        The services are the demo archive's.
     """
 
     output_dir: Path
@@ -143,14 +142,13 @@ class GZSDSSRecipe(Recipe):
     max_missing: float = MAX_MISSING
     rate: float = RATE
     representations: RepresentationFile | None = None
-    simulated: bool = False
 
     name = "gz_sdss"
     downloads = "Images"
 
     def __getstate__(self) -> dict[str, Any]:
-        """The options alone: the archive and the client stay in the process that downloads."""
-        return {option.name: getattr(self, option.name) for option in fields(self)}
+        """All but the archive and the client, which stay in the process that downloads."""
+        return {name: value for name, value in vars(self).items() if name not in ("images", "_client", "_sia_source")}
 
     @property
     def schema(self) -> Schema:
@@ -203,8 +201,11 @@ class GZSDSSRecipe(Recipe):
         if self.catalog is not None:
             whole, origin = self._read_catalog(), str(self.catalog)
         else:
-            # The demo archive's address is another in every run.
-            request = replace(self.request, source=DEMO) if self.simulated else self.request
+            request = self.request
+            if self.limit is not None and self.limit <= FEW and request == CatalogRequest():
+                request = CatalogRequest(where=self.cuts.adql("z", "p"), top=FEW_ROWS)
+            if self.simulated:  # the demo archive's address is another in every run
+                request = replace(request, source=DEMO)
             whole, origin = get_catalog(request, self.output_dir, self.tap_url, self.refresh_catalog), self.tap_url
         # What PhotoObj has in single precision is cut on as it is stored, also where a file has it as text.
         whole = whole.astype(dict.fromkeys(SINGLE, "float32")).astype(dict.fromkeys(SINGLE, "float64"))
@@ -348,7 +349,7 @@ class GZSDSSRecipe(Recipe):
 )
 def main(
     tap_url, adql, top, refresh_catalog, catalog, image_source, hips2fits_url, sia_url, sia_version, sia_keywords,
-    sia_waveband, format, max_missing, representations, rate, *, demo, limit, output_dir, **cuts,
+    sia_waveband, format, max_missing, representations, rate, *, demo, output_dir, **cuts,
 ) -> GZSDSSRecipe:  # fmt: skip
     """Galaxy Zoo on SDSS: galaxies with a clear vote, spiral or elliptical, each with a 64 x 64 colour cutout."""
     if format == "fits" and image_source != "sia":
@@ -362,8 +363,6 @@ def main(
         raise UsageError(f"`catalog` cannot be combined with {names}")
     cuts = Cuts(**cuts)
     request = CatalogRequest(adql.read_text() if adql else None, top=top)
-    if click.get_current_context().params["tiny"] and adql is None and top is None:
-        request = CatalogRequest(where=cuts.adql("z", "p"), top=TINY_ROWS)
     registry_url = None
     if demo is not None:
         if names := given("tap_url", "hips2fits_url", "sia_url"):
@@ -389,7 +388,6 @@ def main(
         max_missing=max_missing,
         rate=rate,
         representations=open_representations(representations) if representations else None,
-        simulated=demo is not None,
     )
 
 

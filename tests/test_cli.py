@@ -23,11 +23,10 @@ REPOSITORY = Path(__file__).parents[1]
 @build_command.build_command("toy")
 @options.option("--broken_source", type=int, multiple=True, help="Sources that fail.")
 @options.option("--raises", hidden=True)
-def toy(broken_source, raises, *, demo, limit, output_dir):
+def toy(broken_source, raises, *, demo, output_dir):
     """A toy."""
     if raises:
         raise {"usage": UsageError, "build": BuildError, "interrupt": KeyboardInterrupt}[raises]("a line of words")
-    assert limit is None or limit > 0
     return Toy(8, broken=broken_source)
 
 

@@ -18,8 +18,9 @@ from skyshards.cli.typed import Command, as_typed
 def build_command(name: str) -> Callable[[Callable], click.Command]:
     """Make a dataset's build command from the function that makes its recipe.
 
-    The function gets the command's own options, and by keyword `demo` (a running `demo_archive.DemoArchive`, or
-    None), `limit` (5 for `--tiny`; or None) and `output_dir`. Its docstring is the command's help.
+    The function gets the command's own options, and by keyword `demo` (a running `demo_archive.DemoArchive`, or None)
+    and `output_dir`. Its docstring is the command's help. The recipe has `limit` (5 for `--tiny`) and `simulated` from
+    the build.
     """
 
     def decorate(make_recipe: Callable) -> click.Command:
@@ -42,7 +43,7 @@ def build_command(name: str) -> Callable[[Callable], click.Command]:
                     from demo_archive import DemoArchive
 
                     archive = stack.enter_context(DemoArchive())
-                recipe = make_recipe(demo=archive, limit=limit, output_dir=output_dir, **own)
+                recipe = make_recipe(demo=archive, output_dir=output_dir, **own)
                 summary = build(
                     recipe,
                     output_dir,

@@ -121,6 +121,7 @@ def build(
         raise UsageError(f"nside: expected a power of two up to 2**29, found {nside}")
     card.check(recipe.folder)
     folder = Path(output_dir)
+    recipe = recipe.told(limit, simulated)
     fetcher = Fetcher(connections, on_wait=waiting, progress=progress)
     with contextlib.ExitStack() as stack:
         workspace = stack.enter_context(hold(folder, recipe.downloads))
@@ -129,7 +130,7 @@ def build(
         options = recipe.options() | {"max_rows_per_shard": max_rows_per_shard}
         columns = tuple(recipe.schema.specs.values())
         empty = Manifest(
-            recipe.name, nside, options, simulated, recipe.splits, columns, (), configs=recipe.schema.configs
+            recipe.name, nside, options, recipe.simulated, recipe.splits, columns, (), configs=recipe.schema.configs
         )
         spool = stack.enter_context(contextlib.closing(Spool(workspace, nside)))
         table, manifest = what_is_there(folder, empty)
@@ -195,7 +196,7 @@ def build(
 def _prepared(recipe: Recipe, fetcher: Fetcher, folder: Path) -> Iterator[Recipe]:
     """Prepare a recipe, and close it in the end."""
     try:
-        recipe = recipe.prepare(fetcher, folder)
+        recipe = recipe.prepare(fetcher, folder).told(recipe.limit, recipe.simulated)
         yield recipe
     finally:
         recipe.close()

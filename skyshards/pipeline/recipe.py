@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import copy
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -82,6 +83,16 @@ class Recipe(abc.ABC):
     """What users are told a source is, in the plural."""
     making: ClassVar[str] = "reading"
     """What users are told is done with sources of which nothing is fetched."""
+    limit: int | None = None
+    """How many objects are built at most (None for all), as `build` was told: no more need be asked of a server."""
+    simulated: bool = False
+    """Whether the sources are simulated, as `build` was told; in a class whose rows are always made up, True."""
+
+    def told(self, limit: int | None, simulated: bool) -> Recipe:
+        """A copy that knows what `build` was told; `simulated` stays true where it is."""
+        recipe = copy.copy(self)
+        vars(recipe).update(limit=limit, simulated=simulated or self.simulated)  # recipes may be frozen
+        return recipe
 
     @property
     def folder(self) -> Path:
