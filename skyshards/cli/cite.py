@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,10 +13,10 @@ from skyshards.cli.options import messages, printable
 from skyshards.errors import FolderError
 from skyshards.files import open_regular
 from skyshards.format import catalog
+from skyshards.format.bibtex import HEAD, bibtex_entries
 from skyshards.format.layout import CARD, CITATION
 
 _HEADING = "## How to cite"
-_HEAD = re.compile(r"@(\w+)\s*\{\s*([^,\s]+)\s*,")
 _DOI = re.compile(r"""\bdoi\s*=\s*[{"]\s*([^}"]+?)\s*[}"]""", re.IGNORECASE)
 
 
@@ -30,28 +30,10 @@ class Citation:
     entries: tuple[str, ...]
 
 
-def bibtex_entries(text: str) -> Iterator[str]:
-    """The entries of a BibTeX file, as they stand in it; what is between them is left out.
-
-    Raises `FolderError` for an entry without an end.
-    """
-    place = 0
-    while head := _HEAD.search(text, place):
-        depth, place = 0, head.start()
-        for found in re.finditer(r"\\.|[{}]", text[head.start() :]):
-            depth += {"{": 1, "}": -1}.get(found[0], 0)
-            place = head.start() + found.end()
-            if depth == 0 and found[0] == "}":
-                break
-        else:
-            raise FolderError(f"{CITATION}: the entry {head[2]!r} has no end; build the dataset again")
-        yield text[head.start() : place]
-
-
 def _work(entry: str) -> str:
     """What tells whether two entries are the same work: the DOI, or else the key."""
     doi = _DOI.search(entry)
-    return doi[1].lower().removeprefix("https://doi.org/") if doi else _HEAD.match(entry)[2]
+    return doi[1].lower().removeprefix("https://doi.org/") if doi else HEAD.match(entry)[2]
 
 
 def how_to_cite(card: str) -> str:
@@ -75,7 +57,11 @@ def citation(folder: Path) -> Citation:
         raise FolderError(
             f"{folder}: {CARD} or {CITATION} cannot be read ({error}); build the dataset again"
         ) from error
-    return Citation(manifest.name, manifest.simulated, how_to_cite(card), tuple(bibtex_entries(bibtex)))
+    try:
+        entries = tuple(bibtex_entries(bibtex))
+    except ValueError as error:
+        raise FolderError(f"{folder / CITATION}: {error}; build the dataset again") from error
+    return Citation(manifest.name, manifest.simulated, how_to_cite(card), entries)
 
 
 def _text(path: Path) -> str:
@@ -94,7 +80,7 @@ def bibliography(citations: Iterable[Citation]) -> str:
         simulated = " This copy is simulated: it is no data of theirs." if found.simulated else ""
         comments += [f"% {found.name}.{simulated}", *(f"% {line}".rstrip() for line in found.words.splitlines()), "%"]
         for entry in found.entries:
-            work, key = _work(entry), _HEAD.match(entry)[2]
+            work, key = _work(entry), HEAD.match(entry)[2]
             if work in entries:
                 continue
             if keys.setdefault(key, work) != work:

@@ -16,6 +16,7 @@ from huggingface_hub import DatasetCard
 from skyshards.errors import BuildError
 from skyshards.files import file_digest
 from skyshards.format import croissant
+from skyshards.format.bibtex import bibtex_entries
 from skyshards.format.card_formats import formats
 from skyshards.format.columns import ColumnSpec
 from skyshards.format.kinds import KINDS, kind_of
@@ -134,7 +135,7 @@ def check(own: Path) -> None:
     try:
         _around_columns(DatasetCard.load(path).text)  # the columns may not be known yet
         path = own / CITATION
-        if "@" not in path.read_text(encoding="utf-8"):
+        if not list(bibtex_entries(path.read_text(encoding="utf-8"))):
             raise ValueError("expected a BibTeX entry, found none")
     except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
         reason = error.strerror if isinstance(error, OSError) else " ".join(str(error).split())
