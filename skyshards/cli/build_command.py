@@ -58,7 +58,7 @@ def build_command(name: str) -> Callable[[Callable], click.Command]:
             if dry_run:
                 click.echo(f"{summary.folder}: {summary.plan}")
                 return
-            _report(summary, name, demo)
+            _report(summary, recipe.simulated or demo)
             sys.exit(1 if summary.failed else 0)
 
         for add in reversed(COMMON):
@@ -68,7 +68,7 @@ def build_command(name: str) -> Callable[[Callable], click.Command]:
     return decorate
 
 
-def _report(summary, name: str, demo: bool) -> None:
+def _report(summary, simulated: bool) -> None:
     """What was built, and the lines that load it."""
     from skyshards.format.provenance import FAILURES
 
@@ -77,7 +77,7 @@ def _report(summary, name: str, demo: bool) -> None:
         f"{summary.folder}: {summary.rows:,} rows in {summary.shards:,} shards, {summary.nbytes / 1e6:,.1f} MB"
         f" ({summary.added:,} rows added, {summary.failed:,} sources failed,{left_out} {summary.elapsed:.1f} s)"
     )
-    if demo:
+    if simulated:
         click.echo("This dataset contains simulated galaxies only.")
     if summary.failed:
         click.echo(

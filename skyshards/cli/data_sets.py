@@ -65,10 +65,12 @@ class DataSet:
             if not isinstance(command, click.Command):
                 raise TypeError(f"expected a command made with build_command, found {command!r}")
         except Exception as error:
-            frame = traceback.extract_tb(error.__traceback__)[-1]
+            *_, frame = traceback.extract_tb(error.__traceback__)
+            is_its_own = frame.filename != __file__ and not frame.filename.startswith("<")
+            place = f" ({frame.filename}, line {frame.lineno})" if is_its_own else ""
             raise BuildError(
                 f"{self.name}: {self.value} of the distribution {first} cannot be loaded: {type(error).__name__}:"
-                f" {error} ({frame.filename}, line {frame.lineno}); mend or uninstall {first}"
+                f" {error}{place}; mend or uninstall {first}"
             ) from error
         return command
 

@@ -1,4 +1,4 @@
-"""The command `skyshards build | info | verify | crossmatch | cite | embed | export`."""
+"""The command `skyshards build | info | verify | crossmatch | cite | embed | export | new`."""
 
 from __future__ import annotations
 
@@ -103,6 +103,7 @@ class _DataSets(_Group):
             "skyshards.cli.export",
             "Write a built dataset as a HATS collection, for LSDB and readers of Parquet.",
         ),
+        "new": ("skyshards.cli.new", "Write a new dataset, as a start for one of your own."),
     },
 )
 @click.version_option(__version__)

@@ -26,8 +26,8 @@ from skyshards.format.schema import Schema
 
 COLUMNS_START, COLUMNS_END = "<!-- columns -->", "<!-- end of columns -->"
 SIMULATED = (
-    "> **Simulated data.** This dataset contains simulated galaxies only: images, votes and positions come\n"
-    "> from the demo archive. It shows how the dataset works, and nothing about the sky.\n"
+    "> **Simulated data.** This dataset contains simulated galaxies only: images, votes and positions\n"
+    "> are made up. It shows how the dataset works, and nothing about the sky.\n"
 )
 
 SLAB_BYTES = 16 << 20

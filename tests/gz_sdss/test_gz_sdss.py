@@ -26,7 +26,7 @@ import skyshards
 from demo_archive import DemoArchive
 from demo_archive.serve.faults import Fault
 from gz_sdss import image_checks as images
-from gz_sdss.build_parent_sample import FILTERED, TINY_ROWS, GZSDSSRecipe, main
+from gz_sdss.build_parent_sample import FEW_ROWS, FILTERED, GZSDSSRecipe, main
 from gz_sdss.cuts import Cuts
 from gz_sdss.gz_sdss import LABELS
 from gz_sdss.hips2fits import field_of_view
@@ -364,7 +364,7 @@ def test_tiny_demo_builds_five(tmp_path, options):
 
 def test_tiny_asks_for_little_and_the_whole_follows_in_the_same_folder(built, tmp_path):
     assert run("--tiny", "--demo", "-o", tmp_path).exit_code == 0
-    assert json.loads((tmp_path / REQUEST).read_text())["top"] == TINY_ROWS
+    assert json.loads((tmp_path / REQUEST).read_text())["top"] == FEW_ROWS
     outcome = run("--demo", "-o", tmp_path)
     assert outcome.exit_code == 0, outcome.output
     assert len(skyshards.open(tmp_path)) == len(skyshards.open(built.output_dir))

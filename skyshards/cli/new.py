@@ -1,0 +1,77 @@
+"""The command `skyshards new`: a dataset of made-up rows, to be changed into one's own."""
+
+from __future__ import annotations
+
+import importlib.util
+import keyword
+import re
+import tempfile
+from pathlib import Path
+
+import click
+
+from skyshards.cli.data_sets import data_sets
+from skyshards.cli.options import messages
+from skyshards.cli.typed import Command
+from skyshards.errors import UsageError
+from skyshards.files import TEMPORARY_PREFIX
+
+TEMPLATE = Path(__file__).parent / "template"
+NEXT = """\
+{name}: a dataset of made-up galaxies. What to change is marked TODO. Next:
+    python {name}/build_parent_sample.py --tiny
+    pytest {name}
+    pip install -e {name}    # then `skyshards build {name}` finds it, wherever it is typed"""
+
+
+def check_name(name: str) -> None:
+    """Raise `UsageError` for a name that a dataset cannot have: it is a Python package and a folder."""
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+        meant = re.sub(r"\W+", "_", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name), flags=re.ASCII).strip("_").lower()
+        hint = f", such as {meant}" if re.fullmatch(r"[a-z][a-z0-9_]*", meant) else ""
+        raise UsageError(f"{name!r}: expected a name of lower-case letters, digits and underscores{hint}")
+    from datasets.packaged_modules import _PACKAGED_DATASETS_MODULES as stock
+
+    if name in data_sets() or name in stock:
+        raise UsageError(f"{name}: there is a dataset of this name already; choose another name")
+    if keyword.iskeyword(name) or importlib.util.find_spec(name) is not None:
+        raise UsageError(f"{name}: Python has a module or keyword of this name already; choose another name")
+
+
+def write_new(name: str, parent: Path) -> Path:
+    """Write the folder of a new dataset, whole or not at all.
+
+    Raises `UsageError` if a dataset cannot have the name, or the folder is there or cannot be written.
+    """
+    check_name(name)
+    folder = parent / name
+    if folder.exists() or folder.is_symlink():
+        raise UsageError(f"{folder}: is there already; nothing was written")
+    words = name.split("_")
+    places = {
+        "new_dataset": name,
+        "NewDataset": "".join(word.capitalize() for word in words),
+        "New dataset": " ".join(filter(None, words)).capitalize(),
+    }
+    try:
+        with tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX, dir=parent) as temporary:
+            draft = Path(temporary) / name
+            draft.mkdir()
+            for path in sorted(path for path in TEMPLATE.iterdir() if path.is_file()):
+                text = path.read_text(encoding="utf-8")
+                for old, new in places.items():
+                    text = text.replace(old, new)
+                (draft / path.name.replace("new_dataset", name)).write_text(text, encoding="utf-8")
+            draft.rename(folder)
+    except OSError as error:
+        raise UsageError(f"{folder}: cannot be written: {error.strerror}; nothing was written") from error
+    return folder
+
+
+@click.command("new", cls=Command)
+@click.argument("name")
+def command(name: str) -> None:
+    """Write a new dataset of made-up rows into the folder NAME, as a start for one of your own."""
+    with messages():
+        write_new(name, Path())
+    click.echo(NEXT.format(name=name))
