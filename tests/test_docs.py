@@ -9,8 +9,8 @@ from click.testing import CliRunner
 
 import skyshards
 from gz_sdss.build_parent_sample import main as build_gz_sdss
-from skyshards.cli.data_sets import DATA_SETS
 from tests import blocks
+from tests.data_sets import DATA_SETS
 from tests.versions import stock_reads_hdf5
 
 REPOSITORY = Path(__file__).parents[1]
