@@ -167,7 +167,7 @@ def test_a_new_dataset_is_built_and_passes_its_test(name, tmp_path, monkeypatch)
         ("", "lower-case letters"),
         ("gz3d", "there is a dataset of this name"),
         ("parquet", "there is a dataset of this name"),
-        ("skyshards", "Python has a module or keyword of this name"),
+        ("skyshards", "there is a dataset of this name"),
         ("numpy", "Python has a module or keyword of this name"),
         ("lambda", "Python has a module or keyword of this name"),
     ],
