@@ -46,6 +46,8 @@ class Catalogue:
         The columns with right ascension and declination, if it says which these are.
     numbered : bool
         Whether the rows have numbers that mean something to others.
+    table : Table or None
+        The table, if it is a built dataset.
     """
 
     location: str
@@ -53,6 +55,7 @@ class Catalogue:
     read: Callable[[Sequence[str], Near | None], dict[str, Any]]
     position: tuple[str, str] | None = None
     numbered: bool = True
+    table: Table | None = None
 
     def columns(
         self,
@@ -145,7 +148,11 @@ def open_catalogue(location: str) -> Catalogue:
 
 def _of_table(table: Table, location: str) -> Catalogue:
     catalog = table.catalog
-    return Catalogue(location, catalog.column_names, lambda names, near: {name: catalog[name] for name in names})
+
+    def read(names: Sequence[str], near: Near | None) -> dict[str, Any]:
+        return {name: catalog[name] for name in names}
+
+    return Catalogue(location, catalog.column_names, read, table=table)
 
 
 def _of_file(path: Path) -> Catalogue:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from skyshards.crossmatch import columns_of, pairs
 from skyshards.errors import UsageError
-from skyshards.read.joined import JoinedTable, Matches, part_names
+from skyshards.read import join_file
+from skyshards.read.joined import JoinedTable
+from skyshards.read.matches import Matches, part_names
 from skyshards.read.table import Table
 
 HOW = ("inner", "left")
@@ -80,8 +83,40 @@ def join(
         pairs(first, other, (by[0], name), radius_arcsec, match) for other, name in zip(others, by[1:], strict=True)
     ]
     rows, apart = chained(len(tables[0]), found, how == "left")
-    matches = Matches.of(dict(zip(called, tables, strict=True)), rows, apart, how == "left")
-    return JoinedTable(matches, tuple(matches.specs), None)
+    return JoinedTable.of(Matches.of(dict(zip(called, tables, strict=True)), rows, apart, how == "left"))
+
+
+def open_join(
+    path: str | os.PathLike,
+    *,
+    folders: Mapping[str, str | os.PathLike] | None = None,
+    threads: int | None = None,
+    decode: bool = True,
+    storage_options: dict[str, Any] | None = None,
+) -> JoinedTable:
+    """Open a join that `JoinedTable.save` wrote, or `skyshards crossmatch` of two built datasets.
+
+    Parameters
+    ----------
+    path : path
+        A Parquet file on disk.
+    folders : dict, optional
+        By the names of datasets in the join, where those are that have moved: paths or URLs.
+    threads, decode, storage_options
+        As for `skyshards.open`, for each of the folders.
+
+    Raises
+    ------
+    FolderError
+        If it is no such file, or a folder is not there, or was built further since.
+
+    Examples
+    --------
+    >>> skyshards.open_join("pairs.parquet")[:64]["gz3d"]["image"].shape  # doctest: +SKIP
+    (64, 525, 525, 3)
+    """
+    options = {"threads": threads, "decode": decode, "storage_options": storage_options}
+    return JoinedTable.of(join_file.read(path, folders or {}, **options))
 
 
 def chained(

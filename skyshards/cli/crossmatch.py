@@ -54,7 +54,8 @@ def command(
     """Write which rows of two catalogues are the same objects: by position, or by a name that both have.
 
     A and B are built datasets, files (CSV, Parquet, FITS, ECSV, VOTable) or HATS catalogues; folders and HATS may be
-    URLs. The file to write is Parquet, FITS, VOTable or CSV, by its name.
+    URLs. The file to write is Parquet, FITS, VOTable or CSV, by its name. From Parquet of two built datasets
+    `skyshards.open_join` reads their joined rows.
     """
     with messages():
         from skyshards.catalogues import Near, open_catalogue
@@ -71,7 +72,7 @@ def command(
         rows_b = second.columns("b", position=position_b, identity=id_b, on=on_b, near=near)
         pairs = crossmatch(rows_a, rows_b, radius_arcsec, on=None if on is None else (on_a, on_b), match=match)
         unnumbered = [f"row_{which}" for which, of in (("a", first), ("b", second)) if not of.numbered]
-        write_pairs(pairs.drop_columns(unnumbered), out)
+        write_pairs(pairs.drop_columns(unnumbered), out, first.table, second.table)
     how = f"equal {on_a}" if on else f'within {radius_arcsec:g}"'
     click.echo(
         printable(f"{out}: {len(pairs):,} pairs {how} of {len(rows_a):,} rows of {a} and {len(rows_b):,} of {b}")

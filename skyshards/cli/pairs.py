@@ -13,6 +13,8 @@ import pyarrow.parquet as pq
 from skyshards.errors import UsageError
 from skyshards.files import clear_errors, replacing
 from skyshards.format import votable
+from skyshards.read import join_file
+from skyshards.read.table import Table
 
 ASTROPY = {".fits": "fits", ".fit": "fits", ".vot": "votable", ".xml": "votable", ".votable": "votable"}
 FORMATS = (".parquet", ".csv", *ASTROPY)
@@ -31,16 +33,24 @@ def check_name(path: Path) -> None:
         raise UsageError(f"out: expected a name that ends in {', '.join(FORMATS)}, found {str(path)!r}")
 
 
-def write_pairs(pairs: pa.Table, path: Path) -> None:
-    """Write what `crossmatch` gives, with descriptions and units where the format has them."""
+def write_pairs(pairs: pa.Table, path: Path, a: Table | None, b: Table | None) -> None:
+    """Write what `crossmatch` gives, with descriptions and units where the format has them; of the tables of two built
+    datasets as a join file, if it is Parquet.
+    """
     pairs = pairs.cast(pa.schema([_described(field) for field in pairs.schema]))
     with clear_errors(path.parent), replacing(path) as temporary:
         if path.suffix.lower() == ".parquet":
-            pq.write_table(pairs.replace_schema_metadata(votable.metadata("pairs", pairs)), temporary)
+            words = votable.metadata("pairs", pairs) | (_join(a, b, path) if a and b else {})
+            pq.write_table(pairs.replace_schema_metadata(words), temporary)
         elif path.suffix.lower() == ".csv":
             csv.write_csv(pairs, temporary)
         else:
             _write_astropy(pairs, temporary, ASTROPY[path.suffix.lower()])
+
+
+def _join(a: Table, b: Table, path: Path) -> dict[bytes, str]:
+    names = ("a", "b") if a.name == b.name else (a.name, b.name)
+    return join_file.metadata({names[0]: (a, "row_a"), names[1]: (b, "row_b")}, ["separation"], path)
 
 
 def _described(field: pa.Field) -> pa.Field:
@@ -49,7 +59,7 @@ def _described(field: pa.Field) -> pa.Field:
 
 
 def _write_astropy(pairs: pa.Table, path: Path, format: str) -> None:
-    from astropy.table import Column, Table
+    from astropy import table
 
     columns = []
     for field in pairs.schema:
@@ -59,5 +69,5 @@ def _write_astropy(pairs: pa.Table, path: Path, format: str) -> None:
         else:
             values = column.to_numpy()
         words = {key.decode(): text.decode() for key, text in field.metadata.items()}
-        columns.append(Column(values, field.name, unit=words.get("unit"), description=words["description"]))
-    Table(columns).write(path, format=format, overwrite=True)
+        columns.append(table.Column(values, field.name, unit=words.get("unit"), description=words["description"]))
+    table.Table(columns).write(path, format=format, overwrite=True)

@@ -38,8 +38,8 @@ def as_numpy(table: pa.Table) -> dict[str, Any]:
     """A batch in Arrow's form, such as `ds.with_format("arrow").iter(64)` gives, as nested dicts of arrays.
 
     Dtypes and shapes are kept, with a first dimension for the rows. Text becomes `str` arrays, image files arrays of
-    `bytes` objects. All are copies: Arrow's memory may be a file mapped for reading, and writing to that ends the
-    process.
+    `bytes` objects, b"" for none. All are copies: Arrow's memory may be a file mapped for reading, and writing to that
+    ends the process.
 
     Raises
     ------
@@ -65,7 +65,7 @@ def _values(path: str, array: pa.Array | pa.ChunkedArray) -> Any:
     if pa.types.is_struct(array.type):
         parts = dict(zip((field.name for field in array.type), array.flatten(), strict=True))
         if set(parts) == {"bytes", "path"}:  # datasets' form of an image
-            return _values(path, parts["bytes"])
+            return _values(path, parts["bytes"].fill_null(b""))
         return {name: _values(f"{path}.{name}", part) for name, part in parts.items()}
     if array.null_count:
         raise ValueError(f"column {path!r} has {array.null_count} nulls, which no array can hold")

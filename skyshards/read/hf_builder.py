@@ -1,7 +1,8 @@
 """The `datasets` side: one builder for every built folder, which yields Arrow tables straight from the shards.
 
 `load_dataset("skyshards", data_dir=folder)` finds it once skyshards is imported; the builders of the datasets are thin
-names over it. What a row holds, and which configs there are, is read from the folder.
+names over it. What a row holds, and which configs there are, is read from the folder. In place of a folder, the file of
+a join gives joined rows.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -24,10 +25,10 @@ import pyarrow as pa
 from skyshards.errors import FolderError, UsageError
 from skyshards.format.columns import flatten, select
 from skyshards.format.layout import SHARD, SPLIT
-from skyshards.format.manifest import Manifest
 from skyshards.format.schema import Schema
-from skyshards.read import angles
+from skyshards.read import angles, join_file
 from skyshards.read.arrow import to_arrow
+from skyshards.read.joined import JoinedTable
 from skyshards.read.table import Table, open_table
 
 SLAB_BYTES = 64 << 20
@@ -82,33 +83,33 @@ class ShardBuilder(datasets.ArrowBasedBuilder):
         cls.BUILDER_CONFIGS = [cls.BUILDER_CONFIG_CLASS(name=name) for name in cls.schema.config_names]
 
     def __init__(self, *arguments, data_dir: Any = None, storage_options: dict | None = None, **options):
-        self._table: Table | None = None
+        self._table: Table | JoinedTable | None = None
         if data_dir is not None:
             data_dir = os.fspath(data_dir)
-            self._table = open_table(data_dir, decode=False, storage_options=storage_options)
-            options["build"] = hashlib.sha256(self._manifest.to_json().encode()).hexdigest()
+            self._table = _open(data_dir, decode=False, storage_options=storage_options)
+            options["build"] = hashlib.sha256(self._table._description.encode()).hexdigest()
         super().__init__(*arguments, data_dir=data_dir, storage_options=storage_options, **options)
 
     @property
-    def _manifest(self) -> Manifest:
-        return self._opened._data.manifest
-
-    @property
-    def _opened(self) -> Table:
+    def _opened(self) -> Table | JoinedTable:
         if self._table is None:
             raise UsageError(f'give the built folder: load_dataset("{self.dataset_name}", data_dir="path/to/it", ...)')
         return self._table
 
-    def select(self, table: Table) -> Table:
+    def select(self, table: Table | JoinedTable) -> Table | JoinedTable:
         """The rows that the options ask for."""
         return table if self.config.cone is None else table.cone(*self.config.cone)
 
     def _built_schema(self) -> Schema:
         """The schema that the folder has. Raises `FolderError` if it is not a folder of this dataset."""
-        manifest, where = self._manifest, self.config.data_dir
-        if self.schema is not None and manifest.name != self.name:
+        table, where = self._opened, self.config.data_dir
+        if self.schema is not None and table.name != self.name:
             advice = f'load_dataset("skyshards", data_dir="{where}", ...), which takes any'
-            raise FolderError(f"{where}: this is a folder of {manifest.name}, not of {self.name}; use {advice}")
+            kind = "join" if isinstance(table, JoinedTable) else "folder"
+            raise FolderError(f"{where}: this is a {kind} of {table.name}, not of {self.name}; use {advice}")
+        if isinstance(table, JoinedTable):
+            return Schema.of_built(table._leaves.values(), {})
+        manifest = table._data.manifest
         configs = manifest.configs
         if not configs and self.schema is not None:  # version 0.1 did not write them
             configs = {name: names for name, names in self.schema.configs.items() if set(names) <= set(manifest.specs)}
@@ -130,11 +131,7 @@ class ShardBuilder(datasets.ArrowBasedBuilder):
                 raise UsageError(f"columns: expected at least one name, found []; {advice}")
             columns = select(columns, self.config.columns)
         features = schema.features_of(columns)
-        if not self.config.decode:
-            for name, feature in features.items():
-                if isinstance(feature, datasets.Image):
-                    features[name] = datasets.Image(decode=False)
-        return features
+        return features if self.config.decode else datasets.Features(_undecoded(features))
 
     def _split_generators(self, dl_manager) -> list[datasets.SplitGenerator]:
         table = self.select(self._opened)
@@ -144,7 +141,7 @@ class ShardBuilder(datasets.ArrowBasedBuilder):
             for split, shards in _rows_by_shard(table).items()
         ]
 
-    def _generate_tables(self, table: Table, shards: list[np.ndarray]) -> Iterator[tuple[Any, pa.Table]]:
+    def _generate_tables(self, table: Table | JoinedTable, shards: list[np.ndarray]) -> Iterator[tuple[Any, pa.Table]]:
         length = max(1, SLAB_BYTES // max(table.row_nbytes, 1))
         slabs = [
             (_Key(number, start // length), rows[start : start + length])
@@ -165,17 +162,35 @@ class ShardBuilder(datasets.ArrowBasedBuilder):
         return datasets.Dataset(nothing.data, self.info, datasets.NamedSplit(info.name), fingerprint=fingerprint)
 
 
-def _rows_by_shard(table: Table) -> dict[str, list[np.ndarray]]:
-    """By split, the positions in the table of each shard's rows: what `datasets` deals out to its workers.
+def _open(location: str, **options: Any) -> Table | JoinedTable:
+    if os.path.isfile(location):
+        return JoinedTable.of(join_file.read(location, {}, **options))
+    return open_table(location, **options)
+
+
+def _undecoded(features: Mapping[str, Any]) -> dict[str, Any]:
+    """Features in which image files are their bytes."""
+    found = {}
+    for name, feature in features.items():
+        if isinstance(feature, Mapping):
+            found[name] = _undecoded(feature)
+        else:
+            found[name] = datasets.Image(decode=False) if isinstance(feature, datasets.Image) else feature
+    return found
+
+
+def _rows_by_shard(table: Table | JoinedTable) -> dict[str, list[np.ndarray]]:
+    """By split, the positions in the table of each shard's rows: what `datasets` deals out to its workers. Joined rows
+    have the split and the shard of their first dataset.
 
     A split of which no row is left has one empty shard, since `datasets` wants at least one.
     """
     shards: dict[str, list[np.ndarray]] = {split: [] for split in table.splits}
     if len(table):
-        rows = table.catalog
-        codes = rows[SHARD].combine_chunks().indices.to_numpy()
+        first = f"{table._matches.first}." if isinstance(table, JoinedTable) else ""
+        codes = table._asked(f"{first}{SHARD}").combine_chunks().indices.to_numpy()
         starts = np.flatnonzero(np.diff(codes, prepend=-1))
-        splits = rows[SPLIT].take(pa.array(starts)).to_pylist()
+        splits = table._asked(f"{first}{SPLIT}").take(pa.array(starts)).to_pylist()
         for split, positions in zip(splits, np.split(np.arange(len(codes)), starts[1:]), strict=True):
             shards[split].append(positions)
     return {split: parts or [np.arange(0)] for split, parts in shards.items()}

@@ -2,88 +2,25 @@
 
 from __future__ import annotations
 
-import functools
+import hashlib
+import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from skyshards.errors import UsageError
 from skyshards.format import healpix as sky
 from skyshards.format.columns import ColumnSpec, unknown_column
 from skyshards.format.provenance import Origin
-from skyshards.read import angles, query
+from skyshards.read import angles, join_file, query
+from skyshards.read.matches import Matches
 from skyshards.read.memory import Recycler
 from skyshards.read.random_access import RandomAccess
 from skyshards.read.table import Table
 
-SEPARATION, MATCHED = "separation", "matched"
-"""The columns that a join adds, or groups of columns if more than two tables are joined."""
-
 _memory = Recycler()
-
-
-@dataclass(frozen=True)
-class Matches:
-    """Which rows of which tables belong together; all selections of a join share it.
-
-    Attributes
-    ----------
-    parts : dict of Table
-        The tables by name, each with all rows of its dataset.
-    rows : dict of int64 array
-        By name the row of each match, -1 for none.
-    own : dict of array
-        The columns of the join itself, by dotted name.
-    """
-
-    parts: Mapping[str, Table]
-    rows: Mapping[str, np.ndarray]
-    own: Mapping[str, np.ndarray]
-
-    @classmethod
-    def of(cls, tables: Mapping[str, Table], rows: Sequence[np.ndarray], apart: Sequence[np.ndarray], left: bool):
-        """Matches from positions in the tables (-1 for none), and separations from the first table, in arcsec."""
-        first, *others = tables
-        parts = {name: table._narrowed(table._columns, None) for name, table in tables.items()}
-        found = {}
-        for (name, table), positions in zip(tables.items(), rows, strict=True):
-            found[name] = np.full(len(positions), -1)
-            found[name][positions >= 0] = table._positions(positions[positions >= 0])
-        suffixes = {name: f".{name}" if len(others) > 1 else "" for name in others}
-        own = {f"{SEPARATION}{suffixes[name]}": values for name, values in zip(others, apart, strict=True)}
-        if left:
-            own |= {f"{MATCHED}{suffix}": found[name] >= 0 for name, suffix in suffixes.items()}
-        return cls(parts, found, own)
-
-    def __len__(self) -> int:
-        return len(self.rows[self.first])
-
-    @property
-    def first(self) -> str:
-        """The name of the first table, of which every row of the join has a row."""
-        return next(iter(self.parts))
-
-    @functools.cached_property
-    def specs(self) -> dict[str, ColumnSpec]:
-        """All columns, by dotted name."""
-        specs = {
-            f"{name}.{path}": replace(part._data.manifest.specs[path], path=f"{name}.{path}")
-            for name, part in self.parts.items()
-            for path in part.column_names
-        }
-        for path, values in self.own.items():
-            is_matched = path.startswith(MATCHED)
-            words = "whether there is such a row" if is_matched else "angle between the positions"
-            specs[path] = ColumnSpec(path, "number", str(values.dtype), (), words, "" if is_matched else "arcsec")
-        return specs
-
-    def part_of(self, path: str) -> str | None:
-        """The name of the table that a column is of; None for the join's own."""
-        return None if path in self.own else path.partition(".")[0]
 
 
 class JoinedTable(RandomAccess):
@@ -109,16 +46,32 @@ class JoinedTable(RandomAccess):
                 chosen.setdefault(name, []).append(path.partition(".")[2])
         self._parts = {name: matches.parts[name].select_columns(paths) for name, paths in chosen.items()}
 
+    @classmethod
+    def of(cls, matches: Matches) -> JoinedTable:
+        """All rows and columns of a join."""
+        return cls(matches, tuple(matches.specs), None)
+
     def __reduce__(self):
         return JoinedTable, (self._matches, self._columns, self._index)
 
     def __repr__(self) -> str:
         columns = "\n".join(f"  {column}" for column in self.schema.values())
-        return f"Join of {', '.join(self._matches.parts)}: {len(self):,} rows\n{columns}"
+        return f"Join of {self.name}: {len(self):,} rows\n{columns}"
 
     @property
     def _height(self) -> int:
         return len(self._matches)
+
+    @property
+    def _description(self) -> str:
+        values = (*self._matches.rows.values(), *self._matches.own.values())
+        digests = [hashlib.sha256(array.tobytes()).hexdigest() for array in values]
+        return repr([self.name, *(part._description for part in self._matches.parts.values()), *digests])
+
+    @property
+    def name(self) -> str:
+        """The names of the tables that are joined."""
+        return ", ".join(self._matches.parts)
 
     @property
     def _leaves(self) -> Mapping[str, ColumnSpec]:
@@ -184,6 +137,21 @@ class JoinedTable(RandomAccess):
         number = self._positions([row])[0]
         rows = {name: int(rows[number]) for name, rows in self._matches.rows.items()}
         return {name: self._matches.parts[name]._data.origin(at) if at >= 0 else None for name, at in rows.items()}
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write which rows are joined, and where the datasets are, to a Parquet file that `skyshards.open_join` opens.
+
+        Columns are not chosen by it: whoever opens it can read all of them. The file holds the `object_id` and the
+        number of each row too, for other programs.
+
+        Examples
+        --------
+        >>> skyshards.join(masks, votes).where("separation < 0.5").save("pairs.parquet")  # doctest: +SKIP
+        """
+        rows = {name: self._rows_of(name) for name in self._matches.parts}
+        own = self._matches.own.items()
+        picked = {path: values if self._index is None else values[self._index] for path, values in own}
+        join_file.write(Matches(self._matches.parts, rows, picked), path)
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -271,25 +239,3 @@ def _spread(values: np.ndarray, there: np.ndarray) -> np.ndarray:
         out[~there] = {"f": np.nan, "i": -1, "U": ""}.get(values.dtype.kind, 0)
     out[there] = values[: there.sum()]
     return out
-
-
-def part_names(tables: Sequence[Table], names: Sequence[str] | None) -> list[str]:
-    """The names of the tables in a join: those of their datasets, unless given.
-
-    Raises `UsageError` if they cannot be told apart.
-    """
-    found = [table._data.manifest.name for table in tables] if names is None else list(names)
-    advice = 'name them, as in names=("first", "second")'
-    if len(found) != len(tables):
-        raise UsageError(f"names: expected one for each of {len(tables)} tables, found {found}")
-    for name in found:
-        if (
-            not isinstance(name, str)
-            or not name.isidentifier()
-            or name.startswith("_")
-            or name in (SEPARATION, MATCHED)
-        ):
-            raise UsageError(f"{name!r} cannot name a table of a join; {advice}")
-    if len(set(found)) < len(found):
-        raise UsageError(f"two tables are named alike ({', '.join(found)}); {advice}")
-    return found

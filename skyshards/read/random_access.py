@@ -42,6 +42,11 @@ class RandomAccess(abc.ABC):
     def _askable(self) -> Sequence[str]:
         """The columns of `catalog`."""
 
+    @property
+    @abc.abstractmethod
+    def _description(self) -> str:
+        """What tells this table, before any selection, from all others."""
+
     @abc.abstractmethod
     def _asked(self, name: str) -> pa.ChunkedArray:
         """A column of `catalog`, for these rows."""

@@ -142,6 +142,10 @@ class Table(RandomAccess):
         return column if self._index is None else column.take(pa.array(self._index))
 
     @property
+    def _description(self) -> str:
+        return self._data.manifest.to_json()
+
+    @property
     def name(self) -> str:
         """The name of the dataset."""
         return self._data.manifest.name

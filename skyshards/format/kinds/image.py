@@ -92,10 +92,12 @@ first.
 
     def to_arrow(self, values: Any, feature: Any) -> pa.Array:
         for content in values:
-            if not content.startswith((JPEG, PNG)):  # `datasets` lets Pillow decode whatever it can
+            # `datasets` lets Pillow decode whatever it can. No bytes are what a left join has where there is no image.
+            if content and not content.startswith((JPEG, PNG)):
                 raise ShardCorrupted(f"an image column holds {described(content)}, expected a PNG or JPEG file")
-        contents = pa.array(values, pa.binary())
-        return pa.StructArray.from_arrays([contents, pa.nulls(len(contents), pa.string())], ["bytes", "path"])
+        contents, paths = pa.array(values, pa.binary()), pa.nulls(len(values), pa.string())
+        missing = pa.array([not content for content in values], pa.bool_())
+        return pa.StructArray.from_arrays([contents, paths], ["bytes", "path"], mask=missing)
 
     def decode(self, content: bytes, spec: ColumnSpec, out: np.ndarray | None = None) -> np.ndarray:
         return decode_image(content, out)

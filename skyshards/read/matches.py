@@ -1,0 +1,98 @@
+"""Which rows of several datasets are the same objects."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from skyshards.errors import UsageError
+from skyshards.format.columns import ColumnSpec
+from skyshards.read.table import Table
+
+SEPARATION, MATCHED = "separation", "matched"
+"""The columns that a join adds, or groups of columns if more than two tables are joined."""
+
+
+@dataclass(frozen=True)
+class Matches:
+    """Which rows of which tables belong together; all selections of a join share it.
+
+    Attributes
+    ----------
+    parts : dict of Table
+        The tables by name, each with all rows of its dataset.
+    rows : dict of int64 array
+        By name the row of each match, -1 for none.
+    own : dict of array
+        The columns of the join itself, by dotted name.
+    """
+
+    parts: Mapping[str, Table]
+    rows: Mapping[str, np.ndarray]
+    own: Mapping[str, np.ndarray]
+
+    @classmethod
+    def of(cls, tables: Mapping[str, Table], rows: Sequence[np.ndarray], apart: Sequence[np.ndarray], left: bool):
+        """Matches from positions in the tables (-1 for none), and separations from the first table, in arcsec."""
+        first, *others = tables
+        parts = {name: table._narrowed(table._columns, None) for name, table in tables.items()}
+        found = {}
+        for (name, table), positions in zip(tables.items(), rows, strict=True):
+            found[name] = np.full(len(positions), -1)
+            found[name][positions >= 0] = table._positions(positions[positions >= 0])
+        suffixes = {name: f".{name}" if len(others) > 1 else "" for name in others}
+        own = {f"{SEPARATION}{suffixes[name]}": values for name, values in zip(others, apart, strict=True)}
+        if left:
+            own |= {f"{MATCHED}{suffix}": found[name] >= 0 for name, suffix in suffixes.items()}
+        return cls(parts, found, own)
+
+    def __len__(self) -> int:
+        return len(self.rows[self.first])
+
+    @property
+    def first(self) -> str:
+        """The name of the first table, of which every row of the join has a row."""
+        return next(iter(self.parts))
+
+    @functools.cached_property
+    def specs(self) -> dict[str, ColumnSpec]:
+        """All columns, by dotted name."""
+        specs = {
+            f"{name}.{path}": replace(part._data.manifest.specs[path], path=f"{name}.{path}")
+            for name, part in self.parts.items()
+            for path in part.column_names
+        }
+        for path, values in self.own.items():
+            is_matched = path.startswith(MATCHED)
+            words = "whether there is such a row" if is_matched else "angle between the positions"
+            specs[path] = ColumnSpec(path, "number", str(values.dtype), (), words, "" if is_matched else "arcsec")
+        return specs
+
+    def part_of(self, path: str) -> str | None:
+        """The name of the table that a column is of; None for the join's own."""
+        return None if path in self.own else path.partition(".")[0]
+
+
+def part_names(tables: Sequence[Table], names: Sequence[str] | None) -> list[str]:
+    """The names of the tables in a join: those of their datasets, unless given.
+
+    Raises `UsageError` if they cannot be told apart.
+    """
+    found = [table._data.manifest.name for table in tables] if names is None else list(names)
+    advice = 'name them, as in names=("first", "second")'
+    if len(found) != len(tables):
+        raise UsageError(f"names: expected one for each of {len(tables)} tables, found {found}")
+    for name in found:
+        if (
+            not isinstance(name, str)
+            or not name.isidentifier()
+            or name.startswith("_")
+            or name in (SEPARATION, MATCHED)
+        ):
+            raise UsageError(f"{name!r} cannot name a table of a join; {advice}")
+    if len(set(found)) < len(found):
+        raise UsageError(f"two tables are named alike ({', '.join(found)}); {advice}")
+    return found
