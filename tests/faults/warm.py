@@ -10,11 +10,13 @@ import gz3d.build_parent_sample  # noqa: F401
 import gz3d.fits  # noqa: F401
 import gz_decals.build_parent_sample  # noqa: F401
 import gz_sdss.build_parent_sample  # noqa: F401
+import gz_sdss.tap_jobs
 import skyshards.cli.main  # noqa: F401
 import skyshards.format.healpix
 import skyshards.pipeline.build  # noqa: F401
 
 skyshards.format.healpix.load()
+gz_sdss.tap_jobs.FIRST_WAIT = 0.02  # the demo archive's jobs are done at once
 
 gc.collect()
 gc.freeze()  # a forked build would spend three times its own time on taking down what was imported here
