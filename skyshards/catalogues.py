@@ -102,8 +102,8 @@ class Catalogue:
         if set(wanted) <= set(self.names):
             return wanted
         lower = {name.lower(): name for name in reversed(self.names)}
-        found = tuple(lower.get(name.lower()) for name in wanted)
-        return found if all(found) else None
+        ra, dec = (lower.get(name.lower()) for name in wanted)
+        return (ra, dec) if ra and dec else None
 
     def _there(self, name: str) -> str:
         if name not in self.names:
@@ -182,7 +182,7 @@ def _of_hats(location: str) -> Catalogue:
         raise UsageError(f"{location}: HATS catalogues are read through LSDB: pip install 'skyshards[lsdb]'") from error
 
     found = hats.read_hats(location)
-    about = getattr(found, "main_catalog", found)
+    about: Any = getattr(found, "main_catalog", found)  # one of several classes with these attributes
 
     def read(names: Sequence[str], near: Near | None) -> dict[str, Any]:
         search = _search(near)

@@ -74,10 +74,10 @@ def crossmatch(
     >>> pairs["row_a"].to_pylist(), pairs["row_b"].to_pylist()
     ([3], [0])
     """
-    on = (on, on) if isinstance(on, str) else on or (None, None)
-    columns_a = columns_of(a, "a", on[0], position_a)
-    columns_b = columns_of(b, "b", on[1], position_b)
-    rows_a, rows_b, apart = pairs(columns_a, columns_b, on, radius_arcsec, match)
+    both = (on, on) if isinstance(on, str) else on
+    columns_a = columns_of(a, "a", both and both[0], position_a)
+    columns_b = columns_of(b, "b", both and both[1], position_b)
+    rows_a, rows_b, apart = pairs(columns_a, columns_b, both, radius_arcsec, match)
     return pa.table(
         {
             "id_a": _ids(columns_a).take(pa.array(rows_a)),
@@ -92,7 +92,7 @@ def crossmatch(
 def pairs(
     a: Mapping[str, pa.ChunkedArray],
     b: Mapping[str, pa.ChunkedArray],
-    on: tuple[str, str] | tuple[None, None],
+    on: tuple[str, str] | None,
     radius_arcsec: Any,
     match: str,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -103,7 +103,7 @@ def pairs(
     a, b : mapping of arrays
         As `columns_of` gives them. The others are those of `crossmatch`.
     """
-    if on != (None, None):
+    if on is not None:
         rows_a, rows_b = _equal(a[on[0]], b[on[1]])
         known = all(RA in columns and DEC in columns for columns in (a, b))
         apart = _separation(_vectors(a)[rows_a], _vectors(b)[rows_b]) if known else np.full(len(rows_a), np.nan)

@@ -80,7 +80,8 @@ def join(
         raise UsageError(f"on: expected a column for each of {len(tables)} tables, found {by}")
     first, *others = map(columns_of, tables, called, by)
     found = [
-        pairs(first, other, (by[0], name), radius_arcsec, match) for other, name in zip(others, by[1:], strict=True)
+        pairs(first, other, (by[0], name) if by[0] and name else None, radius_arcsec, match)
+        for other, name in zip(others, by[1:], strict=True)
     ]
     rows, apart = chained(len(tables[0]), found, how == "left")
     return JoinedTable.of(Matches.of(dict(zip(called, tables, strict=True)), rows, apart, how == "left"))
@@ -137,7 +138,7 @@ def chained(
         For each table, the first among them, the row of each combination, -1 for none; for each but the first the
         separation, NaN where there is none.
     """
-    rows, apart = [np.arange(length)], []
+    rows, apart = [np.arange(length)], list[np.ndarray]()
     for first, other, separation in matches:
         counts = np.bincount(first, minlength=length)
         starts = np.cumsum(counts) - counts

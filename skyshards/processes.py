@@ -62,7 +62,9 @@ def start_worker(lifeline: multiprocessing.connection.Connection | None = None) 
     """Leave Ctrl-C to the main process, and end when it ends, however it does, or when it closes the lifeline."""
     keep_freed_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    ends = [multiprocessing.parent_process().sentinel, *([lifeline] if lifeline else [])]
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "called by a process that is no worker"
+    ends: list[int | multiprocessing.connection.Connection] = [parent.sentinel, *([lifeline] if lifeline else [])]
 
     def follow() -> None:
         multiprocessing.connection.wait(ends)

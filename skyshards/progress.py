@@ -59,7 +59,7 @@ class Progress:
     def expect(self, count: int) -> None:
         """So much more is to be done, of work whose total is known."""
         with self._lock:
-            self._total += count
+            self._total = (self._total or 0) + count
             if self._bar is not None:
                 self._bar.total = self._total
 

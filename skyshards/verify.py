@@ -134,8 +134,8 @@ def _same(found: pa.Array, expected: pa.Array) -> bool:
     if pa.types.is_fixed_size_list(found.type):
         return found.is_valid().equals(expected.is_valid()) and _same(found.flatten(), expected.flatten())
     if pa.types.is_floating(found.type):
-        both = (array.to_numpy(zero_copy_only=False) for array in (found, expected))
-        return found.null_count == expected.null_count and np.array_equal(*both, equal_nan=True)
+        values, wanted = (array.to_numpy(zero_copy_only=False) for array in (found, expected))
+        return found.null_count == expected.null_count and np.array_equal(values, wanted, equal_nan=True)
     return found.equals(expected)
 
 

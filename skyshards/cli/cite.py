@@ -33,7 +33,14 @@ class Citation:
 def _work(entry: str) -> str:
     """What tells whether two entries are the same work: the DOI, or else the key."""
     doi = _DOI.search(entry)
-    return doi[1].lower().removeprefix("https://doi.org/") if doi else HEAD.match(entry)[2]
+    return doi[1].lower().removeprefix("https://doi.org/") if doi else _key(entry)
+
+
+def _key(entry: str) -> str:
+    """The key of a BibTeX entry, as `entries` gives it."""
+    head = HEAD.match(entry)
+    assert head is not None, entry
+    return head[2]
 
 
 def how_to_cite(card: str) -> str:
@@ -80,7 +87,7 @@ def bibliography(citations: Iterable[Citation]) -> str:
         simulated = " This copy is simulated: it is no data of theirs." if found.simulated else ""
         comments += [f"% {found.name}.{simulated}", *(f"% {line}".rstrip() for line in found.words.splitlines()), "%"]
         for entry in found.entries:
-            work, key = _work(entry), HEAD.match(entry)[2]
+            work, key = _work(entry), _key(entry)
             if work in entries:
                 continue
             if keys.setdefault(key, work) != work:

@@ -70,7 +70,7 @@ def command(
         rows_a = first.columns("a", position=position_a, identity=id_a, on=on_a)
         near = None if on else Near(rows_a["ra"].to_numpy(), rows_a["dec"].to_numpy(), radius_arcsec)
         rows_b = second.columns("b", position=position_b, identity=id_b, on=on_b, near=near)
-        pairs = crossmatch(rows_a, rows_b, radius_arcsec, on=None if on is None else (on_a, on_b), match=match)
+        pairs = crossmatch(rows_a, rows_b, radius_arcsec, on=(on[0], on[-1]) if on else None, match=match)
         unnumbered = [f"row_{which}" for which, of in (("a", first), ("b", second)) if not of.numbered]
         write_pairs(pairs.drop_columns(unnumbered), out, first.table, second.table)
     how = f"equal {on_a}" if on else f'within {radius_arcsec:g}"'

@@ -38,7 +38,9 @@ class _Group(click.Group):
             except click.NoSuchOption as error:
                 if self.commands:
                     raise
-                raise click.UsageError(self._name_one_first(error.ctx.command_path, typed)) from error
+                raise click.UsageError(
+                    self._name_one_first(error.ctx.command_path if error.ctx else str(info_name), typed)
+                ) from error
 
     def _name_one_first(self, program: str, typed: list[str]) -> str:
         """What to say of options without a dataset before them."""

@@ -50,8 +50,8 @@ class Group(click.Group):
 class Option(click.Option):
     """An option that click's own messages call what it was typed as, too."""
 
-    def get_error_hint(self, ctx: click.Context) -> str:
-        return _spelling(self, ctx)
+    def get_error_hint(self, ctx: click.Context | None) -> str:
+        return super().get_error_hint(ctx) if ctx is None else _spelling(self, ctx)
 
 
 def as_typed(message: str) -> str:

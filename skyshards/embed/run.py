@@ -129,11 +129,11 @@ def _vectors(
     done: list[np.ndarray] = []
     rows_to_do = sum(len(rows) for _, rows in batches)
     with ThreadPoolExecutor(1) as reader, progress("embedding", "images", rows_to_do) as bar:
-        ahead = reader.submit(_read, images, column, batches[0][1]) if batches else None
+        ahead = [reader.submit(_read, images, column, rows) for _, rows in batches[:1]]
         for number, (start, rows) in enumerate(batches):
-            batch = ahead.result()
+            batch = ahead.pop().result()
             if number + 1 < len(batches):
-                ahead = reader.submit(_read, images, column, batches[number + 1][1])
+                ahead.append(reader.submit(_read, images, column, batches[number + 1][1]))
             done.append(encode(batch, encoder))
             bar.update(len(rows))
             if number + 1 == len(batches) or batches[number + 1][0] != start:

@@ -107,7 +107,7 @@ def make_plan(folder: Path, tile_mb: float, margin_arcsec: float) -> Plan:
     where = healpix.pixel_of(rows["ra"].to_numpy(), rows["dec"].to_numpy(), 1 << ORDER)
     order = np.argsort(where, kind="stable")
     index = where[order]
-    nbytes = sum(_nbytes(spec, rows) for spec in manifest.columns)[order]
+    nbytes = np.sum([_nbytes(spec, rows) for spec in manifest.columns], axis=0)[order]
     finest = margin_order(margin_arcsec or MARGIN_ARCSEC)
     tiled = tiles(index, nbytes, tile_mb * 1e6, finest)
     return Plan(

@@ -110,8 +110,8 @@ class Manifest:
         groups = {path[:place] for path in paths for place, letter in enumerate(path) if letter == "."}
         _expect(_unique(paths) and not groups.intersection(paths), "columns of different names", paths)
         for name, kind in _NEEDED.items():
-            spec = self.specs.get(name)
-            _expect(spec is not None and spec.kind == kind and not spec.shape, f"a column {name!r} ({kind})", spec)
+            found = self.specs.get(name)
+            _expect(found is not None and found.kind == kind and not found.shape, f"a column {name!r} ({kind})", found)
         for name, columns in self.configs.items():
             _check_config(name, columns, paths)
         for shard in self.shards:
@@ -167,8 +167,8 @@ def _check_column(spec: ColumnSpec) -> None:
     _expect(all(isinstance(text, str) and text.isprintable() for text in texts), "a printable column", texts)
     names = spec.path.split(".")
     _expect(all(names) and "/" not in spec.path and not spec.path.startswith("_"), "a column's name", spec.path)
-    names = spec.classes or ()
-    _expect(all(isinstance(name, str) and name.isprintable() for name in names), f"names of {spec.path!r}", names)
+    classes = spec.classes or ()
+    _expect(all(isinstance(name, str) and name.isprintable() for name in classes), f"names of {spec.path!r}", classes)
     _expect(isinstance(spec.deflate, bool), f"true or false for `deflate` of {spec.path!r}", spec.deflate)
     shape = all(_is_count(length, MAX_VALUE_BYTES, 0) for length in spec.shape)
     _expect(shape and len(spec.shape) <= 32, f"a shape of {spec.path!r}", spec.shape)

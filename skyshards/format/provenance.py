@@ -10,7 +10,7 @@ one, so that all other files are the same however often a build was interrupted.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -108,7 +108,7 @@ def read(folder: Path) -> dict[str, SourceRecord]:
     table = read_table(path, str(path))
     tries = _read_tries(folder / TRIES)
     columns = (table[name].to_pylist() for name in _SCHEMA.names)
-    return {values[0]: _record(*values, tries.get(values[0], 1)) for values in zip(*columns, strict=True)}
+    return {values[0]: _record(values, tries.get(values[0], 1)) for values in zip(*columns, strict=True)}
 
 
 def read_table(file: Any, where: str) -> pa.Table:
@@ -135,7 +135,7 @@ def origin(table: pa.Table, key: str) -> Origin | None:
     place = pc.index(table["key"], pa.scalar(key, pa.string())).as_py()
     if place < 0:
         return None
-    record = _record(*(table[name][place].as_py() for name in _SCHEMA.names), 1)
+    record = _record([table[name][place].as_py() for name in _SCHEMA.names], 1)
     return Origin(record.key, record.url, record.nbytes, record.sha256)
 
 
@@ -148,5 +148,6 @@ def _read_tries(path: Path) -> dict[str, int]:
         return {}
 
 
-def _record(key, url, nbytes, sha256, status, error, tries) -> SourceRecord:
+def _record(values: Sequence[Any], tries: int) -> SourceRecord:
+    key, url, nbytes, sha256, status, error = values
     return SourceRecord(key, url or None, nbytes if sha256 else None, sha256 or None, status, error or None, tries)

@@ -85,12 +85,12 @@ class _DiskFile(io.FileIO):
             self.error = error
         return len(content)
 
-    def truncate(self, size: int) -> int:
+    def truncate(self, size: int | None = None, /) -> int:
         try:
             return super().truncate(size)
         except BaseException as error:
             self.error = self.error or error
-            return size
+            return self.tell() if size is None else size
 
     def __exit__(self, *raised) -> None:
         super().__exit__(*raised)
@@ -244,7 +244,7 @@ def read_rows(file: h5py.File, specs: Specs) -> list[EncodedRow]:
     """The rows of an open shard, as they were when it was written."""
     light = {name: read_light(file, spec).tolist() for name, spec in specs.items() if not spec.heavy}
     chunks = {name: _chunk_ranges(file[_inner(name)]) for name, spec in specs.items() if spec.heavy and not spec.varies}
-    rows = []
+    rows: list[EncodedRow] = []
     for index in range(len(light["object_id"])):
         sizes = {
             name: chunks[name][index][1] if name in chunks else len(file[_inner(name)][index])

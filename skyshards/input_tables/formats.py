@@ -81,16 +81,16 @@ class Csv:
         self._compression = next((name for magic, name in _COMPRESSIONS.items() if start.startswith(magic)), None)
         with self._open() as stream:
             lines = stream.read(HEADER_BYTES).decode("utf-8-sig", errors="replace").split("\n")
-        self._skipped = next((number for number, line in enumerate(lines) if line.strip() and line[0] != "#"), None)
-        if self._skipped is None:
+        first = next((number for number, line in enumerate(lines) if line.strip() and line[0] != "#"), None)
+        if first is None:
             raise BuildError(f"{path}: expected a table, found no line that names its columns")
-        commas = lines[self._skipped].count(",")
-        if self._skipped and commas and lines[self._skipped - 1].count(",") == commas:
-            self._skipped -= 1
+        commas = lines[first].count(",")
+        above = first > 0 and commas > 0 and lines[first - 1].count(",") == commas
+        self._skipped = first - 1 if above else first
         header = lines[self._skipped].removeprefix("#").rstrip("\r")
         self.names = tuple(name.strip() for name in next(csv.reader([header])))
         self.types = (pa.string(),) * len(self.names)
-        self.gapless = frozenset()
+        self.gapless: frozenset[int] = frozenset()
         self._empty = not any(line.strip() for line in lines[self._skipped + 1 :])
 
     def _open(self) -> pa.NativeFile:

@@ -26,7 +26,7 @@ from skyshards.files import is_disk_full, is_read_only
 from skyshards.format import card, catalog, hashes, provenance
 from skyshards.format import healpix as sky
 from skyshards.format.layout import CATALOG, SHARD, SOURCE
-from skyshards.format.manifest import Manifest
+from skyshards.format.manifest import Manifest, Shard
 from skyshards.format.provenance import SourceRecord
 from skyshards.pipeline import pack, status
 from skyshards.pipeline.downloads import Downloads
@@ -205,8 +205,9 @@ def _prepared(recipe: Recipe, fetcher: Fetcher, folder: Path) -> Iterator[Recipe
 def _rows_of_sources(table: pa.Table, spool: Spool) -> Counter[str]:
     """How many rows each source has given so far."""
     counts = pc.value_counts(table[SOURCE])
-    packed = zip(counts.field("values").to_pylist(), counts.field("counts").to_pylist(), strict=True)
-    return Counter(dict(packed)) | Counter(spool.row_counts())
+    values, numbers = (counts.field(name).to_pylist() for name in ("values", "counts"))
+    packed: Counter[str] = Counter(dict(zip(values, numbers, strict=True)))
+    return packed | Counter(spool.row_counts())
 
 
 def _refuse_shorter_listing(folder: Path, records: Mapping[str, SourceRecord], listed: list[Source]) -> None:
@@ -247,9 +248,9 @@ def _read_all(sample, pending, records, fetcher, pool, spool, downloads) -> None
                 free = min(ahead - len(fetching), MAX_UNREAD - pool.busy - len(fetching), len(waiting))
                 for _ in range(free):
                     source = waiting.popleft()
-                    future = threads.submit(pool.recipe.fetch, source, fetcher, downloads.folder)
-                    fetching[future] = source
-                    future.add_done_callback(done.put)
+                    fetch = threads.submit(pool.recipe.fetch, source, fetcher, downloads.folder)
+                    fetching[fetch] = source
+                    fetch.add_done_callback(done.put)
                 if not fetching and not pool.busy:
                     break
                 finished = [done.get()]
@@ -257,9 +258,9 @@ def _read_all(sample, pending, records, fetcher, pool, spool, downloads) -> None
                     finished.append(done.get())
                 outcomes, arrived = pool.finished(), []
                 for future in finished:
-                    source = fetching.pop(future, None)
-                    if source is None:  # not fetched but read, or given up
+                    if future is None or future not in fetching:  # an interrupt, or not fetched but read, or given up
                         continue
+                    source = fetching.pop(future)
                     try:
                         arrived.append((source, future.result()))
                     except Stopped:
@@ -317,8 +318,8 @@ def _pack_all(
     written = {"format": str(manifest.format), "written_by": manifest.written_by}
     attributes = {"data_set": manifest.name} | written | ({"simulated": "true"} if manifest.simulated else {})
     pixels = spool.pixels()
-    touched = {(split, pixel): [] for split, pixel in pixels}
-    shards = []
+    touched: dict[tuple[str, int], list[Shard]] = {(split, pixel): [] for split, pixel in pixels}
+    shards: list[Shard] = []
     for shard in manifest.shards:
         touched.get((shard.split, shard.pixel), shards).append(shard)
     kept = pc.is_in(table[SHARD].cast(pa.string()), pa.array([shard.path for shard in shards], pa.string()))

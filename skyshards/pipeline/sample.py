@@ -80,7 +80,8 @@ class Sample:
             (source, _), read = outcome
             self._early[source.key] = outcome
             self._expected += _count(read) - 1
-        entered, beyond = [], []
+        entered: list[Outcome] = []
+        beyond: list[Outcome] = []
         while self._place < len(self.listed):
             key = self.listed[self._place].key
             if key in self._early:

@@ -168,7 +168,8 @@ class Spool:
         self._folder = folder
         self._nside = nside
         self.files = PayloadFiles(folder, uuid.uuid4().hex)
-        self._journal: sqlite3.Connection | None = connect(folder)
+        self._journal = connect(folder)
+        self._is_open = True
         ends = dict(self._journal.execute("SELECT file, max(start + nbytes) FROM rows GROUP BY file"))
         for path in folder.glob("payloads-*"):
             if path.name not in ends:
@@ -231,11 +232,11 @@ class Spool:
 
     def close(self) -> None:
         """Let go of the files; a spool in which nothing was entered leaves none."""
-        if self._journal is None:
+        if not self._is_open:
             return
         empty = self.empty
         self._journal.close()
-        self._journal = None
+        self._is_open = False
         if empty:
             delete(self._folder)
 

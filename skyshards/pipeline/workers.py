@@ -136,7 +136,7 @@ class Workers:
         self.count = usable_cores() if workers is None else max(1, workers)
         self._common = recipe, files, limit
         self._given = InThisProcess() if workers == 0 else executor
-        self._processes: list[multiprocessing.Process] = []
+        self._processes: list[multiprocessing.process.BaseProcess] = []
         self._pool = self._given or self._new_pool()
         self._waiting: list[Arrived] = []
         self._tasks: dict[Future, list[Arrived]] = {}
@@ -274,7 +274,7 @@ class InThisProcess(Executor):
     """Calls functions here and at once, where a debugger can follow them."""
 
     def submit(self, function: Callable, /, *args: Any, **kwargs: Any) -> Future:
-        future = Future()
+        future: Future[Any] = Future()
         try:
             future.set_result(function(*args, **kwargs))
         except Exception as error:

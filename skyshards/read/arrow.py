@@ -69,7 +69,8 @@ def _values(path: str, array: pa.Array | pa.ChunkedArray) -> Any:
         return {name: _values(f"{path}.{name}", part) for name, part in parts.items()}
     if array.null_count:
         raise ValueError(f"column {path!r} has {array.null_count} nulls, which no array can hold")
-    rows, shape = len(array), ()
+    rows = len(array)
+    shape: tuple[int, ...] = ()
     if isinstance(array, pa.ExtensionArray):
         shape, array = tuple(array.type.shape), array.storage
         for _ in shape:

@@ -80,7 +80,8 @@ class ShardBuilder(datasets.ArrowBasedBuilder):
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
-        cls.BUILDER_CONFIGS = [cls.BUILDER_CONFIG_CLASS(name=name) for name in cls.schema.config_names]
+        if cls.schema is not None:
+            cls.BUILDER_CONFIGS = [cls.BUILDER_CONFIG_CLASS(name=name) for name in cls.schema.config_names]
 
     def __init__(self, *arguments, data_dir: Any = None, storage_options: dict | None = None, **options):
         self._table: Table | JoinedTable | None = None

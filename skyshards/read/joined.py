@@ -212,7 +212,7 @@ class JoinedTable(RandomAccess):
 
     def _with(self, names: Sequence[str]) -> JoinedTable:
         """The rows that have all the tables of which these are columns."""
-        parts = {self._matches.part_of(name) for name in names} - {None}
+        parts = {part for name in names if (part := self._matches.part_of(name)) is not None}
         there = [self._rows_of(part) >= 0 for part in parts]
         return self.select(np.logical_and.reduce(there)) if there and not np.all(there) else self
 

@@ -41,9 +41,9 @@ class Recycler:
             return np.empty(shape, dtype)
         memory = self._take(nbytes)
         # All arrays, tensors and Arrow buffers made of this one keep the ctypes object alive; it tells when it goes.
-        lender = (ctypes.c_uint8 * nbytes).from_buffer(memory)
+        lender = (ctypes.c_uint8 * nbytes).from_buffer(memory.data)
         weakref.finalize(lender, self._give_back, memory).atexit = False
-        return np.frombuffer(lender, np.uint8).view(dtype).reshape(shape)
+        return np.frombuffer(memoryview(lender), np.uint8).view(dtype).reshape(shape)
 
     def _take(self, nbytes: int) -> np.ndarray:
         for key, memory in self._free.copy().items():

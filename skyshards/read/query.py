@@ -121,7 +121,7 @@ def named(ids: Any, column: pa.ChunkedArray, by: str) -> np.ndarray:
 
 def _like(ids: Any, values: np.ndarray, by: str) -> np.ndarray:
     """The names as values of the same kind as those of the column."""
-    several = isinstance(ids, Iterable) and not isinstance(ids, (str, bytes)) and np.ndim(ids) != 0
+    several = not isinstance(ids, (str, bytes)) and np.ndim(ids) != 0 and isinstance(ids, Iterable)
     listed = [getattr(name, "as_py", lambda name=name: name)() for name in (ids if several else [ids])]
     listed = [name.decode() if isinstance(name, bytes) else name for name in listed]
     if values.dtype.kind == "U":

@@ -199,7 +199,7 @@ class Table(RandomAccess):
         total = 0.0
         for spec in (self._data.manifest.specs[path] for path in self._columns):
             sizes = self._data.array(SIZE + spec.path) if spec.varies else ()
-            total += np.mean(sizes) if len(sizes) else spec.nbytes
+            total += float(np.mean(sizes)) if len(sizes) else spec.nbytes
         return round(total)
 
     def cone(self, ra: Any, dec: Any = None, radius: Any = None) -> Table:

@@ -17,8 +17,8 @@ LARGE_BYTES = 256
 """A column whose rows take more bytes than this, or have two dimensions, is stored a chunk per row and read by byte
 range; the catalogue holds the values of all the others."""
 
-Json = bool | int | float | str | list
-"""A value of a small column, between source and shard."""
+Json = Any
+"""A value of a small column between source and shard: what JSON can hold."""
 Demand = tuple[Any, str, Any]
 """What must be true, what was expected, and what was found instead."""
 

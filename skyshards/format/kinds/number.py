@@ -43,8 +43,9 @@ class Number(Kind):
 
         if len(spec.shape) > 1:
             return getattr(datasets, f"Array{len(spec.shape)}D")(spec.shape, spec.dtype)
-        is_label = spec.classes is not None and spec.dtype == "int64"
-        item = datasets.ClassLabel(names=list(spec.classes)) if is_label else datasets.Value(spec.dtype)
+        item = datasets.Value(spec.dtype)
+        if spec.classes is not None and spec.dtype == "int64":
+            item = datasets.ClassLabel(names=list(spec.classes))
         return in_list(item, spec.shape)
 
     def demands(self, spec: ColumnSpec) -> Iterator[Demand]:
