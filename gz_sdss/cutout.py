@@ -9,6 +9,7 @@ from astropy.coordinates import SkyCoord
 from astropy.wcs import WCS
 
 from gz_sdss import image_checks as images
+from gz_sdss.fill_values import without_fill
 from gz_sdss.hips2fits import SIZE
 from skyshards.errors import FetchError
 
@@ -56,15 +57,30 @@ def resample(planes: np.ndarray, wcs: WCS, ra: float, dec: float, size: float) -
     FetchError
         The image does not reach over all of it.
     """
-    rows, columns = np.mgrid[:SIZE, :SIZE]
-    target = tangent_wcs(ra, dec, (size, size), (SIZE, SIZE))
-    places = SkyCoord(*target.pixel_to_world_values(columns, rows), unit="deg")
-    x, y = wcs.world_to_pixel(places)
+    x, y = _pixels(wcs, ra, dec, size)
     height, width = planes.shape[1:]
     inside = (x > -1) & (x < width) & (y > -1) & (y < height)
     if not inside.all():
         raise FetchError(f"expected an image of all the cutout at ra={ra}, dec={dec}; it has {inside.mean():.0%} of it")
     return _bilinear(planes, y, x).astype(np.float32)
+
+
+def _pixels(wcs: WCS, ra: float, dec: float, size: float) -> tuple[np.ndarray, np.ndarray]:
+    """Where in an image the pixels of a cutout lie: x and y, float `[64, 64]`."""
+    rows, columns = np.mgrid[:SIZE, :SIZE]
+    target = tangent_wcs(ra, dec, (size, size), (SIZE, SIZE))
+    return wcs.world_to_pixel(SkyCoord(*target.pixel_to_world_values(columns, rows), unit="deg"))
+
+
+def _without_fill(planes: np.ndarray, wcs: WCS, ra: float, dec: float, size: float) -> np.ndarray:
+    """The planes of an image, with NaN where a hole in the cutout's part of it was filled with one value."""
+    x, y = _pixels(wcs, ra, dec, size)
+    if not (np.isfinite(x).all() and np.isfinite(y).all()):
+        return planes
+    part = (slice(None), *(slice(max(0, int(places.min())), int(max(0, places.max())) + 2) for places in (y, x)))
+    planes = planes.copy()
+    planes[part] = without_fill(planes[part])
+    return planes
 
 
 def _bilinear(planes: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
@@ -86,13 +102,15 @@ def fits_cutout(content: bytes, ra: float, dec: float, size: float, max_missing:
     ------
     FetchError
         It does not say where it is, does not reach over all of the square, is blank, or more than a part `max_missing`
-        (0 to 1) of the square's pixels have no value (NaN or infinite) in some plane.
+        (0 to 1) of the square's pixels have no value (NaN, infinite, or of a filled hole: see `without_fill`) in some
+        plane.
     """
     pixels, header = images.open_fits(content)
     wcs = WCS(header, naxis=2)
     if not wcs.has_celestial:
         raise FetchError("a FITS image that does not say where in the sky it is (no celestial WCS)")
-    cutout = resample(pixels if pixels.ndim == 3 else pixels[None], wcs, ra, dec, size)
+    planes = _without_fill(pixels if pixels.ndim == 3 else pixels[None], wcs, ra, dec, size)
+    cutout = resample(planes, wcs, ra, dec, size)
     there = np.isfinite(cutout)
     if not cutout[there].max(initial=-np.inf) > cutout[there].min(initial=np.inf):
         raise FetchError("a blank image: the position is outside the survey")

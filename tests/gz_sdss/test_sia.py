@@ -214,15 +214,16 @@ def test_an_image_that_shows_a_part_is_refused():
 def with_a_hole(part, value=np.nan, planes=()):
     """A FITS image of noise around (10, 0), 0.005 degrees wide, some rows of whose last plane have no value."""
     pixels = np.random.default_rng(0).normal(size=(*planes, 64, 64)).astype(np.float32)
-    (pixels[-1] if planes else pixels)[: round(64 * part)] = value
+    plane = pixels[-1] if planes else pixels
+    plane[: round(64 * part)] = np.median(plane) if value == "median" else value
     buffer = io.BytesIO()
     fits.PrimaryHDU(pixels, tangent_wcs(10.0, 0.0, (0.005, 0.005), (64, 64)).to_header()).writeto(buffer)
     return buffer.getvalue()
 
 
 @pytest.mark.parametrize("planes", [(), (3,)])
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-@pytest.mark.parametrize("part", [0.03, 0.5, 0.9])
+@pytest.mark.parametrize("value", [np.nan, np.inf, 0.0, -1000.0, "median"])
+@pytest.mark.parametrize("part", [0.05, 0.5, 0.9])
 def test_a_cutout_with_a_hole_is_refused(part, value, planes):
     content = with_a_hole(part, value, planes)
     with pytest.raises(FetchError, match=r"expected values in all but 1.00% of the cutout at ra=10.0, dec=0.0"):
@@ -230,6 +231,54 @@ def test_a_cutout_with_a_hole_is_refused(part, value, planes):
     found = fits_cutout(content, 10.0, 0.0, 0.005, max_missing=0.99)
     assert 0 < np.isfinite(found).mean() < 1
     assert images.lupton_rgb(found).shape == (64, 64, 3)
+
+
+def test_a_plane_of_one_value_is_a_hole():
+    with pytest.raises(FetchError, match="100.00% of it has none"):
+        fits_cutout(with_a_hole(1.0, 7.0, (2,)), 10.0, 0.0, 0.005)
+
+
+def test_a_hole_in_a_larger_image_is_seen_at_any_scale():
+    """What is interpolated between pixels of one value need not be that value."""
+    pixels = np.random.default_rng(0).normal(1e4, 20, (300, 300)).astype(np.float32)
+    pixels[150:, 150:] = np.float32(9999.7)
+    for zoom in (1.5, 3.3, 12.0):
+        header = tangent_wcs(10.0, 0.0, (0.005 * zoom, 0.005 * zoom), (300, 300)).to_header()
+        with pytest.raises(FetchError, match="2[0-9].[0-9]+% of it has none"):
+            fits_cutout(images.encode_fits(pixels, header), 10.0, 0.0, 0.005)
+
+
+def sky(kind):
+    """A cutout of real sky, of a kind whose pixels may repeat themselves."""
+    rng = np.random.default_rng(1)
+    noise = rng.normal(size=(64, 64))
+    if kind == "float":
+        return noise
+    if kind == "saturated":
+        rows, columns = np.mgrid[:64, :64]
+        return np.minimum(noise + 1e5 * np.exp(-((rows - 30) ** 2 + (columns - 30) ** 2) / 100), 6e4)
+    if kind == "enlarged":
+        return noise[:8, :8].repeat(8, 0).repeat(8, 1)
+    if kind == "JPEG":
+        grey = np.clip(128 + 3 * noise, 0, 255).astype(np.uint8)
+        return images.open_jpeg(images.encode_jpeg(np.repeat(grey[..., None], 3, -1)))[..., 0]
+    name, _, number = kind.rpartition(" ")
+    if name == "photons":
+        return rng.poisson(float(number), (64, 64)) / 1500.0
+    if name == "quantised":
+        return np.round(noise / float(number)) * float(number)
+    return np.maximum(noise, float(number))  # cut off
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["float", "saturated", "enlarged", "JPEG", "photons 0.01", "photons 0.1", "photons 1", "photons 50",
+     "quantised 0.1", "quantised 1", "quantised 3", "quantised 5", "cut off 0", "cut off 1", "cut off 2"],
+)  # fmt: skip
+def test_real_sky_has_no_holes(kind):
+    pixels = sky(kind).astype(np.float32)
+    header = tangent_wcs(10.0, 0.0, (0.005, 0.005), (64, 64)).to_header()
+    np.testing.assert_allclose(fits_cutout(images.encode_fits(pixels, header), 10.0, 0.0, 0.005), pixels, atol=1e-2)
 
 
 def test_a_cutout_without_a_value_is_blank():
