@@ -4,6 +4,8 @@ import contextlib
 import json
 import os
 import shutil
+import subprocess
+import sys
 
 import datasets
 import numpy as np
@@ -17,7 +19,7 @@ from hypothesis import strategies as st
 import skyshards
 from skyshards.cli.main import main
 from skyshards.errors import BuildError, FolderError, ShardCorrupted
-from skyshards.format import catalog
+from skyshards.format import catalog, parquet_bounds
 from skyshards.format.images import decode_image
 from skyshards.format.layout import HASHED, HASHES
 from skyshards.pipeline.build import build
@@ -197,6 +199,64 @@ def test_control_characters_do_not_reach_the_terminal(folder):
     with_manifest(folder, lambda record: record["options"].update(query="\x1b[31mred"))
     outcome = CliRunner().invoke(main, ["info", str(folder)])
     assert "query=\\x1b[31mred" in outcome.stdout and "\x1b" not in outcome.stdout
+
+
+PEAK = """
+import resource, sys
+from skyshards.cli.main import main
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+try:
+    main(sys.argv[1:])
+except SystemExit as end:
+    print(end.code, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+
+
+def repeated(table, rows, **columns):
+    """A table whose rows are all the first one, with other values in some columns, as few bytes in Parquet."""
+    first = table.slice(0, 1)
+    for name, value in columns.items():
+        first = first.set_column(first.schema.get_field_index(name), first.schema.field(name), pa.array([value]))
+    return first.take(pa.array(np.zeros(rows, int)))
+
+
+@pytest.mark.parametrize("name", ["catalog.parquet", "sources.parquet"])
+@pytest.mark.parametrize("kind", ["long text", "many rows"])
+def test_what_inflates_a_millionfold_is_refused(folder, name, kind):
+    table = pq.read_table(folder / name)
+    key = "object_id" if name == "catalog.parquet" else "key"
+    rows = repeated(table, 1 << 20) if kind == "many rows" else repeated(table, 100, **{key: "x" * 999_999})
+    with pq.ParquetWriter(folder / name, table.schema, compression="zstd") as writer:
+        for _ in range(4 if (name, kind) == ("catalog.parquet", "many rows") else 16):
+            writer.write_table(rows)
+    assert (folder / name).stat().st_size < 2_000_000
+    done = subprocess.run(
+        [sys.executable, "-c", PEAK, "info", str(folder)], capture_output=True, text=True, timeout=120
+    )
+    status, megabytes = done.stdout.split()
+    assert status == "1" and int(megabytes) < 700
+    assert name in done.stderr and "bytes of memory, expected at most" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_true_catalogue_of_many_rows_is_opened(folder, monkeypatch):
+    """One whose rows repeat themselves no more than those of real ones do."""
+    monkeypatch.setattr(parquet_bounds, "LEAST", 0)
+    rows = 50_000
+    table = pq.read_table(folder / "catalog.parquet")
+    many = table.take(pa.array(np.arange(rows) % len(table)))
+    rng = np.random.default_rng(0)
+    values = {
+        "object_id": [f"J{n:019d}" for n in rng.integers(0, 1 << 60, rows)],
+        "source": [f"manga-{n // 50}.fits.gz" for n in range(rows)],
+        "ra": rng.uniform(0, 360, rows),
+        "dec": rng.uniform(-90, 90, rows),
+    }
+    for name, column in values.items():
+        many = many.set_column(many.schema.get_field_index(name), many.schema.field(name), pa.array(column))
+    path = folder / "many.parquet"
+    pq.write_table(many, path, compression="zstd")
+    parquet_bounds.check_memory(path, pq.ParquetFile(path), many.column_names)
 
 
 @pytest.mark.parametrize("change", ["no column", "another type", "no key"])

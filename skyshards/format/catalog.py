@@ -29,6 +29,7 @@ from skyshards.format.columns import ColumnSpec
 from skyshards.format.kinds import KINDS
 from skyshards.format.layout import CATALOG, CRC32, ROW, SHARD, SIZE, SPLIT, START
 from skyshards.format.manifest import Manifest, Shard
+from skyshards.format.parquet_bounds import check_memory
 
 if TYPE_CHECKING:
     from skyshards.format.rows import EncodedRow
@@ -110,8 +111,22 @@ def write(folder: Path, manifest: Manifest, table: pa.Table) -> pa.Table:
     table = table.take(pa.array(order)).replace_schema_metadata(None)
     stored = table.cast(stored_schema(manifest.specs))
     stored = stored.replace_schema_metadata(votable.metadata(manifest.name, stored) | {_KEY: manifest.to_json()})
-    pq.write_table(stored, folder / CATALOG, compression="zstd", row_group_size=1 << 20, write_page_checksum=True)
+    pq.write_table(
+        stored,
+        folder / CATALOG,
+        compression="zstd",
+        row_group_size=1 << 20,
+        write_page_checksum=True,
+        use_dictionary=[name for name in stored.column_names if not _is_unlike(stored[name])],
+    )
     return table
+
+
+def _is_unlike(column: pa.ChunkedArray) -> bool:
+    """Whether most values of a column of text are there once: a dictionary of them would be no shorter, and take long
+    to check (`check_memory`).
+    """
+    return pa.types.is_string(column.type) and 2 * pc.count_distinct(column).as_py() > len(column)
 
 
 def read(file: Any, folder: str) -> tuple[pa.Table, Manifest]:
@@ -126,12 +141,14 @@ def read(file: Any, folder: str) -> tuple[pa.Table, Manifest]:
         # Not pq.read_table, which also imports pandas.
         parquet = pq.ParquetFile(file, read_dictionary=list(_REPEATED), page_checksum_verification=True)
         manifest = Manifest.from_json(parquet.metadata.metadata[_KEY].decode())
-        table, declared = parquet.read(), schema(manifest.specs)
-        for place, name in enumerate(declared.names):
-            if name.startswith(CRC32) and name not in table.column_names:  # built before there was one
-                table = table.add_column(place, name, pa.nulls(len(table), pa.uint32()))
-        if table.schema.remove_metadata() != declared.remove_metadata():
+        found, declared = parquet.schema_arrow, schema(manifest.specs).remove_metadata()
+        unread = [name for name in declared.names if name.startswith(CRC32) and name not in found.names]
+        if found.remove_metadata() != pa.schema([field for field in declared if field.name not in unread]):
             raise ValueError("its columns are not those that it declares")
+        check_memory(file, parquet, found.names)
+        table = parquet.read()
+        for name in unread:  # built before there was one
+            table = table.add_column(declared.get_field_index(name), name, pa.nulls(len(table), pa.uint32()))
         table.validate(full=True)
         _check_rows(table, manifest)
     except NewerFormat as error:
@@ -139,6 +156,14 @@ def read(file: Any, folder: str) -> tuple[pa.Table, Manifest]:
     except (pa.ArrowException, OSError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise FolderError(f"{folder}: {CATALOG} cannot be read ({error}); build the dataset again") from error
     return table.replace_schema_metadata(None), manifest
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of a built data set on disk, without its rows; raises as `read` does."""
+    try:
+        return Manifest.from_json(pq.read_metadata(folder / CATALOG).metadata[_KEY].decode())
+    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise FolderError(f"{folder}: {CATALOG} cannot be read ({error}); build the data set again") from error
 
 
 def _check_rows(table: pa.Table, manifest: Manifest) -> None:

@@ -22,6 +22,7 @@ from pyarrow.csv import ConvertOptions, read_csv, write_csv
 from skyshards.errors import FolderError
 from skyshards.format import votable
 from skyshards.format.layout import FAILURES, ROW, SHARD, SOURCE, SOURCES, TRIES
+from skyshards.format.parquet_bounds import check_memory
 
 _SCHEMA = pa.schema(
     [
@@ -117,7 +118,12 @@ def read_table(file: Any, where: str) -> pa.Table:
     Raises `FolderError`, naming the file as `where`, if it is damaged.
     """
     try:
-        table = pq.ParquetFile(file).read(columns=_SCHEMA.names)
+        parquet = pq.ParquetFile(file)
+        names = parquet.schema_arrow.names
+        if not set(_SCHEMA.names).issubset(names):
+            raise ValueError(f"expected columns {', '.join(_SCHEMA.names)}, found {', '.join(names)}")
+        check_memory(file, parquet, _SCHEMA.names)
+        table = parquet.read(columns=_SCHEMA.names)
         table.validate(full=True)
         if table.schema.remove_metadata() != _SCHEMA:
             raise ValueError(f"expected columns {', '.join(_SCHEMA.names)}, found {', '.join(table.schema.names)}")
