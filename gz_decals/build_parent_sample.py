@@ -126,14 +126,15 @@ class GZDecalsRecipe(Recipe):
 
     def options(self) -> dict[str, Any]:
         archive = DEMO if self.simulated else self.archive_url.rstrip("/")
-        return {
-            "catalog": self.layout.path.name,
-            "catalog_sha256": self._catalog_sha256,
+        path = Path(CATALOGS[self.catalog]) if isinstance(self.catalog, str) else self.catalog
+        digest = {} if self.layout is None else {"catalog_sha256": self._catalog_sha256}
+        return digest | {
+            "catalog": path.name,
             "archive_url": archive if self.local_data_path is None else None,
             "size": self.size,
             "max_smooth": self.max_smooth,
             "max_edge_on": self.max_edge_on,
-            "representations": self.representations.path.name if self.representations else None,
+            **(self.representations.options if self.representations else {"representations": None}),
         }
 
     def prepare(self, fetcher: Fetcher, folder: Path) -> GZDecalsRecipe:

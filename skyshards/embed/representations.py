@@ -6,6 +6,8 @@ files published for Galaxy Zoo DECaLS and Galaxy Zoo 2 do, and those that `skysh
 
 from __future__ import annotations
 
+import errno
+import functools
 import os
 import re
 import tempfile
@@ -13,12 +15,14 @@ import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from skyshards.errors import BuildError
+from skyshards.files import file_digest
 from skyshards.input_tables.table_file import InputColumn, open_table
 
 IDS = ("iauname", "id_str", "object_id")
@@ -38,6 +42,11 @@ class RepresentationFile:
     @property
     def length(self) -> int:
         return len(self.columns)
+
+    @functools.cached_property
+    def options(self) -> dict[str, Any]:
+        """What tells this file from others, for a recipe's options."""
+        return {"representations": self.path.name, "representations_sha256": file_digest(self.path)}
 
 
 def open_representations(path: Path) -> RepresentationFile:
@@ -64,6 +73,17 @@ def open_representations(path: Path) -> RepresentationFile:
     return RepresentationFile(path, id, tuple(columns))
 
 
+def _temporary_file(folder: Path) -> IO[bytes]:
+    """A temporary file in a folder; elsewhere for a dataset that is read-only, which may be complete."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return tempfile.TemporaryFile(dir=folder)
+    except OSError as error:
+        if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
+            raise
+    return tempfile.TemporaryFile()
+
+
 class Joined:
     """The representations of some objects, in the objects' order, in a temporary file on disk; `joined[i]` is one.
 
@@ -75,7 +95,8 @@ class Joined:
     ids : sequence of str
         Of the objects.
     folder : Path
-        Where there is room for `4 * file.length` bytes an object.
+        Where there is room for `4 * file.length` bytes an object; if it cannot be written to, they go to the system's
+        temporary folder.
 
     Raises
     ------
@@ -85,8 +106,7 @@ class Joined:
 
     def __init__(self, file: RepresentationFile, ids: Sequence[str], folder: Path):
         self.length, self._count = file.length, len(ids)
-        folder.mkdir(parents=True, exist_ok=True)
-        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
+        self._file = _temporary_file(folder)
         self.close = weakref.finalize(self, self._file.close)
         """Delete the temporary file; done by itself when nothing refers to this any more."""
         try:

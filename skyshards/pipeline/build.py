@@ -36,7 +36,7 @@ from skyshards.pipeline.recipe import Recipe, Source
 from skyshards.pipeline.sample import Sample
 from skyshards.pipeline.spool import Spool
 from skyshards.pipeline.workers import ReadSource, Workers, reason, start_fork_server
-from skyshards.pipeline.workspace import hold, publish, what_is_there, without_lost_shards
+from skyshards.pipeline.workspace import hold, publish, refuse_other_options, what_is_there, without_lost_shards
 from skyshards.processes import leave_if_unguarded
 from skyshards.progress import Progress, progress, say, waiting
 
@@ -126,8 +126,11 @@ def build(
     with contextlib.ExitStack() as stack:
         workspace = stack.enter_context(hold(folder, recipe.downloads))
         place = workspace.parent if is_read_only(folder) else folder
+        given = {"max_rows_per_shard": max_rows_per_shard}
+        known = Manifest(recipe.name, nside, recipe.options() | given, simulated, recipe.splits, (), ())
+        refuse_other_options(folder, known)  # before anything is fetched; `what_is_there` compares all of them
         recipe = stack.enter_context(_prepared(recipe, fetcher, place))
-        options = recipe.options() | {"max_rows_per_shard": max_rows_per_shard}
+        options = recipe.options() | given
         columns = tuple(recipe.schema.specs.values())
         empty = Manifest(
             recipe.name, nside, options, recipe.simulated, recipe.splits, columns, (), configs=recipe.schema.configs

@@ -136,7 +136,8 @@ class Recipe(abc.ABC):
     def options(self) -> dict[str, Any]:
         """The options that decide what the rows hold, and which archive they come from (JSON values).
 
-        A folder built with others is refused.
+        A folder built with others is refused. Called before `prepare` as well, so that nothing is fetched for a build
+        that is refused: leave out then what only `prepare` finds out.
         """
         return {}
 

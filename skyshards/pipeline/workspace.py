@@ -144,6 +144,26 @@ def what_is_there(folder: Path, wanted: Manifest) -> tuple[pa.Table, Manifest]:
     return table, replace(found, **{name: getattr(wanted, name) for name in names})
 
 
+def refuse_other_options(folder: Path, known: Manifest) -> None:
+    """Raise `UsageError` if a folder was built, or begun, with other options than those that are known so far.
+
+    A folder of which that cannot be told is left to `what_is_there`.
+    """
+    try:
+        begun = folder / WORKSPACE / "manifest.json"
+        if (folder / catalog.CATALOG).exists():
+            found = catalog.read_manifest(folder)
+        elif begun.exists():
+            found = Manifest.from_json(begun.read_text())
+        else:
+            return
+    except (FolderError, OSError, ValueError, KeyError, TypeError, AttributeError):
+        return
+    options = {name: found.options.get(name) for name in known.options}
+    if words := difference(replace(found, options=options, columns=known.columns), known):
+        raise UsageError(f"{folder}: {words}")
+
+
 def _differs(found: Manifest, wanted: Manifest) -> list[str]:
     """In what a folder differs from what is to be built in it."""
     names = ("name", "simulated", "nside", "options", "form")

@@ -170,6 +170,14 @@ def test_other_stamps_are_refused(by_method, datapath, tmp_path):
         build(replace(recipe, datapath=tmp_path / "fetched", zenodo_url=archive.zenodo_url), folder, workers=1)
 
 
+def test_a_build_with_other_options_fetches_nothing(by_method, tmp_path):
+    folder, recipe = by_method("gg_masks")
+    recipe = replace(recipe, datapath=tmp_path / "stamps", zenodo_url="http://127.0.0.1:9", zeropoint=20.0)
+    with pytest.raises(UsageError, match="with `zeropoint`"):
+        build(recipe, folder, workers=1)
+    assert not (tmp_path / "stamps").exists()
+
+
 def test_a_build_that_fetched_the_stamps_goes_on(tmp_path):
     with DemoArchive(galaxies=1) as archive:
         recipe = CandelsBlendRecipe(tmp_path / "stamps", 20, SAMPLE, zenodo_url=archive.zenodo_url)

@@ -1,8 +1,11 @@
 """Galaxy Zoo DECaLS against the contract: from real images and the real catalogue, and from the demo archive."""
 
 import csv
+import errno
 import json
+import tempfile
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -287,3 +290,39 @@ def test_a_refused_build_touches_nothing(demo, tmp_path):
         outcome = CliRunner().invoke(main, ["--archive_url", demo.decals_url, "-o", str(folder)])
         assert outcome.exit_code == 1 and "another build is running in this folder" in outcome.output
         assert path.read_text() == "of the other build" and len(demo.requests) == asked
+
+
+def test_a_build_with_other_options_fetches_nothing(demo, tmp_path):
+    """Not even the catalogue, whose contents are compared too."""
+    begin = ["--archive_url", demo.decals_url, "-o", str(tmp_path / "built")]
+    assert CliRunner().invoke(main, [*begin, "--tiny"]).exit_code == 0
+    for changed in (["--size", "64"], ["--catalog", "volunteers"], ["--max_smooth", "0.5"], ["--nside", "32"]):
+        asked = len(demo.requests)
+        outcome = CliRunner().invoke(main, [*begin, *changed])
+        assert outcome.exit_code == 2 and "built: was built with" in outcome.output
+        assert len(demo.requests) == asked
+
+
+def test_other_representations_of_the_same_name_are_refused(real, features, tmp_path):
+    recipe, folder = real
+    table = pq.read_table(features)
+    other = tmp_path / features.name
+    pq.write_table(table.set_column(1, "feat_0_pred", pa.array(np.zeros(20, np.float32))), other)
+    with pytest.raises(UsageError, match="with `representations_sha256` "):
+        build(replace(recipe, representations=open_representations(other)), folder, workers=1)
+    pq.write_table(table, other)
+    assert build(replace(recipe, representations=open_representations(other)), folder, workers=1).added == 0
+
+
+def test_representations_in_a_read_only_folder_with_nothing_to_do(real, monkeypatch):
+    """Not even root can make files there."""
+    recipe, folder = real
+    temporary = tempfile.TemporaryFile
+
+    def refuse(dir=None, **options):
+        if dir is not None and folder in (Path(dir), *Path(dir).parents):
+            raise OSError(errno.EROFS, "Read-only file system", str(dir))
+        return temporary(dir=dir, **options)
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    assert build(recipe, folder, workers=1).added == 0
