@@ -36,7 +36,7 @@ from gz_sdss.hips2fits import (
     download_with_retries,
     field_of_view,
 )
-from gz_sdss.image_checks import open_fits
+from gz_sdss.image_checks import check_jpeg, open_fits
 from gz_sdss.image_tars import ImageArchive
 from gz_sdss.options import cut_options, given
 from gz_sdss.sia import Service, SIASource, find_services
@@ -45,7 +45,7 @@ from gz_sdss.tap_catalog import TAP_URL, CatalogRequest, get_catalog
 from skyshards.cli.build_command import build_command
 from skyshards.cli.options import option
 from skyshards.embed.representations import Joined, RepresentationFile, open_representations
-from skyshards.errors import BuildError, SourceError, UsageError
+from skyshards.errors import BuildError, FetchError, SourceError, UsageError
 from skyshards.fetch.client import Fetcher
 from skyshards.fetch.mirrors import PoliteClient
 from skyshards.files import file_digest, is_read_only
@@ -163,14 +163,15 @@ class GZSDSSRecipe(Recipe):
         if self.hips2fits_urls != HIPS2FITS_URLS and not self.simulated:
             origin["hips2fits_url"] = self.hips2fits_urls[0]
         if self.sia is not None:
-            origin = {"image_source": "sia", "sia_service": DEMO if self.simulated else self.sia.title or self.sia.url}
-            origin["max_missing"] = self.max_missing
+            origin = {"image_source": "sia", "max_missing": self.max_missing}
+            if self.simulated or isinstance(self.sia, Service):
+                origin["sia_service"] = DEMO if self.simulated else self.sia.title or self.sia.url
         if self.catalog is not None:
             origin |= {"catalog": self.catalog.name, "catalog_sha256": file_digest(self.catalog)}
         else:
             adql = self.request.adql and " ".join(self.request.adql.split())
             origin |= {"tap_url": DEMO if self.simulated else self.tap_url.rstrip("/"), "adql": adql}
-        vectors = {"representations": self.representations.path.name} if self.representations else {}
+        vectors = self.representations.options if self.representations else {}
         return asdict(self.cuts) | origin | {"format": self.format} | vectors
 
     @cached_property
@@ -266,11 +267,11 @@ class GZSDSSRecipe(Recipe):
         return Cost(JPEG_BYTES * fetched, ROW_BYTES * len(sources), seconds, pace)
 
     def fetch(self, source: Source, fetcher: Fetcher, folder: Path) -> bytes:
-        """The image: from the TAR archives if it is there, or else downloaded, and added to them."""
+        """The image: from the TAR archives if it is there whole, or else downloaded, and put in its place there."""
         galaxy = source.info.record
         objid = int(galaxy["objid"])
         content = self.images.get(objid)
-        if content is None:
+        if content is None or not self._is_image(content):
             place = (float(galaxy[name]) for name in ("ra", "dec", "petroR90_r"))
             if self.sia is None:
                 content = download_with_retries(*place, hips2fits_urls=self.hips2fits_urls, client=self._client)
@@ -278,6 +279,16 @@ class GZSDSSRecipe(Recipe):
                 content = self._sia_source.fetch(*place)
             self.images.add(objid, content)
         return content
+
+    def _is_image(self, content: bytes) -> bool:
+        """Whether what lies in the archives would be taken if it came now: earlier versions looked less closely."""
+        try:
+            if self.format == "jpg":
+                check_jpeg(content, SIZE, SIZE)
+                return True
+            return open_fits(content)[0].shape[-2:] == (SIZE, SIZE)
+        except FetchError:
+            return False
 
     def read(self, source: Source, fetched: bytes) -> Iterator[dict[str, Any]]:
         galaxy = source.info.record

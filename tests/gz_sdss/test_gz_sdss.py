@@ -414,6 +414,23 @@ def test_adql_from_a_file(tmp_path):
     assert (np.asarray(skyshards.open(tmp_path / "out").catalog["dec"]) > 20).all()
 
 
+@pytest.mark.parametrize("broken", ["two bytes short", "a page", "another size"])
+def test_a_broken_image_of_an_earlier_version_is_downloaded_again(built, archive, tmp_path, broken):
+    folder = tmp_path / "out"
+    recipe = recipe_for(archive, folder)
+    objids = [int(source.info.record["objid"]) for source in recipe.sources(Fetcher())][:3]
+    contents = {objid: built.images.get(objid) for objid in objids}
+    broken = {"two bytes short": contents[objids[1]][:-2], "a page": b"<html>", "another size": picture(32, 32)}[broken]
+    for objid, content in (contents | {objids[1]: broken}).items():
+        recipe.images.add(objid, content)
+    recipe.close()
+    asked = len(archive.requests)
+    assert build_with(recipe_for(archive, folder), limit=3).failed == 0
+    assert sum("hips2fits" in request.path for request in archive.requests[asked:]) == 1
+    assert {int(row["objid"]): row["image"] for row in skyshards.open(folder, decode=False)} == contents
+    assert {objid: ImageArchive(folder / "Images").get(objid) for objid in objids} == contents
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
