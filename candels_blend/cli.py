@@ -19,7 +19,7 @@ from skyshards.cli.options import HELP, messages, option
 from skyshards.cli.typed import Group
 from skyshards.fetch.client import Fetcher
 from skyshards.machine import usable_cores
-from skyshards.progress import progress, waiting
+from skyshards.progress import progress, say, waiting
 from skyshards.version import __version__
 
 LOG = "candels-blender.log"
@@ -77,7 +77,7 @@ def produce(n_blends: int, datapath: Path, workers: int | None, **options) -> No
         settings = {"n_blends": n_blends, "datapath": datapath} | asdict(sample)
         log.info("configuration: %s", ", ".join(f"{name}={value}" for name, value in settings.items()))
         for complaint in archive.complaints():
-            click.echo(complaint, err=True)
+            say(complaint)
             log.warning(complaint)
         ids = archive.catalogue["ID"].tolist()
         pairs = draw_sample(
@@ -85,7 +85,7 @@ def produce(n_blends: int, datapath: Path, workers: int | None, **options) -> No
             sample,
             n_blends,
             lambda g1, g2: log.info("rejected: no shift for galaxies %d and %d", ids[g1], ids[g2]),
-            lambda what, count, of: click.echo(f"{count:,} of {of:,} galaxies are left out by {what}", err=True),
+            lambda what, count, of: say(f"{count:,} of {of:,} galaxies are left out by {what}"),
         )
         for split in SPLITS:
             files.write_catalogue(unfinished / files.catalogue_name(split), archive, pairs[split])

@@ -36,6 +36,7 @@ from skyshards.fetch.client import Fetcher
 from skyshards.files import file_digest, file_size, remove_if_empty
 from skyshards.format.schema import Schema
 from skyshards.input_tables.table_file import FORMATS
+from skyshards.pipeline.claims import delete_claimed, release
 from skyshards.pipeline.downloads import keep, kept
 from skyshards.pipeline.recipe import DEMO, Cost, Recipe, Source
 from skyshards.progress import say
@@ -223,8 +224,8 @@ class GZDecalsRecipe(Recipe):
         """Delete the downloads that nothing waits for."""
         downloads = self.output_dir / self.downloads
         self.images.close()
-        if not self.keep_archives and isinstance(self.catalog, str) and not kept(downloads):
-            (downloads / CATALOGS[self.catalog]).unlink(missing_ok=True)
+        if isinstance(self.catalog, str):
+            (release if self.keep_archives or kept(downloads) else delete_claimed)(downloads / CATALOGS[self.catalog])
         for folder in (downloads / "archives", downloads):
             remove_if_empty(folder)
 

@@ -8,6 +8,7 @@ from gz_decals.zip_archives import Chunk
 from skyshards.errors import BuildError, FetchError
 from skyshards.fetch.client import Fetcher
 from skyshards.fetch.zenodo import RecordFile, record_files
+from skyshards.pipeline.claims import claim, release
 from skyshards.pipeline.downloads import kept
 
 RECORD_URL = "https://zenodo.org/api/records/4573248"
@@ -43,9 +44,11 @@ def fetch_catalog(catalog: str, record_url: str, fetcher: Fetcher, folder: Path)
     if name not in files and catalog in RELEASE_CATALOGS:
         raise BuildError(f"{record_url}: has no file {name}; there are {', '.join(sorted(files))}")
     file = files.get(name, RecordFile(RINGS_URL + name))
+    claim(folder / name)
     try:
         return fetcher.download(file.url, folder / name, file.checksum, size=file.size)
     except FetchError as error:
+        release(folder / name)
         raise BuildError(f"{error}; try again later, or give a copy of it as `catalog_file`") from error
 
 

@@ -16,6 +16,7 @@ from skyshards.errors import FetchError, SourceError
 from skyshards.fetch.client import Fetcher
 from skyshards.fetch.ranges import NoRanges, RemoteFile
 from skyshards.fetch.zenodo import RecordFile
+from skyshards.pipeline.claims import claim, delete_claimed, release
 
 MAX_BYTES = 64 << 20
 """A 424 x 424 PNG of 8-bit RGB takes 0.5 MB at most; a member a hundred times as long is no image of the release."""
@@ -139,8 +140,8 @@ class Chunk:
             if self._archive is not None:
                 self._archive.close()
                 self._archive = None
-            if self.url is not None and not self.keep:
-                self.path.unlink(missing_ok=True)
+            if self.url is not None:
+                (release if self.keep else delete_claimed)(self.path)
 
     def _download(self, fetcher: Fetcher) -> None:
         if self._failure is not None:  # an archive of 26 GB is not to be tried anew for each of its images
@@ -148,10 +149,13 @@ class Chunk:
         try:
             if self.file is not None:
                 size, most = self.file.size, MAX_ARCHIVE
+                claim(self.path)
                 fetcher.download(self.file.url, self.path, self.file.checksum, most, size, keep_part=True)
             self._archive = self._open(self.path)
         except FetchError as error:
             self._failure = error
+            if not self.path.with_name(f"{self.path.name}.part").exists():  # else it goes on in the next run
+                release(self.path)
             raise
 
     def _open(self, file) -> zipfile.ZipFile:

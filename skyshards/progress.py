@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 
 from tqdm import tqdm
 
+from skyshards.text import printable
+
 INTERVAL = 30.0
 """Seconds between two lines, where there is no terminal."""
 REFRESH = 1.0
@@ -31,14 +33,14 @@ class Progress:
 
     def __init__(self, what: str, unit: str, total: int | None, done: int, nested: bool):
         self.done = done
-        self._what, self._unit, self._total, self._first = what, unit, total, done
+        self._what, self._unit, self._total, self._first = printable(what), unit, total, done
         self._started = time.monotonic()
         self._lock, self._ended = threading.Lock(), threading.Event()
         self._said = False
         self._bar = None
         if sys.stderr.isatty():
             self._bar = tqdm(
-                desc=what,
+                desc=self._what,
                 unit=unit if unit == "B" else f" {unit}",
                 unit_scale=unit == "B",
                 total=total,
@@ -134,8 +136,8 @@ def progress(what: str, unit: str, total: int | None = None, done: int = 0) -> I
 
 
 def say(message: str) -> None:
-    """Print a line on standard error, above the bars that are shown."""
-    tqdm.write(message, file=sys.stderr)
+    """Print a line on standard error, above the bars that are shown; control characters as escapes."""
+    tqdm.write(printable(message), file=sys.stderr)
 
 
 def waiting(url: str, seconds: float, asked: float | None = None) -> None:
@@ -172,7 +174,7 @@ def _waiting_for() -> list[str]:
 
 
 def _wait_for(server: str, seconds: float, asked: bool) -> str:
-    return f"{server} {'asks to wait' if asked else 'does not answer, asked again in'} {duration(seconds)}"
+    return f"{printable(server)} {'asks to wait' if asked else 'does not answer, asked again in'} {duration(seconds)}"
 
 
 def duration(seconds: float) -> str:

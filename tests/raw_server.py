@@ -49,6 +49,10 @@ class Connection:
         while not self._stopping.is_set():
             self.send(block)
 
+    def wait(self, seconds: float) -> bool:
+        """Wait; whether the test has ended."""
+        return self._stopping.wait(seconds)
+
     def hang(self) -> None:
         """Say nothing more until the test ends."""
         self._stopping.wait()

@@ -24,6 +24,7 @@ from skyshards.format.layout import WORKSPACE
 from skyshards.pipeline import pack, spool, workers, workspace
 from skyshards.pipeline.build import build
 from skyshards.pipeline.workers import lasting
+from skyshards.progress import progress, say
 from tests.contract import Contract, assert_same
 from tests.toy import Toy, die, row
 from tests.toy_folder import assert_whole, shard_bytes
@@ -278,6 +279,28 @@ def test_a_read_only_folder_with_nothing_to_do(toy_folder, read_only):
     with pytest.raises(BuildError, match="cannot be written to, and 1 sources are still to be read"):
         build(Toy(21, rows_each=2), folder, workers=1)
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+
+
+class Steering(Toy):
+    """One source's error, and what is said of another, have text that would steer a terminal."""
+
+    def read(self, source, fetched):
+        if source.info == 1:
+            raise SourceError("it says \x1b]0;gotcha\x07\x1b[31m\u202ered")
+        if source.info == 2:
+            raise ValueError("\x1b[31mred")
+        yield from super().read(source, fetched)
+
+
+def test_control_characters_of_errors_reach_no_terminal(tmp_path, capsys):
+    build(Steering(4), tmp_path / "toy", workers=1)
+    listed = (tmp_path / "toy" / "failures.csv").read_text()
+    assert "\\x1b]0;gotcha\\x07\\x1b[31m\\u202ered" in listed and "ValueError: \\x1b[31mred" in listed
+    say("from \x1b[31mhere")
+    with progress("\x1b[31m", "sources"):
+        pass
+    assert "from \\x1b[31mhere" in (said := capsys.readouterr().err)
+    assert "\x1b" not in said + listed
 
 
 def test_a_fork_server_that_the_system_ends_is_named(tmp_path, monkeypatch):

@@ -130,3 +130,56 @@ def test_sigterm_ends_a_build_as_ctrl_c_does(tmp_path):
         timer.cancel()
     assert process.returncode == 143
     assert errors == "Interrupted. The same command goes on from here.\n"
+
+
+LARGE = """
+import sys
+from tests.toy import Toy
+from skyshards.pipeline.build import build
+
+class Large(Toy):
+    def fetch(self, source, fetcher, folder):
+        fetcher.download(sys.argv[1], folder / "archive.zip", keep_part=True)
+
+    def discard(self, source, fetched, failed):
+        pass
+
+if __name__ == "__main__":
+    build(Large(1), sys.argv[2], workers=1)
+"""
+
+
+def test_the_first_ctrl_c_ends_a_large_download_which_goes_on_by_range(tmp_path):
+    whole = bytes(range(256)) * 2000
+    half, mark = len(whole) // 2, 'ETag: "1"'
+    part = tmp_path / "toy" / "downloads" / "archive.zip.part"
+
+    def begin(connection):
+        head, _, body = answer(whole, mark).partition(b"\r\n\r\n")
+        connection.send(head + b"\r\n\r\n" + body[:half])
+        for byte in body[half:]:  # as slow as a large file is long
+            connection.send(bytes([byte]))
+            if connection.wait(0.02):
+                return
+
+    def go_on(connection):
+        start = int(connection.header("Range").removeprefix("bytes=").removesuffix("-"))
+        span = f"Content-Range: bytes {start}-{len(whole) - 1}/{len(whole)}"
+        connection.send(answer(whole[start:], span, mark, status="206 Partial Content"))
+
+    with raw_server(begin, go_on) as server:
+        command = [sys.executable, "-c", LARGE, server.url, str(tmp_path / "toy")]
+        process = subprocess.Popen(command, cwd=REPOSITORY, stderr=subprocess.PIPE, text=True, start_new_session=True)
+        timer = bounded(process)
+        while not (part.exists() and part.stat().st_size > half // 2):  # the last bytes are in a buffer
+            assert process.poll() is None, process.stderr.read()
+        os.killpg(process.pid, signal.SIGINT)
+        process.communicate(timeout=60)
+        timer.cancel()
+        assert process.returncode == -signal.SIGINT
+        assert half <= part.stat().st_size < len(whole)
+        done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+        assert [request.count("Range: bytes=") for request in server.requests] == [0, 1]
+    assert (tmp_path / "toy" / "downloads" / "archive.zip").read_bytes() == whole and not part.exists()
+    assert build(Toy(1), tmp_path / "toy", workers=1).rows == 1

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import click
 
-from skyshards.cli.options import messages, printable
+from skyshards.cli.options import messages
 from skyshards.errors import FolderError
 from skyshards.files import open_regular
 from skyshards.format import catalog
 from skyshards.format.bibtex import HEAD, bibtex_entries
 from skyshards.format.layout import CARD, CITATION
+from skyshards.text import printable
 
 _HEADING = "## How to cite"
 _DOI = re.compile(r"""\bdoi\s*=\s*[{"]\s*([^}"]+?)\s*[}"]""", re.IGNORECASE)

@@ -13,8 +13,9 @@ from types import MappingProxyType
 import click
 
 from skyshards.cli.data_sets import data_sets
-from skyshards.cli.options import HELP, messages, printable
+from skyshards.cli.options import HELP, messages
 from skyshards.cli.typed import Command, one_line
+from skyshards.text import printable
 from skyshards.version import __version__
 
 

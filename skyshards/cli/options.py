@@ -16,6 +16,7 @@ import click
 from skyshards.cli.typed import Option, as_typed
 from skyshards.errors import SkyshardsError, UsageError
 from skyshards.fetch.waiting import FETCHING_THREADS
+from skyshards.text import printable
 from skyshards_start import INTERRUPTED
 
 HELP = {"help_option_names": ["-h", "--help"]}
@@ -60,11 +61,6 @@ COMMON = (
 )
 
 
-def printable(text: str) -> str:
-    """A text whose control characters, which may steer a terminal, are written as escapes."""
-    return "".join(letter if letter.isprintable() or letter in "\n\t" else ascii(letter)[1:-1] for letter in text)
-
-
 @contextlib.contextmanager
 def messages(debug: bool = False):
     """One line and an exit status for every error that is meant for the user; with `debug`, its traceback, too."""
@@ -72,7 +68,7 @@ def messages(debug: bool = False):
         yield
     except SkyshardsError as error:
         if debug:
-            traceback.print_exc()
+            click.echo(printable(traceback.format_exc()), err=True)
         kind = click.UsageError if isinstance(error, UsageError) else click.ClickException
         raise kind(printable(as_typed(str(error)))) from error
 

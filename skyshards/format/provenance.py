@@ -23,6 +23,7 @@ from skyshards.errors import FolderError
 from skyshards.format import votable
 from skyshards.format.layout import FAILURES, ROW, SHARD, SOURCE, SOURCES, TRIES
 from skyshards.format.parquet_bounds import check_memory
+from skyshards.text import printable
 
 _SCHEMA = pa.schema(
     [
@@ -96,7 +97,8 @@ def write(folder: Path, records: Iterable[SourceRecord], catalog: pa.Table) -> N
     pq.write_table(table, folder / SOURCES, compression="zstd")
     failed = table.filter(pc.field("status") == "failed").select(["key", "url", "error"])
     if len(failed):
-        write_csv(failed, folder / FAILURES)
+        shown = [[printable(text) for text in column.to_pylist()] for column in failed.columns]
+        write_csv(pa.table(shown, names=failed.column_names), folder / FAILURES)
     if again := [(record.key, record.tries) for record in records if record.tries > 1]:
         write_csv(pa.table(list(zip(*again, strict=True)), names=["key", "tries"]), folder / TRIES)
 

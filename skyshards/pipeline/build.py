@@ -39,6 +39,7 @@ from skyshards.pipeline.workers import ReadSource, Workers, reason, start_fork_s
 from skyshards.pipeline.workspace import hold, publish, refuse_other_options, what_is_there, without_lost_shards
 from skyshards.processes import leave_if_unguarded
 from skyshards.progress import Progress, progress, say, waiting
+from skyshards.text import printable
 
 log = logging.getLogger(__name__)
 
@@ -284,7 +285,7 @@ def _read_all(sample, pending, records, fetcher, pool, spool, downloads) -> None
                     )
                 for (source, fetched), outcome in entered + beyond:
                     if outcome.traceback:
-                        log.debug("%s failed:\n%s", source.key, outcome.traceback)
+                        log.debug("%s", printable(f"{source.key} failed:\n{outcome.traceback}"))
                     if fetched is not None:
                         downloads.discard(source, fetched, failed=outcome.error is not None)
                     bar.update()

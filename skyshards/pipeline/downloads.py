@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from skyshards.files import remove_if_empty
+from skyshards.pipeline.claims import claimed, is_claimed, release
 from skyshards.pipeline.recipe import Recipe, Source
+from skyshards.progress import say
 
 MARK = ".kept"
 """File in a folder of downloads: what lies there was to be kept, and is not the rest of a build that was killed."""
@@ -44,9 +46,13 @@ class Downloads:
             keep(folder)
 
     def discard(self, source: Source, fetched: Any, failed: bool) -> None:
-        """Have the recipe discard what was fetched, unless it is to stay; what `failed` never is."""
-        stays = isinstance(fetched, Path) and fetched.parent == self.folder and self._stays(fetched.name)
-        if failed or not stays:
+        """Have the recipe discard what was fetched, unless it is to stay; what `failed` never is, or is named."""
+        is_here = isinstance(fetched, Path) and fetched.parent == self.folder
+        if failed and is_here and self._stays(fetched.name):
+            fetched.unlink(missing_ok=True)
+        elif failed and is_here and not is_claimed(fetched):
+            say(f"{fetched}: cannot be read, and no build downloaded it; remove it, and the next one does")
+        if failed or not (is_here and self._stays(fetched.name)):
             self._recipe.discard(source, fetched, failed)
 
     def remove_leftovers(self, listed: Iterable[Source]) -> None:
@@ -57,6 +63,9 @@ class Downloads:
         for path in list(self.folder.iterdir()):
             if path.name in by_key:
                 self.discard(by_key[path.name], path, failed=False)
+        for path in claimed(self.folder):
+            if not path.exists() or self._stays(path.name):
+                release(path)
         remove_if_empty(self.folder)
 
     def _stays(self, name: str) -> bool:

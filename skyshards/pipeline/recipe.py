@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from skyshards.pipeline.claims import claim, delete_claimed
+
 if TYPE_CHECKING:
     from skyshards.fetch.client import Fetcher
     from skyshards.format.schema import Schema
@@ -123,10 +125,12 @@ class Recipe(abc.ABC):
     def fetch(self, source: Source, fetcher: Fetcher, folder: Path) -> Any:
         """Get one source, in one of the fetching threads; what is returned (picklable) goes to `read`.
 
-        By default, the path of the file: the one on disk, or a verified download of `source.url` in `folder`.
+        By default, the path of the file: the one on disk, or a verified download of `source.url` in `folder`. Files of
+        which `skyshards.pipeline.claims.claim` was told before are deleted by the default `discard`.
         """
         if source.path is not None or source.url is None:
             return source.path
+        claim(folder / source.key)
         return fetcher.download(source.url, folder / source.key, source.checksum)
 
     def cost(self, sources: Sequence[Source]) -> Cost:
@@ -149,10 +153,11 @@ class Recipe(abc.ABC):
     def discard(self, source: Source, fetched: Any, failed: bool) -> None:
         """Give back what `fetch` took, once the source's rows are on disk for good or it has `failed` to be read.
 
-        By default, delete the download. A file that failed must not stay: the next run is to fetch it again.
+        By default, delete the file if a build downloaded it. One that failed must not stay: the next run is to fetch it
+        again.
         """
         if source.path is None and isinstance(fetched, Path):
-            fetched.unlink(missing_ok=True)
+            delete_claimed(fetched)
 
     def close(self) -> None:  # noqa: B027 (optional to have)
         """Called on the prepared recipe when a build ends, however it does, while the folder is still held. Nothing, by

@@ -26,6 +26,7 @@ from skyshards.pipeline.encode import encode
 from skyshards.pipeline.recipe import Recipe, Source
 from skyshards.pipeline.spool import PayloadFiles, SpooledRow
 from skyshards.processes import UNGUARDED, fork_server, start_worker
+from skyshards.text import printable
 
 Arrived = tuple[Source, Any]
 """A source, and what fetching it gave."""
@@ -92,12 +93,12 @@ def reason(error: Exception, recipe: Recipe) -> str:
     recipe that it came from (of whatever raised it, where no line of the recipe was at work).
     """
     if isinstance(error, SourceError):
-        return str(error)
+        return printable(str(error))
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if Path(frame.filename).is_relative_to(recipe.folder)]
     frame = (own or frames)[-1]
     place = "/".join(Path(frame.filename).parts[-2:])  # no more: folders are shared
-    return " ".join(f"{type(error).__name__}: {error} ({place}, line {frame.lineno})".split())
+    return printable(" ".join(f"{type(error).__name__}: {error} ({place}, line {frame.lineno})".split()))
 
 
 def read_sources(recipe: Recipe, files: PayloadFiles, limit: int | None, arrived: list[Arrived]) -> list[ReadSource]:

@@ -245,6 +245,23 @@ def test_kept_files_stay_when_a_later_build_keeps_none(archive, whole, folder):
     assert digests(folder) == digests(whole)
 
 
+@pytest.mark.parametrize("options", [[], ["--limit", "2"], ["--keep_fits"]])
+def test_files_that_a_user_put_there_stay(archive, local, whole, folder, options):
+    """One of the archive's, and one of the user's own; what the build downloaded goes as ever."""
+    name = sorted(sources(whole))[0]
+    (folder / "fits").mkdir(parents=True)
+    shutil.copy(local / name, folder / "fits")
+    (folder / "fits" / "notes.txt").write_text("mine")
+    before = len(names_asked_for(archive))
+    for _ in range(2):
+        assert run("--archive_url", archive.sas_url, "-o", folder, *options).exit_code == 0
+        left = {path.name for path in (folder / "fits").iterdir()}
+        expected = {path.name for path in local.iterdir()} | {".kept"} if "--keep_fits" in options else {name}
+        assert left == expected | {"notes.txt"}
+        assert name not in names_asked_for(archive)[before:]
+        assert (folder / "fits" / name).read_bytes() == (local / name).read_bytes()
+
+
 def test_a_kept_file_that_is_damaged_is_fetched_again(archive, whole, folder):
     name = sorted(sources(whole))[0]
     (folder / "fits").mkdir(parents=True)

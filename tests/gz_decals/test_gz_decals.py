@@ -18,6 +18,7 @@ from PIL import Image
 
 import skyshards
 from gz_decals.build_parent_sample import GZDecalsRecipe, main
+from gz_decals.release import fetch_catalog
 from skyshards.embed.representations import open_representations
 from skyshards.errors import UsageError
 from skyshards.fetch.client import Fetcher
@@ -301,6 +302,18 @@ def test_a_build_with_other_options_fetches_nothing(demo, tmp_path):
         outcome = CliRunner().invoke(main, [*begin, *changed])
         assert outcome.exit_code == 2 and "built: was built with" in outcome.output
         assert len(demo.requests) == asked
+
+
+def test_a_catalogue_that_a_user_put_there_stays(demo, tmp_path):
+    folder = tmp_path / "built"
+    assert CliRunner().invoke(main, ["--archive_url", demo.decals_url, "-o", str(folder), "--tiny"]).exit_code == 0
+    assert not (folder / GZDecalsRecipe.downloads).exists()
+    name = "example_ring_catalog_basic.csv"
+    fetch_catalog("basic", demo.decals_url, Fetcher(), tmp_path / "elsewhere")
+    (folder / GZDecalsRecipe.downloads).mkdir()
+    (folder / GZDecalsRecipe.downloads / name).write_bytes((tmp_path / "elsewhere" / name).read_bytes())
+    assert CliRunner().invoke(main, ["--archive_url", demo.decals_url, "-o", str(folder), "--tiny"]).exit_code == 0
+    assert [path.name for path in (folder / GZDecalsRecipe.downloads).iterdir()] == [name]
 
 
 def test_other_representations_of_the_same_name_are_refused(real, features, tmp_path):
