@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -165,7 +164,7 @@ def main(
             if is_given:
                 raise UsageError(f"`demo` cannot be combined with `{name}`")
         # The archive is unpacked for this build alone, and gone when the command ends.
-        datapath = Path(click.get_current_context().with_resource(tempfile.TemporaryDirectory(prefix="candels-demo-")))
+        datapath = demo.folder / "unpacked"
         zenodo_url = demo.zenodo_url
     if datapath is None:
         datapath = platformdirs.user_cache_path("skyshards") / "candels_blend"

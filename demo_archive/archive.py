@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import tempfile
+import contextlib
 from collections.abc import Iterable
 from functools import partial
-from pathlib import Path
 
 from demo_archive.holdings import candels as stamps
 from demo_archive.holdings import gz_decals as decals
@@ -16,6 +15,7 @@ from demo_archive.protocols.tap import Tap
 from demo_archive.serve.faults import Fault, Faults
 from demo_archive.serve.files import Files
 from demo_archive.serve.server import Request, Response, Server, error_page
+from demo_archive.serve.temporary import temporary_folder
 from demo_archive.simulation.galaxies import simulate
 from demo_archive.simulation.sky import Sky
 
@@ -61,6 +61,8 @@ class DemoArchive:
         JSON of the Zenodo record of Galaxy Zoo DECaLS.
     galaxies : list of Galaxy
         The truth behind all of it.
+    folder : Path
+        Temporary files, also of who builds from it; gone when it closes.
 
     Examples
     --------
@@ -79,8 +81,8 @@ class DemoArchive:
         self._faults = list(faults)
 
     def __enter__(self) -> DemoArchive:
-        self._folder = tempfile.TemporaryDirectory(prefix="skyshards-demo-")
-        cache = Path(self._folder.name)
+        self._stack = contextlib.ExitStack()
+        self.folder = cache = self._stack.enter_context(temporary_folder())
         release = decals.release(self.galaxies, cache / "decals")
         candels = Files(cache / "candels", {CANDELS: partial(stamps.archive, self.stamps, self.seed)})
         # A service that is always silent is one that a fault always strikes.
@@ -120,7 +122,7 @@ class DemoArchive:
         self._server.stop()
         for database in self._databases:
             database.close()
-        self._folder.cleanup()
+        self._stack.close()
 
     def _answer(self, request: Request) -> Response:
         for prefix, service in self._services.items():

@@ -7,10 +7,11 @@ from typing import Any
 
 import click
 
-from skyshards.cli.options import messages, option, printable
+from skyshards.cli.options import messages, option
 from skyshards.cli.typed import Command
 from skyshards.crossmatch import MATCH
 from skyshards.errors import UsageError
+from skyshards.text import printable
 
 Names = tuple[str, ...]
 
