@@ -4,6 +4,7 @@ import asyncio
 import functools
 import http.server
 import re
+import sys
 import threading
 import time
 
@@ -13,7 +14,7 @@ import pytest
 from datasets import load_dataset
 
 import skyshards
-from skyshards.errors import FolderError
+from skyshards.errors import FolderError, UsageError
 from skyshards.format.columns import flatten
 from skyshards.pipeline.build import build
 from tests.contract import as_formatted, assert_same
@@ -117,6 +118,13 @@ def test_datasets_tells_builds_at_a_url_apart(tmp_path, web_server, folder):
     assert second == [name.replace("galaxy", "nebula") for name in first]
 
 
+def test_datasets_does_not_print_what_signs_a_url(web_server):
+    url, _ = web_server
+    with pytest.raises(UsageError, match="/toy: has no config 'x'; there are default, flags, catalog") as caught:
+        load_dataset("skyshards", "x", data_dir=f"{url}?signature=secret")
+    assert "secret" not in str(caught.value)
+
+
 def test_datasets_names_a_url_without_a_data_set(web_server):
     url, _ = web_server
     with pytest.raises(FolderError, match="/nothing: not a built dataset"):
@@ -205,6 +213,31 @@ def test_file_system_that_is_not_async(folder):
     assert max(flying for *_, flying in filesystem.requests) > 4
     assert filesystem.lookups == []
     assert_rows(rows_of(f"counted://{folder}"), local)
+
+
+def test_datasets_loads_from_the_hub_with_a_token(folder, monkeypatch):
+    tokens = []
+
+    class Hub(CountedFileSystem):
+        """The folder, as the Hub's file system has it."""
+
+        protocol = "hf"
+
+        def __init__(self, token=None, **options):
+            super().__init__(**options)
+            tokens.append(token)
+
+        def _open(self, path, **options):
+            return super()._open(path.replace("datasets/me/toy", str(folder)), **options)
+
+        def info(self, path, **options):
+            return super().info(path.replace("datasets/me/toy", str(folder)), **options)
+
+    monkeypatch.setitem(sys.modules["fsspec.registry"]._registry, "hf", Hub)
+    assert_rows(rows_of("hf://datasets/me/toy", token="hf_secret"), skyshards.open(folder))
+    assert set(tokens) == {"hf_secret"}
+    assert_rows(rows_of("hf://datasets/me/toy"), skyshards.open(folder))
+    assert tokens[-1] is None
 
 
 @pytest.mark.parametrize("protocol", ["file", "memory", "simplecache::file"])

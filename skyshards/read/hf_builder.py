@@ -87,9 +87,17 @@ class ShardBuilder(datasets.ArrowBasedBuilder):
         self._table: Table | JoinedTable | None = None
         if data_dir is not None:
             data_dir = os.fspath(data_dir)
+            if data_dir.startswith("hf://") and options.get("token") is not None:
+                storage_options = {"token": options["token"]} | (storage_options or {})
             self._table = _open(data_dir, decode=False, storage_options=storage_options)
             options["build"] = hashlib.sha256(self._table._description.encode()).hexdigest()
         super().__init__(*arguments, data_dir=data_dir, storage_options=storage_options, **options)
+
+    @property
+    def _where(self) -> str:
+        """The folder that was given, without what signs its URL."""
+        given = str(self.config.data_dir)
+        return given.partition("?")[0] if "://" in given else given
 
     @property
     def _opened(self) -> Table | JoinedTable:
@@ -103,7 +111,7 @@ class ShardBuilder(datasets.ArrowBasedBuilder):
 
     def _built_schema(self) -> Schema:
         """The schema that the folder has. Raises `FolderError` if it is not a folder of this dataset."""
-        table, where = self._opened, self.config.data_dir
+        table, where = self._opened, self._where
         if self.schema is not None and table.name != self.name:
             advice = f'load_dataset("skyshards", data_dir="{where}", ...), which takes any'
             kind = "join" if isinstance(table, JoinedTable) else "folder"
@@ -124,7 +132,7 @@ class ShardBuilder(datasets.ArrowBasedBuilder):
         """The features that the options ask for."""
         if self.config.name not in schema.config_names:
             there = ", ".join(schema.config_names)
-            raise UsageError(f"{self.config.data_dir}: has no config {self.config.name!r}; there are {there}")
+            raise UsageError(f"{self._where}: has no config {self.config.name!r}; there are {there}")
         columns = schema.config_columns(self.config.name)
         if self.config.columns is not None:
             if not len(self.config.columns):
