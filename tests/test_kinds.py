@@ -133,6 +133,8 @@ def test_nobody_else_tells_kinds_apart():
     for path in sorted((REPOSITORY / "skyshards").rglob("*.py")):
         if path.is_relative_to(REPOSITORY / "skyshards/format/kinds") or path.name == "manifest.py":
             continue
+        if path.is_relative_to(REPOSITORY / "skyshards/testing"):  # tests say what they expect of each
+            continue
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Compare) and isinstance(node.left, ast.Attribute) and node.left.attr == "kind":
                 owner = ast.unparse(node.left.value)

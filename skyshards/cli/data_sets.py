@@ -95,7 +95,8 @@ def own_data_sets() -> dict[str, DataSet]:
 
 def data_sets() -> dict[str, DataSet]:
     """All the datasets there are, by name: those of skyshards, then those of other distributions."""
-    own, others = own_data_sets(), {}
+    own = own_data_sets()
+    others: dict[str, DataSet] = {}
     for name, value, distribution in _registered():
         if name in own or distribution == OWN:
             continue

@@ -112,7 +112,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         seconds = float(text)
     elif (date := parsedate_tz(text)) is not None:
         try:
-            seconds = calendar.timegm(date) - (date[9] or 0) - time.time()
+            seconds = calendar.timegm(date[:9]) - (date[9] or 0) - time.time()
         except (ValueError, OverflowError):  # a year that the calendar does not have
             seconds = float("inf") if date[0] > 9999 else 0.0
     else:

@@ -270,7 +270,7 @@ def naming(url: str) -> Iterator[None]:
 
 def _words(response: requests.Response) -> str:
     """What the body of an error says, as far as it can be had."""
-    content = []
+    content: list[bytes] = []
     with contextlib.suppress(FetchError):
         content.extend(body(response, MAX_WORDS, decode=True))
     return explanation(b"".join(content))

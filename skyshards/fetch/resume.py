@@ -197,7 +197,7 @@ def content_range(headers: Mapping[str, str]) -> tuple[int | None, int | None]:
         r"bytes (?:(\d{1,18})-\d{1,18}|\*)/(?:(\d{1,18})|\*)", headers.get("Content-Range", "").strip()
     )
     first, total = found.groups() if found else (None, None)
-    return first and int(first), total and int(total)
+    return int(first) if first else None, int(total) if total else None
 
 
 def mark_of(headers: Mapping[str, str]) -> str | None:

@@ -49,6 +49,6 @@ def record_files(record_url: str, fetcher: Fetcher) -> dict[str, RecordFile]:
 def _checksum(text: str | None) -> str | None:
     """A checksum with its algorithm before it, also where the record has the digits alone; None for another kind."""
     algorithm, _, digits = (text or "").strip().lower().rpartition(":")
-    algorithm = algorithm.replace("-", "") or ALGORITHMS.get(len(digits))
+    algorithm = algorithm.replace("-", "") or ALGORITHMS.get(len(digits), "")
     known = algorithm in ALGORITHMS.values() and re.fullmatch("[0-9a-f]+", digits)
     return f"{algorithm}:{digits}" if known and ALGORITHMS.get(len(digits)) == algorithm else None

@@ -31,15 +31,18 @@ def metadata(parts: Mapping[str, tuple[Table, str]], own: Sequence[str], path: P
     tables = []
     for name, (table, rows) in parts.items():
         store = table._data.reader.store
-        local = isinstance(store, LocalStore)
-        where = os.path.relpath(store.root.resolve(), path.absolute().parent.resolve()) if local else store.url
+        if isinstance(store, LocalStore):
+            where = os.path.relpath(store.root.resolve(), path.absolute().parent.resolve())
+        else:
+            where = store.url
         tables.append({"name": name, "location": where, "state": table._data.state, "rows": rows})
     return {KEY: json.dumps({"version": VERSION, "tables": tables, "own": list(own)})}
 
 
 def write(matches: Matches, path: str | os.PathLike) -> None:
     """Write a join to a file, which replaces one that is there."""
-    path, columns = Path(path), {}
+    path = Path(path)
+    columns: dict[str, pa.Array] = {}
     for name, table in matches.parts.items():
         rows = pa.array(matches.rows[name], mask=matches.rows[name] < 0)
         columns |= {f"id_{name}": table._asked("object_id").take(rows), f"row_{name}": rows}
