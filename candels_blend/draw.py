@@ -44,7 +44,7 @@ class Sample:
     rad_diff : float
         The shift is at most so many times the smaller of the two radii (and at most 64 pixels). At least 0.
     test_ratio : float
-        Share of the galaxies, and of the blends, that are the test split.
+        Fraction of the galaxies, and of the blends, in the test split.
     excluded_types : tuple of str
         Of `GALAXY_TYPES`.
     use_clean_galaxies : bool

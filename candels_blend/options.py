@@ -38,7 +38,7 @@ _OPTIONS = (
         "-t",
         type=click.FloatRange(0, 1),
         default=DEFAULT.test_ratio,
-        help="Share of the galaxies, and of the blends, that are the test split.",
+        help="Fraction of the galaxies, and of the blends, in the test split.",
     ),
     option(
         "--exclude",

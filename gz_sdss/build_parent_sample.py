@@ -329,9 +329,9 @@ class GZSDSSRecipe(Recipe):
     "--image_source", type=click.Choice(["hips2fits", "sia"]), default="hips2fits", help="Where the cutouts come from."
 )
 @option("--hips2fits_url", metavar="URL", help=f"hips2fits service. [default: {HIPS2FITS_URL} and its mirror]")
-@option("--sia_url", metavar="URL", help="With --image_source sia: its URL.")
-@option("--sia_version", type=click.IntRange(1, 2), default=1, help="With --image_source sia: its version of SIA.")
-@option("--sia_keywords", metavar="WORDS", help="Find a service in the VO Registry by words of its description.")
+@option("--sia_url", metavar="URL", help="With --image_source sia: URL of the service.")
+@option("--sia_version", type=click.IntRange(1, 2), default=1, help="With --image_source sia: version of SIA.")
+@option("--sia_keywords", metavar="WORDS", help="Find a service in the VO Registry by words in its description.")
 @option("--sia_waveband", metavar="BAND", help="Find a service in the VO Registry by waveband: optical, infrared, ...")
 @option(
     "--format",
@@ -344,7 +344,7 @@ class GZSDSSRecipe(Recipe):
     type=click.FloatRange(0, 1),
     default=MAX_MISSING,
     metavar="F",
-    help="With --image_source sia: part of a cutout's pixels that may lack a value (NaN) in a FITS image.",
+    help="With --image_source sia: maximum fraction of missing pixels in a FITS cutout.",
 )
 @option(
     "--representations",

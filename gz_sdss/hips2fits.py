@@ -62,7 +62,7 @@ def Hips2Fits_access(
     Raises
     ------
     SourceError
-        A position or radius that is none, or a size that the service refuses (more than 50 million pixels).
+        An invalid position or radius, or a size that the service refuses (more than 50 million pixels).
     """
     ra, dec, petroR90_r = float(ra), float(dec), float(petroR90_r)
     if not (math.isfinite(ra) and -90.0 <= dec <= 90.0):
@@ -114,7 +114,7 @@ def download_with_retries(
     FetchError
         With the URL, and the service's own message where it gave one.
     SourceError
-        A position or radius that is none.
+        An invalid position or radius.
     """
     urls = [Hips2Fits_access(ra, dec, petroR90_r, hips=hips, hips2fits_url=url) for url in hips2fits_urls]
     check = functools.partial(check_jpeg, width=SIZE, height=SIZE)

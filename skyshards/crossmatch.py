@@ -64,7 +64,7 @@ def crossmatch(
     Raises
     ------
     UsageError
-        If a column that is needed is not there, or the radius is none.
+        If a needed column is missing, or the radius is invalid.
 
     Examples
     --------

@@ -39,7 +39,7 @@ COMMON = (
     ),
     option("--tiny", is_flag=True, help="Build a sample of five objects (--limit 5)."),
     option("--limit", type=click.IntRange(1), metavar="N", help="Build only the first N objects."),
-    option("--dry_run", is_flag=True, help="Say what there is to fetch and to keep, and how long it takes; then stop."),
+    option("--dry_run", is_flag=True, help="Print what would be fetched and kept, and how long it takes; then stop."),
     option("--demo", is_flag=True, help="Build simulated galaxies from the bundled archive; needs no network."),
     option(
         "--workers",
@@ -54,7 +54,7 @@ COMMON = (
         "--max_rows_per_shard",
         type=click.IntRange(1),
         metavar="N",
-        help="Maximum number of rows in a shard (1: a file per object). [default: no bound but 512 MiB]",
+        help="Maximum number of rows in a shard (1: a file per object). [default: 512 MiB per shard]",
     ),
     option("--nside", type=click.IntRange(1), default=16, help="HEALPix nside of the partition (a power of two)."),
     option("--debug", is_flag=True, help="Show the traceback of an error, and of each source that fails."),

@@ -28,7 +28,7 @@ def record_files(record_url: str, fetcher: Fetcher) -> dict[str, RecordFile]:
     Raises
     ------
     FetchError
-        The record cannot be had, or is none.
+        The record is unavailable or invalid.
     """
     answer = fetcher.get(record_url)
     try:

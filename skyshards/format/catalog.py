@@ -187,7 +187,7 @@ def _check_rows(table: pa.Table, manifest: Manifest) -> None:
 
 
 def open_folder(folder: Path) -> tuple[pa.Table, Manifest]:
-    """The catalogue and manifest of a built dataset on disk; raises `FolderError` if it is none."""
+    """The catalogue and manifest of a built dataset on disk; raises `FolderError` if there is none."""
     if not (folder / CATALOG).is_file():
         advice = "`skyshards build --help` says how to make one"
         raise FolderError(f"{folder}: not a built dataset, there is no {CATALOG} in it; {advice}")
