@@ -145,7 +145,7 @@ class Large(Toy):
         pass
 
 if __name__ == "__main__":
-    build(Large(1), sys.argv[2], workers=1)
+    build(Large(1), sys.argv[2], workers=0)
 """
 
 
@@ -177,7 +177,7 @@ def test_the_first_ctrl_c_ends_a_large_download_which_goes_on_by_range(tmp_path)
         process.communicate(timeout=60)
         timer.cancel()
         assert process.returncode == -signal.SIGINT
-        assert half <= part.stat().st_size < len(whole)
+        assert half // 2 < part.stat().st_size < len(whole)
         done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=60)
         assert done.returncode == 0, done.stderr
         assert [request.count("Range: bytes=") for request in server.requests] == [0, 1]

@@ -129,7 +129,11 @@ class Table(RandomAccess):
 
     @property
     def catalog(self) -> pa.Table:
-        """The light columns of these rows, nested ones by dotted name, and each row's `_split`, `_shard` and `_row`."""
+        """The light columns of these rows, nested ones by dotted name, and each row's `_split`, `_shard` and `_row`.
+
+        It is the table's own memory. NumPy's views of it are read-only; `torch.from_numpy` warns of that, and would
+        write into it: give it a copy.
+        """
         rows = self._data.rows.select(self._askable)
         return rows if self._index is None else rows.take(pa.array(self._index))
 
