@@ -1,6 +1,8 @@
 """Joins: the pairs that astropy finds, the values that each table gives, and all that a table can do."""
 
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pyarrow as pa
@@ -382,3 +384,42 @@ def test_data_loader(tables, workers):
     loader = data.DataLoader(source, sampler=sampler, batch_size=None, num_workers=workers, collate_fn=dict)
     found = [name for batch in loader for name in batch["first"]["object_id"].tolist()]
     assert sorted(found) == sorted(row[0] for row in pairs_of(join(*tables[:2], how="left")))
+
+
+STATEFUL = """
+import pickle, sys
+import torch
+import torchdata.stateful_dataloader as stateful
+import skyshards
+
+first, second, state_file, stop = *sys.argv[1:4], int(sys.argv[4])
+joined = skyshards.join(*map(skyshards.open, (first, second)), names=("first", "second"))
+torch.manual_seed(5)
+sampler = stateful.sampler.BatchSampler(stateful.sampler.RandomSampler(joined), 4, drop_last=False)
+source = joined.select_columns(["first.ra", "second.votes.mask", "separation"])
+loader = stateful.StatefulDataLoader(source, sampler=sampler, batch_size=None, num_workers=2)
+if stop < 0:
+    loader.load_state_dict(pickle.load(open(state_file, "rb")))
+seen = []
+for number, batch in enumerate(loader, 1):
+    seen += batch["separation"].tolist()
+    if number == stop:
+        pickle.dump(loader.state_dict(), open(state_file, "wb"))
+        break
+print(seen)
+"""
+
+
+def test_stateful_data_loader_resumes_in_a_new_process(folders, tables, tmp_path):
+    pytest.importorskip("torchdata", reason="the extra `torch` is not installed")
+
+    def run(steps):
+        arguments = [str(folders[0]), str(folders[1]), str(tmp_path / "state"), str(steps)]
+        command = [sys.executable, "-c", STATEFUL, *arguments]
+        outcome = subprocess.run(command, capture_output=True, text=True, timeout=200)
+        assert outcome.returncode == 0, outcome.stderr
+        return [float(apart) for apart in outcome.stdout.strip().strip("[]").split(", ")]
+
+    seen = run(3)
+    assert len(seen) == 12
+    assert sorted(seen + run(-1)) == sorted(join(*tables[:2]).catalog["separation"].to_pylist())

@@ -35,6 +35,13 @@ class JoinedTable(RandomAccess):
 
     A pickle holds where the datasets are and which rows match, not what is in them. It raises `FolderError` when it is
     loaded after one of the datasets was built further.
+
+    Examples
+    --------
+    >>> both = skyshards.join(skyshards.open("data/gz3d"), skyshards.open("data/gz_decals"))  # doctest: +SKIP
+    >>> both[[3, 1]]["gz3d"]["image"].shape  # doctest: +SKIP
+    (2, 525, 525, 3)
+    >>> both.select_columns(["gz3d.image", "separation"]).where("separation < 0.5")  # doctest: +SKIP
     """
 
     def __init__(self, matches: Matches, columns: tuple[str, ...], index: np.ndarray | None):
