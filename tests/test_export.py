@@ -1,5 +1,6 @@
 """A built dataset as a HATS collection: valid to `hats`, every value as the table has it, the same bytes again."""
 
+import errno
 import hashlib
 import io
 import json
@@ -13,7 +14,7 @@ import pytest
 from PIL import Image
 
 import skyshards
-from skyshards.errors import FolderError, ShardCorrupted, UsageError
+from skyshards.errors import BuildError, FolderError, ShardCorrupted, UsageError
 from skyshards.export import write
 from skyshards.export.columns import picture_shape
 from skyshards.export.run import export
@@ -52,7 +53,9 @@ def digests(folder):
 def decoded(value):
     """A value as Parquet has it, its image files decoded."""
     if isinstance(value, dict) and set(value) == {"bytes", "path"}:
-        return np.asarray(Image.open(io.BytesIO(value["bytes"])))
+        value = value["bytes"]
+    if isinstance(value, bytes):
+        return np.asarray(Image.open(io.BytesIO(value)))
     if isinstance(value, list):
         return np.stack([decoded(inner) for inner in value])
     return np.asarray(value)
@@ -176,3 +179,104 @@ def test_words_go_with_the_values(exported):
     features = json.loads(schema.metadata[b"huggingface"])["info"]["features"]
     assert features["picture"]["_type"] == features["votes"]["mask"]["_type"] == "Image"
     assert features["label"]["names"] == ["elliptical", "spiral"]
+
+
+def test_croissant_gives_the_rows(toy, exported):
+    mlcroissant = pytest.importorskip("mlcroissant")
+    dataset = mlcroissant.Dataset(exported / "croissant.json")
+    assert not dataset.metadata.ctx.issues.errors
+    description = json.loads((exported / "croissant.json").read_text())
+    assert {"version", "license"} <= set(description)
+    rows = {row["rows/object_id"].decode(): row for row in dataset.records("rows")}
+    for wanted in skyshards.open(toy):
+        row = rows[wanted["object_id"]]
+        np.testing.assert_array_equal(np.asarray(row["rows/picture"]), wanted["picture"])
+        np.testing.assert_array_equal(np.asarray(row["rows/noise"]).astype(np.float32), wanted["noise"])
+        votes = row["rows/votes"]
+        np.testing.assert_array_equal(np.asarray(votes["rows/votes/mask"]), wanted["votes"]["mask"])
+        assert [name.decode() for name in votes["rows/votes/names"]] == wanted["votes"]["names"].tolist()
+
+
+def test_croissant_names_page_and_date(built_gz3d, tmp_path):
+    export(built_gz3d, tmp_path / "one", workers=0)
+    found = json.loads((tmp_path / "one" / "croissant.json").read_text())
+    assert (found["url"], found["datePublished"]) == ("https://doi.org/10.1093/mnras/stab2282", "2021")
+    page = {"url": "https://example.org/gz3d", "published": "2026-01-31"}
+    export(built_gz3d, tmp_path / "two", workers=0, **page)
+    found = json.loads((tmp_path / "two" / "croissant.json").read_text())
+    assert (found["url"], found["datePublished"]) == tuple(page.values())
+
+
+def test_other_readers_of_parquet(toy, exported):
+    pattern = str(exported / "toy" / "dataset" / "**" / "*.parquet")
+    table = skyshards.open(toy)
+    wanted = dict(zip(table.catalog["object_id"].to_pylist(), table.catalog["ra"].to_pylist(), strict=True))
+    duckdb = pytest.importorskip("duckdb")
+    assert (
+        dict(duckdb.sql(f"SELECT object_id, ra FROM '{pattern}' WHERE octet_length(picture.bytes) > 0").fetchall())
+        == wanted
+    )
+    polars = pytest.importorskip("polars")
+    found = polars.scan_parquet(pattern).select("object_id", "ra", "votes").collect()
+    assert dict(zip(found["object_id"], found["ra"], strict=True)) == wanted
+
+
+def test_pandas_and_astropy(toy, exported):
+    import pandas
+    from astropy.table import Table
+
+    frame = pandas.read_parquet(exported / "toy", columns=["object_id", "flux", "noise"])
+    assert sorted(frame["object_id"]) == sorted(skyshards.open(toy).catalog["object_id"].to_pylist())
+    path = min(exported.rglob("toy/dataset/**/Npix=*.parquet"))
+    found = Table.read(path, include_names=["object_id", "ra", "flux"])
+    assert found["flux"].unit == "uJy" and found["ra"].description == "right ascension" and len(found)
+
+
+def test_to_a_url(toy, exported):
+    import fsspec
+
+    done = export(toy, "memory://exports/toy", **SMALL_TILES)
+    files = fsspec.filesystem("memory")
+    found = {name.removeprefix("/exports/toy/"): files.cat_file(name) for name in files.find("/exports/toy")}
+    assert {name: hashlib.sha256(content).hexdigest() for name, content in found.items()} == digests(exported)
+    assert done.written and export(toy, "memory://exports/toy", **SMALL_TILES).written == 0
+
+
+def test_on_dask(toy, exported, tmp_path):
+    distributed = pytest.importorskip("distributed", reason="the extra `dask` is not installed")
+    with (
+        distributed.LocalCluster(
+            n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None, host="127.0.0.1"
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        export(toy, tmp_path / "out", tile_mb=0.005, executor=client.get_executor())
+    assert digests(tmp_path / "out") == digests(exported)
+
+
+def test_a_full_disk_is_said(toy, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(pq.ParquetWriter, "write_table", full)
+    with pytest.raises(BuildError, match="the disk is full; free some space and run the same command again"):
+        export(toy, tmp_path / "out", **SMALL_TILES)
+    monkeypatch.undo()
+    export(toy, tmp_path / "out", **SMALL_TILES)
+
+
+def test_simulated_data_say_so(built_gz3d, tmp_path):
+    build_toy = catalog.open_folder(built_gz3d)[1]
+    export(built_gz3d, tmp_path / "out", workers=0)
+    words = (tmp_path / "out" / "gz3d" / "hats.properties").read_text()
+    assert ("(simulated)" in words) == build_toy.simulated
+    assert "obs_copyright=cc-by-4.0" in words and "10.1093/mnras/stab2282" in words
+
+
+def test_the_command_says_what_there_is(toy, tmp_path, capsys):
+    from skyshards.cli.main import main
+
+    words = ["export", str(toy), str(tmp_path / "out"), "--workers", "0", "--margin_arcsec", "0"]
+    main(words, standalone_mode=False)
+    assert "60 rows in" in capsys.readouterr().out
+    assert not list((tmp_path / "out").glob("*arcs"))

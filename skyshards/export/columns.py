@@ -47,6 +47,13 @@ def picture_shape(spec: ColumnSpec) -> tuple[int, ...] | None:
     return spec.shape[-dimensions:] if len(spec.shape) - dimensions <= 1 else None
 
 
+def is_bare(spec: ColumnSpec) -> bool:
+    """Whether pictures are stored as their files' bytes alone, and not in structs: in stacks outside of groups. LSDB
+    takes a column of lists of structs for nested tables, which its searches then cannot select.
+    """
+    return "." not in spec.path and picture_shape(spec) not in (None, spec.shape)
+
+
 def schema(name: str, specs: Mapping[str, ColumnSpec], splits: bool, lengths: Mapping[str, int]) -> pa.Schema:
     """The Arrow schema of every file; its fields carry `description`, `unit` and `classes`, its metadata the features,
     and what other programs know of them. `lengths` are those of `documentation.text_lengths`.
@@ -105,7 +112,8 @@ def declared_feature(spec: ColumnSpec) -> Any:
 def stored_feature(spec: ColumnSpec) -> Any:
     """The feature that gives just the type of a column in the files."""
     picture = picture_shape(spec)
-    feature = KINDS[spec.kind].feature(_item(spec)) if picture is None else datasets.Image()
+    image = datasets.Value("binary") if is_bare(spec) else datasets.Image()
+    feature = KINDS[spec.kind].feature(_item(spec)) if picture is None else image
     depth = len(spec.shape) - len(picture or ())
     for _ in range(depth):
         feature = datasets.Sequence(feature)
@@ -122,7 +130,8 @@ def _field(name: str, member: Any) -> pa.Field:
 
 def _type(spec: ColumnSpec) -> pa.DataType:
     picture = picture_shape(spec)
-    kind = IMAGE if is_file(spec) or picture is not None else KINDS[spec.kind].arrow_type(_item(spec))
+    image = pa.binary() if is_bare(spec) else IMAGE
+    kind = image if is_file(spec) or picture is not None else KINDS[spec.kind].arrow_type(_item(spec))
     for _ in range(len(spec.shape) - len(picture or ())):
         kind = pa.list_(kind)
     return kind
@@ -150,8 +159,10 @@ def _values(values: Any, spec: ColumnSpec) -> pa.Array:
     if picture is None:
         kind, item = KINDS[spec.kind], _item(spec)
         return _lists(kind.to_arrow(values.reshape(-1), kind.feature(item)), values.shape)
-    pictures = _images([png(pixels) for pixels in values.reshape(-1, *picture)])
-    return _lists(pictures, values.shape[: values.ndim - len(picture)])
+    files = [png(pixels) for pixels in values.reshape(-1, *picture)]
+    return _lists(
+        pa.array(files, pa.binary()) if is_bare(spec) else _images(files), values.shape[: values.ndim - len(picture)]
+    )
 
 
 def _lists(flat: pa.Array, shape: tuple[int, ...]) -> pa.Array:

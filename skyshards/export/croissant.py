@@ -8,7 +8,7 @@ from typing import Any
 
 from huggingface_hub import DatasetCard
 
-from skyshards.export.columns import is_file, picture_shape
+from skyshards.export.columns import is_bare, is_file, picture_shape
 from skyshards.export.plan import Plan
 from skyshards.format.columns import ColumnSpec, nest
 from skyshards.format.croissant import CONTEXT, PARQUET_FORMAT
@@ -81,7 +81,9 @@ def _field(name: str, member: ColumnSpec | Mapping[str, Any], place: list[str]) 
     shape = f" Shape {list(member.shape)}." if member.shape else ""
     source: dict[str, Any] = {"fileSet": {"@id": FILES}, "extract": {"column": place[0]}}
     # A step each: they go into the elements of a list by themselves.
-    steps = [{"jsonPath": name} for name in (*place[1:], *(["bytes"] if _is_image(member) else []))]
+    steps = [
+        {"jsonPath": name} for name in (*place[1:], *(["bytes"] if _is_image(member) and not is_bare(member) else []))
+    ]
     if steps:
         source["transform"] = steps
     field |= {"description": f"{member.description}.{unit}{shape}", "dataType": _type(member), "source": source}

@@ -47,9 +47,12 @@ def metadata(
 def _plain(field: pa.Field, specs: Mapping[str, ColumnSpec]) -> pa.DataType | None:
     """The type for a VOTable, lists with their lengths; None for what it cannot have."""
     kind = field.type
-    if pa.types.is_list(kind) and field.name in specs and not pa.types.is_nested(kind.value_type):
-        return pa.list_(kind.value_type, specs[field.name].shape[0])
-    return None if pa.types.is_nested(kind) else kind
+    if not pa.types.is_list(kind):
+        return None if pa.types.is_nested(kind) else kind
+    item = kind.value_type
+    if pa.types.is_nested(item) or pa.types.is_binary(item) or not specs[field.name].shape:
+        return None
+    return pa.list_(item, specs[field.name].shape[0])
 
 
 def _astropy_column(field: pa.Field) -> dict[str, Any]:

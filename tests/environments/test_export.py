@@ -1,0 +1,57 @@
+"""An exported dataset in environments without this project: LSDB, and stock `datasets` of several versions."""
+
+import pickle
+from pathlib import Path
+
+import pytest
+
+import skyshards
+from candels_blend.build_parent_sample import main as build_candels_blend
+from skyshards.export.run import export
+from skyshards.format.columns import flatten
+from skyshards.pipeline.build import build
+from tests.environments.python import run
+from tests.toy import Toy
+
+pytest.importorskip("hats", reason="the extra `hats` is not installed")
+pytestmark = pytest.mark.environments
+
+COMPARE = Path(__file__).with_name("stock_rows.py")
+
+
+@pytest.fixture(scope="module")
+def exports(built_gz3d, tmp_path_factory):
+    """By name, an exported dataset and its rows: a group with stacks of masks; every kind of column; two splits."""
+    place = tmp_path_factory.mktemp("exports")
+    build(Toy(60), place / "toy", workers=1)
+    options = ["--demo", "--limit", "40", "--workers", "0", "-o", str(place / "candels_blend")]
+    build_candels_blend(options, standalone_mode=False)
+    found = {}
+    for folder in (built_gz3d, place / "toy", place / "candels_blend"):
+        out, rows = place / "out" / folder.name, place / f"{folder.name}.pickle"
+        export(folder, out, tile_mb=0.02 if folder.name == "toy" else 300, workers=0)
+        table = skyshards.open(folder, decode=False)
+        values = {
+            path: array.tolist() if array.dtype.kind in "OU" else array for path, array in flatten(table[:]).items()
+        }
+        rows.write_bytes(pickle.dumps((values, table.catalog["_split"].to_pylist())))
+        found[folder.name] = out, rows, len(table)
+    return found
+
+
+def assert_same(python, exported, how, folder):
+    out, rows, count = exported
+    assert int(run(python, COMPARE, out, rows, how, folder=folder).splitlines()[-1]) == count
+
+
+@pytest.mark.parametrize("name", ["gz3d", "toy", "candels_blend"])
+def test_lsdb(make_environment, exports, tmp_path, name):
+    assert_same(make_environment("lsdb", "lsdb>=0.11,<0.12", "pillow"), exports[name], "lsdb", tmp_path)
+
+
+@pytest.mark.parametrize("version", ["4.4", "5.2"])
+@pytest.mark.parametrize("how", ["streaming", "stored"])
+@pytest.mark.parametrize("name", ["gz3d", "toy", "candels_blend"])
+def test_stock_datasets(make_environment, exports, tmp_path, name, how, version):
+    python = make_environment(f"stock-{version}", f"datasets=={version}.*", "h5py", "pillow")
+    assert_same(python, exports[name], how, tmp_path)
