@@ -20,11 +20,9 @@ def _names(ctx: click.Context, param: click.Parameter, value: str | None) -> Nam
     return None if value is None else tuple(name.strip() for name in value.split(","))
 
 
-def _two(ctx: click.Context, param: click.Parameter, value: str | None) -> Names | None:
-    names = _names(ctx, param, value)
-    if names is not None and (len(names) != 2 or not all(names)):
-        raise click.BadParameter(f"expected two columns, such as RAJ2000,DEJ2000, found {value!r}")
-    return names
+def _check_position(name: str, columns: Names | None) -> None:
+    if columns is not None and not (len(columns) == 2 and all(columns)):
+        raise UsageError(f"{name}: expected two columns, such as RAJ2000,DEJ2000, found {','.join(columns)!r}")
 
 
 @click.command("crossmatch", cls=Command)
@@ -36,8 +34,8 @@ def _two(ctx: click.Context, param: click.Parameter, value: str | None) -> Names
 @option(
     "--on", callback=_names, metavar="NAME[,NAME]", help="Match equal values of this column, or of these of A and B."
 )
-@option("--position_a", callback=_two, metavar="RA,DEC", help="Columns with positions in A. [default: ra,dec]")
-@option("--position_b", callback=_two, metavar="RA,DEC", help="Columns with positions in B. [default: ra,dec]")
+@option("--position_a", callback=_names, metavar="RA,DEC", help="Columns with positions in A. [default: ra,dec]")
+@option("--position_b", callback=_names, metavar="RA,DEC", help="Columns with positions in B. [default: ra,dec]")
 @option("--id_a", metavar="NAME", help="Column that names the rows of A. [default: object_id, iauname or id_str]")
 @option("--id_b", metavar="NAME", help="Column that names the rows of B. [default: object_id, iauname or id_str]")
 def command(
@@ -64,6 +62,8 @@ def command(
         from skyshards.crossmatch import crossmatch
 
         check_name(out)
+        _check_position("position_a", position_a)
+        _check_position("position_b", position_b)
         if on is not None and not (len(on) <= 2 and all(on)):
             raise UsageError(f"on: expected a column, or one of A and one of B, found {','.join(on)!r}")
         on_a, on_b = (on[0], on[-1]) if on else (None, None)
