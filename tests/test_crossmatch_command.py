@@ -157,6 +157,7 @@ def test_says_what_is_wrong(folder, tmp_path):
         ((folder, tmp_path / "empty"), "empty: not a built dataset"),
         ((folder, folder, "-o", tmp_path / "pairs.txt"), "-o: expected a name that ends in .parquet, .csv, .fits"),
         ((folder, folder, "--radius-arcsec", "-2", "-o", tmp_path / "p.csv"), "--radius-arcsec: expected 0 to 648000"),
+        ((folder, folder, "--radius-arcsec", "wide"), "Invalid value for --radius-arcsec: "),
         ((folder, folder, "--on", "a,b,c", "-o", tmp_path / "p.csv"), "--on: expected a column, or one of A and one"),
     ]:
         outcome = run(*arguments)

@@ -21,6 +21,8 @@ def one_line():
     except click.exceptions.NoArgsIsHelpError:
         raise
     except click.UsageError as error:
+        if isinstance(error, click.BadParameter) and error.param is not None and error.ctx is not None:
+            error.param_hint = error.param.get_error_hint(error.ctx)
         error.ctx = None
         raise
 
