@@ -1,4 +1,4 @@
-"""The data sets of this tree, by which tests are repeated."""
+"""The datasets of this tree, by which tests are repeated."""
 
 from skyshards.cli.data_sets import own_data_sets
 

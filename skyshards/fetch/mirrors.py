@@ -1,4 +1,4 @@
-"""Many small answers from a public service and its mirrors: never too often, and believed only once checked."""
+"""Many small answers from a public service and its mirrors: rate limits, retries and response validation."""
 
 from __future__ import annotations
 

@@ -159,11 +159,11 @@ def read(file: Any, folder: str) -> tuple[pa.Table, Manifest]:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """The manifest of a built data set on disk, without its rows; raises as `read` does."""
+    """The manifest of a built dataset on disk, without its rows; raises as `read` does."""
     try:
         return Manifest.from_json(pq.read_metadata(folder / CATALOG).metadata[_KEY].decode())
     except (pa.ArrowException, OSError, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise FolderError(f"{folder}: {CATALOG} cannot be read ({error}); build the data set again") from error
+        raise FolderError(f"{folder}: {CATALOG} cannot be read ({error}); build the dataset again") from error
 
 
 def _check_rows(table: pa.Table, manifest: Manifest) -> None:
