@@ -5,6 +5,10 @@ import hashlib
 import io
 import json
 import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -24,6 +28,7 @@ from skyshards.pipeline.build import build
 from tests.toy import Toy
 
 pytest.importorskip("hats", reason="the extra `hats` is not installed")
+REPOSITORY = Path(__file__).parents[1]
 SMALL_TILES = {"tile_mb": 0.005, "workers": 0}
 
 
@@ -276,3 +281,29 @@ def test_the_command_says_what_there_is(toy, tmp_path, capsys):
     main(words, standalone_mode=False)
     assert "60 rows in" in capsys.readouterr().out
     assert not list((tmp_path / "out").glob("*arcs"))
+
+
+KILLED = """
+import sys
+from skyshards.export.run import export
+
+if __name__ == "__main__":
+    export(sys.argv[1], sys.argv[2], tile_mb=0.005, workers=2)
+"""
+
+
+def test_a_killed_process_leaves_nothing_half_made(toy, exported, tmp_path):
+    script, out = tmp_path / "script.py", tmp_path / "out"
+    script.write_text(KILLED)
+    process = subprocess.Popen([sys.executable, script, toy, out], cwd=REPOSITORY)
+    try:
+        while process.poll() is None and len(list(out.rglob("Npix=*.parquet"))) < 3:
+            time.sleep(0.01)
+    finally:
+        process.kill()
+        process.wait(60)
+    wanted, margins = digests(exported), "toy_10arcs/"
+    found = {name: digest for name, digest in digests(out).items() if ".writing-" not in name}
+    assert len(found) >= 3 and found.items() <= wanted.items()
+    export(toy, out, tile_mb=0.005, workers=0)
+    assert digests(out) == wanted and any(name.startswith(margins) for name in wanted)
