@@ -9,7 +9,7 @@ import skyshards
 from skyshards.errors import FolderError
 from skyshards.format.columns import flatten
 from skyshards.pipeline.build import build
-from skyshards.read import store
+from skyshards.read import bounded_answers, store
 from tests.contract import assert_same
 from tests.raw_server import answer, raw_server
 from tests.toy import Toy
@@ -97,6 +97,33 @@ def test_a_page_in_place_of_a_file_is_named(folder, catalog, filling):
     message = r"(hdf5|parquet): an HTML page \(Log in\) came in its place; .*log in"
     with serving(folder, fault, catalog, times=99) as server, pytest.raises(FolderError, match=message):
         skyshards.open(server.url)[3]
+
+
+@pytest.mark.parametrize("kind", ["200 OK", "206 Partial Content", "chunked", "a long page", "an error"])
+@pytest.mark.parametrize("catalog", [False, True])
+def test_a_body_without_end_is_not_read_on(folder, kind, catalog, monkeypatch):
+    """Each flood would last until the test stops it: that the error comes at all shows that it was left."""
+    monkeypatch.setattr(bounded_answers, "LARGEST_FILE", 1 << 20)
+    block, sent = (b"<html><title>Log in</title>" if kind == "a long page" else b"").ljust(1 << 16), []
+    head = {"an error": b"403 Forbidden", "206 Partial Content": b"206 Partial Content"}.get(kind, b"200 OK")
+    if kind == "chunked":
+        head, block = head + b"\r\nTransfer-Encoding: chunked", b"10000\r\n" + block + b"\r\n"
+
+    def fault(connection, whole):
+        connection.send(b"HTTP/1.1 " + head + b"\r\n\r\n")
+        while not connection.wait(0):
+            connection.send(block)
+            sent.append(len(block))
+
+    in_place = "longer than the 1,048,576 bytes" if catalog else "it gives no byte ranges"
+    expected = {"an error": "403"}.get(kind, in_place)
+    if kind == "a long page" and not catalog:
+        expected = r"an HTML page \(Log in\)"
+    with serving(folder, fault, catalog, times=99) as server:
+        with pytest.raises(FolderError, match=expected):
+            skyshards.open(server.url).columns(["noise"])[3]
+        assert len(server.requests) == (1 if catalog else 2)
+    assert sum(sent) < 64 << 20, "what the sockets hold, and a little"
 
 
 @pytest.mark.parametrize("status", ["403 Forbidden", "401 Unauthorized", "404 Not Found"])

@@ -144,7 +144,7 @@ class RemoteStore:
         opened = self._opened
         if opened is None or opened[0] != os.getpid():
             try:
-                filesystem, root = fsspec.core.url_to_fs(self.url, **self._options)
+                filesystem, root = fsspec.core.url_to_fs(self.url, **self._options | self._bounds())
             except (ImportError, ValueError) as error:
                 raise FolderError(
                     f"{self.url}: {error} (`pip install 'skyshards[remote]'` has what https and s3 need)"
@@ -152,6 +152,14 @@ class RemoteStore:
             pool = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="skyshards-fetch")
             self._opened = opened = os.getpid(), filesystem, root, pool
         return opened[1:]
+
+    def _bounds(self) -> dict[str, Any]:
+        """Options by which the answers of an HTTP server are not read without end."""
+        if not self.url.startswith(("http://", "https://")) or "get_client" in self._options:
+            return {}
+        from skyshards.read.bounded_answers import BoundedResponse
+
+        return {"client_kwargs": {"response_class": BoundedResponse} | self._options.get("client_kwargs", {})}
 
     def read_catalog(self) -> tuple[pa.Table, Manifest]:
         return catalog.read(io.BytesIO(self._whole(CATALOG)), self.url)
