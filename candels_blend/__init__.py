@@ -2,8 +2,8 @@
 
 from candels_blend.blends import Blends
 from candels_blend.candels_blend import SCHEMA, CandelsBlend
-from skyshards.read.hf_builder import register
+from skyshards.read.hf_names import register
 
-register("candels_blend", CandelsBlend)
+register("candels_blend", "candels_blend.candels_blend")
 
 __all__ = ["SCHEMA", "Blends", "CandelsBlend"]

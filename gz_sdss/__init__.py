@@ -4,9 +4,9 @@ from gz_sdss.gz_sdss import GZSDSS, LABELS, SCHEMA
 from gz_sdss.hips2fits import Hips2Fits_access, download_with_retries, session
 from gz_sdss.tables import safe_to_numeric
 from gz_sdss.tar_files import save_images_to_TAR
-from skyshards.read.hf_builder import register
+from skyshards.read.hf_names import register
 
-register("gz_sdss", GZSDSS)
+register("gz_sdss", "gz_sdss.gz_sdss")
 
 __all__ = [
     "GZSDSS",

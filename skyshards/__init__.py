@@ -5,7 +5,20 @@
 the packages beside this one: `gz3d`, `gz_sdss`, `candels_blend`, `gz_decals`.
 """
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from skyshards.crossmatch import crossmatch
+from skyshards.errors import (
+    BuildError,
+    FetchError,
+    FolderError,
+    NewerFormat,
+    ShardCorrupted,
+    SkyshardsError,
+    SourceError,
+    UsageError,
+)
 from skyshards.join import join, open_join
 from skyshards.read.arrow import as_numpy
 from skyshards.read.joined import JoinedTable
@@ -14,6 +27,49 @@ from skyshards.read.table import Table
 from skyshards.read.table import open_table as open
 from skyshards.version import __version__
 
-__all__ = ["JoinedTable", "Table", "__version__", "as_numpy", "crossmatch", "join", "open", "open_join"]
+if TYPE_CHECKING:
+    from skyshards.format.schema import Column, Schema
+    from skyshards.pipeline.build import build
+    from skyshards.pipeline.recipe import Recipe, Source
+
+__all__ = [
+    "BuildError",
+    "Column",
+    "FetchError",
+    "FolderError",
+    "JoinedTable",
+    "NewerFormat",
+    "Recipe",
+    "Schema",
+    "ShardCorrupted",
+    "SkyshardsError",
+    "Source",
+    "SourceError",
+    "Table",
+    "UsageError",
+    "__version__",
+    "as_numpy",
+    "build",
+    "crossmatch",
+    "join",
+    "open",
+    "open_join",
+]
+
+_FOR_BUILDING = {
+    "Column": "skyshards.format.schema",
+    "Schema": "skyshards.format.schema",
+    "Recipe": "skyshards.pipeline.recipe",
+    "Source": "skyshards.pipeline.recipe",
+    "build": "skyshards.pipeline.build",
+}
+"""What only builds need, imported when it is asked for: `datasets` and `astropy` take seconds."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _FOR_BUILDING:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_FOR_BUILDING[name]), name)
+
 
 register_when_needed()

@@ -8,7 +8,6 @@ a join gives joined rows.
 from __future__ import annotations
 
 import hashlib
-import inspect
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -16,9 +15,6 @@ from typing import Any, ClassVar
 
 import datasets
 import datasets.builder
-import datasets.data_files
-import datasets.load
-import datasets.packaged_modules
 import numpy as np
 import pyarrow as pa
 
@@ -203,31 +199,3 @@ def _rows_by_shard(table: Table | JoinedTable) -> dict[str, list[np.ndarray]]:
         for split, positions in zip(splits, np.split(np.arange(len(codes)), starts[1:]), strict=True):
             shards[split].append(positions)
     return {split: parts or [np.arange(0)] for split, parts in shards.items()}
-
-
-def register(name: str, builder: type[ShardBuilder]) -> None:
-    """Make `load_dataset(name, data_dir=folder, ...)` find a builder, as it finds those of `datasets`.
-
-    The folder may be a URL; nothing in it is listed.
-    """
-    digest = datasets.packaged_modules._hash_python_lines(inspect.getsource(builder).splitlines())
-    datasets.packaged_modules._PACKAGED_DATASETS_MODULES[name] = (builder.__module__, digest)
-    _registered[name] = builder.__module__, digest
-
-
-_registered: dict[str, tuple[str, str]] = {}
-"""The modules of the builders, and their hashes, by the names that they go by."""
-
-
-class _Factory(datasets.load.PackagedDatasetModuleFactory):
-    """Finds the builders: those of `datasets` as ever, ours without a look at the files that the folder has."""
-
-    def get_module(self) -> datasets.load.DatasetModule:
-        if self.name not in _registered:
-            return super().get_module()
-        nothing = {"data_files": datasets.data_files.DataFilesDict(), "dataset_name": self.name}
-        return datasets.load.DatasetModule(*_registered[self.name], nothing)
-
-
-datasets.load.PackagedDatasetModuleFactory = _Factory
-register("skyshards", ShardBuilder)

@@ -24,7 +24,7 @@ def register_when_needed() -> None:
 
 def _register(module: ModuleType) -> None:
     if hasattr(module, "load_dataset"):  # or it is somebody's own module of that name
-        import skyshards.read.hf_builder  # noqa: F401
+        import skyshards.read.hf_names  # noqa: F401
 
 
 class _Watch(importlib.abc.MetaPathFinder):

@@ -20,10 +20,10 @@ if __name__ == "__main__":  # as a script, import the package that this file is 
 import numpy as np
 
 from new_dataset.new_dataset import SCHEMA
+from skyshards import Recipe, Source
 from skyshards.cli.build_command import build_command
 from skyshards.cli.options import option
 from skyshards.fetch.client import Fetcher
-from skyshards.pipeline.recipe import Recipe, Source
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from datasets import Array3D, Value
 
-from skyshards.format.schema import Column, Schema
+from skyshards import Column, Schema
 from skyshards.read.hf_builder import ShardBuilder
 
 SCHEMA = Schema(
