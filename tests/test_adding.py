@@ -38,8 +38,9 @@ def home(tmp_path_factory):
             assert (home / path).exists(), "the page changes files that are there"
             (home / path).write_text(text, encoding="utf-8")
             continue
+        later = {line for _, text in blocks[number + 1 :] for line in text.splitlines()}
         for line in block.splitlines():
-            if not any(line in later for _, later in blocks[number + 1 :]):  # tests of made-up rows: see test_new.py
+            if line not in later:  # tests of made-up rows: see test_new.py
                 run(shlex.split(line), home)
     return home
 
