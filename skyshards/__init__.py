@@ -1,8 +1,8 @@
-"""Galaxy-morphology datasets that a training loop can read at the speed of the disk.
+"""Galaxy-morphology datasets that a training loop reads at disk speed.
 
 `skyshards.open(folder)` opens a built dataset for random access, and once this package is imported,
-`datasets.load_dataset("skyshards", data_dir=folder)` loads one. The datasets themselves, with what builds them, are
-the packages beside this one: `gz3d`, `gz_sdss`, `candels_blend`, `gz_decals`.
+`datasets.load_dataset("skyshards", data_dir=folder)` loads one. Each dataset and its recipe is a package of its own:
+`gz3d`, `gz_sdss`, `candels_blend`, `gz_decals`.
 """
 
 import importlib
@@ -63,7 +63,7 @@ _FOR_BUILDING = {
     "Source": "skyshards.pipeline.recipe",
     "build": "skyshards.pipeline.build",
 }
-"""What only builds need, imported when it is asked for: `datasets` and `astropy` take seconds."""
+"""Names that only builds need, imported on first use: `datasets` and `astropy` take seconds to import."""
 
 
 def __getattr__(name: str) -> Any:

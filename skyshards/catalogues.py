@@ -1,4 +1,4 @@
-"""Positions and names from any catalogue: a built dataset, a table's file, or a HATS catalogue through LSDB."""
+"""Read positions and names from any catalogue: a built dataset, a table file, or a HATS catalogue through LSDB."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from skyshards.read.table import Table, open_table
 
 POSITION = ("ra", "dec")
 HATS_FILES = ("collection.properties", "hats.properties", "properties")
-"""One of these is in the folder of each HATS collection or catalogue."""
+"""Every HATS collection or catalogue has one of these files in its folder."""
 
 
 @dataclass(frozen=True)
 class Near:
-    """Positions in degrees (float64, NaN for none), and how far from them rows matter, in arcsec."""
+    """Positions in degrees (float64, NaN for none), and the search radius around them in arcsec."""
 
     ra: np.ndarray
     dec: np.ndarray
@@ -33,7 +33,7 @@ class Near:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """A catalogue that was opened.
+    """An open catalogue.
 
     Attributes
     ----------
@@ -41,13 +41,13 @@ class Catalogue:
     names : sequence of str
         Its columns.
     read : callable
-        Gives the values of some of them; of a catalogue in parts, at least those of rows that are near.
+        Reads the named columns. A partitioned catalogue may return only the rows near the given positions.
     position : (str, str) or None
-        The columns with right ascension and declination, if it says which these are.
+        The columns of right ascension and declination, if the catalogue declares them.
     numbered : bool
-        Whether the rows have numbers that mean something to others.
+        Whether row numbers can serve as identifiers.
     table : Table or None
-        The table, if it is a built dataset.
+        The table, for a built dataset.
     """
 
     location: str
@@ -66,14 +66,14 @@ class Catalogue:
         on: str | None = None,
         near: Near | None = None,
     ) -> pa.Table:
-        """What a crossmatch needs: `ra` and `dec` in degrees, `object_id` or another name of each row, and `on`.
+        """Read the columns for a crossmatch: `ra` and `dec` in degrees, `object_id` or another identifier, and `on`.
 
         `which` is "a" or "b", for messages.
 
         Raises
         ------
         UsageError
-            If one of these columns is not there.
+            If one of these columns is missing.
         """
         there = ", ".join(self.names)
         ra, dec = self._position(position) or (None, None)
@@ -97,7 +97,7 @@ class Catalogue:
         return pa.table(columns)
 
     def _position(self, given: tuple[str, str] | None) -> tuple[str, str] | None:
-        """The columns with positions: those given, those that the catalogue names, or `ra` and `dec` in any case."""
+        """Choose the position columns: those given, those the catalogue declares, or `ra` and `dec` in any case."""
         wanted = given or self.position or POSITION
         if set(wanted) <= set(self.names):
             return wanted
@@ -118,16 +118,16 @@ class Catalogue:
 
 
 def open_catalogue(location: str) -> Catalogue:
-    """Open a built dataset, a table's file (CSV, Parquet, FITS, ECSV or VOTable) or a HATS catalogue (path or URL).
+    """Open a built dataset, a table file (CSV, Parquet, FITS, ECSV or VOTable) or a HATS catalogue (path or URL).
 
     Raises
     ------
     FolderError
-        If there is none of these.
+        If `location` is none of these.
     BuildError
         If a file cannot be read as a table.
     UsageError
-        If it is a HATS catalogue, and LSDB is not installed.
+        If it is a HATS catalogue and LSDB is not installed.
     """
     path = Path(location).expanduser()
     if "://" not in location:
@@ -201,7 +201,7 @@ def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _search(near: Near | None) -> Any:
-    """The part of the sky in which rows matter, as pixels that hold the positions and those around them."""
+    """Return the sky area to search: the pixels that hold the positions, and their neighbours."""
     if near is None:
         return None
     from astropy import units

@@ -1,4 +1,4 @@
-"""Which rows of two datasets are the same objects: nearest on the sky, or of one name."""
+"""Crossmatch two tables: nearest neighbours on the sky, or equal names."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from skyshards.read.angles import degrees
 from skyshards.read.random_access import RandomAccess
 
 IDS = ("object_id", "iauname", "id_str")
-"""What may identify the rows of a table that is not a built dataset; their numbers do, where it has none of these."""
+"""Columns that may identify the rows of a table, by preference; without any of them, row numbers do."""
 
 MATCH = ("nearest", "all")
-"""Which rows within the radius are paired with a row."""
+"""Pair a row with the nearest row within the radius, or with all of them."""
 
 RA, DEC = ":ra", ":dec"
-"""Positions in degrees, whatever the columns that they come from are called."""
+"""Positions in degrees, whatever the original columns are called."""
 
 
 def crossmatch(
@@ -33,32 +33,32 @@ def crossmatch(
     position_a: tuple[str, str] = ("ra", "dec"),
     position_b: tuple[str, str] = ("ra", "dec"),
 ) -> pa.Table:
-    """Pairs of rows of two tables that are the same object.
+    """Find pairs of rows of two tables that are the same object.
 
-    By position, every row of `a` is paired with the row of `b` that is nearest to it, if that is within the radius,
-    the edge included; so a row of `b` may be in several pairs. Of rows of `b` that are equally near, one is taken.
-    With `match="all"`, it is paired with every row of `b` within the radius. Borders of pixels, the poles and right
-    ascension 0 play no part. By name, all rows with equal names are paired.
+    By position, each row of `a` is paired with the nearest row of `b` within the radius (edge included), so a row of
+    `b` may be in several pairs; of equally near rows, one is taken. With `match="all"`, it is paired with every row
+    of `b` within the radius. Separations are exact across pixel borders, the poles and right ascension 0. By name,
+    all rows with equal names are paired.
 
     Parameters
     ----------
     a, b : Table, pyarrow.Table, astropy.table.Table, SkyCoord or mapping of arrays
-        With positions, or the columns of `on`. Rows without a position (NaN, null, a
-        declination of -999) match nothing.
+        Tables with positions, or with the columns of `on`. Rows without a position (NaN, null, a declination of
+        -999) match nothing.
     radius_arcsec : float or Quantity
-        A number is in arcsec.
+        Maximum separation; numbers are arcsec.
     on : str or (str, str), optional
-        Match by equal values of this column, or of these of `a` and of `b`, instead: `("iauname", "name")`.
+        Match by equal values of this column instead, or of one column of each table: `("iauname", "name")`.
     match : {"nearest", "all"}
-        Which rows of `b` within the radius are paired with a row of `a`.
+        Pair a row of `a` with the nearest row of `b` within the radius, or with all of them.
     position_a, position_b : (str, str)
-        The columns with right ascension and declination, ICRS. Numbers are degrees; columns with a unit are converted.
+        The columns of right ascension and declination, ICRS. Numbers are degrees; columns with a unit are converted.
 
     Returns
     -------
     pyarrow.Table
-        A row per pair, in the order of `a`, then of `b`: `id_a`, `id_b` (their object_id, iauname or id_str, else the
-        row number), `row_a`, `row_b` (int64), and `separation` (float64, arcsec; NaN where one of the two tables has no
+        One row per pair, in the order of `a`, then of `b`: `id_a`, `id_b` (object_id, iauname or id_str, else the
+        row number), `row_a`, `row_b` (int64), and `separation` (float64, arcsec; NaN if either table has no
         positions).
 
     Raises
@@ -96,12 +96,12 @@ def pairs(
     radius_arcsec: Any,
     match: str,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rows of `a` and of `b` that are the same object (int64), and how far they are apart (arcsec, NaN if unknown).
+    """Return matching rows of `a` and of `b` (int64) and their separations (arcsec, NaN if unknown).
 
     Parameters
     ----------
     a, b : mapping of arrays
-        As `columns_of` gives them. The others are those of `crossmatch`.
+        As returned by `columns_of`. The other parameters are those of `crossmatch`.
     """
     if on is not None:
         rows_a, rows_b = _equal(a[on[0]], b[on[1]])
@@ -119,9 +119,9 @@ def pairs(
 def columns_of(
     table: Any, which: str, name: str | None, position: tuple[str, str] = ("ra", "dec")
 ) -> dict[str, pa.ChunkedArray]:
-    """The columns that matter, in Arrow's form: positions as `RA` and `DEC`, those that may identify rows, and `name`.
+    """Return the columns to match on as Arrow arrays: positions as `RA` and `DEC`, identifiers, and `name`.
 
-    Raises `UsageError` if `name`, or without one a position, is not there.
+    Raises `UsageError` if `name` is missing or, without a `name`, a position column.
     """
     if hasattr(table, "icrs"):
         table = {"ra": np.atleast_1d(table.icrs.ra.deg), "dec": np.atleast_1d(table.icrs.dec.deg)}
@@ -146,7 +146,7 @@ def columns_of(
 
 
 def _in_degrees(values: Any, name: str) -> Any:
-    """A column of angles without its unit, if it has one."""
+    """Convert a column of angles to degrees; one without a unit is in degrees already."""
     unit = getattr(values, "unit", None)
     if unit is None:
         return values
@@ -177,14 +177,14 @@ def _ids(columns: Mapping[str, pa.ChunkedArray]) -> pa.ChunkedArray:
 
 
 def _vectors(columns: Mapping[str, pa.ChunkedArray]) -> np.ndarray:
-    """Unit vectors, float64 [rows, 3]; NaN where there is no position (a declination of -99 or -999 is none)."""
+    """Return unit vectors, float64 [rows, 3]; NaN without a valid position (such as a declination of -99 or -999)."""
     ra, dec = (columns[role].cast(pa.float64()).to_numpy(zero_copy_only=False) for role in (RA, DEC))
     ra, dec = np.radians(ra), np.radians(np.where(np.abs(dec) <= 90.0, dec, np.nan))
     return np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=-1)
 
 
 def _separation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Angles between unit vectors, in arcsec: from the chord, exact for the smallest and good for the largest."""
+    """Return angles between unit vectors in arcsec, computed from the chord: exact for tiny angles, good for large."""
     chord = np.linalg.norm(first - second, axis=-1)
     return np.degrees(2.0 * np.arcsin(np.clip(chord / 2.0, 0.0, 1.0))) * 3600.0
 
@@ -214,7 +214,7 @@ def _near(
 
 
 def _equal(first: pa.ChunkedArray, second: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
-    """All pairs of rows with equal values, in the order of the first, then of the second; nulls equal nothing."""
+    """Return all pairs of rows with equal values, ordered by the first, then by the second; nulls match nothing."""
     try:
         second = second.cast(first.type)
     except pa.ArrowInvalid:  # numbers on one side, text on the other

@@ -1,4 +1,4 @@
-"""Files that appear whole under their final name, or not at all."""
+"""File utilities: atomic writes, folder locks, disk errors, digests."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ import filelock
 from skyshards.errors import BuildError, SkyshardsError
 
 TEMPORARY_PREFIX = ".writing-"
-"""First characters of the name of a file or folder that is not finished; `hold` deletes what a killed run left."""
+"""Name prefix of unfinished files and folders; `hold` deletes those left by killed runs."""
 
 
 @contextlib.contextmanager
 def hold(folder: Path, busy: str | None = None, lock: Path | None = None) -> Iterator[None]:
-    """Hold a folder of ours for this process alone; in the end, it is removed if it is empty.
+    """Lock a folder for this process; remove it at the end if it is empty.
 
-    The folder is made if need be, and what killed runs left unfinished in it is deleted (in the folders below it, those
-    that hold them do that). See `clear_errors` for what to put around it.
+    Creates the folder if needed and deletes unfinished files left in it by killed runs (subfolders are left to their
+    own locks). Wrap it in `clear_errors`.
 
     Parameters
     ----------
     folder : Path
     busy : str, optional
-        What to say if another process holds the folder; without it, wait until that lets go.
+        Error message if another process holds the folder; without it, wait for the lock.
     lock : Path, optional
-        The file that is locked; `lock` in the folder unless given.
+        The lock file; default `lock` in the folder.
 
     Raises
     ------
     BuildError
-        Another process holds it.
+        If another process holds the folder and `busy` is given.
     """
     path = lock or folder / "lock"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -55,7 +55,7 @@ def hold(folder: Path, busy: str | None = None, lock: Path | None = None) -> Ite
         remove_unfinished(folder)
         yield
     finally:
-        # The lock goes with the folder, or it would keep that; where a build is to go on, it stays.
+        # Remove the lock file so that an empty folder can be removed; keep it where a build is to be resumed.
         if path.parent != folder or _holds_only(folder, path.name):
             path.unlink(missing_ok=True)
         held.release()
@@ -63,7 +63,7 @@ def hold(folder: Path, busy: str | None = None, lock: Path | None = None) -> Ite
 
 
 def remove_if_empty(folder: Path) -> None:
-    """Remove a folder, unless something is in it or it cannot be written to. Raises `OSError` if the disk fails."""
+    """Remove a folder unless it has content or is not writable. Raises `OSError` on an I/O error of the disk."""
     try:
         folder.rmdir()
     except OSError as error:
@@ -76,7 +76,7 @@ def _holds_only(folder: Path, name: str) -> bool:
 
 
 def remove_unfinished(folder: Path, below: bool = False) -> None:
-    """Delete what killed runs left half-written in a folder that is held, or also in the folders below it."""
+    """Delete unfinished files left by killed runs in a locked folder; with `below`, in its subfolders too."""
     for leftover in list(folder.glob(f"{'**/' if below else ''}{TEMPORARY_PREFIX}*")):
         if leftover.is_dir() and not leftover.is_symlink():
             shutil.rmtree(leftover)
@@ -86,10 +86,10 @@ def remove_unfinished(folder: Path, below: bool = False) -> None:
 
 @contextlib.contextmanager
 def clear_errors(where: Path | str) -> Iterator[None]:
-    """Turn errors of the disk into a `BuildError` that names the place and says what to do."""
+    """Convert disk errors to a `BuildError` that names the place and says what to do."""
     try:
         yield
-    except SkyshardsError:  # some are an OSError, too
+    except SkyshardsError:  # some are also an OSError
         raise
     except OSError as error:
         if is_disk_full(error):
@@ -100,13 +100,13 @@ def clear_errors(where: Path | str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`, and move what was written there to `path` if the block ends well.
+    """Yield a temporary path beside `path`, then rename it to `path` if the block succeeds.
 
-    The folder is made if need be. If the block raises, the temporary file is removed and `path` is as it was.
+    Creates the folder if needed. If the block raises, the temporary file is removed and `path` is left unchanged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.parent / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}{path.suffix}"
-    temporary.touch(exist_ok=False)  # and not tempfile, whose files only their owner can read
+    temporary.touch(exist_ok=False)  # not tempfile, whose files only the owner can read
     try:
         yield temporary
         os.replace(temporary, path)
@@ -116,9 +116,9 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def sync(path: Path) -> None:
-    """Have a file's content, or a folder's list of files, on the disk itself when this returns.
+    """Flush a file's content, or a folder's list of files, to disk.
 
-    Some file systems cannot do that for a folder: there it is as they leave it.
+    Does nothing for folders on file systems that do not support it.
     """
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -131,7 +131,7 @@ def sync(path: Path) -> None:
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Whether an error of the system, HDF5, SQLite or Arrow means that the disk (or the user's share of it) is full."""
+    """Whether an error of the system, HDF5, SQLite or Arrow means that the disk or the user's quota is full."""
     if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
         return True
     text = str(error).lower()
@@ -139,7 +139,7 @@ def is_disk_full(error: BaseException) -> bool:
 
 
 def open_regular(path: str | Path) -> int:
-    """A descriptor to read a regular file. Raises `OSError` at once for a pipe or device, which might wait for ever."""
+    """Open a regular file for reading and return its descriptor. Raises `OSError` for a pipe or device (may block)."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
@@ -148,7 +148,7 @@ def open_regular(path: str | Path) -> int:
 
 
 def links_out(folder: Path) -> Iterator[Path]:
-    """Links in a folder (or the folder itself) that lead out of it, and pipes and devices: nothing to write through."""
+    """Yield links that lead out of a folder (or the folder itself, if a link), and pipes and devices in it."""
     if folder.is_symlink():
         yield folder
         return
@@ -165,12 +165,12 @@ def links_out(folder: Path) -> Iterator[Path]:
 
 
 def inflated(content: bytes, max_bytes: int) -> bytes:
-    """What a gzip or bzip2 file holds, of as many parts as it may have; other content as it is.
+    """Decompress a gzip or bzip2 file, also of several members; return other content unchanged.
 
     Raises
     ------
     OSError, EOFError, zlib.error
-        It is damaged, cut short, or holds more than `max_bytes`.
+        If it is damaged, truncated, or holds more than `max_bytes`.
     """
     opened = gzip.open if content[:2] == b"\x1f\x8b" else bz2.open if content[:3] == b"BZh" else None
     if opened is None:
@@ -183,12 +183,12 @@ def inflated(content: bytes, max_bytes: int) -> bytes:
 
 
 def is_read_only(folder: Path) -> bool:
-    """Whether a folder is there and cannot be written to."""
+    """Whether a folder exists and is not writable."""
     return folder.is_dir() and not os.access(folder, os.W_OK)
 
 
 def file_size(path: Path) -> int:
-    """Bytes of a file; 0 for one that is not there, such as the end of a link that leads nowhere."""
+    """Return the size of a file in bytes; 0 if it does not exist (such as the target of a dangling link)."""
     try:
         return path.stat().st_size
     except OSError:
@@ -196,6 +196,6 @@ def file_size(path: Path) -> int:
 
 
 def file_digest(path: Path, algorithm: str = "sha256") -> str:
-    """Hexadecimal digest of a file's content."""
+    """Return the hexadecimal digest of a file's content."""
     with open(open_regular(path), "rb") as file:
         return hashlib.file_digest(file, algorithm).hexdigest()

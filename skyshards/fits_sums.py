@@ -1,4 +1,4 @@
-"""FITS's own sums over an HDU, held against its bytes: DATASUM and CHECKSUM (FITS 4.0, section 4.4.2.7 and annex J)."""
+"""Verify DATASUM and CHECKSUM of an HDU (FITS 4.0, section 4.4.2.7 and annex J)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ ALL_ONES = 0xFFFFFFFF
 
 
 def ones_complement_sum(content: bytes | memoryview) -> int:
-    """The sum of the content's 32-bit big-endian words, with what is carried over added at the other end."""
+    """Return the ones' complement sum (end-around carry) of the content's 32-bit big-endian words."""
     words = np.frombuffer(content, ">u4", len(content) // 4)
     total = int(words.sum(dtype=np.uint64))
     while total > ALL_ONES:
@@ -20,23 +20,23 @@ def ones_complement_sum(content: bytes | memoryview) -> int:
 
 
 def check_sums(content: bytes | memoryview, header: Mapping[str, Any], place: Mapping[str, int]) -> None:
-    """Compare the bytes of an HDU with the sums in its header; nothing is checked where it has none.
+    """Compare the bytes of an HDU with the checksums in its header; headers without them pass.
 
-    The bytes are summed as they are: astropy's own check writes the header anew, and refuses one that another program
-    laid out otherwise.
+    The bytes are summed as stored: astropy's own check rewrites the header first, and rejects valid headers that
+    another program formatted differently.
 
     Parameters
     ----------
     content : bytes
-        Of the whole file, not compressed.
+        The whole file, uncompressed.
     header : mapping
     place : mapping
-        What astropy's `hdu.fileinfo()` gives: `hdrLoc`, `datLoc` and `datSpan`.
+        `hdrLoc`, `datLoc` and `datSpan`, as returned by astropy's `hdu.fileinfo()`.
 
     Raises
     ------
     ValueError
-        The sums differ: the file was damaged, or changed by a program that left the sums as they were.
+        If a checksum differs: the file is damaged, or was edited without updating its checksums.
     """
     start, end = place["datLoc"], place["datLoc"] + place["datSpan"]
     view = memoryview(content)

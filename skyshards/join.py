@@ -1,4 +1,4 @@
-"""Several datasets as one table of the objects that they have in common."""
+"""Join several datasets into one table of the objects they have in common."""
 
 from __future__ import annotations
 
@@ -26,38 +26,38 @@ def join(
     how: str = "inner",
     names: Sequence[str] | None = None,
 ) -> JoinedTable:
-    """A table of the objects that several datasets have in common.
+    """Join several datasets into one table of the objects they have in common.
 
-    Each of the others is matched with the first table, as `crossmatch` does it: by position with the nearest row within
-    the radius (or with every such row), or by name with all rows of an equal one. Rows stand in the order of the first
-    table, then of the second, and so on. A row of the first with two matches in one table and three in another is in
-    six rows. Nothing is read but the catalogues.
+    Each further table is matched with the first as in `crossmatch`: by position with the nearest row within the radius
+    (or with every such row), or by name with all rows of equal name. Rows are ordered by the first table, then by the
+    second, and so on. All combinations are kept: two matches in one table and three in another make six rows. Only
+    the catalogues are read.
 
     Parameters
     ----------
     *tables : Table
-        Two or more, as `skyshards.open` gives them, or selections of these. Only their rows and columns are joined.
+        Two or more tables from `skyshards.open`, or selections of these. Only their rows and columns are joined.
     radius_arcsec : float or Quantity
-        A number is in arcsec.
+        Maximum separation; numbers are arcsec.
     on : str or sequence of str, optional
-        Match by equal values of this column, or of these, one for each table, instead of by position.
+        Match by equal values of this column (or one column for each table) instead of by position.
     match : {"nearest", "all"}
-        Which rows within the radius are matched with a row of the first table.
+        Match a row of the first table with the nearest row within the radius, or with all of them.
     how : {"inner", "left"}
-        Whether to keep only the rows of the first table that have a match in all the others, or all its rows. What
-        stands for the values that are missing then is told at `skyshards.JoinedTable`.
+        Keep only the rows of the first table that have a match in all the others, or all its rows. For the values
+        that are missing then, see `skyshards.JoinedTable`.
     names : sequence of str, optional
-        What to call the tables in the join, instead of by the names of their datasets.
+        Names of the tables in the join; default: the names of their datasets.
 
     Returns
     -------
     JoinedTable
-        Indexed like the tables that are joined; each row is `{"gz3d": {...}, "gz_decals": {...}, "separation": ...}`.
+        Indexed like its tables; each row is `{"gz3d": {...}, "gz_decals": {...}, "separation": ...}`.
 
     Raises
     ------
     UsageError
-        If an option is none of these, two tables are named alike, or a column of `on` is not there.
+        If an option is invalid, two tables have the same name, or a column of `on` is missing.
 
     Examples
     --------
@@ -102,14 +102,14 @@ def open_join(
     path : path
         A Parquet file on disk.
     folders : dict, optional
-        By the names of datasets in the join, where those are that have moved: paths or URLs.
+        New paths or URLs of datasets that have moved, by their names in the join.
     threads, decode, storage_options
         As for `skyshards.open`, for each of the folders.
 
     Raises
     ------
     FolderError
-        If it is no such file, or a folder is not there, or was built further since.
+        If the file is not a saved join, or a folder is missing or was built further since.
 
     Examples
     --------
@@ -123,20 +123,20 @@ def open_join(
 def chained(
     length: int, matches: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]], left: bool
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """All combinations of the matches of each row of the first table, which has `length` rows.
+    """Combine the matches of each row of the first table, which has `length` rows, in all ways.
 
     Parameters
     ----------
     matches : sequence of (int64, int64, float64) arrays
-        For each other table the matched rows of the first, in order, those of the other, and their separations.
+        For each further table: the matched rows of the first (sorted), the rows of the other, and their separations.
     left : bool
-        Whether rows without a match stay.
+        Whether to keep rows without a match.
 
     Returns
     -------
     list of int64 array, list of float64 array
-        For each table, the first among them, the row of each combination, -1 for none; for each but the first the
-        separation, NaN where there is none.
+        For each table (the first included) the row of each combination, -1 for none; for each but the first the
+        separation, NaN for none.
     """
     rows, apart = [np.arange(length)], list[np.ndarray]()
     for first, other, separation in matches:

@@ -1,4 +1,4 @@
-"""How worker processes start, where they find what they import, and how they end."""
+"""Worker processes: how they start, where they import from, and how they end."""
 
 from __future__ import annotations
 
@@ -21,15 +21,14 @@ UNGUARDED = 77
 
 
 def fork_server(modules: Iterable[str]) -> multiprocessing.context.ForkServerContext:
-    """Start the process that workers are forked from; it imports the modules, just once, while this process goes on.
+    """Start the process that workers are forked from; it imports the modules once, in the background.
 
-    Workers so start without this process's threads and open files, and leave Ctrl-C to it. They import what this
-    process would, whatever the current folder holds: Python puts that folder first on the path of a process that it
-    starts.
+    Workers start without this process's threads and open files, and leave Ctrl-C to it. They import the same modules
+    as this process, even though Python puts the current folder first on the path of a new process.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([name for name in modules if name != "__main__"])  # each worker runs that itself
-    multiprocessing.resource_tracker.ensure_running()  # it lets Ctrl-C in again when it has started
+    multiprocessing.resource_tracker.ensure_running()  # starting it unblocks Ctrl-C, so do it first
     earlier = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which processes inherit
     try:
         with _own_path():
@@ -41,7 +40,7 @@ def fork_server(modules: Iterable[str]) -> multiprocessing.context.ForkServerCon
 
 @contextlib.contextmanager
 def _own_path() -> Iterator[None]:
-    """Have Python processes that start now look for modules where this one does, and nowhere else first."""
+    """Give Python processes started in the block this process's module path."""
     places = [
         os.path.abspath(place) for place in map(str, sys.path) if os.pathsep not in place
     ]  # "" is the current one
@@ -59,7 +58,7 @@ def _own_path() -> Iterator[None]:
 
 
 def start_worker(lifeline: multiprocessing.connection.Connection | None = None) -> None:
-    """Leave Ctrl-C to the main process, and end when it ends, however it does, or when it closes the lifeline."""
+    """Leave Ctrl-C to the main process; exit when it ends for any reason, or when it closes the lifeline."""
     keep_freed_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
@@ -74,10 +73,10 @@ def start_worker(lifeline: multiprocessing.connection.Connection | None = None) 
 
 
 def leave_if_unguarded() -> None:
-    """End this process if it is a worker that only wanted to import the script it was started from.
+    """Exit if this process is a worker that is still importing the user's script.
 
-    Call it where a script that lacks `if __name__ == "__main__":` begins what workers are for. `multiprocessing` itself
-    tells by the same attribute, but its message is a page long, from each of the workers.
+    Call it before starting workers: a script without `if __name__ == "__main__":` gets here again in each worker.
+    `multiprocessing` checks the same attribute, but prints a page-long message for each worker.
     """
     if getattr(multiprocessing.current_process(), "_inheriting", False):
         os._exit(UNGUARDED)

@@ -1,4 +1,4 @@
-"""What a user sees of work under way: bars in a terminal, and a line every half minute elsewhere."""
+"""Progress reports: bars in a terminal, a line every half minute elsewhere."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from tqdm import tqdm
 from skyshards.text import printable
 
 INTERVAL = 30.0
-"""Seconds between two lines, where there is no terminal."""
+"""Seconds between two lines without a terminal."""
 REFRESH = 1.0
-"""Seconds between two pictures of a bar of which nothing was done meanwhile: its clock goes on."""
+"""Seconds between two refreshes of an idle bar, to keep its clock running."""
 SHORT = 2.0
-"""A wait of so many seconds is not worth a word."""
+"""Waits up to this many seconds are not reported."""
 
 _shown: list[Progress] = []
-"""What is under way, the outermost first."""
+"""Work in progress, outermost first."""
 _waits: dict[str, tuple[float, bool]] = {}
-"""Until when (monotonic) each server makes the work wait, and whether it asked for that."""
+"""For each server, when its wait ends (monotonic) and whether the server asked for it."""
 _lock = threading.Lock()
 
 
 class Progress:
-    """How far some work is, to be shown on standard error; see `progress`."""
+    """The progress of some work, shown on standard error; see `progress`."""
 
     def __init__(self, what: str, unit: str, total: int | None, done: int, nested: bool):
         self.done = done
@@ -52,21 +52,21 @@ class Progress:
         self._ticker.start()
 
     def update(self, count: int = 1) -> None:
-        """So much more is done. For any thread."""
+        """Add to the amount done. Thread-safe."""
         with self._lock:
             self.done += count
             if self._bar is not None:
                 self._bar.update(count)
 
     def expect(self, count: int) -> None:
-        """So much more is to be done, of work whose total is known."""
+        """Add to the total."""
         with self._lock:
             self._total = (self._total or 0) + count
             if self._bar is not None:
                 self._bar.total = self._total
 
     def line(self) -> str:
-        """How much of it is done, how fast, and how long the rest takes."""
+        """Format the amount done, the rate and the time left as one line."""
         done = self.done - self._first
         rate = done / max(time.monotonic() - self._started, 1e-9)
         of_all = "" if self._total is None else f" of {self._amount(self._total)}"
@@ -77,7 +77,7 @@ class Progress:
         return ", ".join([*words, *_waiting_for()])
 
     def close(self) -> None:
-        """End it; whatever was said of it is brought up to date."""
+        """Stop, and bring the output up to date."""
         self._ended.set()
         self._ticker.join()
         if self._bar is not None:
@@ -92,14 +92,14 @@ class Progress:
     def _tick(self) -> None:
         while not self._ended.wait(INTERVAL if self._bar is None else REFRESH):
             if self._bar is not None:
-                self._bar.set_postfix_str(", ".join(_waiting_for()))  # and shows the bar again
+                self._bar.set_postfix_str(", ".join(_waiting_for()))  # also redraws the bar
             else:
                 self._said = True
                 say(self.line())
 
 
 def _width() -> dict[str, int | bool]:
-    """How wide a bar is: as the terminal, or 80 columns in one that does not know its size."""
+    """Return tqdm options for the width of a bar: that of the terminal, or 80 columns if unknown."""
     try:
         known = os.get_terminal_size(sys.stderr.fileno()).columns > 0
     except (OSError, ValueError):
@@ -109,20 +109,20 @@ def _width() -> dict[str, int | bool]:
 
 @contextlib.contextmanager
 def progress(what: str, unit: str, total: int | None = None, done: int = 0) -> Iterator[Progress]:
-    """Show how far some work is while it goes on: what is done of all, the rate, and the time left.
+    """Report progress during a block: the amount done, the total, the rate and the time left.
 
-    One that begins while another is shown gets a bar of its own below it, which vanishes with it.
+    Nested progress gets its own bar below, which disappears when it ends.
 
     Parameters
     ----------
     what : str
         The work, such as "fetching".
     unit : str
-        What is counted, in the plural, such as "sources"; "B" for bytes.
+        The unit in the plural, such as "sources"; "B" for bytes.
     total : int, optional
-        How much there is to do, where that is known.
+        The total amount, if known.
     done : int
-        How much was done before.
+        The amount done before.
     """
     with _lock:
         shown = Progress(what, unit, total, done, nested=bool(_shown))
@@ -136,20 +136,20 @@ def progress(what: str, unit: str, total: int | None = None, done: int = 0) -> I
 
 
 def say(message: str) -> None:
-    """Print a line on standard error, above the bars that are shown; control characters as escapes."""
+    """Print a line on standard error, above any bars; control characters are escaped."""
     tqdm.write(printable(message), file=sys.stderr)
 
 
 def waiting(url: str, seconds: float, asked: float | None = None) -> None:
-    """Show that a server makes the work wait. For any thread.
+    """Report a wait for a server. Thread-safe.
 
     Parameters
     ----------
     url : str
     seconds : float
-        Until it is asked again.
+        Time until the next request.
     asked : float, optional
-        The seconds that it asked for; None if it just failed.
+        The seconds that the server asked for; None if it failed.
     """
     if seconds <= SHORT:
         return
@@ -165,7 +165,7 @@ def waiting(url: str, seconds: float, asked: float | None = None) -> None:
 
 
 def _waiting_for() -> list[str]:
-    """Which servers make the work wait, and how long still."""
+    """List the servers that are being waited for, with the time left."""
     now = time.monotonic()
     with _lock:
         for server in [server for server, (end, _) in _waits.items() if end <= now]:
@@ -178,7 +178,7 @@ def _wait_for(server: str, seconds: float, asked: bool) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A length of time in two units at most: "40 s", "12 min", "3 h 20 min", "2 d 4 h"."""
+    """Format a length of time in at most two units: "40 s", "12 min", "3 h 20 min", "2 d 4 h"."""
     minutes = round(seconds / 60)
     if seconds < 90:
         return f"{seconds:.0f} s"
@@ -191,7 +191,7 @@ def duration(seconds: float) -> str:
 
 
 def size(nbytes: float) -> str:
-    """A number of bytes to three digits: "9.81 MB", "240 GB"."""
+    """Format a number of bytes with three digits: "9.81 MB", "240 GB"."""
     for unit in ("B", "kB", "MB", "GB", "TB"):
         if nbytes < 999.5:
             return f"{nbytes:.0f} {unit}" if unit == "B" else f"{nbytes:.3g} {unit}"

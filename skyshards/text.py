@@ -1,8 +1,8 @@
-"""Text from elsewhere, made fit for a terminal."""
+"""Make untrusted text safe for a terminal."""
 
 from __future__ import annotations
 
 
 def printable(text: str) -> str:
-    """A text whose control characters, which may steer a terminal, are written as escapes."""
+    """Escape control characters, which can change the terminal's state."""
     return "".join(letter if letter.isprintable() or letter in "\n\t" else ascii(letter)[1:-1] for letter in text)

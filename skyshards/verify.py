@@ -23,12 +23,11 @@ from skyshards.read.table import Table, open_table
 
 
 def problems(folder: Path) -> Iterator[str]:
-    """What is wrong with a built dataset, a line each; nothing if all is well.
+    """Yield the problems of a built dataset, one line each.
 
-    Checks that every shard is there with its size and sha256; that its datasets have the declared dtypes and shapes
-    and one length; that rows are in order and lie in their pixel; that catalogue and shards hold the same values, and
-    every large value decodes; that there are no other shards; and that each row leads to a source that is recorded as
-    done.
+    Checks that every shard exists with its size and sha256; that its HDF5 datasets have the declared dtypes, shapes
+    and length; that rows are sorted and lie in their pixel; that catalogue and shards hold the same values, and every
+    heavy value decodes; that there are no other shards; and that each row's source is recorded as done.
 
     Raises `FolderError` if there is no catalogue to check against.
     """
@@ -49,7 +48,7 @@ def problems(folder: Path) -> Iterator[str]:
         yield f"{CATALOG}: has rows of files that are no shards of this dataset: {', '.join(counts)}"
     known = {shard.path for shard in manifest.shards}
     for path in sorted(path.relative_to(folder) for path in folder.rglob(SHARDS)):
-        hidden = any(part.startswith(".") for part in path.parts)  # such as those of a build under way
+        hidden = any(part.startswith(".") for part in path.parts)  # such as those of an unfinished build
         if not hidden and (name := path.as_posix()) not in known:
             yield f"{name}: is not in the catalogue, and stock datasets would load it"
     if not (folder / CARD).is_file():
@@ -76,7 +75,7 @@ def _shard_problems(folder: Path, shard: Shard, manifest: Manifest, part: pa.Tab
             table[start : start + 64]
     except (ShardCorrupted, FolderError) as error:
         yield str(error).removeprefix(f"{path}: ")
-    except Exception as error:  # HDF5 has many ways to say that a file is not as it should be
+    except Exception as error:  # HDF5 reports damage with many kinds of errors
         yield f"cannot be read ({type(error).__name__}: {error})"
 
 
@@ -122,7 +121,7 @@ def _content_problems(file, shard: Shard, manifest: Manifest, part: pa.Table) ->
 
 
 def _listed_contents(path: str, part: pa.Table, name: str) -> Iterator[bytes]:
-    """What lies where the catalogue says that the values of a heavy column lie."""
+    """Yield the bytes at the places where the catalogue locates the values of a heavy column."""
     starts, sizes = (part[what + name].to_pylist() for what in (START, SIZE))
     with open(path, "rb") as file:
         for start, size in zip(starts, sizes, strict=True):
@@ -130,7 +129,7 @@ def _listed_contents(path: str, part: pa.Table, name: str) -> Iterator[bytes]:
 
 
 def _same(found: pa.Array, expected: pa.Array) -> bool:
-    """Equality in which NaN equals NaN, in lists as well."""
+    """Compare two arrays; NaN equals NaN, in lists too."""
     if pa.types.is_fixed_size_list(found.type):
         return found.is_valid().equals(expected.is_valid()) and _same(found.flatten(), expected.flatten())
     if pa.types.is_floating(found.type):
@@ -156,7 +155,7 @@ def _source_problems(folder: Path, rows: pa.Table) -> Iterator[str]:
 
 
 def describe(folder: Path) -> str:
-    """What a built dataset holds, in a few lines."""
+    """Summarize a built dataset in a few lines."""
     table = open_table(folder)
     manifest = catalog.open_folder(folder)[1]
     statuses = [record.status for record in provenance.read(folder).values()]
