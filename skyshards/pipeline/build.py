@@ -1,4 +1,4 @@
-"""The pipeline: list sources, fetch them in threads, read them into rows in processes, pack the rows into shards."""
+"""Build pipeline: list sources, fetch them in threads, read them into rows in processes, pack the rows into shards."""
 
 from __future__ import annotations
 
@@ -44,13 +44,15 @@ from skyshards.text import printable
 log = logging.getLogger(__name__)
 
 MAX_UNREAD = 128
-"""Sources that are fetched, or being fetched, and not read yet: as many files on disk, or small contents in memory."""
+"""Bound on sources that are being fetched, or fetched but not yet read; each is a file on disk or bytes in memory."""
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What a build did and what the folder now holds. `failed` counts sources of this dataset that gave no row,
-    `left_out` those that its options leave out; `plan` says what the build had before it.
+    """What a build did, and what the folder now holds.
+
+    `failed` counts the sources that could not be fetched or read, `left_out` those that the options exclude; `plan` is
+    the estimate made before the build (see `skyshards.pipeline.plan.plan`).
     """
 
     folder: Path
@@ -77,31 +79,31 @@ def build(
     executor: Executor | None = None,
     dry_run: bool = False,
 ) -> Summary:
-    """Build a dataset in a folder, or go on with it, or add to it; what is there already is not fetched again.
+    """Build, resume or extend a dataset in a folder, without downloading again what it already has.
 
     Parameters
     ----------
     recipe : Recipe
     output_dir : path
-        The folder of the built dataset, made if need be.
+        Folder of the built dataset; created if missing.
     limit : int, optional
-        Build so many objects only, those that are listed first; a source that failed counts as one.
+        Build only the first `limit` objects of the listing; a failed source counts as one.
     workers : int, optional
-        Processes that read sources into rows; the number of usable cores unless given. 0 reads them in this process,
-        where a debugger can follow.
+        Number of processes that read sources into rows; by default, the number of usable cores. 0 reads them in this
+        process, where a debugger can follow.
     connections : int
         Maximum number of concurrent downloads.
     max_rows_per_shard : int, optional
-        Bound on the rows of a file; without it, only the bound of 512 MiB holds.
+        Maximum number of rows in a shard; by default, only the limit of 512 MiB per shard applies.
     nside : int
-        HEALPix resolution of the partition.
+        HEALPix nside of the partition.
     simulated : bool
-        The sources are simulated, and the card and the shards are to say so.
+        Mark the card and the shards as simulated.
     executor : concurrent.futures.Executor, optional
-        Where to read sources instead of own processes, such as `dask.distributed.Client(...).get_executor()`. Its
-        workers must see the same file system. As many sources are read at once as `workers` says, not as it has.
+        Read sources here instead of in worker processes, for example in `dask.distributed.Client(...).get_executor()`.
+        Its workers must share the file system. `workers`, not the executor's size, sets how many tasks run at once.
     dry_run : bool
-        List the sources, find out what it would take to build them (`Summary.plan`), and stop.
+        List the sources, estimate the cost of building them (`Summary.plan`), and stop.
 
     Returns
     -------
@@ -110,9 +112,9 @@ def build(
     Raises
     ------
     UsageError
-        Options that make no sense, or are not those that the folder was built with.
+        The options are invalid, or differ from those that the folder was built with.
     BuildError
-        The sources cannot be listed, the disk is full, or another build holds the folder. What was done is kept.
+        The sources cannot be listed, the disk is full, or another build holds the folder. Finished work is kept.
     """
     leave_if_unguarded()
     started = time.monotonic()
@@ -129,7 +131,7 @@ def build(
         place = workspace.parent if is_read_only(folder) else folder
         given = {"max_rows_per_shard": max_rows_per_shard}
         known = Manifest(recipe.name, nside, recipe.options() | given, simulated, recipe.splits, (), ())
-        refuse_other_options(folder, known)  # before anything is fetched; `what_is_there` compares all of them
+        refuse_other_options(folder, known)  # before any download; `what_is_there` compares all options
         recipe = stack.enter_context(_prepared(recipe, fetcher, place))
         options = recipe.options() | given
         columns = tuple(recipe.schema.specs.values())
@@ -142,11 +144,11 @@ def build(
         records = {key: record for key, record in provenance.read(folder).items() if key not in lost}
         records |= {record.key: record for record in spool.records()}
         own_processes = executor is None and workers != 0
-        if not records and own_processes and not dry_run:  # there will be something to read
+        if not records and own_processes and not dry_run:  # a new build has sources to read
             start_fork_server(recipe)
         rows = _rows_of_sources(table, spool) if limit else {}
         listing = iter(recipe.sources(fetcher))
-        first = list(islice(listing, 1))  # what has to be fetched before the first has bars of its own
+        first = list(islice(listing, 1))  # downloads needed before the first source show their own bars
         with progress("listing", "sources") as bar:
             sample = Sample(_counted(chain(first, listing), bar), limit, records, rows)
             pending = sample.take()
@@ -198,7 +200,7 @@ def build(
 
 @contextlib.contextmanager
 def _prepared(recipe: Recipe, fetcher: Fetcher, folder: Path) -> Iterator[Recipe]:
-    """Prepare a recipe, and close it in the end."""
+    """Prepare a recipe; close it on exit."""
     try:
         recipe = recipe.prepare(fetcher, folder).told(recipe.limit, recipe.simulated)
         yield recipe
@@ -207,7 +209,7 @@ def _prepared(recipe: Recipe, fetcher: Fetcher, folder: Path) -> Iterator[Recipe
 
 
 def _rows_of_sources(table: pa.Table, spool: Spool) -> Counter[str]:
-    """How many rows each source has given so far."""
+    """Number of rows of each source so far, packed or spooled."""
     counts = pc.value_counts(table[SOURCE])
     values, numbers = (counts.field(name).to_pylist() for name in ("values", "counts"))
     packed: Counter[str] = Counter(dict(zip(values, numbers, strict=True)))
@@ -229,14 +231,14 @@ def _counted(sources: Iterable[Source], bar: Progress) -> Iterator[Source]:
 
 
 def _read_all(sample, pending, records, fetcher, pool, spool, downloads) -> None:
-    """Fetch and read sources, a bounded number at a time, and enter each one's outcome in the spool.
+    """Fetch and read sources, a bounded number at a time, and enter their outcomes in the spool.
 
-    At the first Ctrl-C no more are begun, and what is under way is finished.
+    The first Ctrl-C starts no more sources and finishes those in progress.
     """
     waiting = deque(pending)
     fetching: dict[Future, Source] = {}
     done: SimpleQueue[Future | None] = SimpleQueue()
-    ahead = 2 * fetcher.connections  # fetched or about to be
+    ahead = 2 * fetcher.connections  # submitted to the threads, running or queued
     is_fetched = any(source.path is None and source.url is not None for source in pending)
     what = "fetching" if is_fetched else pool.recipe.making
     stopping = threading.Event()
@@ -262,7 +264,7 @@ def _read_all(sample, pending, records, fetcher, pool, spool, downloads) -> None
                     finished.append(done.get())
                 outcomes, arrived = pool.finished(), []
                 for future in finished:
-                    if future is None or future not in fetching:  # an interrupt, or not fetched but read, or given up
+                    if future is None or future not in fetching:  # an interrupt, a read task, or cancelled
                         continue
                     source = fetching.pop(future)
                     try:
@@ -295,7 +297,7 @@ def _read_all(sample, pending, records, fetcher, pool, spool, downloads) -> None
                     bar.expect(len(more))
         interrupt.pass_on()
     except KeyboardInterrupt:
-        wait = interrupt.came and not fetching  # the second: stop now, whatever is under way
+        wait = interrupt.came and not fetching  # a second Ctrl-C stops at once
         raise
     finally:
         stopping.set()
@@ -303,12 +305,12 @@ def _read_all(sample, pending, records, fetcher, pool, spool, downloads) -> None
 
 
 def _stop(stopping: threading.Event, fetching: dict[Future, Source], pool: Workers) -> None:
-    """Begin nothing more, and say what is still to be finished."""
+    """Start nothing more, and tell the user what is still in progress."""
     stopping.set()
     for future in [future for future in fetching if future.cancel()]:
         del fetching[future]
     pool.drop()
-    under_way = wait_for(fetching, timeout=0.2).not_done  # those that waited for their turn give up meanwhile
+    under_way = wait_for(fetching, timeout=0.2).not_done  # requests that wait for their turn give up in this time
     count, what = (len(under_way), "request") if under_way else (pool.busy, "source")
     if count:
         say(f"finishing {count} {what}{'s' if count > 1 else ''}; again to stop now")
@@ -317,7 +319,7 @@ def _stop(stopping: threading.Event, fetching: dict[Future, Source], pool: Worke
 def _pack_all(
     staged: Path, spool: Spool, table: pa.Table, manifest: Manifest, pool: Workers
 ) -> tuple[pa.Table, Manifest]:
-    """Write the shards of all pixels that have new rows; gives the catalogue, in any order, and manifest."""
+    """Write the shards of all pixels with new rows; return the catalogue (unordered) and the manifest."""
     folder = staged.parents[1]
     written = {"format": str(manifest.format), "written_by": manifest.written_by}
     attributes = {"data_set": manifest.name} | written | ({"simulated": "true"} if manifest.simulated else {})

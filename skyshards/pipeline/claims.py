@@ -1,7 +1,7 @@
-"""Which files in a folder of downloads a build fetched: these alone it deletes, and nothing that a user put there.
+"""Markers of the files that builds downloaded, so that a build never deletes a file that a user put there.
 
-Beside each lies an empty file `.NAME.downloaded`, from before its download begins until it is discarded, or kept for
-good.
+The marker of NAME is an empty file `.NAME.downloaded` beside it. It is written before the download starts and removed
+when the file is discarded or kept for good.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ CLAIM = ".downloaded"
 
 
 def claim(path: Path) -> None:
-    """Note that a file is about to be downloaded, unless it is there already."""
+    """Mark a file as about to be downloaded, unless it exists already."""
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         _note(path).touch()
@@ -32,12 +32,12 @@ def delete_claimed(path: Path) -> None:
 
 
 def release(path: Path) -> None:
-    """Let a download be the user's from now on."""
+    """Remove a file's marker, so that builds no longer delete the file."""
     _note(path).unlink(missing_ok=True)
 
 
 def claimed(folder: Path) -> Iterator[Path]:
-    """What builds downloaded to a folder, whether it is still there or not."""
+    """Paths that builds downloaded to a folder, including files that no longer exist."""
     for note in list(folder.glob(f".*{CLAIM}")):
         yield folder / note.name.removeprefix(".").removesuffix(CLAIM)
 

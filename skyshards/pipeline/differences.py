@@ -1,4 +1,4 @@
-"""In what a built folder is not what is to be built in it, in the user's words."""
+"""Differences between a built folder and the requested build, as messages for the user."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from skyshards.format.catalog import Manifest
 
 
 def difference(found: Manifest, wanted: Manifest) -> str | None:
-    """In what a folder is not what is wanted, and what to do; None if it is."""
+    """Describe how a folder differs from the requested build, and what to do; None if it matches."""
     elsewhere = "elsewhere with `output_dir`"
     if found.name != wanted.name:
         return f"holds the dataset {found.name}; build {wanted.name} {elsewhere}"
@@ -26,7 +26,7 @@ def difference(found: Manifest, wanted: Manifest) -> str | None:
 
 
 def _change(name: str, before: Any, now: Any) -> str:
-    """How an option was given before, and how it is now: lists in words, and what is not given "without"."""
+    """Describe the old and new value of an option: lists joined by commas, missing options as "without"."""
     before, now = (", ".join(map(str, value)) if isinstance(value, list) else value for value in (before, now))
     if not isinstance(before, bool) and not isinstance(now, bool) and None not in (before, now):
         return f"with `{name}` {before or 'none'}, now {now or 'none'}"

@@ -1,4 +1,4 @@
-"""The folder that a build downloads to: what goes once its rows are on disk, and what stays for good."""
+"""Download folder of a build: which files are deleted once their rows are on disk, and which are kept."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from skyshards.pipeline.recipe import Recipe, Source
 from skyshards.progress import say
 
 MARK = ".kept"
-"""File in a folder of downloads: what lies there was to be kept, and is not the rest of a build that was killed."""
+"""File that marks a download folder as kept on purpose, as opposed to left behind by a killed build."""
 
 
 def keep(folder: Path) -> None:
-    """Have the downloads in a folder stay, also when a later build is not to keep its own."""
+    """Keep the downloads in a folder, even if a later build discards its own."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MARK).touch()
 
 
 def kept(folder: Path) -> frozenset[str]:
-    """Names of the downloads that are to stay in a folder."""
+    """Names of the downloads to keep in a folder."""
     if not (folder / MARK).exists():
         return frozenset()
     return frozenset(path.name for path in folder.iterdir()) - {MARK}
 
 
 class Downloads:
-    """The folder of downloads of one build.
+    """Download folder of one build.
 
     Parameters
     ----------
     folder : Path
     recipe : Recipe
     pending : iterable of Source
-        What is to be read.
+        Sources to read.
     """
 
     def __init__(self, folder: Path, recipe: Recipe, pending: Iterable[Source]):
@@ -46,7 +46,10 @@ class Downloads:
             keep(folder)
 
     def discard(self, source: Source, fetched: Any, failed: bool) -> None:
-        """Have the recipe discard what was fetched, unless it is to stay; what `failed` never is, or is named."""
+        """Let the recipe discard a download unless it is to be kept.
+
+        A file that `failed` to be read is never kept; one that no build downloaded is reported to the user instead.
+        """
         is_here = isinstance(fetched, Path) and fetched.parent == self.folder
         if failed and is_here and self._stays(fetched.name):
             fetched.unlink(missing_ok=True)
@@ -56,7 +59,7 @@ class Downloads:
             self._recipe.discard(source, fetched, failed)
 
     def remove_leftovers(self, listed: Iterable[Source]) -> None:
-        """Discard what a build killed at the wrong moment left behind, then the folder if nothing is to stay."""
+        """Discard what a killed build left behind, then the folder if it is empty."""
         if not self.folder.is_dir():
             return
         by_key = {source.key: source for source in listed}

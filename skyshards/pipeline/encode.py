@@ -1,4 +1,4 @@
-"""One row between its source and its shard: checked against the schema, its large columns compressed just once."""
+"""Encoding of a row: check it against the schema, and compress its large columns once."""
 
 from __future__ import annotations
 
@@ -17,14 +17,27 @@ from skyshards.format.rows import NewRow
 
 
 def encode(row: Mapping[str, Any], specs: Mapping[str, ColumnSpec], source: str) -> NewRow:
-    """Check a row's values against the schema, and compress its heavy columns.
+    """Check a row's values against the schema, and compress its large columns.
+
+    Parameters
+    ----------
+    row : mapping
+        Nested values of all columns but those that the engine fills in.
+    specs : mapping of str to ColumnSpec
+        The schema, by column path.
+    source : str
+        Key of the source.
+
+    Returns
+    -------
+    NewRow
 
     Raises
     ------
     SourceError
-        Naming the column, what was expected and what was found: a column too many or too few, a wrong shape, a value
-        that the dtype cannot hold, a label without a name, bytes where text belongs, an image that cannot be decoded
-        whole, an invalid position.
+        Names the column, the expected and the found value: a missing or unexpected column, a wrong shape, a value out
+        of the dtype's range, an unknown label, bytes instead of text, an image that cannot be decoded completely, an
+        invalid position.
     """
     flat = flatten(row)
     expected = [path for path in specs if path not in ENGINE_COLUMNS]

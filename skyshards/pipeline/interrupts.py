@@ -1,4 +1,4 @@
-"""Ctrl-C in two steps: the first ends a build in good order, the second at once."""
+"""Two-step Ctrl-C: the first one ends a build cleanly, the second at once."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from collections.abc import Callable
 
 
 class FirstInterrupt:
-    """Context in which the first Ctrl-C is noted and interrupts nothing; the second does what it always did.
+    """Context manager that records the first Ctrl-C without interrupting; the second acts as usual.
 
-    SIGTERM is treated the same way where the program handles it. In other threads than the main one, which get no
-    signals, nothing changes.
+    SIGTERM is treated the same way if the program handles it. Outside the main thread, which alone gets signals, this
+    does nothing.
 
     Parameters
     ----------
     call_back : function
-        Called when the first one comes, between any two instructions: it must not do more than wake somebody.
+        Called at the first signal, between any two instructions: it must only wake a waiting thread.
 
     Attributes
     ----------
     came : bool
-        Whether there was one.
+        Whether a signal has arrived.
     """
 
     def __init__(self, call_back: Callable[[], None]):
@@ -46,7 +46,7 @@ class FirstInterrupt:
         self._restore()
 
     def pass_on(self) -> None:
-        """Do now what was put off: raise `KeyboardInterrupt`, usually."""
+        """Call the original handler for the recorded signal; usually raises `KeyboardInterrupt`."""
         if self._number is not None:
             self._handlers[self._number](self._number, None)
 

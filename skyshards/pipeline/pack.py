@@ -1,4 +1,4 @@
-"""Encoded rows into shards: each HEALPix pixel's rows, sorted, in one file or several of bounded size."""
+"""Packing of encoded rows into shards: the sorted rows of a HEALPix pixel, in one or more files of bounded size."""
 
 from __future__ import annotations
 
@@ -18,17 +18,28 @@ from skyshards.format.manifest import Manifest, Shard
 from skyshards.format.rows import EncodedRow
 
 _one_at_a_time = threading.Lock()
-"""Held by the thread that packs, where an executor of threads does: h5py before 3.16 cannot write two files at once
-through Python file objects."""
+"""Serializes packing in a thread executor: h5py before 3.16 cannot write two files at once through Python file
+objects."""
 
 MAX_SHARD_BYTES = 512 << 20
-"""A pixel whose stored values take more than this is split."""
+"""A pixel with more stored bytes than this is split into several shards."""
 
 
 def divide(sizes: Sequence[int], max_rows: int | None, max_bytes: int) -> list[slice]:
-    """Cut a sequence of rows into as few consecutive runs as the bounds allow, of nearly equal length.
+    """Divide rows into the fewest consecutive runs of nearly equal length that keep the bounds.
 
-    A row larger than `max_bytes` has a run of its own.
+    A row larger than `max_bytes` gets a run of its own.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        Stored bytes of each row.
+    max_rows : int or None
+    max_bytes : int
+
+    Returns
+    -------
+    list of slice
     """
     count = len(sizes)
     number = max(-(-count // max_rows) if max_rows else 1, min(-(-sum(sizes) // max_bytes), count), 1)
@@ -42,7 +53,7 @@ def divide(sizes: Sequence[int], max_rows: int | None, max_bytes: int) -> list[s
 
 
 def merge(old: Iterable[EncodedRow], new: Iterable[EncodedRow]) -> list[EncodedRow]:
-    """Rows of one pixel in their final order, each once; a source's new rows stand for its old ones."""
+    """Merge the rows of one pixel, in their final order and without duplicates; new rows replace old ones."""
     rows = {row.order: row for row in old} | {row.order: row for row in new}
     return [rows[order] for order in sorted(rows)]
 
@@ -57,10 +68,26 @@ def pack_pixel(
     attributes: Mapping[str, str],
     max_bytes: int = MAX_SHARD_BYTES,
 ) -> list[tuple[Shard, pa.Table]]:
-    """Write the shards of a pixel, in the folder `staged`, from the rows that it has in `folder` and the new ones.
+    """Write a pixel's shards to the folder `staged`, from its rows in `folder` and the new ones.
 
-    The manifest's shards are those that the pixel has. Gives each new one with its part of the catalogue. The same rows
-    give the same bytes, however many steps it took. Raises `ShardCorrupted` if an old shard is not what it was.
+    The same rows give the same bytes, in however many builds they were added.
+
+    Parameters
+    ----------
+    manifest : Manifest
+        Of the dataset, with this pixel's shards only.
+    attributes : mapping of str to str
+        HDF5 attributes of the shards.
+
+    Returns
+    -------
+    list of (Shard, pyarrow.Table)
+        Each new shard, with its part of the catalogue.
+
+    Raises
+    ------
+    ShardCorrupted
+        The hash of an old shard is wrong.
     """
     specs, max_rows = manifest.specs, manifest.options["max_rows_per_shard"]
     name = pixel_folder(split, pixel, manifest.splits)

@@ -1,4 +1,4 @@
-"""What a build has before it, in words: how many sources, how much to fetch and to keep, and how long it takes."""
+"""Estimate of a build, in words: number of sources, bytes to download and to keep, and time."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from skyshards.pipeline.recipe import Cost, Recipe, Source
 from skyshards.progress import duration, size
 
 COMMON_SPEED = 10e6
-"""Bytes per second, where nothing but the downloads' size is known of the time they take."""
+"""Download speed (bytes per second) assumed where a recipe gives no time."""
 
 
 def plan(recipe: Recipe, pending: Sequence[Source], listed: int) -> str:
-    """One line about the sources that are to be read, of so many that were listed."""
+    """Describe in one line the sources to read, out of `listed` ones."""
     done = f" ({listed - len(pending):,} done already)" if len(pending) < listed else ""
     if not pending:
         return f"nothing to do{done}"

@@ -1,4 +1,4 @@
-"""What a dataset must say about itself to be built: its sources, and how one source becomes rows."""
+"""Interface of a dataset to the build: its sources, and how to read a source into rows."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ if TYPE_CHECKING:
     from skyshards.format.schema import Schema
 
 DEMO = "the demo archive"
-"""What an option that names an archive has in place of an address that is another in every run."""
+"""Value of an option that names an archive, for the demo archive, whose address changes with every run."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """One thing upstream: a FITS file, a cutout of one catalogue row, a block of blends.
+    """A unit of upstream data: a FITS file, the cutout of a catalogue row, a block of blends.
 
     Attributes
     ----------
     key : str
-        Its name, unique in the dataset; a file name where there is one.
+        Unique name in the dataset; the file name if there is one.
     url : str or None
-        Where it comes from; None if nothing is fetched.
+        Address to fetch; None if nothing is fetched.
     checksum : str or None
-        "sha1:…", "sha256:…" or "md5:…" in hexadecimal, where the archive publishes one.
+        "sha1:…", "sha256:…" or "md5:…" in hexadecimal, if the archive publishes one.
     path : Path or None
-        The file itself, if it is on disk already; then nothing is fetched.
+        The file, if it is on disk already; nothing is fetched then.
     split : str
-        The split that its rows belong to.
+        Split of its rows.
     info : object
-        Whatever else `Recipe.read` needs of it (picklable), such as its row of the catalogue.
+        Anything else that `Recipe.read` needs (picklable), such as the catalogue row.
     """
 
     key: str
@@ -50,15 +50,16 @@ class Source:
 
 @dataclass(frozen=True)
 class Cost:
-    """About how much it takes to build some sources; None for what is not known.
+    """Estimated cost of building some sources; None where unknown.
 
     Attributes
     ----------
     fetch_bytes, keep_bytes : float or None
-        To be downloaded, and to be on disk in the end.
+        Bytes to download, and bytes on disk in the end.
     seconds : float or None
-        At the `pace`, such as "5 requests/s".
+        Time at the given `pace`.
     pace : str
+        Such as "5 requests/s".
     """
 
     fetch_bytes: float | None = None
@@ -68,9 +69,10 @@ class Cost:
 
 
 class Recipe(abc.ABC):
-    """How a dataset is made. An instance holds the build's options and is sent to worker processes: keep it small.
+    """Base class of a dataset's recipe: how to list, fetch and read its sources.
 
-    A recipe is usually a frozen dataclass of its options. Nothing of it may depend on the order in which sources come.
+    A recipe is usually a frozen dataclass of the build's options. It is sent to worker processes, so keep it small. Its
+    rows must not depend on the order in which sources arrive.
     """
 
     name: ClassVar[str]
@@ -78,55 +80,54 @@ class Recipe(abc.ABC):
     schema: ClassVar[Schema]
     splits: ClassVar[tuple[str, ...]] = ("train",)
     downloads: ClassVar[str] = "downloads"
-    """Folder, below the output folder, for what `fetch` downloads."""
+    """Folder for downloads, inside the output folder."""
     keeps_downloads: bool = False
-    """Whether that is to stay, also in later builds; else it is discarded once it is read."""
+    """Whether to keep downloads, also in later builds; otherwise, they are discarded once read."""
     unit: ClassVar[str] = "sources"
-    """What users are told a source is, in the plural."""
+    """Plural noun for sources in messages."""
     making: ClassVar[str] = "reading"
-    """What users are told is done with sources of which nothing is fetched."""
+    """Verb of the progress bar for sources that need no download."""
     limit: int | None = None
-    """How many objects are built at most (None for all), as `build` was told: no more need be asked of a server."""
+    """Maximum number of objects to build (None for all), set by `build`; a query need not ask a server for more."""
     simulated: bool = False
-    """Whether the sources are simulated, as `build` was told; in a class whose rows are always made up, True."""
+    """Whether the sources are simulated, set by `build`; always True in a class that only simulates."""
 
     def told(self, limit: int | None, simulated: bool) -> Recipe:
-        """A copy that knows what `build` was told; `simulated` stays true where it is."""
+        """Copy the recipe with the build's `limit` and `simulated`; a true `simulated` stays true."""
         recipe = copy.copy(self)
         vars(recipe).update(limit=limit, simulated=simulated or self.simulated)  # recipes may be frozen
         return recipe
 
     @property
     def folder(self) -> Path:
-        """The dataset's own folder, with its data card and citations."""
+        """Folder of the dataset's package, with its data card and citations."""
         return Path(inspect.getfile(type(self))).parent
 
     def prepare(self, fetcher: Fetcher, folder: Path) -> Recipe:
-        """Get what has to be known before the options can be compared, such as the catalogue that makes the columns.
+        """Fetch what the columns or options depend on, such as a catalogue, and return the recipe to build.
 
-        Called once, when the output folder is held. Gives the recipe that is built. By default, this one. Raises
-        `BuildError` if something cannot be had.
+        Called once, after the output folder is locked. By default, returns the recipe itself. Raises `BuildError` if
+        something cannot be fetched or read.
         """
         return self
 
     @abc.abstractmethod
     def sources(self, fetcher: Fetcher) -> Iterable[Source]:
-        """All the sources there are, always in the same order. Raises `BuildError` if they cannot be listed."""
+        """List all sources, always in the same order. Raises `BuildError` if they cannot be listed."""
 
     @abc.abstractmethod
     def read(self, source: Source, fetched: Any) -> Iterable[Mapping[str, Any]]:
-        """Rows of one source, as nested dicts of values, all columns but `healpix` and `source`, which the build
-        fills in; runs in a worker process.
+        """Read a source into rows: nested dicts of all columns but `healpix` and `source`, which the build adds.
 
-        `fetched` is what `fetch` gave. Yield nothing for a source that the options leave out. Raise `SourceError` with
-        the reason for one that cannot be read; no other source is affected.
+        Runs in a worker process. `fetched` is what `fetch` returned. Yield nothing for a source that the options
+        exclude. Raise `SourceError` with the reason for one that cannot be read; other sources are not affected.
         """
 
     def fetch(self, source: Source, fetcher: Fetcher, folder: Path) -> Any:
-        """Get one source, in one of the fetching threads; what is returned (picklable) goes to `read`.
+        """Fetch a source, in a download thread; the result (picklable) is passed to `read`.
 
-        By default, the path of the file: the one on disk, or a verified download of `source.url` in `folder`. Files of
-        which `skyshards.pipeline.claims.claim` was told before are deleted by the default `discard`.
+        By default, returns the path of the file: the one on disk, or a verified download of `source.url` in `folder`.
+        The default `discard` deletes only files marked with `skyshards.pipeline.claims.claim` before the download.
         """
         if source.path is not None or source.url is None:
             return source.path
@@ -134,32 +135,30 @@ class Recipe(abc.ABC):
         return fetcher.download(source.url, folder / source.key, source.checksum)
 
     def cost(self, sources: Sequence[Source]) -> Cost:
-        """About how much it takes to build some of the sources that were listed. By default, all of it is unknown."""
+        """Estimate the cost of building some of the listed sources. By default, unknown."""
         return Cost()
 
     def options(self) -> dict[str, Any]:
-        """The options that decide what the rows hold, and which archive they come from (JSON values).
+        """Options that determine the content of the rows, and their archive (JSON values).
 
-        A folder built with others is refused. Called before `prepare` as well, so that nothing is fetched for a build
-        that is refused: leave out then what only `prepare` finds out.
+        A build refuses a folder that was built with other options. Also called before `prepare`, to refuse a build
+        before any download: leave out then what only `prepare` finds out.
         """
         return {}
 
     @property
     def lists_all(self) -> bool:
-        """Whether `sources` lists all that an archive has: then a listing must not lack sources of an earlier one."""
+        """Whether `sources` lists everything an archive has; a later listing must then not be shorter."""
         return False
 
     def discard(self, source: Source, fetched: Any, failed: bool) -> None:
-        """Give back what `fetch` took, once the source's rows are on disk for good or it has `failed` to be read.
+        """Clean up after `fetch`, once the source's rows are safely on disk or reading it has `failed`.
 
-        By default, delete the file if a build downloaded it. One that failed must not stay: the next run is to fetch it
-        again.
+        By default, deletes the file if a build downloaded it. A failed file must not stay: the next run has to download
+        it again.
         """
         if source.path is None and isinstance(fetched, Path):
             delete_claimed(fetched)
 
     def close(self) -> None:  # noqa: B027 (optional to have)
-        """Called on the prepared recipe when a build ends, however it does, while the folder is still held. Nothing, by
-        default.
-        """
+        """Release resources of the prepared recipe; called whenever a build ends, while the folder is still locked."""

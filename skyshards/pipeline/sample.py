@@ -1,4 +1,4 @@
-"""Which of the listed sources a build reads: all of them, or as many as it takes for so many objects."""
+"""Selection of the sources to read: all listed ones, or as many as `limit` objects need."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from skyshards.pipeline.workers import Outcome
 
 
 class Sample:
-    """The sources of a listing, or the first that together give `limit` objects.
+    """All sources of a listing, or the first ones that together give `limit` objects.
 
-    A source that failed counts as one object: else a server that is down would be asked for everything it has. With a
-    limit, outcomes are let through in the order of the listing, and the last source is cut where the limit is
-    reached: what a build keeps does not depend on what arrives first.
+    A failed source counts as one object; otherwise, a server that is down would be asked for everything it has. With a
+    limit, outcomes are passed on in the order of the listing, and the last source is cut at the limit, so that the
+    result does not depend on the order of arrival.
 
     Parameters
     ----------
     sources : iterable of Source
-        The listing; with a limit, it is read only as far as needed.
+        The listing; with a limit, read only as far as needed.
     limit : int or None
     records : mapping of str to SourceRecord
-        What became of each source so far, by key.
+        Outcomes of earlier builds, by source key.
     rows : mapping of str to int
-        The rows that each source gave so far.
+        Number of rows from each source so far.
 
     Attributes
     ----------
     listed : list of Source
-        Those that were looked at so far.
+        Sources taken from the listing so far.
     """
 
     def __init__(
@@ -40,13 +40,13 @@ class Sample:
         self._sources = iter(sources)
         self._limit = limit
         self._records, self._rows = records, rows
-        self._known: dict[str, int] = {}  # objects of sources that are not to be read
-        self._early: dict[str, Outcome] = {}  # read, but a source before them is not
-        self._expected = 0  # objects, if each source that is not read yet gives one
-        self._objects = self._place = 0  # of sources whose outcomes were let through
+        self._known: dict[str, int] = {}  # number of objects of each source that is not read again
+        self._early: dict[str, Outcome] = {}  # read before an earlier source of the listing
+        self._expected = 0  # objects, if each unread source gives one
+        self._objects = self._place = 0  # objects and sources whose outcomes were passed on
 
     def take(self) -> list[Source]:
-        """The next sources to read: as many as are needed if each gives one object."""
+        """Take the next sources to read: as many as needed if each gives one object."""
         taken = []
         while self._limit is None or self._expected < self._limit:
             source = next(self._sources, None)
@@ -63,7 +63,7 @@ class Sample:
         return taken
 
     def _objects_of(self, source: Source) -> int | None:
-        """How many objects a source has given; None if it is to be read."""
+        """Number of objects from a source; None if it has to be read."""
         record = self._records.get(source.key)
         if record is None or record.status == "failed":
             return None
@@ -73,7 +73,7 @@ class Sample:
         return objects
 
     def sift(self, outcomes: list[Outcome]) -> tuple[list[Outcome], list[Outcome]]:
-        """The outcomes to enter now, those held back before included; and those that lie beyond the limit."""
+        """Split outcomes, with those held back earlier, into those to enter now and those beyond the limit."""
         if self._limit is None:
             return outcomes, []
         for outcome in outcomes:

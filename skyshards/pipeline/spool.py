@@ -1,8 +1,8 @@
-"""Where encoded rows wait until they are packed: files of payloads, and an SQLite journal of what they hold.
+"""Spool of encoded rows that wait to be packed: files of payloads, and an SQLite journal of their content.
 
-Each process that reads sources appends the payloads to a file of its own, and sends the rest to the process that keeps
-the journal. There a source and its rows enter in one transaction, so that a build killed at any moment finds every
-source either done or not.
+Each process that reads sources appends the payloads to its own file, and sends the rest to the process that keeps the
+journal. A source and its rows enter the journal in one transaction, so that a build killed at any moment leaves each
+source either done or not done.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _SOURCE = ", ".join(SourceRecord._fields)
 
 @dataclass(frozen=True, slots=True)
 class WaitingRow(EncodedRow):
-    """A row in the spool: small values as the journal has them, and where the payload is; for whatever process."""
+    """A row in the spool: its small values as JSON, and the place of its payload; any process can read it."""
 
     pixel: int
     text: str
@@ -61,7 +61,7 @@ class WaitingRow(EncodedRow):
 
 
 class SpooledRow(NamedTuple):
-    """What the journal gets of a row: position (degrees), order, columns and sizes as JSON, where its payload is."""
+    """Journal entry of a row: position (degrees), sort key, columns and sizes as JSON, place of the payload."""
 
     ra: float
     dec: float
@@ -76,16 +76,16 @@ class SpooledRow(NamedTuple):
 
 @dataclass(frozen=True)
 class PayloadFiles:
-    """The payload files of one build, one for each process that writes any; may be sent to all of them.
+    """Payload files of a build, one per writing process; can be sent to all of them.
 
-    `build` tells apart the builds that a long-lived process works for, as a folder may see several.
+    `build` distinguishes several builds in the same folder, for long-lived worker processes.
     """
 
     folder: Path
     build: str
 
     def keep(self, rows: Iterable[EncodedRow]) -> tuple[SpooledRow, ...]:
-        """Write payloads to this process's file; raises `OSError` if that cannot be done."""
+        """Write the rows' payloads to this process's file. Raises `OSError` if that fails."""
         return _payload_file(self).append(rows)
 
 
@@ -95,7 +95,7 @@ def _payload_file(files: PayloadFiles) -> _PayloadFile:
 
 
 class _PayloadFile:
-    """A file that the threads of one process append to."""
+    """A payload file that the threads of one process append to."""
 
     def __init__(self, path: Path):
         self._path = path
@@ -104,7 +104,7 @@ class _PayloadFile:
 
     def append(self, rows: Iterable[EncodedRow]) -> tuple[SpooledRow, ...]:
         with self._lock, open(self._path, "ab", buffering=0) as file:
-            file.truncate(self._end)  # if a write failed half way, the next begins where it did
+            file.truncate(self._end)  # a failed write is overwritten by the next
             end, spooled = self._end, []
             for row in rows:
                 left = memoryview(row.payload())
@@ -120,7 +120,7 @@ class _PayloadFile:
 
 @dataclass(frozen=True)
 class PixelRows:
-    """Rows of a pixel, read from the journal by the process that iterates over them, while nothing is entered."""
+    """Rows of a pixel, read from the journal by the iterating process; nothing may be entered meanwhile."""
 
     journal: Path
     split: str
@@ -129,7 +129,7 @@ class PixelRows:
     def __iter__(self) -> Iterator[EncodedRow]:
         path = functools.cache(self.journal.parent.joinpath)
         query = "SELECT object_id, source, light, sizes, file, start FROM rows WHERE split = ? AND pixel = ?"
-        # The process that keeps the journal has locked it; what cannot change needs no lock.
+        # The main process holds the journal's lock; reading it as immutable needs none.
         address = f"{self.journal.absolute().as_uri()}?immutable=1"
         with contextlib.closing(sqlite3.connect(address, uri=True)) as journal:
             found = journal.execute(query, (self.split, self.pixel))
@@ -138,10 +138,10 @@ class PixelRows:
 
 
 def connect(folder: Path) -> sqlite3.Connection:
-    """The journal of a spool that nobody else has open; its tables are made if need be."""
+    """Open a spool's journal exclusively, and create its tables if missing."""
     journal = sqlite3.connect(folder / JOURNAL, isolation_level=None)
     try:
-        # Locked for this process alone, the journal needs no memory shared beside it, so network file systems will do.
+        # With an exclusive lock, WAL needs no shared memory file, so that it works on network file systems.
         for pragma in ("locking_mode=EXCLUSIVE", "journal_mode=WAL", "synchronous=NORMAL"):
             journal.execute(f"PRAGMA {pragma}")
         journal.executescript(_TABLES)
@@ -152,15 +152,22 @@ def connect(folder: Path) -> sqlite3.Connection:
 
 
 class Spool:
-    """The rows of a build that are not in a shard yet, in a folder of their own; for one process, one thread at a time.
+    """Rows of a build that are not in a shard yet, in a folder of their own; for one thread of one process at a time.
 
-    A payload is in its file before the journal names it. What a killed run wrote and did not enter stays in the files
-    until they are deleted.
+    A payload is written to its file before the journal refers to it. Payloads that a killed run did not enter stay in
+    the files until these are deleted.
+
+    Parameters
+    ----------
+    folder : Path
+        Created if missing.
+    nside : int
+        HEALPix nside of the partition.
 
     Attributes
     ----------
     files : PayloadFiles
-        Where rows are to be kept before they are entered.
+        Write payloads here before entering the rows.
     """
 
     def __init__(self, folder: Path, nside: int):
@@ -174,14 +181,14 @@ class Spool:
         for path in folder.glob("payloads-*"):
             if path.name not in ends:
                 path.unlink()
-        if any(_size(folder / name) < end for name, end in ends.items()):  # power failed before they reached the disk
+        if any(_size(folder / name) < end for name, end in ends.items()):  # a power failure lost payloads
             with self._journal:  # commits both, or none
                 self._journal.execute("BEGIN")
                 self._journal.execute("DELETE FROM rows")
                 self._journal.execute("DELETE FROM sources")
 
     def enter(self, outcomes: Sequence[tuple[SourceRecord, str, Sequence[SpooledRow]]]) -> None:
-        """Enter sources, each with its split and rows: all, or none if this raises. They are there for good then."""
+        """Enter sources durably, each with its split and rows; if this raises, none is entered."""
         rows = [(split, row) for _, split, of_source in outcomes for row in of_source]
         pixels = sky.pixel_of([row.ra for _, row in rows], [row.dec for _, row in rows], self._nside).tolist()
         entries = [(split, pixel, *row[2:]) for (split, row), pixel in zip(rows, pixels, strict=True)]
@@ -194,44 +201,44 @@ class Spool:
             self._journal.executemany("INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", entries)
 
     def note(self, **notes: str) -> None:
-        """Keep something that is worth knowing of the build while it has not ended."""
+        """Store notes about the unfinished build, such as the command that resumes it."""
         self._journal.executemany("INSERT OR REPLACE INTO notes VALUES (?, ?)", notes.items())
 
     @property
     def empty(self) -> bool:
-        """Whether no source was entered."""
+        """Whether no source has been entered."""
         return self._journal.execute("SELECT count(*) FROM sources").fetchone() == (0,)
 
     @property
     def done(self) -> int:
-        """How many sources were entered that did not fail."""
+        """Number of entered sources that did not fail."""
         return self._journal.execute("SELECT count(*) FROM sources WHERE status != 'failed'").fetchone()[0]
 
     def records(self) -> Iterator[SourceRecord]:
-        """What became of each source so far."""
+        """Outcome of each source so far."""
         for values in self._journal.execute(f"SELECT {_SOURCE} FROM sources ORDER BY key"):
             yield SourceRecord(*values)
 
     def row_count(self) -> int:
-        """How many rows there are."""
+        """Number of rows."""
         return self._journal.execute("SELECT count(*) FROM rows").fetchone()[0]
 
     def row_counts(self) -> dict[str, int]:
-        """How many rows each source has given."""
+        """Number of rows by source."""
         return dict(self._journal.execute("SELECT source, count(DISTINCT object_id) FROM rows GROUP BY source"))
 
     def pixels(self) -> list[tuple[str, int]]:
-        """Every (split, pixel) that has rows; those with most bytes come first."""
+        """Every (split, pixel) with rows, those with the most bytes first."""
         query = "SELECT split, pixel FROM rows GROUP BY split, pixel ORDER BY sum(nbytes) DESC, split, pixel"
         return self._journal.execute(query).fetchall()
 
     def rows(self, split: str, pixel: int) -> PixelRows:
-        """The rows of a pixel, to be iterated over before more are entered."""
-        self._journal.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # all that was entered is in the one file then
+        """Rows of a pixel; iterate over them before entering more."""
+        self._journal.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # so that the journal file alone has all entries
         return PixelRows(self._folder / JOURNAL, split, pixel)
 
     def close(self) -> None:
-        """Let go of the files; a spool in which nothing was entered leaves none."""
+        """Close the journal; delete the spool if it is empty."""
         if not self._is_open:
             return
         empty = self.empty
@@ -246,7 +253,7 @@ def _size(path: Path) -> int:
 
 
 def delete(folder: Path) -> None:
-    """Delete a spool that is closed, once everything in it lies in shards."""
+    """Delete a closed spool, once all its rows are in shards."""
     for pattern in (f"{JOURNAL}*", "payloads-*"):
         for path in folder.glob(pattern):
             path.unlink()

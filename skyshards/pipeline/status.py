@@ -1,4 +1,4 @@
-"""How far a build is that has not ended, and how to go on with it."""
+"""Progress of an unfinished build, and the command that resumes it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from skyshards.pipeline import spool
 
 
 def command() -> str:
-    """The command that runs this process, and where; empty where there is none to type again, as in a notebook."""
+    """Command line and working directory of this process; empty if there is no command to rerun, as in a notebook."""
     if hasattr(sys, "ps1") or not os.path.exists(sys.argv[0]):
         return ""
     path = Path(sys.argv[0])
@@ -25,7 +25,7 @@ def command() -> str:
 
 
 def how_far(folder: Path) -> str | None:
-    """What a build has done that has not ended, in two lines at most; None if there is no such build in the folder."""
+    """Describe a folder's unfinished build in at most two lines; None if there is none."""
     workspace = folder / WORKSPACE
     if not (workspace / spool.JOURNAL).is_file():
         return None

@@ -1,4 +1,4 @@
-"""The processes that read sources into rows and pack rows into shards, and what comes back from them."""
+"""Worker processes that read sources into rows and pack rows into shards, and their results."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from skyshards.processes import UNGUARDED, fork_server, start_worker
 from skyshards.text import printable
 
 Arrived = tuple[Source, Any]
-"""A source, and what fetching it gave."""
+"""A source, and the result of fetching it."""
 
 
 @dataclass(frozen=True)
 class ReadSource:
-    """What a source gave: its rows (a limit may have `cut` them), or the error for which there are none."""
+    """Result of reading a source: its rows (`cut` if a limit truncated them), or an error."""
 
     rows: tuple[SpooledRow, ...] = ()
     nbytes: int | None = None
@@ -44,7 +44,7 @@ class ReadSource:
     traceback: str = ""
 
     def record(self, source: Source, earlier: SourceRecord | None) -> SourceRecord:
-        """What the journal keeps of it."""
+        """Journal record of this result."""
         status = "failed" if self.error else "in part" if self.cut else "done" if self.rows else "left out"
         tries = 1 + (earlier.tries if earlier else 0)
         error = self.error and lasting(self.error)
@@ -52,24 +52,22 @@ class ReadSource:
 
 
 def lasting(error: str) -> str:
-    """An error's words as they are kept: the same in every run, without addresses in memory or names of temporary
-    files, and text, which a file's name in it need not be.
-    """
+    """Reproducible text of an error: without memory addresses and temporary file names, and always valid UTF-8."""
     return _OF_ONE_RUN.sub("", error).encode("utf-8", "backslashreplace").decode()
 
 
 _OF_ONE_RUN = re.compile(rf" at 0x[0-9a-fA-F]+|(?<={re.escape(TEMPORARY_PREFIX)})[0-9a-f]{{16}}")
 
 Outcome = tuple[Arrived, ReadSource]
-"""A source that has arrived, and what reading it gave."""
+"""A fetched source, and the result of reading it."""
 
 
 def read_source(recipe: Recipe, files: PayloadFiles, limit: int | None, source: Source, fetched: Any) -> ReadSource:
-    """Read one source into rows, and keep these in `files`. Whatever is wrong with it ends up in `error`.
+    """Read one source into rows, and write their payloads to `files`; a bad source gives an `error`.
 
-    With a limit, one row more than that is read at most, which tells that there are more.
+    With a limit, at most one row more is read, to find out whether there are more.
 
-    Raises `OSError` only if the payloads cannot be written: then there is something wrong with the disk.
+    Raises `OSError` only if the payloads cannot be written: a problem of the disk, not of the source.
     """
     nbytes = sha256 = None
     try:
@@ -83,46 +81,49 @@ def read_source(recipe: Recipe, files: PayloadFiles, limit: int | None, source: 
         if len(set(ids)) < len(ids):
             twice = next(name for name in ids if ids.count(name) > 1)
             raise SourceError(f"object_id {twice!r} stands twice in one source, expected each once")
-    except Exception as error:  # one bad file must not end a build of thirty thousand
+    except Exception as error:  # one bad file must not end a build of 30,000
         return ReadSource((), nbytes, sha256, reason(error, recipe), traceback=traceback.format_exc())
     return ReadSource(files.keep(rows), nbytes, sha256)
 
 
 def reason(error: Exception, recipe: Recipe) -> str:
-    """Why a source failed, in a line: a `SourceError`'s own words, or any other error with the file and line of the
-    recipe that it came from (of whatever raised it, where no line of the recipe was at work).
+    """Explain in one line why a source failed.
+
+    A `SourceError` speaks for itself; any other error gets the file and line of the recipe where it came from, or, if
+    the recipe is not in the traceback, where it was raised.
     """
     if isinstance(error, SourceError):
         return printable(str(error))
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if Path(frame.filename).is_relative_to(recipe.folder)]
     frame = (own or frames)[-1]
-    place = "/".join(Path(frame.filename).parts[-2:])  # no more: folders are shared
+    place = "/".join(Path(frame.filename).parts[-2:])  # no full path: folders are shared
     return printable(" ".join(f"{type(error).__name__}: {error} ({place}, line {frame.lineno})".split()))
 
 
 def read_sources(recipe: Recipe, files: PayloadFiles, limit: int | None, arrived: list[Arrived]) -> list[ReadSource]:
-    """Several small sources in one task."""
+    """Read several small sources in one task."""
     return [read_source(recipe, files, limit, source, fetched) for source, fetched in arrived]
 
 
 TASK = 16
-"""Sources in one task, at most: what is lost if the build is killed before the task is done."""
+"""Maximum number of sources in a task; a killed build loses its unfinished tasks."""
 
 
 class Workers:
-    """A pool of processes that read sources, and then pack rows; survives the death of one of them.
+    """Pool of processes that read sources, then pack rows; survives the death of a process.
 
     Parameters
     ----------
+    recipe : Recipe
     files : PayloadFiles
-        Where the rows' payloads go.
+        Files for the rows' payloads.
     workers : int, optional
-        How many; 0 for none but this one. The number of usable cores unless given.
-    limit : int, optional
-        Bound on the rows that a source is read for.
+        Number of processes; 0 to work in this one. By default, the number of usable cores.
     executor : concurrent.futures.Executor, optional
         Used instead of own processes, and left running at the end.
+    limit : int, optional
+        Maximum number of rows to read from a source.
     """
 
     def __init__(
@@ -149,20 +150,22 @@ class Workers:
         for future in self._tasks:
             future.cancel()
         if self._given is None:
-            if kind is not None and issubclass(kind, KeyboardInterrupt):  # what they do now, the next build does again
+            if kind is not None and issubclass(
+                kind, KeyboardInterrupt
+            ):  # end the workers at once; the next build repeats their tasks
                 self._lifeline.close()
             self._pool.shutdown(cancel_futures=True)
             self._lifeline.close()
 
     @property
     def busy(self) -> int:
-        """How many sources are being read or wait to be."""
+        """Number of sources that are being read or waiting."""
         return len(self._waiting) + sum(len(task) for task in self._tasks.values())
 
     def submit(self, arrived: list[Arrived], call_back: Callable[[Future], None]) -> None:
-        """Have sources read, and be called back when some are finished.
+        """Read sources in the pool, calling `call_back` with each finished task.
 
-        Those that come while all processes are busy gather, to be read in fewer, longer tasks.
+        Sources that arrive while all processes are busy are collected into fewer, larger tasks.
         """
         self._waiting += arrived
         while self._waiting and (free := 2 * self.count - len(self._tasks)) > 0:
@@ -177,17 +180,16 @@ class Workers:
             future.add_done_callback(call_back)
 
     def drop(self) -> None:
-        """Forget the sources that nobody reads yet, but for those whose content is in memory alone."""
+        """Drop the sources that are not being read yet, except those held only in memory."""
         self._waiting = [(source, fetched) for source, fetched in self._waiting if isinstance(fetched, bytes)]
         for future, task in list(self._tasks.items()):
             if not any(isinstance(fetched, bytes) for _, fetched in task) and future.cancel():
                 del self._tasks[future]
 
     def call(self, function: Callable, calls: Iterable[tuple]) -> Iterator[Any]:
-        """What a function gives for each tuple of arguments, in their order; one call more than there are
-        processes is under way at a time.
+        """Call a function with each tuple of arguments and yield the results in order.
 
-        Raises `BuildError` if a process dies.
+        At most one call more than there are processes is submitted at a time. Raises `BuildError` if a process dies.
         """
         waiting: deque[Future] = deque()
         try:
@@ -206,7 +208,7 @@ class Workers:
                 future.cancel()
 
     def finished(self) -> list[Outcome]:
-        """The sources read since the last call, each with what came of it."""
+        """Outcomes of the sources read since the last call."""
         outcomes: list[Outcome] = []
         broken: list[Arrived] = []
         for future in [future for future in self._tasks if future.done()]:
@@ -220,7 +222,7 @@ class Workers:
         return outcomes
 
     def _read_singly(self, suspects: list[Arrived]) -> list[Outcome]:
-        """After a worker died: one of these sources may be what killed it, so each gets a try alone."""
+        """Read sources one by one after a worker died, to find the one that killed it."""
         if self._given is not None:
             raise BuildError("the executor that was given lost its workers; start it again and run the build again")
         for task in self._tasks.values():
@@ -254,7 +256,7 @@ class Workers:
         pool = ProcessPoolExecutor(self.count, context, initializer=start_worker, initargs=(follower,))
         try:
             for _ in range(self.count):
-                pool.submit(os.getpid)  # start now, not when the first source has come
+                pool.submit(os.getpid)  # start the process now, not with the first source
         except (EOFError, ConnectionError) as error:  # of its socket
             self._lifeline.close()
             pool.shutdown()
@@ -267,12 +269,12 @@ class Workers:
 
 
 def start_fork_server(recipe: Recipe) -> multiprocessing.context.ForkServerContext:
-    """Have the process start that workers for this recipe are forked from."""
+    """Start the server process from which workers for this recipe are forked."""
     return fork_server([type(recipe).__module__, __name__])
 
 
 class InThisProcess(Executor):
-    """Calls functions here and at once, where a debugger can follow them."""
+    """Executor that calls functions at once in this process, where a debugger can follow."""
 
     def submit(self, function: Callable, /, *args: Any, **kwargs: Any) -> Future:
         future: Future[Any] = Future()

@@ -1,8 +1,8 @@
-"""The folder of a build under way: who holds it, what is in it already, and how finished files reach their places.
+"""Workspace of a running build: lock, checks of the existing folder, and atomic publication of finished files.
 
-`.build`, below the output folder, has the lock, the spool, and the files of the next state of the dataset. These are
-written to `.build/staged`; its renaming to `.build/ready` is the moment from which they count. A build that is killed
-while it moves them to their places leaves the rest for the next one to move.
+`.build`, inside the output folder, has the lock, the spool, and the files of the next state of the dataset. These are
+written to `.build/staged`; renaming it to `.build/ready` commits them. If a build is killed while it moves them into
+place, the next build moves the rest.
 """
 
 from __future__ import annotations
@@ -30,16 +30,15 @@ from skyshards.pipeline import spool
 from skyshards.pipeline.differences import difference
 
 MANIFEST = "manifest.json"
-"""What a build in its workspace is going to be, before there is a catalogue to say so."""
+"""File in the workspace with the manifest of a build that has no catalogue yet."""
 
 
 @contextlib.contextmanager
 def hold(folder: Path, downloads: str) -> Iterator[Path]:
-    """Hold a folder for this build alone, and give its workspace (absolute); in the end nothing is left of it, if all
-    is done.
+    """Lock a folder for this build and yield its workspace (absolute path), which is removed if the build completes.
 
-    What killed builds left is cleaned up or finished first. Errors of the disk become a `BuildError` that says what to
-    do. For a dataset that cannot be written to, to see whether it is complete, the workspace lies elsewhere.
+    Remains of killed builds are cleaned up or finished first. Disk errors become a `BuildError` that says what to do.
+    For a read-only dataset, whose completeness can still be checked, the workspace is a temporary folder elsewhere.
     """
     workspace = folder / WORKSPACE
     _refuse_other_folder(folder)
@@ -51,7 +50,7 @@ def hold(folder: Path, downloads: str) -> Iterator[Path]:
     _refuse_links(workspace, folder / downloads)
     with _clear_errors(folder), files.hold(workspace, busy):
         try:
-            files.remove_unfinished(folder)  # and not below it, where other builds may be at work
+            files.remove_unfinished(folder)  # not in subfolders, where other builds may be running
             files.remove_unfinished(folder / downloads, below=True)
             if (workspace / "staged").exists():
                 shutil.rmtree(workspace / "staged")
@@ -61,25 +60,25 @@ def hold(folder: Path, downloads: str) -> Iterator[Path]:
             yield workspace.absolute()
         finally:
             left = {path.name for path in workspace.iterdir()}
-            if left <= {"lock", MANIFEST}:  # nothing was read: the next build may have other options
+            if left <= {"lock", MANIFEST}:  # nothing was read, so the next build may have other options
                 (workspace / MANIFEST).unlink(missing_ok=True)
 
 
 def _refuse_other_folder(folder: Path) -> None:
-    """A card or shards that no build of ours accounts for are somebody else's."""
+    """Refuse a folder with a card or shards but no catalogue or workspace: it is not ours."""
     ours = (folder / CATALOG).exists() or (folder / WORKSPACE).exists()
     if not ours and ((folder / CARD).exists() or any(folder.glob(f"{HEALPIX}=*"))):
         raise UsageError(f"{folder}: holds files that are not of a built dataset; choose another `output_dir`")
 
 
 def _refuse_links(*folders: Path) -> None:
-    """A build writes into its own folder alone, also where somebody else sent it."""
+    """Refuse links that would make a build write outside its folder."""
     for path in (path for folder in folders for path in links_out(folder)):
         raise BuildError(f"{path}: a link or device that leads out of the dataset's folder; remove it")
 
 
 def _refuse_foreign(workspace: Path, folder: Path) -> None:
-    """Raise `BuildError` unless `ready` holds just what a build that was killed left there."""
+    """Raise `BuildError` unless `ready` holds exactly what a killed build of this dataset left there."""
     ready = workspace / "ready"
     catalogs = [place / CATALOG for place in (ready, folder) if (place / CATALOG).is_file()]
     found = [catalog.open_folder(path.parent)[1] for path in catalogs]
@@ -100,24 +99,24 @@ def _refuse_foreign(workspace: Path, folder: Path) -> None:
 
 @contextlib.contextmanager
 def _clear_errors(folder: Path) -> Iterator[None]:
-    """Do as `files.clear_errors`, for errors of SQLite and Arrow as well."""
+    """Extend `files.clear_errors` to errors of SQLite and Arrow."""
     with files.clear_errors(folder):
         try:
             yield
         except (sqlite3.Error, pa.ArrowException) as error:
             if is_disk_full(error):
                 raise OSError(errno.ENOSPC, str(error)) from error
-            if type(error) is sqlite3.DatabaseError:  # not one of its subclasses, which are about something else
+            if type(error) is sqlite3.DatabaseError:  # its subclasses do not mean damage
                 message = f"the journal of what was read is damaged ({error})"
                 raise BuildError(f"{message}; delete {folder / WORKSPACE} and build again") from error
             raise BuildError(f"{folder}: {error}") from error
 
 
 def what_is_there(folder: Path, wanted: Manifest) -> tuple[pa.Table, Manifest]:
-    """The catalogue and manifest that the folder has, or empty ones.
+    """Read the folder's catalogue and manifest; empty ones for a new folder.
 
-    Raises `UsageError` if it was built, or begun, with other options than those of the manifest `wanted`, `BuildError`
-    if it cannot be told.
+    Raises `UsageError` if the build was started with options other than those of the manifest `wanted`, `BuildError` if
+    the options cannot be read.
     """
     if (folder / CATALOG).exists():
         try:
@@ -145,9 +144,9 @@ def what_is_there(folder: Path, wanted: Manifest) -> tuple[pa.Table, Manifest]:
 
 
 def refuse_other_options(folder: Path, known: Manifest) -> None:
-    """Raise `UsageError` if a folder was built, or begun, with other options than those that are known so far.
+    """Raise `UsageError` if a folder's build was started with options other than the ones known so far.
 
-    A folder of which that cannot be told is left to `what_is_there`.
+    A folder whose options cannot be read is left to `what_is_there`.
     """
     try:
         begun = folder / WORKSPACE / "manifest.json"
@@ -165,13 +164,13 @@ def refuse_other_options(folder: Path, known: Manifest) -> None:
 
 
 def _differs(found: Manifest, wanted: Manifest) -> list[str]:
-    """In what a folder differs from what is to be built in it."""
+    """Names of the manifest fields in which a folder differs from the requested build."""
     names = ("name", "simulated", "nside", "options", "form")
     return [name for name in names if getattr(found, name) != getattr(wanted, name)]
 
 
 def without_lost_shards(folder: Path, table: pa.Table, manifest: Manifest) -> tuple[pa.Table, Manifest, set[str]]:
-    """Leave out shards that are gone or of another size, and name the sources that are to be read again for them."""
+    """Drop shards that are missing or of the wrong size; also return the keys of the sources to read again."""
     lost = {shard.path for shard in manifest.shards if not _is_whole(folder, shard)}
     if not lost:
         return table, manifest, set()
@@ -191,22 +190,22 @@ def _is_whole(folder: Path, shard: Shard) -> bool:
 
 
 def publish(workspace: Path) -> None:
-    """Make the files in `staged` the dataset's own. The spool, whose rows they hold now, is no longer needed."""
+    """Move the files in `staged` into the dataset, then delete the spool, whose rows they hold."""
     staged, folder = workspace / "staged", workspace.parent
     for path in staged.rglob("*"):
-        if path.is_dir():  # made now, while a full disk can still say so
+        if path.is_dir():  # create folders before the commit, while a full disk can still stop it
             place = folder / path.relative_to(staged)
             place.mkdir(exist_ok=True)
             if place.is_symlink():
                 raise BuildError(f"{place}: a link, in place of a folder of shards; remove it")
-    for path in [*staged.rglob("*"), staged]:  # before they count
+    for path in [*staged.rglob("*"), staged]:  # before the commit
         sync(path)
     staged.rename(workspace / "ready")
     _move(workspace, folder)
 
 
 def _move(workspace: Path, folder: Path) -> None:
-    """Move what is in `ready`, remove what it replaces, then the spool, then `ready`. Can begin again at any point."""
+    """Move the files in `ready` into place, then remove replaced shards, the spool and `ready`; safe to repeat."""
     ready = workspace / "ready"
     for path in sorted(ready.rglob("*")):
         if path.is_file():
