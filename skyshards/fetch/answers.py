@@ -1,4 +1,4 @@
-"""What comes back from a server: bodies read within bounds, how long it asks to wait, and what it says of errors."""
+"""Server responses: size-limited bodies, `Retry-After`, and error messages."""
 
 from __future__ import annotations
 
@@ -17,35 +17,41 @@ from skyshards.errors import BrokenAnswer, FetchError
 
 BLOCK = 1 << 16
 ENCODINGS = ("gzip", "x-gzip", "deflate")
-"""Values of `Content-Encoding` that are understood."""
+"""Supported values of `Content-Encoding`."""
 GZIP, ANY_ZLIB = b"\x1f\x8b", 47
-"""First bytes of a gzip member; zlib's `wbits` for gzip or zlib, whichever comes."""
+"""First bytes of a gzip member; zlib's `wbits` that detects gzip and zlib."""
 LEAST_SPEED = 1000.0
-"""A body slower than this (bytes a second, over `SPEED_WINDOW`) is asked for again."""
+"""A body slower than this (bytes per second, averaged over `SPEED_WINDOW`) is requested again."""
 SPEED_WINDOW = 60.0
-"""Seconds over which a body's speed is judged."""
+"""Seconds over which a body's speed is averaged."""
 UNTITLED = "without a title"
 _CONNECTION = re.compile(r"^(?:\S+\(.*?\)|<.*? object at 0x\w+>): ")
-"""How urllib3 begins what it says of a connection, from 2.6 on and before."""
+"""Prefix of urllib3's messages about connections, from 2.6 on and before."""
 PAGE_STARTS = (b"<!doctype html", b"<html", b"<head", b"<body")
 
 
 def body(response: requests.Response, max_bytes: int, decode: bool = False) -> Iterator[bytes]:
-    """Blocks of a body, as they arrive.
+    """Yield the blocks of a body as they arrive.
 
     Parameters
     ----------
+    response : requests.Response
+        Opened with `stream=True`.
     max_bytes : int
-        Bound; it is at most one block behind.
+        Maximum length, exceeded by at most one block before the error.
     decode : bool
-        Inflate what is sent with a `Content-Encoding`; else the bytes are given as they come.
+        Decompress a body with a `Content-Encoding`; otherwise, yield the bytes as sent.
+
+    Yields
+    ------
+    bytes
 
     Raises
     ------
     BrokenAnswer
-        It breaks off, cannot be inflated, or is slower than `LEAST_SPEED`.
+        The body breaks off, cannot be decompressed, or is slower than `LEAST_SPEED`.
     FetchError
-        It is longer than allowed.
+        The body is too long, or its `Content-Encoding` is not supported.
     """
     encoding = response.headers.get("Content-Encoding", "").strip().lower() if decode else ""
     inflater = Inflater(encoding) if encoding not in ("", "identity") else None
@@ -72,9 +78,9 @@ def body(response: requests.Response, max_bytes: int, decode: bool = False) -> I
 
 
 class Inflater:
-    """Inflates a body block by block: a bomb is given in blocks of `BLOCK` bytes, and a block may give nothing.
+    """Block-by-block decompression in bounded memory: pieces of at most `BLOCK` bytes, even from a zip bomb.
 
-    Not left to urllib3, which reads on until something comes out: for ever, where a gzip header has no end.
+    urllib3 instead reads on until there is output: forever, if a gzip header never ends.
     """
 
     def __init__(self, encoding: str):
@@ -84,11 +90,11 @@ class Inflater:
         self._began = False
 
     def inflate(self, block: bytes) -> Iterator[bytes]:
-        """What a block gives, in pieces, the last of which may be empty."""
+        """Decompress a block and yield pieces, the last of which may be empty."""
         piece = b""
         while block or len(piece) == BLOCK:
             if self._stream.eof:
-                if not block.startswith(GZIP):  # what follows the end counts for nothing
+                if not block.startswith(GZIP):  # ignore trailing bytes
                     break
                 self._stream = zlib.decompressobj(ANY_ZLIB)
             self._began = True
@@ -106,14 +112,14 @@ class Inflater:
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds that `Retry-After` asks for, as a number or a date; None where it is absent, past or nonsense."""
+    """Seconds to wait by `Retry-After`, a number or a date; None if it is absent, past or invalid."""
     text = headers.get("Retry-After", "").strip()
     if re.fullmatch(r"\+?(\d+\.?\d*|\.\d+)", text):
         seconds = float(text)
     elif (date := parsedate_tz(text)) is not None:
         try:
             seconds = calendar.timegm(date[:9]) - (date[9] or 0) - time.time()
-        except (ValueError, OverflowError):  # a year that the calendar does not have
+        except (ValueError, OverflowError):  # a year out of range
             seconds = float("inf") if date[0] > 9999 else 0.0
     else:
         return None
@@ -121,7 +127,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def page_title(content: bytes) -> str | None:
-    """What an HTML page, such as one to log in, calls itself; None for what is no HTML page."""
+    """Title of an HTML page, such as a login page; None if the content is not HTML."""
     if not content[:200].lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith(PAGE_STARTS):
         return None
     title = re.search(rb"<title[^>]*>([^<]*)", content[: 1 << 16], re.IGNORECASE)
@@ -129,7 +135,7 @@ def page_title(content: bytes) -> str | None:
 
 
 def explanation(content: bytes) -> str:
-    """What a service says of an error, for the end of a message: of JSON ": title: description", else all its text."""
+    """A service's explanation of an error, as the end of a message: ": title: description" from JSON, or its text."""
     try:
         answer = json.loads(content)
         words = [str(answer[key]) for key in ("title", "description", "message") if answer.get(key)]
@@ -140,12 +146,12 @@ def explanation(content: bytes) -> str:
 
 
 def one_line(text: str) -> str:
-    """Text from elsewhere, safe to print: blanks for whatever cannot be seen, 300 characters at most."""
+    """Make external text safe to print: one line, at most 300 characters, blanks for unprintable ones."""
     return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())[:300]
 
 
 def reason(error: Exception) -> str:
-    """The innermost cause in words: what urllib3 and requests wrap is long and names object addresses."""
+    """Describe the innermost cause of an error, without the wrappers and object addresses of urllib3 and requests."""
     while (inner := getattr(error, "reason", None) or (error.args[0] if error.args else None)) is not None:
         if not isinstance(inner, Exception):
             break

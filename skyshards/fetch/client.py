@@ -1,4 +1,4 @@
-"""HTTP: the one place that opens sessions. Polite, patient within bounds, and never content with a partial file."""
+"""HTTP client with retries, rate limiting and verified downloads; the only module that opens sessions."""
 
 from __future__ import annotations
 
@@ -25,46 +25,45 @@ from skyshards.version import __version__
 
 RETRY_STATUSES = (429, 500, 502, 503, 504)
 LONGEST_WAIT = 3600.0
-"""Seconds: a `Retry-After` beyond this is cut to it."""
+"""Maximum wait for a `Retry-After`, seconds."""
 LONGEST_BACKOFF = 60.0
 MAX_WORDS = 1 << 16
-"""Bytes of an error's page that are read."""
+"""Maximum number of bytes to read of an error page."""
 MAX_PAGE = 256 << 20
-"""Bound on a page or listing, inflated, in bytes: the names and links of a million files."""
+"""Maximum size of a decompressed page or listing, bytes: the names and links of a million files."""
 MAX_FILE = 4 << 30
-"""Bound on a file of which nothing else is known, in bytes."""
+"""Maximum size of a file of unknown length, bytes."""
 
 Whole = TypeVar("Whole")
 
 
 def user_agent() -> str:
-    """The User-Agent header by which archives can tell who asks."""
+    """User-Agent header that identifies skyshards to archives."""
     return f"skyshards/{__version__} (python-requests/{requests.__version__})"
 
 
 class Fetcher:
-    """GET requests from many threads: one `requests` session a thread, retries with backoff, `Retry-After` honoured.
+    """Thread-safe HTTP client for GET: one `requests` session per thread, retries with backoff, `Retry-After` honoured.
 
     Parameters
     ----------
     connections : int
-        How many threads will use it at once, at most.
+        Maximum number of threads that use it at once.
     timeout : float
-        Seconds without a byte, or until an answer's headers are there, after which a request counts as failed (and is
-        tried again).
+        Seconds without a byte, or until all headers have arrived, after which a request fails (and is retried).
     retries : int
-        How often a request is tried again after a 429, 500, 502, 503 or 504, a reset, a time-out or a broken body.
+        Number of retries after a status 429, 500, 502, 503 or 504, a reset, a timeout or a broken body.
     backoff : float
-        Seconds before the second try; doubled for each after that, 60 at most. A `Retry-After`, up to an hour, takes
-        its place, and then all threads wait.
+        Seconds before the first retry; doubled for each further one, up to 60. A `Retry-After`, up to an hour,
+        replaces it and makes all threads wait.
     limit : RateLimit, optional
-        Every try waits for its turn.
+        Rate limit of all requests, including retries.
     on_wait : callable, optional
-        Called, from any thread, with a URL, the seconds until it is tried again, and those that its server asked to
-        wait (None if it did not say).
+        Called, from any thread, with the URL, the seconds until the retry, and the seconds that the server asked for
+        (None if it did not).
     progress : callable, optional
-        Called for a large file with its name, "B", its length (None if unknown) and what there is of it already, in
-        bytes; gives a context manager whose value has `update(nbytes)`: `skyshards.progress.progress`.
+        Called for a large file with its name, "B", its length in bytes (None if unknown) and the bytes already there;
+        returns a context manager whose value has `update(nbytes)`, like `skyshards.progress.progress`.
     """
 
     def __init__(
@@ -84,15 +83,16 @@ class Fetcher:
 
     @property
     def session(self) -> requests.Session:
-        """This thread's session. Every request has a time-out and waits for its turn; none is tried again."""
+        """This thread's session, with timeout and rate limit but without retries."""
         if not hasattr(self._local, "session"):
             self._local.session = self._new_session(0)
         return self._local.session
 
     def retrying_session(self, take: Callable[[requests.Response], None] | None = None) -> requests.Session:
-        """A session for libraries that ask for themselves; its requests, of any method, are tried again.
+        """Create a session for libraries that send their own requests; retries requests of any method.
 
-        `take`, if given, reads each answer's body; where it raises a `requests.ConnectionError`, that is tried again.
+        `take`, if given, reads the body of each response; if it raises `requests.ConnectionError`, the request is
+        retried.
         """
         return self._new_session(self.retries, take)
 
@@ -104,7 +104,7 @@ class Fetcher:
         return session
 
     def get(self, url: str, max_bytes: int | None = None, **kwargs) -> requests.Response:
-        """A page, as `requests.Session.get` gives it. Raises `FetchError` unless it is whole and its status is 200."""
+        """Fetch a page, like `requests.Session.get`. Raises `FetchError` unless it is complete with status 200."""
 
         def page() -> requests.Response:
             with self.open(url, **kwargs) as response:
@@ -124,40 +124,47 @@ class Fetcher:
         size: int | None = None,
         keep_part: bool = False,
     ) -> Path:
-        """Fetch a file to `path`, which exists only once its length and checksum are right.
+        """Download a file to `path`, which exists only once its length and checksum are verified.
 
-        A file that is there already is kept if its checksum is right (or none is known) and fetched again if it is not.
-        A body that breaks off is taken up where it did, unless the server's file has changed or it gives no ranges.
+        An existing file is kept if its checksum is right (or unknown), and downloaded again if not. A body that breaks
+        off is resumed, unless the server's file has changed or the server does not support ranges.
 
         Parameters
         ----------
+        url : str
+        path : Path
         checksum : str, optional
             "sha1:…", "sha256:…" or "md5:…".
         max_bytes : int
-            A longer body is refused.
+            Refuse a longer body.
         size : int, optional
-            Bytes, where known; takes the place of `max_bytes`.
+            Length in bytes if known; replaces `max_bytes`.
         keep_part : bool
-            For large files, of which one process fetches one: after a failure, or when killed, leave what has arrived
-            in `path` + ".part", where the next call goes on.
+            For large files, each fetched by one process: after a failure or kill, keep the received bytes in `path` +
+            ".part", for the next call to resume.
+
+        Returns
+        -------
+        Path
+            `path`.
 
         Raises
         ------
         FetchError
-            With the URL and what went wrong, after all retries.
+            Names the URL and the problem, after all retries.
         """
         with naming(url):
             return resume.download(self, resume.Wanted(url, checksum, size, max_bytes), path, keep_part)
 
     def open(self, url: str, expect_200: bool = True, **kwargs) -> requests.Response:
-        """A response whose body is to come, by one request.
+        """Send one request and return the response before its body is read.
 
         Raises
         ------
         BrokenAnswer
-            There is none, but another try may help.
+            No response, or a status that a retry may mend.
         FetchError
-            There is none, or its status is not 200.
+            No response, or a status other than 200.
         """
         try:
             response = self.session.get(url, stream=True, **kwargs)
@@ -176,7 +183,7 @@ class Fetcher:
         return response
 
     def until_whole(self, url: str, attempt: Callable[[], Whole]) -> Whole:
-        """What `attempt` gives, tried again while it raises `BrokenAnswer`."""
+        """Call `attempt` and return its result; retry while it raises `BrokenAnswer`."""
         tries = self.tries()
         while True:
             try:
@@ -187,12 +194,12 @@ class Fetcher:
                 tries.wait(url, error)
 
     def tries(self) -> Tries:
-        """The tries of a new request."""
+        """Retry counter for a new request."""
         return Tries(self, self.retries, self.backoff)
 
 
 class Busy(BrokenAnswer):
-    """The server does not answer now. `retry_after` has the seconds that it asks to wait, if it does."""
+    """The server is busy. `retry_after` is the wait it asks for in seconds, or None."""
 
     def __init__(self, message: str, response: requests.Response):
         super().__init__(message)
@@ -200,14 +207,14 @@ class Busy(BrokenAnswer):
 
 
 class Tries:
-    """The tries of one request: how many are left, and the waits before them."""
+    """Retry counter of one request: the retries left, and the wait before each."""
 
     def __init__(self, fetcher: Fetcher, retries: int, backoff: float):
         self.left = retries
         self._fetcher, self._backoff = fetcher, backoff
 
     def wait(self, url: str, error: Exception) -> None:
-        """Wait before another try: as long as the server asked for, or longer each time."""
+        """Wait before a retry: as long as the server asked for, or with exponential backoff."""
         self.left -= 1
         asked = getattr(error, "retry_after", None)
         seconds = min(self._backoff, LONGEST_BACKOFF) if asked is None else min(asked, LONGEST_WAIT)
@@ -220,7 +227,7 @@ class Tries:
 
 
 class _Adapter(HTTPAdapter):
-    """Sends each request when its turn has come, with a time-out, and again where another try may help."""
+    """Transport adapter that applies rate limit, timeout and retries."""
 
     def __init__(self, fetcher: Fetcher, retries: int, take: Callable[[requests.Response], None] | None):
         super().__init__()
@@ -232,7 +239,7 @@ class _Adapter(HTTPAdapter):
     def send(self, request: requests.PreparedRequest, **kwargs) -> requests.Response:
         kwargs["timeout"] = kwargs.get("timeout") or self._fetcher.timeout
         if _is_loopback(request.url):
-            kwargs["proxies"] = {}  # `HTTP_PROXY` is for what lies outside of this machine
+            kwargs["proxies"] = {}  # `HTTP_PROXY` is not meant for this machine
         tries = Tries(self._fetcher, self._retries, self._fetcher.backoff)
         while True:
             self._fetcher.limit.wait()
@@ -241,7 +248,7 @@ class _Adapter(HTTPAdapter):
                 is_busy = response.status_code in RETRY_STATUSES and tries.left
                 if response.is_redirect:
                     _words(response)
-                    response.close()  # else requests reads the rest, however long
+                    response.close()  # or requests reads the rest, however long
                 elif self._take is not None and not is_busy:
                     with contextlib.ExitStack() as broken:
                         broken.callback(response.close)
@@ -260,7 +267,7 @@ class _Adapter(HTTPAdapter):
 
 @contextlib.contextmanager
 def naming(url: str) -> Iterator[None]:
-    """Begin the messages of `FetchError` with the URL."""
+    """Prefix the messages of `FetchError` with the URL."""
     try:
         yield
     except FetchError as error:
@@ -269,7 +276,7 @@ def naming(url: str) -> Iterator[None]:
 
 
 def _words(response: requests.Response) -> str:
-    """What the body of an error says, as far as it can be had."""
+    """Explanation in the body of an error response, as far as it can be read."""
     content: list[bytes] = []
     with contextlib.suppress(FetchError):
         content.extend(body(response, MAX_WORDS, decode=True))

@@ -1,4 +1,4 @@
-"""No step of an answer takes for ever: the time-out holds for all the headers together, not for each byte of them."""
+"""Deadlines for HTTP responses: the timeout limits all headers together, not each byte of them."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from urllib3.connectionpool import HTTPConnectionPool
 
 
 class _TimedReader(io.RawIOBase):
-    """What a socket receives; while there is a deadline, reading ends by then."""
+    """Socket reader with an optional deadline for a step of several reads."""
 
     def __init__(self, sock: socket.socket):
         self._sock, self._received = sock, sock.makefile("rb", buffering=0)
         self._deadline: float | None = None
 
     def begin_step(self) -> None:
-        """From now on, all that is read comes within the time-out of the socket."""
+        """Start a step: all reads until `end_step` must finish within the socket's timeout."""
         timeout = self._sock.gettimeout()
         self._deadline = None if timeout is None else time.monotonic() + timeout
 
@@ -47,10 +47,9 @@ class _TimedReader(io.RawIOBase):
 
 
 class _TimedAnswer(http.client.HTTPResponse):
-    """An answer whose headers come within the time-out, and so does each block with what stands between it and the
-    last.
+    """HTTP response that applies the timeout to all headers together, and to each block including its chunk framing.
 
-    The standard library waits so long for each byte of them, and reads interim answers and trailers without an end.
+    The standard library applies it to each byte, and reads interim responses and trailers without limit.
     """
 
     def __init__(self, sock: socket.socket, *args, **kwargs):
@@ -80,7 +79,7 @@ def _timed(connection: type) -> type:
 
 
 def with_deadlines(pool: HTTPConnectionPool) -> HTTPConnectionPool:
-    """A pool whose connections read answers in this way."""
+    """Make a pool's connections read responses with deadlines."""
     if getattr(pool.ConnectionCls, "response_class", None) is not _TimedAnswer:
         pool.ConnectionCls = _timed(pool.ConnectionCls)
     return pool

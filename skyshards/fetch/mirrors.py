@@ -1,4 +1,4 @@
-"""Many small answers from a public service and its mirrors: rate limits, retries and response validation."""
+"""HTTP client for many small requests to a service and its mirrors: rate limiting, retries, response validation."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from skyshards.fetch.rate import RateLimit
 
 
 class PoliteClient:
-    """GET requests from many threads, one session a thread.
+    """Thread-safe client for GET requests to mirrored services, with one session per thread.
 
     Parameters
     ----------
     rate : float
-        Requests a second, over all threads and counting every try; 0 for no limit.
+        Maximum requests per second over all threads, including retries; 0 for no limit.
     timeout : float
-        Seconds without a byte after which a try has failed.
+        Seconds without a byte after which a request fails.
     on_wait : callable, optional
-        As of `Fetcher`.
+        See `Fetcher`.
     """
 
     def __init__(self, rate: float = 0.0, timeout: float = 60.0, on_wait: Callable | None = None):
         self.limit = RateLimit(rate)
-        # The tries are counted here, where the mirrors are known.
+        # Retries are counted in `get`, over all mirrors.
         self.fetcher = Fetcher(timeout=timeout, retries=0, limit=self.limit, on_wait=on_wait)
         self._first = 0
 
@@ -37,26 +37,30 @@ class PoliteClient:
         delay: float = 2.0,
         max_bytes: int = 1 << 30,
     ) -> bytes:
-        """The body of the first answer that passes the check.
+        """Fetch the first response body that passes the check.
 
         Parameters
         ----------
         urls : sequence of str
-            One address, and its mirrors: the next is tried when one is down, and first from then on.
+            An address and its mirrors. If one is down, the next is tried, and stays the first choice.
         check : callable
-            Raises `BrokenAnswer` for a body that another try may mend, another `FetchError` for one that is what it is.
+            Raises `BrokenAnswer` for a body that a retry may mend, another `FetchError` for a definitive failure.
         max_retries : int
-            Rounds over all addresses, and so requests if there is one; at least one.
+            Maximum number of rounds over all addresses (at least one): of requests, for a single address.
         delay : float
-            Seconds before the second round, doubled for each after that, 60 at most. A `Retry-After`, up to an hour,
-            takes its place, and then all threads wait.
+            Seconds before the second round; doubled for each further one, up to 60. A `Retry-After`, up to an hour,
+            replaces it and makes all threads wait.
         max_bytes : int
-            A longer body is refused.
+            Refuse a longer body.
+
+        Returns
+        -------
+        bytes
 
         Raises
         ------
         FetchError
-            With the address, the service's own message where it gave one, and how often it was tried.
+            Names the address, the service's own message if any, and the number of tries.
         """
         tries, asked = Tries(self.fetcher, max(max_retries, 1) - 1, delay), 0
         while True:
@@ -70,7 +74,7 @@ class PoliteClient:
                 except BrokenAnswer as broken:
                     error = broken
                     if isinstance(error, Busy) and (error.status == 429 or error.retry_after is not None):
-                        break  # not down: its mirror is no way around that
+                        break  # not down: do not evade its limit through a mirror
                 else:
                     self._first = number % len(urls)
                     return content

@@ -1,4 +1,4 @@
-"""A file at a URL as a file object: read by byte ranges, as they are asked for."""
+"""Remote files as file objects, read on demand by HTTP range requests."""
 
 from __future__ import annotations
 
@@ -11,18 +11,23 @@ from skyshards.fetch.resume import content_range, mark_of
 
 
 class NoRanges(FetchError):
-    """The server does not give parts of a file, or does not say of which whole."""
+    """The server does not support range requests, or does not state the length of the file."""
 
 
 class RemoteFile(io.RawIOBase):
-    """A file at a URL, read by byte ranges as it is asked for.
+    """Read-only file object for a URL, which fetches byte ranges on demand.
+
+    Parameters
+    ----------
+    url : str
+    fetcher : Fetcher
 
     Raises
     ------
     NoRanges
-        If the server gives only all of it.
+        The server does not support range requests.
     FetchError
-        If a range could not be had, or the file has changed since the first.
+        A range could not be fetched, or the file has changed since the first one.
     """
 
     def __init__(self, url: str, fetcher: Fetcher):
@@ -39,7 +44,7 @@ class RemoteFile(io.RawIOBase):
         with self._fetcher.open(self.url, expect_200=False, headers=headers) as response:
             status, (first, total) = response.status_code, content_range(response.headers)
             if status == 200 and self._whole is not None and (start, stop) == (0, self._whole[0]):
-                status, first, total = 206, start, stop  # all of it was asked for
+                status, first, total = 206, start, stop  # the whole file was requested
             if status != 206 or first != start or total is None or "Content-Encoding" in response.headers:
                 found = response.headers.get("Content-Range", "no Content-Range")
                 raise NoRanges(f"the server gives no byte ranges (HTTP status {status}, {found})")

@@ -1,4 +1,4 @@
-"""A limit on how often something happens, over all threads."""
+"""Rate limit shared by all threads."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from skyshards.fetch.waiting import pause
 
 
 class RateLimit:
-    """Let through at most `rate` callers a second, evenly spaced; 0 lets all through.
+    """Limit callers in all threads to `rate` per second, evenly spaced.
 
     Parameters
     ----------
     rate : float
-        Calls a second.
+        Calls per second; 0 for no limit.
     """
 
     def __init__(self, rate: float = 0.0):
@@ -23,7 +23,7 @@ class RateLimit:
         self._lock = threading.Lock()
 
     def wait(self) -> None:
-        """Return when it is this caller's turn; raise `Stopped` if the build stops before."""
+        """Wait for this caller's turn. Raises `Stopped` if the build stops first."""
         pause()
         while True:
             with self._lock:
@@ -34,6 +34,6 @@ class RateLimit:
             pause(left)
 
     def hold(self, seconds: float) -> None:
-        """Let nobody through for a while: a server that asks one thread to wait means all of them."""
+        """Block all callers for some seconds: a server that asks one thread to wait means all of them."""
         with self._lock:
             self._next = max(self._next, time.monotonic() + seconds)

@@ -1,4 +1,4 @@
-"""Files: fetched whole and checked, and taken up where they broke off as long as the server still has the same one."""
+"""Verified downloads of files, resumed after an interruption if the server's file has not changed."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from skyshards.fetch.client import Fetcher
 
 PROGRESS = 1 << 20
-"""A try that has brought so many bytes more than any before does not count: large files may break off often."""
+"""A try that brings this many new bytes resets the retry counter: large files may break off often."""
 PACKED = (".gz", ".tgz", ".bz2", ".xz", ".zip")
-"""Of a file of this kind the stored bytes count, whatever `Content-Encoding` says: many servers label them so."""
+"""Compressed files are stored as sent: many servers wrongly add a `Content-Encoding` to them."""
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """A file to fetch: "md5:…", "sha1:…" or "sha256:…", and its size in bytes, where these are known."""
+    """A file to fetch, with its checksum ("md5:…", "sha1:…" or "sha256:…") and size in bytes if known."""
 
     url: str
     checksum: str | None
@@ -37,7 +37,7 @@ class Wanted:
     max_bytes: int
 
     def flaw_in(self, path: Path) -> str | None:
-        """Why a file is not this one; None if, as far as is known, it is."""
+        """Describe why a file is not this one; None if size and checksum match as far as they are known."""
         if self.size not in (None, path.stat().st_size):
             return f"{path.stat().st_size} bytes long, expected {self.size}"
         if self.checksum is not None:
@@ -49,9 +49,9 @@ class Wanted:
 
 @dataclass
 class Part:
-    """What has arrived of a file, in `path`, and the server's mark of that file; beside it on disk if that is to last.
+    """Received part of a file, in `path`, with the server's mark of that file (a strong ETag, or Last-Modified).
 
-    `note` has URL, checksum and mark (a strong ETag, or Last-Modified). It is there before the first byte is.
+    If `lasting`, `note` beside it stores URL, checksum and mark, from before the first byte.
     """
 
     path: Path
@@ -68,20 +68,20 @@ class Part:
         return self.path.stat().st_size if self.path.exists() else 0
 
     def take_up(self, wanted: Wanted) -> None:
-        """Keep what an earlier run left if it may be the beginning of the wanted file."""
+        """Keep the part of an earlier run if it can be the beginning of the wanted file."""
         try:
             known = json.loads(self.note.read_text())
             self.mark = known["mark"] if known["url"] == wanted.url else None
             may_be = wanted.checksum == known["checksum"]
         except (OSError, ValueError, KeyError, TypeError):
             may_be = True
-        if self.path.is_symlink() or self.note.is_symlink():  # nothing is written through a link
+        if self.path.is_symlink() or self.note.is_symlink():  # never write through a link
             may_be, self.mark = False, None
         if not (self.mark or (wanted.checksum and may_be)):
             self.drop()
 
     def begin(self, wanted: Wanted, mark: str | None, inflated: bool) -> None:
-        """Start anew, for a file with that mark."""
+        """Start over, for a file with this mark."""
         self.drop()
         self.mark, self.inflated = mark, inflated
         if self.lasting:
@@ -95,11 +95,11 @@ class Part:
 
 
 def download(fetcher: Fetcher, wanted: Wanted, path: Path, keep_part: bool) -> Path:
-    """See `Fetcher.download`."""
+    """Download a file; see `Fetcher.download`."""
     part = Part(path.with_name(f"{path.name}.part"), lasting=True)
     if path.exists() and wanted.flaw_in(path) is None:
         if keep_part:
-            part.drop()  # its note, of a run that was killed just before
+            part.drop()  # the note of a run killed just after the rename
         return path
     if not keep_part:
         with replacing(path) as temporary:
@@ -114,7 +114,7 @@ def download(fetcher: Fetcher, wanted: Wanted, path: Path, keep_part: bool) -> P
 
 
 def _fill(fetcher: Fetcher, wanted: Wanted, part: Part, name: str) -> None:
-    """Fetch what is missing until the part is the whole file."""
+    """Fetch the missing bytes, with retries, until the file is complete and verified."""
     tries, furthest = fetcher.tries(), part.size
     while True:
         try:
@@ -133,9 +133,9 @@ def _fill(fetcher: Fetcher, wanted: Wanted, part: Part, name: str) -> None:
 
 
 def _fetch_rest(fetcher: Fetcher, wanted: Wanted, part: Part, name: str) -> None:
-    """Ask for the bytes from the end of the part on; for all of them where the server does not give just these."""
+    """Request the bytes from the end of the part on, or all of them if the server does not support that."""
     headers = {"Accept-Encoding": "identity"}
-    # Without mark and checksum, nothing would tell whether the rest is of the same file.
+    # Without mark and checksum, the rest could be of a different file.
     start = part.size if (part.mark or wanted.checksum) and not part.inflated else 0
     if start and start == wanted.size:
         return
@@ -162,7 +162,7 @@ def _write(
     total: int | None,
     name: str,
 ) -> None:
-    """Write a body to the part from byte `start` on. Raises `BrokenAnswer` if it does not come as announced."""
+    """Write a body to the part from byte `start` on. Raises `BrokenAnswer` if it is not as announced."""
     decode = "Content-Encoding" in response.headers and not name.lower().endswith(PACKED)
     length = response.headers.get("Content-Length", "")
     if total is None and not decode and re.fullmatch("[0-9]{1,18}", length):
@@ -184,7 +184,7 @@ def _write(
             done += len(block)
             if bar is not None:
                 bar.update(len(block))
-            if part.lasting:  # a build that stops need not wait for the rest
+            if part.lasting:  # let a stopping build interrupt the download
                 pause()
             block = next(blocks, b"")
     if total is not None and done != total:
@@ -192,7 +192,7 @@ def _write(
 
 
 def content_range(headers: Mapping[str, str]) -> tuple[int | None, int | None]:
-    """First byte and length of the whole that `Content-Range` names; None for what it does not."""
+    """First byte and total length from `Content-Range`; None where missing."""
     found = re.fullmatch(
         r"bytes (?:(\d{1,18})-\d{1,18}|\*)/(?:(\d{1,18})|\*)", headers.get("Content-Range", "").strip()
     )
@@ -201,6 +201,6 @@ def content_range(headers: Mapping[str, str]) -> tuple[int | None, int | None]:
 
 
 def mark_of(headers: Mapping[str, str]) -> str | None:
-    """What tells one state of a file from another: a strong ETag, or its date."""
+    """Identifier of a file's version: its strong ETag, or Last-Modified."""
     etag = headers.get("ETag", "")
     return etag if etag.startswith('"') else headers.get("Last-Modified")

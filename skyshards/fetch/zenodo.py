@@ -1,4 +1,4 @@
-"""The files of a Zenodo record: where each is, how long, and its checksum."""
+"""Files of a Zenodo record: address, size and checksum."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from skyshards.fetch.answers import page_title
 from skyshards.fetch.client import Fetcher
 
 ALGORITHMS = {32: "md5", 40: "sha1", 64: "sha256"}
-"""What makes so many hexadecimal digits."""
+"""Checksum algorithm by number of hexadecimal digits."""
 
 
 @dataclass(frozen=True)
 class RecordFile:
-    """A file of a record. `checksum` is "md5:…" or the like, `size` in bytes; None where the record has none."""
+    """A file of a record. `checksum` is like "md5:…", `size` is in bytes; None if the record does not state it."""
 
     url: str
     checksum: str | None = None
@@ -23,7 +23,17 @@ class RecordFile:
 
 
 def record_files(record_url: str, fetcher: Fetcher) -> dict[str, RecordFile]:
-    """The files of a record (".../api/records/NUMBER"), by name.
+    """Fetch the list of a record's files, by name.
+
+    Parameters
+    ----------
+    record_url : str
+        Such as "https://zenodo.org/api/records/NUMBER".
+    fetcher : Fetcher
+
+    Returns
+    -------
+    dict of str to RecordFile
 
     Raises
     ------
@@ -47,7 +57,7 @@ def record_files(record_url: str, fetcher: Fetcher) -> dict[str, RecordFile]:
 
 
 def _checksum(text: str | None) -> str | None:
-    """A checksum with its algorithm before it, also where the record has the digits alone; None for another kind."""
+    """Normalize a checksum to "algorithm:digits", also from digits alone; None for an unknown algorithm."""
     algorithm, _, digits = (text or "").strip().lower().rpartition(":")
     algorithm = algorithm.replace("-", "") or ALGORITHMS.get(len(digits), "")
     known = algorithm in ALGORITHMS.values() and re.fullmatch("[0-9a-f]+", digits)

@@ -1,1 +1,1 @@
-"""Catalogues that a dataset is made from, in whatever file they were published: one reader for all of them."""
+"""Reader for input catalogues in any of the usual table formats."""

@@ -1,4 +1,4 @@
-"""Files of tables, as each format has them: names and types of the columns, and batches of some of them."""
+"""Readers of each table format: names and types of the columns, and batches of selected columns."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from skyshards.input_tables.kinds import MISSING
 
 BATCH_ROWS = 1 << 15
 HEADER_BYTES = 1 << 20
-"""The header of a CSV file lies within so many bytes."""
+"""Number of bytes in which to look for the header of a CSV file."""
 _COMPRESSIONS = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\x28\xb5\x2f\xfd": "zstd"}
 _SPELLED = ("NaN", *(case(cell) for cell in MISSING for case in (str.lower, str.upper, str.title)))
 
 
 class Raw(Protocol):
-    """A table as its file has it. Columns are known by their place: a name may stand twice, or be empty.
+    """A table as stored in its file. Columns are identified by place, because names may be duplicate or empty.
 
-    `gapless` are the places of signed integers and truth values of which the file itself says that none is missing.
+    `gapless` holds the places of signed integer and boolean columns that the file declares to have no missing values.
     """
 
     names: tuple[str, ...]
@@ -51,7 +51,7 @@ class Parquet:
         )
 
     def batches(self, places: Sequence[int]) -> Iterator[list[pa.Array]]:
-        # Arrow selects by name, and gives all columns that have it.
+        # Arrow selects by name and returns all columns of that name.
         ranks = [(self.names[place], self.names[:place].count(self.names[place])) for place in places]
         with pq.ParquetFile(self._path, pre_buffer=False) as file:
             for batch in file.iter_batches(BATCH_ROWS, columns=sorted({name for name, _ in ranks})):
@@ -68,10 +68,10 @@ def _has_no_null(metadata: pq.FileMetaData, leaf: int) -> bool:
 
 
 class Csv:
-    """Comma-separated text, compressed or not, with a header; every column is text until it is known to be more.
+    """Comma-separated text with a header, possibly compressed; every column is text unless its type is given.
 
-    Lines above the header that begin with `#` are skipped, such as the `#Table1` of SkyServer and CasJobs, unless they
-    have as many commas as the line that follows: then the last of them is the header.
+    Lines above the header that begin with `#` are skipped, such as the `#Table1` of SkyServer and CasJobs. If the last
+    of them has as many commas as the next line, it is the header itself.
     """
 
     def __init__(self, path: Path):
@@ -99,7 +99,7 @@ class Csv:
     def batches(
         self, places: Sequence[int], types: Mapping[int, pa.DataType] | None = None
     ) -> Iterator[list[pa.Array]]:
-        """As `Raw` has it; with the types of some columns, those are converted at once, which is fast.
+        """Yield batches as in `Raw`; columns with given types are converted while parsing, which is fast.
 
         Raises `pa.ArrowInvalid` for a cell that is not of its column's type.
         """
@@ -120,7 +120,7 @@ class Csv:
 
 
 class InMemory:
-    """A table of astropy's: FITS, ECSV or VOTable."""
+    """A table read by astropy: FITS, ECSV or VOTable."""
 
     def __init__(self, names: Sequence[str], columns: Sequence[np.ma.MaskedArray]):
         self.names = tuple(names)
@@ -138,20 +138,20 @@ class InMemory:
         from astropy.table import Table
 
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # units that are not FITS's, and that of several tables this is the first
+            warnings.simplefilter("ignore")  # non-standard units, more than one table
             table = Table.read(path, format=format)
         return cls(table.colnames, list(table.itercols()))
 
     @classmethod
     def of_votable(cls, element) -> InMemory:
-        """Of a parsed `astropy.io.votable.tree.TableElement`."""
+        """Create from a parsed `astropy.io.votable.tree.TableElement`."""
         array = element.array
         return cls([field.name for field in element.fields], [array[name] for name in array.dtype.names])
 
 
 def _arrow(column) -> pa.Array:
-    """A column of astropy's; integers do not pass through float, not even where some are NULL."""
-    if not isinstance(column, np.ndarray) or column.ndim != 1:  # an array in each row, or a time, say
+    """Convert an astropy column to Arrow; integers never pass through float, not even with NULLs."""
+    if not isinstance(column, np.ndarray) or column.ndim != 1:  # such as arrays or times
         return pa.nulls(len(column), pa.list_(pa.null()))
     values, mask = np.ma.getdata(column), np.ma.getmaskarray(column)
     if values.dtype.kind in "biuf":

@@ -1,4 +1,4 @@
-"""What a column of text holds: numbers, truth values or words, judged by all of its cells; and the cells as such."""
+"""Type inference for text columns from all of their cells, and conversion of the cells."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 MISSING = ("", "nan", "+nan", "-nan", "null", "none", "na", "n/a", "#n/a", "<na>", "--", "\\n")
-"""Cells, in lower case and without blanks around them, that stand for a missing value."""
+"""Cells (stripped, in lower case) that mean a missing value."""
 _GROUPED = r"^[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d*)?$"
 _INTEGER = r"^[+-]?\d+$"
 _NUMBER = r"(?i)^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$|^[+-]?inf(inity)?$"
@@ -15,21 +15,21 @@ EXACT = 2**53
 
 
 def cleaned(text: pa.Array) -> pa.Array:
-    """Text without blanks around it; null where a cell stands for a missing value."""
+    """Strip the cells, and replace missing values by null."""
     trimmed = pc.utf8_trim_whitespace(text)
     missing = pc.is_in(pc.utf8_lower(trimmed), pa.array(MISSING, trimmed.type))
     return pc.if_else(missing, pa.scalar(None, trimmed.type), trimmed)
 
 
 def _plain(text: pa.Array) -> pa.Array:
-    """Cleaned text, with numbers written as Arrow reads them: 1,000 as 1000, and +1 as 1."""
+    """Clean the cells, and write numbers as Arrow parses them: 1,000 as 1000, and +1 as 1."""
     text = cleaned(text)
     text = pc.if_else(pc.match_substring_regex(text, _GROUPED), pc.replace_substring(text, ",", ""), text)
     return pc.replace_substring_regex(text, r"^\+(\d|\.)", r"\1")
 
 
 def converted(text: pa.Array, type: pa.DataType) -> pa.Array:
-    """Cells of a column as the type that `Guess` found for it; null where there is none."""
+    """Convert the cells of a column to the type found by `Guess`; null where missing."""
     if pa.types.is_string(type):
         return cleaned(text)
     if pa.types.is_boolean(type):
@@ -41,14 +41,14 @@ def converted(text: pa.Array, type: pa.DataType) -> pa.Array:
 
 
 class Guess:
-    """The narrowest type that holds all cells of a column, which come a batch at a time.
+    """Inference of the narrowest type for all cells of a column, batch by batch.
 
     Attributes
     ----------
     gaps : bool
-        Some cell is missing.
+        Whether a cell is missing.
     odd : str
-        The first cell that is no number, and its row (from 1), of a column of text.
+        In a text column, the first cell that is not a number, with its row (from 1).
     """
 
     def __init__(self) -> None:
@@ -57,7 +57,7 @@ class Guess:
         self._words = self._truths = self._decimals = self._integers = False
 
     def take(self, cells: pa.Array) -> None:
-        """Look at a batch: text, or numbers or truth values that are known to be such."""
+        """Take a batch into account: text, or values that are already numeric or boolean."""
         first, self._rows = self._rows, self._rows + len(cells)
         numbers = None
         if pa.types.is_string(cells.type) and not self._words:
@@ -102,8 +102,8 @@ class Guess:
 
     @property
     def type(self) -> pa.DataType | None:
-        """string, bool, int64, uint64 or float64; None if all cells are missing. Text also if integers have over 64
-        bits, or numbers stand beside truth values."""
+        """string, bool, int64, uint64 or float64; None if all cells are missing. Integers beyond 64 bits, and numbers
+        mixed with booleans, give string."""
         numbers = self._integers or self._decimals
         if self._words or (self._truths and numbers):
             return pa.string()
@@ -122,7 +122,7 @@ class Guess:
 
 
 def _numbers(text: pa.Array) -> pa.Array | None:
-    """Text as int64, or else float64; None if some cell is no number, or has to be cleaned first."""
+    """Parse text as int64, or else float64; None if a cell is not a number, or has to be cleaned first."""
     try:
         return text.cast(pa.int64())
     except pa.ArrowInvalid:
@@ -131,5 +131,5 @@ def _numbers(text: pa.Array) -> pa.Array | None:
         numbers = text.cast(pa.float64())
     except pa.ArrowInvalid:
         return None
-    is_missing = pc.any(pc.is_nan(numbers)).as_py()  # "NaN", perhaps beside integers
+    is_missing = pc.any(pc.is_nan(numbers)).as_py()  # "NaN", perhaps among integers
     return None if is_missing else numbers

@@ -1,4 +1,4 @@
-"""Names for the columns of a catalogue in a dataset that has columns of its own."""
+"""Names of a catalogue's columns in a dataset that has columns of its own."""
 
 from __future__ import annotations
 
@@ -6,18 +6,23 @@ from collections.abc import Collection, Sequence
 
 
 def stored_names(names: Sequence[str], taken: Collection[str]) -> list[str]:
-    """The names under which columns are stored: as published where that can be, and no name twice.
+    """Choose unique names for the stored columns, as published if possible.
 
-    A dataset nests columns at a point and HDF5 at a slash, so that both become `_`, as does what cannot be printed. A
-    name that begins with `_` is the engine's, and gets `column` before it; one that is `taken`, `published_`; and one
-    that is there already, `_2` after it, or `_3`, ...
+    Characters that separate nested columns (`.`, `/`, `\\`) and unprintable ones become `_`. Names that begin with `_`
+    are reserved and get the prefix `column`, names in `taken` the prefix `published_`, and duplicates a suffix `_2`,
+    `_3`, ...
 
     Parameters
     ----------
     names : sequence of str
-        Not empty.
+        Published names, none of them empty.
     taken : collection of str
         Names of the dataset's own columns.
+
+    Returns
+    -------
+    list of str
+        Stored names, in the order of `names`.
     """
     stored: list[str] = []
     for published in names:

@@ -1,4 +1,4 @@
-"""Positions of a catalogue in degrees, whether they are numbers or sexagesimal text."""
+"""Conversion of a catalogue's positions, decimal or sexagesimal, to degrees."""
 
 from __future__ import annotations
 
@@ -8,19 +8,23 @@ import pyarrow.compute as pc
 
 
 def degrees(values: pa.Array | pa.ChunkedArray, name: str) -> np.ndarray:
-    """Angles as float64 degrees, NaN where there is none.
+    """Convert angles to float64 degrees; NaN where missing.
 
     Parameters
     ----------
     values : pyarrow array
         Numbers (degrees), or text such as "10:27:30.5" or "-1 16 06".
     name : str
-        "ra" or "dec". A right ascension in text is in hours; one from -180 to 0 is wrapped to 180 to 360.
+        "ra" or "dec". Right ascension in text is in hours; values from -180 to 0 degrees are wrapped to 180 to 360.
+
+    Returns
+    -------
+    float64 array
 
     Raises
     ------
     ValueError
-        A text that is no angle.
+        A text is not a sexagesimal angle.
     """
     if pa.types.is_string(values.type):
         angles = _sexagesimal(values, "hourangle" if name == "ra" else "deg")

@@ -1,4 +1,4 @@
-"""One way to read a catalogue from a file: CSV, Parquet, FITS, ECSV or VOTable, told apart by their first bytes."""
+"""Reader of a catalogue file: CSV, Parquet, FITS, ECSV or VOTable, detected by its first bytes."""
 
 from __future__ import annotations
 
@@ -21,23 +21,24 @@ _BINARY = {"parquet": "Parquet", "pq": "Parquet", "fits": "FITS", "fit": "FITS",
 
 @dataclass(frozen=True)
 class InputColumn:
-    """A column of a catalogue, by its place there, as all of its values show it.
+    """A column of a catalogue, with the type that its values have.
 
     Attributes
     ----------
     name : str
-        As published; it may be empty, or that of another column too.
+        As published; may be empty or duplicate.
     place : int
+        Position among the columns, from 0.
     type : pyarrow type or None
-        bool, int64, uint64, float64, float32 (where the file says so) or string; None for what is left out.
+        bool, int64, uint64, float64, float32 (if the file says so) or string; None if it cannot be stored.
     gaps : bool
-        Some value is missing (of floats, that is not looked for).
+        Whether a value is missing (not checked for floats).
     exact : bool
-        Its integers are exact as float64.
+        Whether its integers are exact as float64.
     note : str
-        Why it is no number: "empty", the type that is not read, or the first cell that is text.
+        Why it is not numeric: "empty", the unsupported type, or the first text cell.
     direct : bool
-        Its text can be converted as it is parsed.
+        Whether its text can be converted while parsing.
     """
 
     name: str
@@ -50,15 +51,16 @@ class InputColumn:
 
 
 class TableFile:
-    """A catalogue: names and stored types of its columns, and their values as far as they are asked for.
+    """A catalogue file: names and types of its columns, and values of selected ones.
 
-    The methods raise `BuildError` if the file turns out to be damaged.
+    The methods raise `BuildError` if the file is damaged.
 
     Parameters
     ----------
     origin : str
-        Where it comes from, for messages.
+        Path or address, for messages.
     raw : Raw
+        Reader of its format.
     """
 
     def __init__(self, origin: str, raw: Raw):
@@ -66,18 +68,21 @@ class TableFile:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of the columns, in their order."""
+        """Names of the columns, in file order."""
         return self.raw.names
 
     def look(self, places: Collection[int] | None = None, text: Collection[int] = ()) -> list[InputColumn]:
-        """What some columns hold, or all; reads those of which only the values tell. Those in `text` are text."""
+        """Determine the types of some columns (default: all), reading their values where needed.
+
+        Columns in `text` are taken as text.
+        """
         places = range(len(self.names)) if places is None else places
         unknown = [place for place in places if place not in text and self._only_values_tell(place)]
         with _clear_errors(self.origin):
             direct = self._first_guess(unknown) if isinstance(self.raw, Csv) else {}
             try:
                 guesses = self._guesses(unknown, direct)
-            except pa.ArrowInvalid:  # a cell further down is not what the first ones are, or the file is damaged
+            except pa.ArrowInvalid:  # a later cell differs from the first ones, or the file is damaged
                 direct, guesses = {}, self._guesses(unknown, {})
         return [self._column(place, guesses.get(place), place in text, place in direct) for place in places]
 
@@ -89,7 +94,7 @@ class TableFile:
         return _is_text(type) or pa.types.is_decimal(type) or pa.types.is_integer(type)
 
     def _first_guess(self, places: list[int]) -> dict[int, pa.DataType]:
-        """The columns of text that begin with numbers, which can be converted as they are parsed: that is fast."""
+        """Types of the text columns that begin with numbers, for fast conversion while parsing."""
         first = next(self.raw.batches(places), [])
         guesses = [Guess() for _ in first]
         for guess, cells in zip(guesses, first, strict=True):
@@ -131,7 +136,7 @@ class TableFile:
         return InputColumn(name, place, None, note=f"values of type {type}")
 
     def batches(self, columns: Sequence[InputColumn]) -> Iterator[list[pa.Array]]:
-        """Values of columns that were looked at, each of its type, a batch of rows at a time."""
+        """Yield the values of columns from `look`, each in its type, in batches of rows."""
         direct = {column.place: column.type for column in columns if column.direct}
         with _clear_errors(self.origin):
             for batch in self._raw_batches([column.place for column in columns], direct):
@@ -140,10 +145,10 @@ class TableFile:
     def read(
         self, places: Sequence[int], likely: Mapping[int, pa.DataType] | None = None
     ) -> list[tuple[InputColumn, pa.ChunkedArray]]:
-        """Some columns with all their values. CSV is read faster if the likely types are those of all cells."""
+        """Read columns with all their values. CSV is read faster if the `likely` types turn out right."""
         with _clear_errors(self.origin):
             if likely and isinstance(self.raw, Csv):
-                with contextlib.suppress(pa.ArrowInvalid):  # it is looked at, then
+                with contextlib.suppress(pa.ArrowInvalid):  # then fall back to `look`
                     columns = [InputColumn(self.names[place], place, likely[place]) for place in places]
                     return _joined(columns, self._raw_batches(places, likely))
             columns = self.look(places)
@@ -151,7 +156,7 @@ class TableFile:
 
 
 def open_table(path: Path) -> TableFile:
-    """Look at the columns of a catalogue's file. Raises `BuildError` if it cannot be read as a table."""
+    """Open a catalogue file. Raises `BuildError` if it cannot be read as a table."""
     with _clear_errors(str(path)):
         return TableFile(str(path), _open(path))
 
@@ -167,7 +172,7 @@ def _joined(
 
 @contextlib.contextmanager
 def _clear_errors(origin: str) -> Iterator[None]:
-    """Say which file it is that cannot be read. Parsers of damaged files raise errors of many kinds."""
+    """Turn the many kinds of parser errors into a `BuildError` that names the file."""
     try:
         yield
     except (BuildError, MemoryError):
@@ -198,7 +203,7 @@ def _open(path: Path) -> Raw:
 
 
 def _start(path: Path) -> bytes:
-    """The first bytes of a file, of what is in it if it is compressed."""
+    """First bytes of a file, after decompression."""
     with open(path, "rb") as file:
         start = file.read(512)
     opened = gzip.open if start.startswith(b"\x1f\x8b") else bz2.open if start.startswith(b"BZh") else None
@@ -213,7 +218,7 @@ def _is_text(type: pa.DataType) -> bool:
 
 
 def _normal(column: pa.Array) -> pa.Array:
-    """Integers as int64, text and numbers that neither this nor a float holds exactly as string; others as they are."""
+    """Cast integers to int64, and text, decimals and uint64 to string; leave other types as they are."""
     type = column.type
     if pa.types.is_dictionary(type):
         return _normal(column.cast(type.value_type))
