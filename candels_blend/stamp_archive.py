@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.csv
 
 from skyshards.errors import BuildError
+from skyshards.input_tables.table_file import open_table
 
 IMAGES, SEGMENTATION, CATALOGUE = FILES = ("candels_img.npy", "candels_seg.npy", "candels_cat.csv")
 COLUMNS = ("ID", "RA", "DEC", "mag", "radius", "z", "galtype")
@@ -103,28 +103,27 @@ def let_go(array: np.ndarray) -> None:
         array.base.madvise(mmap.MADV_DONTNEED)
 
 
-def read_csv(path: Path, *text: str) -> pd.DataFrame:
-    """A CSV file with the numbers that it has; columns of text are named. pandas before 3 reads one number in seven
-    wrong in its last digit.
-    """
-    kinds = dict.fromkeys(text, pa.string())
-    options = pyarrow.csv.ConvertOptions(column_types=kinds, strings_can_be_null=True)
-    return pyarrow.csv.read_csv(path, convert_options=options).to_pandas()
+def read_csv(path: Path, needed: Sequence[str], text: Sequence[str]) -> pd.DataFrame:
+    """A catalogue, its columns in `text` as text. Raises `BuildError` if it cannot be read or lacks a column."""
+    table = open_table(path)
+    for name in needed:
+        if (found := table.names.count(name)) != 1:
+            raise BuildError(f"{path}: expected the columns {', '.join(needed)}, found {found or 'no'} {name}")
+    columns = table.look(text=[place for place, name in enumerate(table.names) if name in text])
+    schema = pa.schema([(column.name, column.type or pa.null()) for column in columns])
+    batches = (pa.RecordBatch.from_arrays(batch, schema=schema) for batch in table.batches(columns))
+    return pa.Table.from_batches(batches, schema).to_pandas()
 
 
 def _read_catalogue(path: Path) -> pd.DataFrame:
     try:
-        catalogue = read_csv(path, "galtype")
-    except (ValueError, OSError) as error:
-        raise BuildError(f"{path}: not a CSV file ({error}); fetch the archive again") from error
-    missing = [name for name in COLUMNS if name not in catalogue]
-    if missing:
-        raise BuildError(f"{path}: expected the columns {', '.join(COLUMNS)}, found no {', '.join(missing)}")
+        catalogue = read_csv(path, COLUMNS, text=("galtype",))
+    except BuildError as error:
+        raise BuildError(f"{error}; fetch the archive again") from error
     wrong = [name for name in COLUMNS[:-1] if not pd.api.types.is_numeric_dtype(catalogue[name])]
     if wrong or not pd.api.types.is_integer_dtype(catalogue["ID"]):
         raise BuildError(f"{path}: expected numbers (whole ones as ID), found others in column {(wrong or ['ID'])[0]}")
     ra = catalogue["RA"].astype(float)
-    # A blank type is a missing value to pandas, and a number if all are blank.
     return catalogue.assign(galtype=catalogue["galtype"].fillna(""), RA=ra.where((ra < -180) | (ra >= 0), ra + 360))
 
 

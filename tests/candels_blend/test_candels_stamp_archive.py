@@ -88,11 +88,12 @@ def test_arrays_and_catalogue_of_different_length(folder, name):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "not a CSV file"),
-        ("ID,RA\n1,2\n", "found no DEC, mag, radius, z, galtype"),
+        ("", "found no line that names its columns; fetch"),
+        ("ID,RA\n1,2\n", "expected the columns ID, RA, DEC, .*galtype, found no DEC"),
+        ("ID,RA,ID,mag,radius,z,galtype\n", "found 2 ID"),
         ("ID,RA,DEC,mag,radius,z,galtype\n1,2,3,bright,5,6,disk\n", "others in column mag"),
         ("ID,RA,DEC,mag,radius,z,galtype\nx,2,3,4,5,6,disk\n", "others in column ID"),
-        ('ID,RA\n"1,2\n', "not a CSV file"),
+        ("\0" * 99, "found no"),
     ],
 )
 def test_bad_catalogue(folder, text, message):

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from candels_blend import Blends
-from candels_blend.stamp_archive import CATALOGUE, read_archive
+from candels_blend.stamp_archive import CATALOGUE, COLUMNS, read_archive, read_csv
 
 
 @pytest.fixture
@@ -59,3 +59,20 @@ def test_right_ascensions_from_minus_180_are_wrapped(datapath, changed):
     assert archive.catalogue["RA"][3] == (pytest.approx(ra[3]) if ra[3] > 180 else 359.75)
     assert archive.catalogue["RA"][4] == 180
     assert list(archive.left_out) == ["no position or radius in the catalogue"] and 5 not in archive.rows
+
+
+def test_a_column_may_begin_with_many_whole_numbers_or_none(datapath, tmp_path):
+    """Of a file of some megabytes, the first rows do not tell what a column holds."""
+    catalogue = pd.read_csv(datapath / CATALOGUE)
+    rows = 60_000
+    many = catalogue.iloc[np.arange(rows) % len(catalogue)].assign(ID=range(rows), z="-99", radius="")
+    many.iloc[-1, many.columns.get_loc("z")], many.iloc[-1, many.columns.get_loc("radius")] = "0.5", "1.25"
+    many.to_csv(tmp_path / CATALOGUE, index=False)
+    found = read_csv(tmp_path / CATALOGUE, COLUMNS, text=("galtype",))
+    assert len(found) == rows and found["z"].iloc[-1] == 0.5 and found["radius"].iloc[-1] == 1.25
+    assert found["z"].iloc[0] == -99 and np.isnan(found["radius"].iloc[0])
+
+
+def test_cells_that_stand_for_missing_values(changed):
+    archive = read_archive(changed("mag", {3: "--", 4: "None", 5: r"\N"}))
+    assert not {3, 4, 5} & set(archive.rows.tolist()) and len(archive.rows) == 37

@@ -254,7 +254,8 @@ def test_files_that_a_user_put_there_stay(archive, local, whole, folder, options
     (folder / "fits" / "notes.txt").write_text("mine")
     before = len(names_asked_for(archive))
     for _ in range(2):
-        assert run("--archive_url", archive.sas_url, "-o", folder, *options).exit_code == 0
+        outcome = run("--archive_url", archive.sas_url, "-o", folder, *options)
+        assert outcome.exit_code == 0, outcome.output
         left = {path.name for path in (folder / "fits").iterdir()}
         expected = {path.name for path in local.iterdir()} | {".kept"} if "--keep_fits" in options else {name}
         assert left == expected | {"notes.txt"}
