@@ -1,4 +1,4 @@
-"""The card of an exported dataset: what the built dataset's card says, with how to load this form of it."""
+"""Write the card of an exported dataset: the built dataset's card, with instructions to load the export."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from skyshards.format.columns import ColumnSpec
 from skyshards.format.manifest import WRITER, Manifest
 
 NOT_OF_THIS_FORM = ("Load it", "Build it", "In the formats of `datasets`", "This copy")
-"""Sections of a built dataset's card that are about HDF5 shards."""
+"""Sections of a built dataset's card that apply to HDF5 shards only."""
 TAGS = ("hats", "lsdb")
 
 LOAD = """\
@@ -56,8 +56,9 @@ def front_matter(
     rows: Mapping[str, int],
     nbytes: Mapping[str, int],
 ) -> str:
-    """The card's YAML, from that of the built dataset. By split: the pattern of its files, its rows, about how many
-    bytes they take.
+    """Return the card's YAML, based on that of the built dataset.
+
+    `files`, `rows` and `nbytes` are by split: the pattern of its files, its rows, and their approximate bytes.
     """
     kept = {key: value for key, value in matter.items() if key not in ("configs", "dataset_info", "tags")}
     tags = [*(matter.get("tags") or []), *TAGS]
@@ -74,7 +75,7 @@ def front_matter(
 
 
 def body(card: str, manifest: Manifest, load: str, this_copy: str) -> str:
-    """The words: those of the built dataset's card, but for what is about its files."""
+    """Return the card's Markdown: that of the built dataset, without the sections on its files."""
     before, start, rest = card.partition(COLUMNS_START)
     _, end, after = rest.partition(COLUMNS_END)
     text = f"{before}{start}\n{columns_table(manifest.columns)}\n{end}{after}"
@@ -84,7 +85,7 @@ def body(card: str, manifest: Manifest, load: str, this_copy: str) -> str:
 
 
 def columns_table(specs: Sequence[ColumnSpec]) -> str:
-    """The columns as a Markdown table: name, what it is in Parquet, unit and description."""
+    """Format the columns as a Markdown table: name, type in Parquet, unit and description."""
     lines = ["| column | type | unit | what it is |", "|---|---|---|---|"]
     for spec in specs:
         names = ", ".join(f"{label} {name}" for label, name in enumerate(spec.classes or ()))
@@ -105,7 +106,7 @@ def _kind(spec: ColumnSpec) -> str:
 
 
 def this_copy(manifest: Manifest, rows: Mapping[str, int], tiles: int, margin: str) -> str:
-    """What was exported, and with what."""
+    """Describe what was exported, and with which versions."""
     counts = ", ".join(f"{count:,} rows ({split})" for split, count in rows.items())
     options = ", ".join(f"{name} = {value}" for name, value in manifest.options.items() if value is not None)
     used = ", ".join(f"{package} {version(package)}" for package in ("hats", "pyarrow", "pillow"))

@@ -1,4 +1,4 @@
-"""The catalogue of a built dataset alone, in formats that astronomers' programs read, and its coverage of the sky."""
+"""Export the catalogue of a built dataset in astronomical formats, or its sky coverage."""
 
 from __future__ import annotations
 
@@ -24,29 +24,29 @@ MOC_ORDER = 10
 """HEALPix order of a coverage map: pixels of 3.4 arcmin."""
 SIMULATED = "Simulated data: these galaxies are made up."
 _WIDER = {"int8": "int16", "uint16": "int32", "uint32": "int64", "float16": "float32"}
-"""What FITS and VOTable have no type for, and one that holds all of its values."""
+"""Types that FITS and VOTable lack, and the wider types to use instead."""
 
 
 def write_catalogue(folder: Path, out: Path, form: str) -> int:
-    """Write the small columns of every row to one file; gives the number of rows.
+    """Write the light columns of every row to one file; return the number of rows.
 
     Parameters
     ----------
     folder : Path
         The built dataset.
     out : Path
-        The file; it must not be there yet.
+        The output file, which must not exist.
     form : str
-        "fits", "votable", "csv" or "parquet"; or "moc", the FITS file of the coverage.
+        "fits", "votable", "csv" or "parquet"; or "moc" for a FITS file of the sky coverage.
 
     Raises
     ------
     UsageError
-        The file exists, or the format cannot have the values.
+        If the file exists, or the format cannot hold the values.
     FolderError
-        `folder` is no built dataset.
+        If `folder` is not a built dataset.
     BuildError
-        The disk is full, or the file cannot be written.
+        If the disk is full, or the file cannot be written.
     """
     if out.exists():
         raise UsageError(f"{out}: exists already; delete it, or choose another file")
@@ -57,7 +57,7 @@ def write_catalogue(folder: Path, out: Path, form: str) -> int:
 
 
 def _light(rows: pa.Table, manifest: Manifest) -> pa.Table:
-    """The columns to be written, with their descriptions and units; `_split` if there are several."""
+    """Select the columns to write, with descriptions and units; with several splits, also `_split`."""
     fields = catalog.stored_schema(manifest.specs)
     names = [path for path, spec in manifest.specs.items() if not spec.heavy]
     names += [SPLIT] if len(manifest.splits) > 1 else []
@@ -74,7 +74,7 @@ def _csv(rows: pa.Table, manifest: Manifest, path: Path) -> None:
 
 
 def _as_json(table: pa.Table, which: Callable[[pa.DataType], bool]) -> pa.Table:
-    """A table with each list of the columns whose type is so written as JSON."""
+    """Convert the lists in columns of matching type to JSON text."""
     for place, field in enumerate(table.schema):
         if which(field.type):
             text = [json.dumps(values, ensure_ascii=False) for values in table[field.name].to_pylist()]
@@ -105,7 +105,7 @@ def _check_ascii(column: Column) -> None:
 
 
 def _votable(rows: pa.Table, manifest: Manifest, path: Path) -> None:
-    """Lists of text as JSON: astropy has none in a VOTable."""
+    """Write a VOTable, with lists of text as JSON, since astropy does not support them there."""
     light = _as_json(
         _light(rows, manifest), lambda kind: pa.types.is_nested(kind) and pa.types.is_string(kind.value_type)
     )
@@ -116,7 +116,7 @@ def _votable(rows: pa.Table, manifest: Manifest, path: Path) -> None:
 
 
 def _astropy_table(light: pa.Table) -> Table:
-    """The catalogue with units, descriptions and names of classes, in types that FITS and VOTable have."""
+    """Convert to an astropy table with units, descriptions and class names, in types of FITS and VOTable."""
     table = Table()
     for field in light.schema:
         words = {key.decode(): value.decode() for key, value in (field.metadata or {}).items()}

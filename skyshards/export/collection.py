@@ -1,4 +1,4 @@
-"""All of a HATS collection but its rows: metadata, index, card, citations, Croissant; the last step of an export."""
+"""Write all of a HATS collection except its rows: metadata, index, card, citations and Croissant."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from skyshards.format.card import SIMULATED
 def write_all(
     place: Place, folder: Path, plan: Plan, schema: pa.Schema, url: str | None, published: str | None
 ) -> None:
-    """Write it; `collection.properties` comes last, when all else is there."""
+    """Write everything; `collection.properties` comes last and marks the export as complete."""
     source = DatasetCard.load(folder / layout.CARD)
     bibtex = (folder / layout.CITATION).read_text(encoding="utf-8")
     words = _words(source, plan, bibtex)
@@ -73,12 +73,12 @@ def _write_catalogues(place: Place, plan: Plan, schema: pa.Schema, words: dict[s
         **hats_files.spatial(plan.tiles, plan.suffix, most),
         **words,
     )
-    # What checks a catalogue with `_metadata` expects a single file of each tile.
+    # Validators of catalogues with `_metadata` expect a single file per tile.
     hats_files.describe(place, info, tiles=plan.tiles, index=plan.index, metadata=not plan.several)
 
 
 def _words(source: DatasetCard, plan: Plan, bibtex: str) -> dict[str, str]:
-    """The properties that say what the data are, under the names of the IVOA Note on HATS."""
+    """Return descriptive properties, with the names of the IVOA Note on HATS."""
     title = source.data.get("pretty_name") or plan.name
     paragraphs = [" ".join(part.split()) for part in source.text.split("\n\n")]
     about = next((part for part in paragraphs if part and not part.startswith(("#", ">", "|", "<"))), title)

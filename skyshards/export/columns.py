@@ -1,7 +1,7 @@
-"""A column of a built dataset in a HATS catalogue: its Arrow type, its values, and what stock `datasets` makes of it.
+"""Convert columns of a built dataset for a HATS catalogue: Arrow types, values and `datasets` features.
 
-uint8 images and masks become PNG files, a stack of them a list of PNG files; image files stay as they are. Other arrays
-become lists of lists, groups structs.
+uint8 images and masks become PNG files, stacks of them lists of PNG files; image files are kept unchanged. Other arrays
+become nested lists, and groups structs.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ PNG_LEVEL = 4
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 """An image as `datasets` stores it."""
 INDEX = "_healpix_29"
-"""A column that an export adds: where a row is on the sky. With several splits, `SPLIT` says in which it is."""
+"""Column added by an export: the row's HEALPix pixel. With several splits, `SPLIT` is added too."""
 ADDED = {
     INDEX: pa.field(INDEX, pa.int64(), metadata={"description": "HEALPix pixel of order 29 (NESTED)"}),
     SPLIT: pa.field(SPLIT, pa.string(), metadata={"description": "split that the row belongs to"}),
@@ -38,8 +38,9 @@ ADDED = {
 
 
 def picture_shape(spec: ColumnSpec) -> tuple[int, ...] | None:
-    """The shape of one picture, [H, W], [H, W, 3] or [H, W, 4], if a column holds one a row or a stack [N, ...] of
-    them: all uint8 arrays of two dimensions or more do, unless they have too many.
+    """Return the shape of one picture, [H, W], [H, W, 3] or [H, W, 4]; None if the column holds no pictures.
+
+    Pictures are uint8 arrays of two or more dimensions: one per row, or one stack [N, ...] per row.
     """
     if spec.dtype != "uint8" or len(spec.shape) < 2 or 0 in spec.shape:
         return None
@@ -48,18 +49,19 @@ def picture_shape(spec: ColumnSpec) -> tuple[int, ...] | None:
 
 
 def is_bare(spec: ColumnSpec) -> bool:
-    """Whether pictures are stored as their files' bytes alone, and not in structs: in stacks outside of groups. LSDB
-    takes a column of lists of structs for nested tables, which its searches then cannot select.
+    """Whether pictures are stored as plain bytes instead of structs: true for stacks outside of groups.
+
+    LSDB would treat lists of structs as nested tables, which its searches cannot select.
     """
     return "." not in spec.path and picture_shape(spec) not in (None, spec.shape)
 
 
 def schema(name: str, specs: Mapping[str, ColumnSpec], splits: bool, lengths: Mapping[str, int]) -> pa.Schema:
-    """The Arrow schema of every file; its fields carry `description`, `unit` and `classes`, its metadata the features,
-    and what other programs know of them. `lengths` are those of `documentation.text_lengths`.
+    """Return the Arrow schema of every file, with features and documentation in its metadata.
 
-    `datasets` believes features in a file only if they give just the types in it. So lists have no length there, and
-    arrays no shape: the card declares those.
+    Fields carry `description`, `unit` and `classes`. `lengths` are from `documentation.text_lengths`. `datasets`
+    accepts features in a file only if they match its types exactly, so lists have no length there and arrays no shape;
+    the card declares those.
     """
     fields = [_field(name, member) for name, member in nest(specs).items()] + list(_added(splits).values())
     features = datasets.Features(
@@ -71,7 +73,7 @@ def schema(name: str, specs: Mapping[str, ColumnSpec], splits: bool, lengths: Ma
 
 
 def features(specs: Mapping[str, ColumnSpec], splits: bool) -> datasets.Features:
-    """The features that the card declares, with all lengths and shapes."""
+    """Return the features for the card, with all lengths and shapes."""
     return datasets.Features(
         {name: _map(member, declared_feature) for name, member in nest(specs).items()} | _added_features(splits)
     )
@@ -97,12 +99,12 @@ def is_file(spec: ColumnSpec) -> bool:
 
 
 def _item(spec: ColumnSpec) -> ColumnSpec:
-    """A column with a single one of the values that another has."""
+    """Return the spec of a single element of a column."""
     return replace(spec, shape=())
 
 
 def declared_feature(spec: ColumnSpec) -> Any:
-    """The feature of a column."""
+    """Return the feature of a column for the card."""
     picture = picture_shape(spec)
     if picture is None:
         return KINDS[spec.kind].feature(spec)
@@ -110,7 +112,7 @@ def declared_feature(spec: ColumnSpec) -> Any:
 
 
 def stored_feature(spec: ColumnSpec) -> Any:
-    """The feature that gives just the type of a column in the files."""
+    """Return the feature that matches the type of a column in the files exactly."""
     picture = picture_shape(spec)
     image = datasets.Value("binary") if is_bare(spec) else datasets.Image()
     feature = KINDS[spec.kind].feature(_item(spec)) if picture is None else image
@@ -138,7 +140,7 @@ def _type(spec: ColumnSpec) -> pa.DataType:
 
 
 def to_arrow(batch: Mapping[str, Any], specs: Mapping[str, ColumnSpec]) -> dict[str, pa.Array]:
-    """A batch, as a table opened with `decode=False` gives it, as Arrow arrays by name."""
+    """Convert a batch of a table opened with `decode=False` to Arrow arrays by name."""
     flat = flatten(batch)
     return {
         name: _array(member)
@@ -166,7 +168,7 @@ def _values(values: Any, spec: ColumnSpec) -> pa.Array:
 
 
 def _lists(flat: pa.Array, shape: tuple[int, ...]) -> pa.Array:
-    """Values in row-major order, as rows of lists of lists."""
+    """Wrap values in row-major order into nested lists of this shape."""
     for level in range(len(shape) - 1, 0, -1):
         count = int(np.prod(shape[:level]))
         flat = pa.ListArray.from_arrays(np.arange(count + 1, dtype=np.int32) * np.int32(shape[level]), flat)
@@ -175,7 +177,7 @@ def _lists(flat: pa.Array, shape: tuple[int, ...]) -> pa.Array:
 
 def _images(contents: list[bytes]) -> pa.Array:
     for content in contents:
-        if not content.startswith((JPEG, PNG)):  # `datasets` lets Pillow decode whatever it can
+        if not content.startswith((JPEG, PNG)):  # `datasets` lets Pillow decode any format
             raise ShardCorrupted(f"an image column holds {described(content)}, expected a PNG or JPEG file")
     return pa.StructArray.from_arrays(
         [pa.array(contents, pa.binary()), pa.nulls(len(contents), pa.string())], fields=list(IMAGE)
@@ -183,7 +185,7 @@ def _images(contents: list[bytes]) -> pa.Array:
 
 
 def png(pixels: np.ndarray) -> bytes:
-    """A PNG file of uint8 pixels [H, W], [H, W, 3] or [H, W, 4]."""
+    """Encode uint8 pixels [H, W], [H, W, 3] or [H, W, 4] as PNG."""
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG", compress_level=PNG_LEVEL)
     return file.getvalue()

@@ -1,4 +1,4 @@
-"""`croissant.json` of an exported dataset: MLCommons Croissant 1.0, whose tools read the rows from Parquet."""
+"""Describe an exported dataset in MLCommons Croissant 1.0, whose tools can read the rows from Parquet."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FILES, ROWS = "tiles", "rows"
 def describe(
     source: DatasetCard, plan: Plan, files: Mapping[str, str], bibtex: str, url: str | None, published: str | None
 ) -> dict[str, Any]:
-    """The description as JSON-LD: one set of records, `rows`, from the files of all splits."""
+    """Describe the export as JSON-LD with one record set, `rows`, over the files of all splits."""
     title = source.data.get("pretty_name") or plan.name
     simulated = " This dataset contains simulated galaxies only." if plan.manifest.simulated else ""
     doi, year = _first(r"doi", bibtex), _first(r"year", bibtex)
@@ -62,13 +62,13 @@ def describe(
 
 
 def _first(key: str, bibtex: str) -> str | None:
-    """A value of the first work that is cited: what the data are of."""
+    """Return a field of the first BibTeX entry, the work that describes the data."""
     found = re.search(rf"\b{key}\s*=\s*[{{\"]?\s*([^}}\",]+?)\s*[}}\",]", bibtex, re.IGNORECASE)
     return found and found[1].removeprefix("https://doi.org/")
 
 
 def _version(written_by: str) -> str:
-    """Croissant wants three numbers: those of the program that built the dataset."""
+    """Return a version of three numbers, as Croissant requires: that of the program that built the dataset."""
     found = re.search(r"\d+\.\d+\.\d+", written_by)
     return found[0] if found else "1.0.0"
 
@@ -80,7 +80,7 @@ def _field(name: str, member: ColumnSpec | Mapping[str, Any], place: list[str]) 
     unit = f" Unit: {member.unit}." if member.unit else ""
     shape = f" Shape {list(member.shape)}." if member.shape else ""
     source: dict[str, Any] = {"fileSet": {"@id": FILES}, "extract": {"column": place[0]}}
-    # A step each: they go into the elements of a list by themselves.
+    # One step per level; steps apply to each element of a list.
     steps = [
         {"jsonPath": name} for name in (*place[1:], *(["bytes"] if _is_image(member) and not is_bare(member) else []))
     ]

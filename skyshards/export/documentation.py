@@ -1,7 +1,7 @@
-"""What astronomers' programs learn from the files: units, descriptions and lengths of text.
+"""Parquet metadata of exported files for astronomical programs: units, descriptions and text lengths.
 
-A VOTable without data as in VOParquet (IVOA Note "Parquet in the VO" 1.0), of the columns that a VOTable can have: not
-those of pictures, groups and arrays of arrays. And the header of `astropy.table.Table.read`, of all columns.
+They are a VOTable without data as in VOParquet (IVOA Note "Parquet in the VO" 1.0) for the columns that a VOTable
+supports (not pictures, groups and nested arrays), and the header of `astropy.table.Table.read` for all columns.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from skyshards.format.kinds.text import Text
 
 
 def text_lengths(specs: Mapping[str, ColumnSpec], rows: pa.Table) -> dict[str, int]:
-    """Characters of the longest text of each column of text (1 at least, as no reader has a type for less)."""
+    """Return the maximum length of each text column in characters (at least 1, as readers have no shorter type)."""
     return {path: _longest(rows[path]) for path, spec in specs.items() if isinstance(KINDS[spec.kind], Text)}
 
 
@@ -32,7 +32,7 @@ def _longest(column: pa.ChunkedArray) -> int:
 def metadata(
     name: str, schema: pa.Schema, specs: Mapping[str, ColumnSpec], lengths: Mapping[str, int]
 ) -> dict[str, str]:
-    """The entries for a file of this schema, whose fields carry `description`, `unit` and `classes`."""
+    """Make the metadata for a file of this schema, whose fields carry `description`, `unit` and `classes`."""
     lengths = {path: length for path, length in lengths.items() if path in schema.names}
     header = [_astropy_column(field) for field in schema]
     plain = [field.with_type(kind) for field in schema if (kind := _plain(field, specs)) is not None]
@@ -45,7 +45,7 @@ def metadata(
 
 
 def _plain(field: pa.Field, specs: Mapping[str, ColumnSpec]) -> pa.DataType | None:
-    """The type for a VOTable, lists with their lengths; None for what it cannot have."""
+    """Return the type for a VOTable, lists with their lengths; None if not supported."""
     kind = field.type
     if not pa.types.is_list(kind):
         return None if pa.types.is_nested(kind) else kind

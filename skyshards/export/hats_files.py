@@ -1,4 +1,4 @@
-"""What makes Parquet files a HATS catalogue, and catalogues a collection: made by `hats`, put in place whole."""
+"""Write the metadata files of HATS catalogues and collections with `hats`, each moved into place when complete."""
 
 from __future__ import annotations
 
@@ -26,32 +26,32 @@ from skyshards.export.tiles import ORDER, Tile
 from skyshards.format.manifest import WRITER
 
 COLLECTION = "collection.properties"
-"""The last file of an export."""
+"""The file written last in an export."""
 ZSTD_LEVEL = 3
 INDEX_GROUP = 100_000
-"""Rows in a row group of the index, whose rows are small."""
+"""Rows per row group of the index."""
 
 
 def parquet_arguments(schema: pa.Schema) -> dict[str, Any]:
-    """How `hats` writes files of this schema (page index, floats with their bytes apart), at a level that is fast."""
+    """Return the writer options of `hats` for this schema (page index, byte stream split), with a fast zstd level."""
     arguments = file_io.get_parquet_write_table_kwargs(schema) | {"compression_level": ZSTD_LEVEL}
     return {name: value for name, value in arguments.items() if name != "row_group_size"}
 
 
 def upath(place: Place) -> UPath:
-    """A place as `hats` knows it."""
+    """Convert a place to the path type of `hats`."""
     return get_upath(UPath(place.url, **place.storage_options) if place.folder is None else place.folder)
 
 
 def properties(name: str, kind: str, rows: int, **others: Any) -> TableProperties:
-    """The properties of a catalogue, without a date: the same rows give the same bytes."""
+    """Make the properties of a catalogue, without a date, so that files are reproducible."""
     own = {"hats_builder": f"{WRITER}, hats v{version('hats')}", "hats_version": "v1.0"}
     given = {key: value for key, value in others.items() if value is not None}
     return TableProperties(catalog_name=name, catalog_type=kind, total_rows=rows, **own, **given)
 
 
 def spatial(tiles: Sequence[Tile], suffix: str, max_rows: int) -> dict[str, Any]:
-    """The properties of every catalogue of rows on the sky."""
+    """Return the properties common to catalogues with positions."""
     area = sum(1 / (12 * 4**tile.order) for tile in tiles)
     return {
         "ra_column": "ra",
@@ -73,16 +73,16 @@ def describe(
     index: np.ndarray | None = None,
     metadata: bool = True,
 ) -> None:
-    """Write all that a catalogue has beside its rows' files, its properties last.
+    """Write the metadata files of a catalogue, its properties last.
 
     Parameters
     ----------
     schema : pyarrow.Schema, optional
-        Of a catalogue that may have no files of rows, as a margin cache may.
+        Needed for a catalogue that may be empty, such as a margin cache.
     tiles : sequence of Tile
-        Of a catalogue of rows on the sky.
+        The tiles of a catalogue with positions.
     index : int64 [rows], optional
-        `_healpix_29` of all rows, for a catalogue that is to have a sky map.
+        `_healpix_29` of all rows, to write a sky map.
     metadata : bool
         Whether to write `_metadata`.
     """
@@ -114,7 +114,7 @@ def describe(
 
 
 def put(place: Place, name: str, folder: Path) -> None:
-    """Move files from a folder to their places below `name`."""
+    """Move the files of a folder to their places below `name`."""
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         with place.writing("/".join(filter(None, (name, path.relative_to(folder).as_posix())))) as out:
             out.write_bytes(path.read_bytes())
@@ -122,12 +122,12 @@ def put(place: Place, name: str, folder: Path) -> None:
 
 
 def skymap_order(tiles: Sequence[Tile]) -> int:
-    """A sky map of 256 pixels a tile or so, in 6 MB at most."""
+    """Choose the order of a sky map: about 256 pixels per tile, at most 6 MB."""
     return min(8, max(tile.order for tile in tiles) + 4)
 
 
 def write_index(place: Place, name: str, ids: pa.Array, index: np.ndarray, tiled: Sequence[Tile]) -> None:
-    """Write the rows of an index by `object_id`: for each name, in their order, the tile that its row is in."""
+    """Write the index by `object_id`: sorted names, with the tile of each row."""
     counts = [tile.stop - tile.start for tile in tiled]
     columns = {
         "object_id": ids,
@@ -141,7 +141,7 @@ def write_index(place: Place, name: str, ids: pa.Array, index: np.ndarray, tiled
 
 
 def write_collection(place: Place, name: str, primary: str, margin: str | None, index: str, **words: str) -> None:
-    """Write the file that makes catalogues a collection: what there is now is whole."""
+    """Write the collection's properties, which mark the export as complete."""
     info = CollectionProperties(
         name=name,
         hats_primary_table_url=primary,

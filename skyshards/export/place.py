@@ -1,4 +1,4 @@
-"""Where an export goes: a folder, or a URL of any file system that fsspec knows. Files appear there whole."""
+"""The destination of an export: a folder or an fsspec URL. Files appear there only when complete."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ class Place:
 
     @cached_property
     def folder(self) -> Path | None:
-        """The folder, unless it is on another file system."""
+        """The local folder; None for other file systems."""
         file_system, path = self._opened
         return Path(path) if isinstance(file_system, LocalFileSystem) else None
 
     def names(self) -> set[str]:
-        """The files that are there, as paths below it."""
+        """Return the existing files, as paths below this place."""
         if self.folder is not None:
             return {path.relative_to(self.folder).as_posix() for path in self.folder.rglob("*") if path.is_file()}
         file_system, path = self._opened
@@ -42,7 +42,7 @@ class Place:
         return {name.removeprefix(root) for name in file_system.find(path)} if file_system.exists(path) else set()
 
     def read(self, name: str) -> bytes:
-        """The content of a file."""
+        """Read a file."""
         if self.folder is not None:
             return (self.folder / name).read_bytes()
         file_system, path = self._opened
@@ -50,7 +50,7 @@ class Place:
 
     @contextlib.contextmanager
     def writing(self, name: str) -> Iterator[Path]:
-        """Give a path to write a file to, which is put in its place if the block ends well."""
+        """Yield a temporary path, and move the file into place if the block succeeds."""
         if self.folder is not None:
             with replacing(self.folder / name) as path:
                 yield path

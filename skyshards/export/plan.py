@@ -1,4 +1,4 @@
-"""What an export is to have: its tiles, their files and the rows in each, known before anything is written."""
+"""Plan an export before writing: its tiles, their files and the rows in each."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from skyshards.format.layout import SIZE, SPLIT
 from skyshards.format.manifest import Manifest
 
 MARGIN_ARCSEC = 10.0
-"""Width of the margin cache unless another is given; without one, no tile gets smaller than with this."""
+"""Default width of the margin cache; without a cache, it still limits how small tiles get."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """All that an export is to have. Rows are sorted by `_healpix_29`; `first` is the position of the first."""
+    """The contents of an export. Rows are sorted by `_healpix_29`; `first` is the position of the first row."""
 
     manifest: Manifest
     order: np.ndarray
@@ -47,12 +47,12 @@ class Plan:
 
     @property
     def split_rows(self) -> dict[str, int]:
-        """How many rows each of them has."""
+        """The number of rows by split."""
         return {name: int(np.count_nonzero(self.splits == name)) for name in self.split_names}
 
     @property
     def split_nbytes(self) -> dict[str, int]:
-        """About how many bytes these take."""
+        """The approximate bytes by split."""
         return {name: int(self.nbytes[self.splits == name].sum()) for name in self.split_names}
 
     @property
@@ -61,7 +61,7 @@ class Plan:
 
     @property
     def suffix(self) -> str:
-        """`datasets` finds splits by files: where there are several, a tile is a folder with a file of each."""
+        """The end of a tile's path. `datasets` finds splits by files, so with several splits a tile is a folder."""
         return "/" if self.several else ".parquet"
 
     @property
@@ -81,7 +81,7 @@ class Plan:
         return sum(map(len, self.margins.values()))
 
     def files(self) -> Iterator[RowFile]:
-        """The Parquet files of rows, the largest first, so that no process is left with one at the end."""
+        """Yield the Parquet files of rows, largest first, to balance the processes."""
         found = [self._file(f"{self.margin_name}/{tile.path}.parquet", rows) for tile, rows in self.margins.items()]
         for tile in self.tiles:
             rows = np.arange(tile.start, tile.stop)
@@ -126,7 +126,7 @@ def make_plan(folder: Path, tile_mb: float, margin_arcsec: float) -> Plan:
 
 
 def _nbytes(spec: ColumnSpec, rows: pa.Table) -> np.ndarray:
-    """About how many bytes each row's value takes: those that it takes in the shards."""
+    """Return the approximate bytes of each row's value: its size in the shards."""
     if spec.heavy and (spec.varies or spec.deflate):
         return rows[SIZE + spec.path].to_numpy().astype(np.int64)
     return np.full(len(rows), spec.nbytes or 16 * int(np.prod(spec.shape)), np.int64)

@@ -1,4 +1,4 @@
-"""`skyshards export`: a built dataset as a HATS collection, in a folder or at a URL. A killed export goes on."""
+"""Export a built dataset as a HATS collection, to a folder or URL. An interrupted export can be resumed."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from skyshards.format import layout
 from skyshards.progress import progress
 
 STATE = "export.json"
-"""What an export is made of; the first file of it."""
+"""The file written first in an export, with the dataset and options."""
 TILE_MB = 300.0
 MAX_MARGIN_ARCSEC = 3600.0
 
 
 @dataclass(frozen=True)
 class Exported:
-    """What there is after an export: rows, files of them (`written` by this run), rows in the margin cache."""
+    """Result of an export: rows, tiles, rows in the margin cache, and the number of files `written` by this run."""
 
     place: str
     rows: int
@@ -51,43 +51,47 @@ def export(
     executor: Executor | None = None,
     storage_options: dict[str, Any] | None = None,
 ) -> Exported:
-    """Write a built dataset as a HATS collection, which LSDB, stock `datasets` and readers of Parquet open.
+    """Export a built dataset as a HATS collection for LSDB, stock `datasets` and other readers of Parquet.
 
     Parameters
     ----------
     folder : path
         The built dataset.
     out : path or URL
-        Where to write; a URL of any file system that fsspec knows. Nothing may be there but an unfinished export of
-        the same dataset with the same options, which goes on.
+        The destination, a folder or an fsspec URL. It must be empty, or hold an unfinished export of the same dataset
+        with the same options, which is resumed.
     tile_mb : float
-        About how many megabytes a tile's file has, at most.
+        Approximate maximum size of a tile's file in megabytes.
     margin_arcsec : float
-        Width of the margin cache; 0 for none.
+        Width of the margin cache in arcsec; 0 for none.
     url, published : str, optional
-        The dataset's page and the date of its publication (such as 2026-01-31) for its Croissant file; those of the
-        first work in `CITATION.bib` unless given.
+        The dataset's page and its publication date (such as 2026-01-31) for the Croissant file; default: those of the
+        first work in `CITATION.bib`.
     workers : int, optional
-        Processes that write; 0 writes in this one. The number of usable cores unless given.
+        Number of writer processes, 0 to write in this process; default: the number of usable cores.
     executor : concurrent.futures.Executor, optional
-        Where to write instead of own processes, such as `dask.distributed.Client(...).get_executor()`. Its workers
-        must see the same folders.
+        Used instead of own processes, such as `dask.distributed.Client(...).get_executor()`. Its workers must see the
+        same folders.
     storage_options : dict, optional
-        Passed on to the file system of a URL.
+        Options for the file system of a URL.
+
+    Returns
+    -------
+    Exported
 
     Raises
     ------
     UsageError
-        `hats` is not installed, an option makes no sense, or `out` holds something else.
+        If `hats` is not installed, an option is invalid, or `out` holds anything else.
     FolderError
-        `folder` is no built dataset, or one without rows.
+        If `folder` is not a built dataset, or has no rows.
     ShardCorrupted
-        A shard is not what its catalogue says.
+        If a shard does not match its catalogue.
     BuildError
-        Another export writes to `out`, a process died, or the disk is full.
+        If another export is writing to `out`, a process died, or the disk is full.
     """
     _check(tile_mb, margin_arcsec)
-    from skyshards.export import collection, hats_files  # which import hats: that takes seconds
+    from skyshards.export import collection, hats_files  # these import hats, which takes seconds
 
     folder, place = Path(folder), Place(os.fspath(out), storage_options or {})
     plan = make_plan(folder, tile_mb, margin_arcsec)
@@ -122,7 +126,7 @@ def _check(tile_mb: float, margin_arcsec: float) -> None:
 
 @contextlib.contextmanager
 def _held(place: Place, folder: Path) -> Iterator[None]:
-    """Hold the place for this export alone, as far as its file system can, and clean up after killed ones."""
+    """Lock a local destination for this export, and clean up after killed ones."""
     out = place.folder
     if out is None:
         with clear_errors(place.url):
@@ -137,7 +141,7 @@ def _held(place: Place, folder: Path) -> Iterator[None]:
 
 
 def _resume(place: Place, state: dict[str, Any]) -> set[str]:
-    """The files of an earlier export of the same; the state is written if there is none."""
+    """Return the files of an earlier export with the same state; write the state if there is none."""
     text, there = json.dumps(state, indent=1) + "\n", place.names()
     if STATE in there:
         try:

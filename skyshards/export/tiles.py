@@ -1,4 +1,4 @@
-"""Which rows go into which file of a HATS catalogue: tiles that adapt to the bytes in them, row groups, margins."""
+"""Partition the rows of a HATS catalogue: adaptive tiles, row groups and margins."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import NamedTuple
 import numpy as np
 
 ORDER = 29
-"""HEALPix order of the index by which rows are sorted, `_healpix_29`."""
+"""HEALPix order of `_healpix_29`, by which rows are sorted."""
 
 
 class Tile(NamedTuple):
-    """A HEALPix pixel (NESTED) that has a file, and the rows in it, `start:stop` of those sorted by `_healpix_29`."""
+    """A HEALPix pixel (NESTED) with a file, and its rows `start:stop` in the order of `_healpix_29`."""
 
     order: int
     pixel: int
@@ -21,19 +21,19 @@ class Tile(NamedTuple):
 
     @property
     def path(self) -> str:
-        """Where HATS has it in a catalogue's folder, without a suffix."""
+        """The path in a HATS catalogue's folder, without a suffix."""
         return f"dataset/Norder={self.order}/Dir={self.pixel // 10_000 * 10_000}/Npix={self.pixel}"
 
 
 def tiles(index: np.ndarray, nbytes: np.ndarray, max_bytes: float, max_order: int) -> list[Tile]:
-    """The largest pixels that hold at most so many bytes (those of `max_order` may hold more), in the order of the sky.
+    """Find the largest pixels that hold at most `max_bytes` (at `max_order` they may hold more), in NESTED order.
 
     Parameters
     ----------
     index : int64 [rows]
         `_healpix_29`, sorted.
     nbytes : [rows]
-        What each row takes.
+        The bytes of each row.
     """
     ends = np.concatenate([[0], np.cumsum(nbytes, dtype=np.float64)])
     found: list[Tile] = []
@@ -56,7 +56,7 @@ def tiles(index: np.ndarray, nbytes: np.ndarray, max_bytes: float, max_order: in
 
 
 def row_groups(nbytes: np.ndarray, max_rows: int, max_bytes: float) -> list[slice]:
-    """Consecutive rows that go together: as many as the bounds allow, at least one."""
+    """Group consecutive rows: as many as the bounds allow, at least one."""
     groups: list[slice] = []
     start = total = 0
     for row, size in enumerate(nbytes.tolist()):
@@ -68,7 +68,7 @@ def row_groups(nbytes: np.ndarray, max_rows: int, max_bytes: float) -> list[slic
 
 
 def margins(index: np.ndarray, tiled: Sequence[Tile], margin_order: int) -> dict[Tile, np.ndarray]:
-    """By tile, the rows in the pixels of `margin_order` that border it; tiles without such rows are left out.
+    """Find the rows in the pixels of `margin_order` that border each tile; tiles without any are omitted.
 
     No tile may be of a higher order than `margin_order`.
     """
@@ -87,9 +87,7 @@ def margins(index: np.ndarray, tiled: Sequence[Tile], margin_order: int) -> dict
 
 
 def margin_order(margin_arcsec: float) -> int:
-    """The highest order whose pixels are wider than a margin: a tile's neighbours of that order hold all that is so
-    near.
-    """
+    """Return the highest order with pixels wider than a margin: neighbours of that order contain the margin."""
     from hats.pixel_math.healpix_shim import margin2order
 
     return int(margin2order(np.array(margin_arcsec / 60.0)))

@@ -1,4 +1,4 @@
-"""The processes that write the files of an export."""
+"""Run the writing of an export's files in worker processes."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from skyshards.processes import fork_server, leave_if_unguarded, start_worker
 def results(
     function: Callable, calls: Iterable[tuple], workers: int | None, executor: Executor | None
 ) -> Iterator[Any]:
-    """What a function gives for each tuple of arguments, in their order.
+    """Call a function for each tuple of arguments; yield the results in order.
 
     Parameters
     ----------
     workers : int, optional
-        How many processes; 0 for none but this one. The number of usable cores unless given.
+        Number of processes, 0 to run in this process; default: the number of usable cores.
     executor : concurrent.futures.Executor, optional
-        Used instead of own processes, and left running at the end.
+        Used instead of own processes, and not shut down.
 
     Raises
     ------
     BuildError
-        A process died.
+        If a process died.
     """
     leave_if_unguarded()
     if workers == 0:
@@ -56,7 +56,7 @@ def results(
 
 @contextlib.contextmanager
 def _processes(count: int, module: str) -> Iterator[Executor]:
-    """Processes that leave Ctrl-C to this one, and end at once where it ends by an error."""
+    """Start processes that ignore Ctrl-C, and exit at once if the block raises."""
     context = fork_server([module])
     follower, lifeline = context.Pipe(duplex=False)
     pool = ProcessPoolExecutor(count, context, initializer=start_worker, initargs=(follower,))

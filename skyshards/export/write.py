@@ -1,4 +1,4 @@
-"""Writing one Parquet file of a HATS catalogue: rows read, images encoded, a row group at a time."""
+"""Write one Parquet file of a HATS catalogue, one row group at a time."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from skyshards.format.layout import SPLIT
 from skyshards.read.table import Table, open_table
 
 GROUP_ROWS, GROUP_BYTES = 100, 16 << 20
-"""A row group holds no more rows, and about as many bytes at most, unless one row takes more."""
+"""Maximum rows and approximate maximum bytes of a row group of more than one row."""
 BATCH_BYTES = 16 << 20
-"""About how many bytes of values are read at once: deflated masks may take a hundredth of it in the file."""
+"""Approximate bytes of values read at once; deflated masks may take a hundredth of that in the file."""
 
 
 @dataclass(frozen=True)
 class Writing:
-    """What all files of an export share. `parquet` are the arguments of `pyarrow.parquet.ParquetWriter`."""
+    """Settings shared by all files of an export. `parquet` are arguments of `pyarrow.parquet.ParquetWriter`."""
 
     folder: str
     place: Place
@@ -35,8 +35,9 @@ class Writing:
 
 @dataclass(frozen=True)
 class RowFile:
-    """One file: its path, its rows as positions in the dataset, their `_healpix_29`, about how many bytes each takes,
-    and the split of each if there are several.
+    """One file: its path, its rows as positions in the dataset, and their `_healpix_29`, approximate bytes and splits.
+
+    `splits` is None if there is only one split.
     """
 
     name: str
@@ -47,7 +48,7 @@ class RowFile:
 
 
 def write_rows(writing: Writing, file: RowFile) -> int:
-    """Write a file; gives the number of its rows."""
+    """Write a file; return the number of its rows."""
     table = _opened(writing.folder)
     with (
         writing.place.writing(file.name) as path,
@@ -60,7 +61,7 @@ def write_rows(writing: Writing, file: RowFile) -> int:
 
 
 def _tables(table: Table, schema: pa.Schema, file: RowFile, group: slice) -> Iterator[pa.Table]:
-    """A row group in parts of few bytes."""
+    """Yield a row group in parts of bounded size."""
     specs = {path: spec for path, spec in table._data.manifest.specs.items() if path in table.column_names}
     length = max(1, BATCH_BYTES // max(1, table.row_nbytes))
     parts = [slice(start, min(start + length, group.stop)) for start in range(group.start, group.stop, length)]
@@ -73,5 +74,5 @@ def _tables(table: Table, schema: pa.Schema, file: RowFile, group: slice) -> Ite
 
 @functools.lru_cache(1)
 def _opened(folder: str) -> Table:
-    """The dataset, opened once in each process, which reads with a thread of its own."""
+    """Open the dataset, once per process, with a single thread."""
     return open_table(folder, threads=1, decode=False)

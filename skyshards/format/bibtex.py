@@ -1,4 +1,4 @@
-"""The entries of a BibTeX file."""
+"""Split a BibTeX file into its entries."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import re
 from collections.abc import Iterator
 
 HEAD = re.compile(r"@(\w+)\s*\{\s*([^,\s]+)\s*,")
-"""How an entry begins: its type and key."""
+"""The start of an entry: its type and key."""
 
 
 def bibtex_entries(text: str) -> Iterator[str]:
-    """The entries of a BibTeX file, as they stand in it; what is between them is left out.
+    """Yield the entries of a BibTeX file verbatim, without the text between them.
 
-    Raises `ValueError` for an entry without an end.
+    Raises `ValueError` for an unterminated entry.
     """
     place = 0
     while head := HEAD.search(text, place):

@@ -1,4 +1,4 @@
-"""The data card of a built dataset: YAML from which stock `datasets` knows how to load it, then words for people."""
+"""Write the data card of a built dataset: YAML that tells stock `datasets` how to load it, then Markdown."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ SIMULATED = (
 )
 
 SLAB_BYTES = 16 << 20
-"""What stock `datasets` reads at once: its own choice, 1,000 rows, takes a second and 750 MB with large rows."""
+"""Approximate bytes per batch of stock `datasets`; its default, 1,000 rows, takes 1 s and 750 MB with large rows."""
 
 
 def stock_features(schema: Schema, config: str) -> datasets.Features:
-    """The features that stock `datasets` gives: those declared, but an image file as the list of its bytes."""
+    """Return the features under stock `datasets`: as declared, but image files as lists of bytes."""
     leaves = schema.config_columns(config)
 
     def plain(feature: Any) -> Any:
@@ -47,10 +47,10 @@ def stock_features(schema: Schema, config: str) -> datasets.Features:
 
 
 def front_matter(schema: Schema, manifest: Manifest, table: pa.Table, digest: str) -> dict[str, Any]:
-    """The part of the card's YAML that says how to load: per config its data files, batch size, features and splits.
+    """Return the part of the card's YAML for loading: data files, batch size, features and splits of each config.
 
-    Each config also names the sha256 of `catalog.parquet`. Stock `datasets` finds its cached copy of a folder by the
-    folder's name and a hash of this YAML: without that, another build under the same name would get the old rows.
+    Each config also holds the sha256 of `catalog.parquet`. Stock `datasets` caches by the folder's name and a hash of
+    this YAML, so without the digest another build under the same name would load the old rows.
     """
     files, counts = [], {}
     for split in manifest.splits:
@@ -74,7 +74,7 @@ def front_matter(schema: Schema, manifest: Manifest, table: pa.Table, digest: st
 
 
 def _in_one_form(features: Any) -> Any:
-    """Features as `datasets` 4 and later write them: a list was called a sequence before, and still may be."""
+    """Normalize features to the form of `datasets` 4, which calls a sequence a list."""
     if isinstance(features, list):
         return [_in_one_form(feature) for feature in features]
     if isinstance(features, dict):
@@ -83,7 +83,7 @@ def _in_one_form(features: Any) -> Any:
 
 
 def _size_category(rows: int) -> str:
-    """The Hub's word for how many rows there are."""
+    """Return the Hub's size category for a number of rows."""
     for bound, name in ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M")):
         if rows < bound:
             return name
@@ -93,11 +93,11 @@ def _size_category(rows: int) -> str:
 def _mean_bytes(spec: ColumnSpec, table: pa.Table) -> float:
     if spec.varies:
         return pc.mean(table[SIZE + spec.path]).as_py() or 1.0
-    return spec.nbytes or 16.0 * math.prod(spec.shape)  # text: a guess will do
+    return spec.nbytes or 16.0 * math.prod(spec.shape)  # text: a rough guess
 
 
 def columns_table(schema: Schema) -> str:
-    """The columns as a Markdown table: name, type, unit and description."""
+    """Format the columns as a Markdown table: name, type, unit and description."""
     lines = ["| column | type | unit | what it is |", "|---|---|---|---|"]
     for path, spec in schema.specs.items():
         shape = f" {list(spec.shape)}" if spec.shape else ""
@@ -109,13 +109,13 @@ def columns_table(schema: Schema) -> str:
 
 
 def with_columns(text: str, schema: Schema) -> str:
-    """A card's text with the table of columns put between its two marks."""
+    """Insert the table of columns between the two marks of a card."""
     before, after = _around_columns(text)
     return f"{before}\n{columns_table(schema)}\n{after}"
 
 
 def _around_columns(text: str) -> tuple[str, str]:
-    """What stands before and after a card's table of columns, the marks included."""
+    """Return the text before and after a card's table of columns, including the marks."""
     before, start, rest = text.partition(COLUMNS_START)
     _, end, after = rest.partition(COLUMNS_END)
     if not end:
@@ -124,12 +124,12 @@ def _around_columns(text: str) -> tuple[str, str]:
 
 
 def check(own: Path) -> None:
-    """Look at the card and citations that a dataset's own folder must have, before anything is fetched for it.
+    """Check the card and citations in a dataset's own folder, before downloading anything.
 
     Raises
     ------
     BuildError
-        One of them is missing or cannot be read, the card lacks its marks, or there is no BibTeX entry.
+        If one of them is missing or unreadable, the card lacks its marks, or there is no BibTeX entry.
     """
     path = own / CARD
     try:
@@ -162,9 +162,9 @@ def _this_copy(manifest: Manifest) -> str:
 
 
 def write(folder: Path, own: Path, schema: Schema, manifest: Manifest, table: pa.Table) -> None:
-    """Write `README.md` and `CITATION.bib` of a built dataset, from those in the folder `own`, and `croissant.json`.
+    """Write `README.md` and `CITATION.bib` of a built dataset from those in the folder `own`, and `croissant.json`.
 
-    `catalog.parquet` must be there already.
+    Needs a finished `catalog.parquet`.
     """
     source = DatasetCard.load(own / CARD)
     matter = source.data.to_dict() | front_matter(schema, manifest, table, file_digest(folder / CATALOG))

@@ -1,4 +1,4 @@
-"""What the formats of stock `datasets` make of a dataset's columns, for its card: each with the line that is right."""
+"""The card's section on formats of stock `datasets`: what they do to the columns, and how to get the right values."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ picture = PIL.Image.fromarray(rows.with_format("numpy")[0]["{column}"].astype("u
 
 
 def formats(schema: Schema, name: str, split: str) -> str:
-    """The card's section about `with_format` and `cast_column`, for the columns that this schema has."""
+    """Write the card's section on `with_format` and `cast_column` for the columns of this schema."""
     specs = schema.specs
     small = [spec for spec in specs.values() if spec.shape and np.dtype(spec.dtype).kind in "iu" and _times(spec) > 1]
     doubles = [path for path, spec in specs.items() if spec.dtype == "float64"]

@@ -1,13 +1,12 @@
-"""The catalogue of a built dataset: every light column of every row, where its heavy values lie, and what the shards
-are.
+"""Read and write `catalog.parquet`: the light columns of every row, the places of its heavy values, and the manifest.
 
-`catalog.parquet` has a column per light column (nested ones by dotted name), then
+It has a column for each light column (nested ones by dotted name), then
 
 - `_split`, `_shard` (path below the folder), `_row` (position in the shard), and
 - for each heavy column `_start:<column>` and `_size:<column>`, the byte range of its value in the shard, and
-  `_crc32:<column>` of these bytes (null in rows of folders built before there was one).
+  `_crc32:<column>` of these bytes (null in rows of folders built before this column existed).
 
-Rows stand in the order in which stock `load_dataset` gives them. Its schema metadata hold a `Manifest`, as JSON.
+Rows have the same order as in stock `load_dataset`. The schema metadata hold a `Manifest` as JSON.
 """
 
 from __future__ import annotations
@@ -42,12 +41,12 @@ _REPEATED = {
     SPLIT: "split that the row belongs to",
     SHARD: "path of the row's shard, below the folder",
 }
-"""Text that many rows share: held as a dictionary in memory, and as plain text in the file, which more programs read
-(Parquet itself stores each value once)."""
+"""Text columns with few distinct values: dictionaries in memory, but plain text in the file, which more programs read
+(Parquet stores each value once anyway)."""
 
 
 def schema(specs: Mapping[str, ColumnSpec]) -> pa.Schema:
-    """The catalogue's Arrow schema; fields carry `description`, `unit` and `classes`."""
+    """Return the catalogue's Arrow schema; fields carry `description`, `unit` and `classes`."""
     catalog_fields = []
     for path, spec in specs.items():
         if not spec.heavy:
@@ -67,7 +66,7 @@ def schema(specs: Mapping[str, ColumnSpec]) -> pa.Schema:
 
 
 def stored_schema(specs: Mapping[str, ColumnSpec]) -> pa.Schema:
-    """The same as the file has it."""
+    """Return the schema in the file, with plain text for dictionaries."""
     return pa.schema([field.with_type(pa.string()) if field.name in _REPEATED else field for field in schema(specs)])
 
 
@@ -81,7 +80,7 @@ def _documentation(spec: ColumnSpec) -> dict[str, str]:
 
 
 def rows_table(specs: Mapping[str, ColumnSpec], shard: Shard, rows: Sequence[EncodedRow], ranges: Ranges) -> pa.Table:
-    """The catalogue's part for one shard."""
+    """Make the catalogue rows of one shard."""
     light = [row.light() for row in rows]
     columns: list[Any] = [
         pa.array([row[path] for row in light], KINDS[spec.kind].arrow_type(spec))
@@ -103,7 +102,7 @@ def _repeat(value: str, count: int) -> pa.DictionaryArray:
 
 
 def write(folder: Path, manifest: Manifest, table: pa.Table) -> pa.Table:
-    """Write `catalog.parquet` from a table whose shards may come in any order; gives it in the final order."""
+    """Write `catalog.parquet` from a table with its shards in any order; return the table in the final order."""
     rank = {shard.path: number for number, shard in enumerate(manifest.shards)}
     table = table.unify_dictionaries()
     ranks = pc.index_in(table[SHARD].cast(pa.string()), pa.array(list(rank), pa.string()))
@@ -123,22 +122,20 @@ def write(folder: Path, manifest: Manifest, table: pa.Table) -> pa.Table:
 
 
 def _is_unlike(column: pa.ChunkedArray) -> bool:
-    """Whether most values of a column of text are there once: a dictionary of them would be no shorter, and take long
-    to check (`check_memory`).
-    """
+    """Whether most values of a text column are unique: a dictionary would save nothing and slow `check_memory` down."""
     return pa.types.is_string(column.type) and 2 * pc.count_distinct(column).as_py() > len(column)
 
 
 def read(file: Any, folder: str) -> tuple[pa.Table, Manifest]:
-    """The catalogue and manifest from an open `catalog.parquet` (a path or a file object).
+    """Read the catalogue and manifest from `catalog.parquet` (a path or a file object).
 
     Raises
     ------
     FolderError
-        If the file is not a catalogue of this form; `folder` is named in the message.
+        If the file is not a valid catalogue; the message names `folder`.
     """
     try:
-        # Not pq.read_table, which also imports pandas.
+        # pq.read_table would import pandas.
         parquet = pq.ParquetFile(file, read_dictionary=list(_REPEATED), page_checksum_verification=True)
         manifest = Manifest.from_json(parquet.metadata.metadata[_KEY].decode())
         found, declared = parquet.schema_arrow, schema(manifest.specs).remove_metadata()
@@ -147,7 +144,7 @@ def read(file: Any, folder: str) -> tuple[pa.Table, Manifest]:
             raise ValueError("its columns are not those that it declares")
         check_memory(file, parquet, found.names)
         table = parquet.read()
-        for name in unread:  # built before there was one
+        for name in unread:  # built before this column existed
             table = table.add_column(declared.get_field_index(name), name, pa.nulls(len(table), pa.uint32()))
         table.validate(full=True)
         _check_rows(table, manifest)
@@ -159,7 +156,7 @@ def read(file: Any, folder: str) -> tuple[pa.Table, Manifest]:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """The manifest of a built dataset on disk, without its rows; raises as `read` does."""
+    """Read the manifest of a built dataset on disk, without its rows; raises `FolderError` as `read`."""
     try:
         return Manifest.from_json(pq.read_metadata(folder / CATALOG).metadata[_KEY].decode())
     except (pa.ArrowException, OSError, KeyError, TypeError, ValueError, AttributeError) as error:
@@ -167,7 +164,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def _check_rows(table: pa.Table, manifest: Manifest) -> None:
-    """Raise `ValueError` unless rows have values, and their places lie within the shards that there are."""
+    """Raise `ValueError` if rows have nulls, or refer to places outside the declared shards and splits."""
     if empty := [name for name in table.column_names if table[name].null_count and not name.startswith(CRC32)]:
         raise ValueError(f"column {empty[0]!r} lacks values")
     shards = {shard.path: shard for shard in manifest.shards}
@@ -187,7 +184,7 @@ def _check_rows(table: pa.Table, manifest: Manifest) -> None:
 
 
 def open_folder(folder: Path) -> tuple[pa.Table, Manifest]:
-    """The catalogue and manifest of a built dataset on disk; raises `FolderError` if there is none."""
+    """Read the catalogue and manifest of a built dataset on disk; raises `FolderError` if there is none."""
     if not (folder / CATALOG).is_file():
         advice = "`skyshards build --help` says how to make one"
         raise FolderError(f"{folder}: not a built dataset, there is no {CATALOG} in it; {advice}")

@@ -1,4 +1,4 @@
-"""Columns in terms of NumPy: what shards, catalogue and table know of a dataset. Names of nested ones are dotted."""
+"""Column specifications in terms of NumPy, used by shards, catalogue and table. Nested names are dotted."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Any
 from skyshards.format.kinds import KINDS
 
 RESERVED_CONFIGS = ("default", "catalog")
-"""Selections of columns that every dataset has: all of them, and the scalars."""
+"""Configs that every dataset has: all columns, and the scalars."""
 
 
 @dataclass(frozen=True)
 class ColumnSpec:
-    """One leaf column in terms of NumPy, light enough to send to a worker process.
+    """One leaf column in terms of NumPy, cheap to send to a worker process.
 
-    `path` is dotted ("segmentation.array"). `kind` names an entry of `KINDS`: "number" (any fixed shape, `()` for a
-    scalar), "string" (likewise), or "bytes" (an image file, as a variable number of uint8 a row). `dtype` is a NumPy
-    name, "str" for strings. `classes` are the names that the labels 0, 1, … stand for, None for what is no label.
+    `path` is dotted ("segmentation.array"). `kind` is a key of `KINDS`: "number" (any fixed shape, `()` for a scalar),
+    "string" (likewise), or "bytes" (an image file, as a variable number of uint8 per row). `dtype` is a NumPy name,
+    "str" for strings. `classes` are the names of the labels 0, 1, …, None if the column is not a label.
     """
 
     path: str
@@ -33,27 +33,27 @@ class ColumnSpec:
 
     @cached_property
     def nbytes(self) -> int:
-        """Bytes that one row takes (0 where that varies)."""
+        """Bytes per row (0 if that varies)."""
         return KINDS[self.kind].nbytes(self)
 
     @cached_property
     def heavy(self) -> bool:
-        """Whether rows are stored one to a chunk and read by byte range."""
+        """Whether values are stored one per chunk and read by byte range."""
         return KINDS[self.kind].is_large(self)
 
     @property
     def varies(self) -> bool:
-        """Whether rows take differing numbers of bytes, so that a batch of them is no array as it is stored."""
+        """Whether stored values differ in length, so that a batch of them is not an array."""
         return KINDS[self.kind].varies
 
     @property
     def scalar(self) -> bool:
-        """Whether a row has one number or text."""
+        """Whether a value is a single number or string."""
         return not self.heavy and not self.shape
 
 
 def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested dicts to one dict with dotted names."""
+    """Flatten nested dicts to one dict with dotted names."""
     flat: dict[str, Any] = {}
     for name, value in nested.items():
         if isinstance(value, Mapping):
@@ -64,7 +64,7 @@ def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """One dict with dotted names to nested dicts: the inverse of `flatten`."""
+    """Turn a dict with dotted names into nested dicts, the inverse of `flatten`."""
     nested: dict[str, Any] = {}
     for path, value in flat.items():
         *groups, name = path.split(".")
@@ -76,9 +76,9 @@ def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def select(columns: Iterable[str], names: Iterable[str]) -> tuple[str, ...]:
-    """Those of the leaf columns that the names stand for, in their own order; a group's name stands for its members.
+    """Select leaf columns by name, in their own order; a group's name selects its members.
 
-    Raises `KeyError`, naming the columns there are, for a name that is not among them, `TypeError` for a string.
+    Raises `KeyError`, listing the columns, for an unknown name, `TypeError` for a string.
     """
     if isinstance(names, str):
         raise TypeError(f"expected a list of column names, found the string {names!r}; write [{names!r}]")
@@ -92,5 +92,5 @@ def select(columns: Iterable[str], names: Iterable[str]) -> tuple[str, ...]:
 
 
 def unknown_column(name: str, names: Iterable[str]) -> KeyError:
-    """The error for a column that is not there, naming those that are."""
+    """Make the error for an unknown column, listing the known ones."""
     return KeyError(f"no column {name!r}; there are {', '.join(names)}")

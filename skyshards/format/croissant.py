@@ -1,4 +1,4 @@
-"""`croissant.json`: a built dataset described in MLCommons Croissant 1.0, for search engines and tools."""
+"""Write `croissant.json`: a built dataset in MLCommons Croissant 1.0, for search engines and tools."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ CONTEXT: dict[str, Any] = {
 
 
 def describe(folder: Path, manifest: Manifest) -> dict[str, Any]:
-    """The description of a built dataset, as JSON-LD.
+    """Describe a built dataset as JSON-LD.
 
-    Two sets of records: `catalog`, the light columns, which Croissant's tools can read from the Parquet file; and
-    `rows`, the heavy ones, in the HDF5 shards, which those tools do not read but can show.
+    There are two record sets: `catalog`, the light columns, which Croissant's tools read from the Parquet file; and
+    `rows`, the heavy ones in the HDF5 shards, which those tools cannot read but can show.
 
     Parameters
     ----------
     folder : Path
-        With the data card, `CITATION.bib`, `catalog.parquet` and `sources.parquet`.
+        Holds the data card, `CITATION.bib`, `catalog.parquet` and `sources.parquet`.
     manifest : Manifest
     """
     card = DatasetCard.load(folder / CARD).data
@@ -98,7 +98,7 @@ def _records(manifest: Manifest, heavy: bool) -> dict[str, Any]:
     fields = [_field(name, spec) for spec in manifest.columns if spec.heavy == heavy]
     words = f"{'large' if heavy else 'small'} columns of every row, in {'the HDF5 shards' if heavy else CATALOG}"
     records = {"@type": "cr:RecordSet", "@id": name, "name": name, "description": f"The {words}.", "field": fields}
-    # A galaxy may come from several sources: only both together are unique.
+    # A galaxy may come from several sources, so the key is both columns.
     return records if heavy else records | {"key": [{"@id": "catalog/object_id"}, {"@id": "catalog/source"}]}
 
 
@@ -119,6 +119,6 @@ def _field(records: str, spec: ColumnSpec) -> dict[str, Any]:
 
 
 def write(folder: Path, manifest: Manifest) -> None:
-    """Write `croissant.json` beside the data card, from the files in the folder: the last one to be written."""
+    """Write `croissant.json` from the other files in the folder, so after all of them."""
     text = json.dumps(describe(folder, manifest), indent=1, ensure_ascii=False)
     (folder / CROISSANT).write_text(text + "\n", encoding="utf-8")

@@ -1,6 +1,6 @@
-"""`SHA256SUMS`: the sha256 of every file of a built dataset, as `sha256sum -c` reads it.
+"""Write and check `SHA256SUMS`: the sha256 of every file of a built dataset, in the format of `sha256sum -c`.
 
-Not in it is `tries.csv`, which tells how the runs went and not what they made.
+It omits `tries.csv`, which depends on how the runs went.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ _LINE = re.compile(r"([0-9a-f]{64})  (\S.*)")
 
 
 def write(folder: Path, shards: Iterable[Shard]) -> None:
-    """Write the list from the files in `folder`, the last one to be written, and the shards, wherever they are."""
+    """Write the list from the other files in `folder`, so after all of them, and the shards' recorded digests."""
     found = {name: file_digest(folder / name) for name in HASHED if (folder / name).exists()}
     found |= {shard.path: shard.sha256 for shard in shards}
     (folder / HASHES).write_text("".join(f"{found[name]}  {name}\n" for name in sorted(found)), encoding="utf-8")
 
 
 def problems(folder: Path, shards: Iterable[Shard]) -> Iterator[str]:
-    """What differs from the list, a line each. Shards themselves are not looked at, only what the list says of them."""
+    """Yield differences from the list, one line each. Shards are not hashed, only compared with their records."""
     if not (folder / HASHES).is_file():
-        return  # built before there was one
+        return  # built before this file existed
     lines = (folder / HASHES).read_text(encoding="utf-8", errors="replace").splitlines()
     listed = {match[2]: match[1] for line in lines if (match := _LINE.fullmatch(line))}
     for name in sorted(HASHED):

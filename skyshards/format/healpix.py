@@ -1,6 +1,6 @@
-"""Positions and HEALPix pixels; the only module that touches a HEALPix library. All pixels are NESTED.
+"""Positions and HEALPix pixels (always NESTED); the only module that uses a HEALPix library.
 
-healpy is imported where it is needed: it takes longer to import (with matplotlib) than a table to open.
+healpy is imported lazily: with matplotlib, importing it takes longer than opening a table.
 """
 
 from __future__ import annotations
@@ -9,24 +9,24 @@ import numpy as np
 
 
 def pixel_of(ra, dec, nside: int) -> np.ndarray:
-    """HEALPix pixel (NESTED, int64) of positions in degrees; arrays are broadcast."""
+    """Return the HEALPix pixels (NESTED, int64) of positions in degrees; arrays are broadcast."""
     import healpy
 
     return healpy.ang2pix(nside, ra, dec, nest=True, lonlat=True)
 
 
 def load() -> None:
-    """Import healpy now, rather than when many threads are busy, which all stand still meanwhile."""
+    """Import healpy now; importing it later would block all busy threads."""
     import healpy  # noqa: F401
 
 
 def is_nside(nside: int) -> bool:
-    """Whether HEALPix has a NESTED division of this resolution: a power of two up to 2**29."""
+    """Whether `nside` is valid for NESTED: a power of two up to 2**29."""
     return 0 < nside <= 1 << 29 and nside & (nside - 1) == 0
 
 
 def in_cone(ra, dec, centre: tuple[float, float], radius: float) -> np.ndarray:
-    """Which positions lie within `radius` of `centre` (ra, dec), the edge included; all angles in degrees.
+    """Test which positions lie within `radius` of `centre` (ra, dec), edge included; all angles in degrees.
 
     Separations are compared as chords between unit vectors, exact to about 1e-8 arcsec at any separation.
     """

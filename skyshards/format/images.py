@@ -1,4 +1,4 @@
-"""Image files in a column: decoded whole as every reader here does, called by name if they are no image, made RGB."""
+"""Decode, describe and convert image files."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from PIL import Image
 
 JPEG, PNG = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"
 FORMATS = ("PNG", "JPEG")
-"""What an image column may hold. Pillow is asked for no other: some of its formats start programs."""
+"""Formats allowed in an image column. Pillow tries no others: some of them start external programs."""
 UINT8 = np.dtype("uint8")
 
 
 def decode_image(content: bytes, out: np.ndarray | None = None) -> np.ndarray:
-    """Decode an image file: a JPEG to uint8 [H, W, 3], a PNG to what Pillow makes of it.
+    """Decode an image file: a JPEG to uint8 [H, W, 3], a PNG as Pillow decodes it.
 
-    libjpeg-turbo (simplejpeg) gives the same values as Pillow, three times as fast. If they fit into the array `out`,
-    they are written there, and that is returned. Raises `ValueError` if it is no image, is cut short, or is larger than
-    Pillow's bound against decompression bombs.
+    simplejpeg (libjpeg-turbo) returns the same values as Pillow, three times as fast. If the image fits the array
+    `out`, it is decoded there and `out` is returned. Raises `ValueError` if the content is not an image, is truncated,
+    or exceeds Pillow's limit against decompression bombs.
     """
     try:
         if content[:2] != JPEG:
@@ -28,7 +28,7 @@ def decode_image(content: bytes, out: np.ndarray | None = None) -> np.ndarray:
             try:
                 found = simplejpeg.decode_jpeg(content, buffer=out)
                 return out if found.shape == out.shape else found.copy()
-            except ValueError:  # too large for it, or damaged
+            except ValueError:  # too large for `out`, or damaged
                 pass
         height, width, *_ = simplejpeg.decode_jpeg_header(content)
         if Image.MAX_IMAGE_PIXELS is not None and height * width > Image.MAX_IMAGE_PIXELS:
@@ -44,13 +44,13 @@ def _by_pillow(content: bytes, out: np.ndarray | None) -> np.ndarray:
     with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
         pixels = np.asarray(picture)
     if out is None or out.shape != pixels.shape or out.dtype != pixels.dtype:
-        return pixels.copy()  # what Pillow lends cannot be written to
+        return pixels.copy()  # Pillow's array is read-only
     out[...] = pixels
     return out
 
 
 def described(content: bytes) -> str:
-    """What some bytes are that should have been an image, for messages."""
+    """Describe bytes that should have been an image, for error messages."""
     start = content[:512].lstrip().lower()
     if start.startswith((b"<!doctype html", b"<html")):
         return "an HTML page"
@@ -60,16 +60,16 @@ def described(content: bytes) -> str:
 
 
 def is_rgb(picture: Image.Image, content: bytes) -> bool:
-    """Whether an opened file holds RGB of 8 bits, with nothing transparent: whether it may be kept as it is."""
-    deep = content.startswith(PNG) and content[24] != 8  # the bit depth, of which Pillow says nothing for colour
+    """Whether an open file is 8-bit RGB without transparency, so that it can be kept as it is."""
+    deep = content.startswith(PNG) and content[24] != 8  # the bit depth, which Pillow does not report for colour
     return picture.mode == "RGB" and "transparency" not in picture.info and not deep
 
 
 def to_rgb(picture: Image.Image) -> Image.Image:
-    """A picture of any mode that PNG and JPEG have, in RGB.
+    """Convert a picture of any mode of PNG or JPEG to RGB.
 
-    Of 16 bits the upper 8 are taken, in grey as Pillow does in colour. What is transparent lies over black. The rest is
-    Pillow's `convert("RGB")`.
+    16-bit grey keeps its upper 8 bits, as Pillow does for colour. Transparent pixels are blended over black. All else
+    is Pillow's `convert("RGB")`.
     """
     if picture.mode.startswith("I"):
         picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))

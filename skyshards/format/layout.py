@@ -1,4 +1,4 @@
-"""Where the files of a built dataset lie, and the columns that are the engine's own."""
+"""File names and paths in a built dataset, and the names of the engine's own columns."""
 
 from __future__ import annotations
 
@@ -6,40 +6,40 @@ import re
 from collections.abc import Sequence
 
 FORMAT_VERSION = 1
-"""The format of folders, raised where earlier versions of skyshards would misread what is new: they refuse it. More
-files, keys, or catalogue columns that begin with `_` do not raise it. Folders from before there was a number have 0."""
+"""Version of the folder format, raised when earlier versions of skyshards would misread new folders; they reject them.
+New files, keys, or catalogue columns with a leading `_` do not raise it. Folders without a version count as 0."""
 
 CARD, CITATION, CROISSANT = "README.md", "CITATION.bib", "croissant.json"
 CATALOG, SOURCES, FAILURES = "catalog.parquet", "sources.parquet", "failures.csv"
 HASHES, TRIES = "SHA256SUMS", "tries.csv"
 HASHED = frozenset((CARD, CITATION, CROISSANT, CATALOG, SOURCES, FAILURES))
-"""What the same sources and options give to the byte, beside the shards; `HASHES` lists it."""
+"""Files beside the shards that are reproducible to the byte from the same sources and options; listed in `HASHES`."""
 FILES = HASHED | {HASHES, TRIES}
-"""All that there is beside the shards."""
+"""All files beside the shards."""
 SHARDS = "*.hdf5"
-"""What the shards of a folder are called."""
+"""Pattern of shard names."""
 WORKSPACE = ".build"
-"""Where a build works until it is published."""
+"""Folder of an unfinished build."""
 
 HEALPIX, SOURCE = ENGINE_COLUMNS = ("healpix", "source")
-"""Columns that every dataset has and the build fills in: the row's pixel, and the key of the source it came from."""
+"""Columns filled in by the build in every dataset: the row's pixel, and the key of its source."""
 
 SPLIT, SHARD, ROW = "_split", "_shard", "_row"
-"""Columns of the catalogue: a row's split, the path of its shard below the folder, and its position in the shard."""
+"""Catalogue columns: a row's split, the path of its shard below the folder, and its position in the shard."""
 START, SIZE, CRC32 = "_start:", "_size:", "_crc32:"
-"""Columns of the catalogue for each large column, by its name: where in the shard a row's value begins, how many bytes
-it has, and their crc32."""
+"""Prefixes of the catalogue columns for each heavy column: offset of a value in the shard, its size in bytes, and the
+crc32 of these bytes."""
 
 
 def pixel_folder(split: str, pixel: int | str, splits: Sequence[str]) -> str:
-    """Where the shards of a pixel lie, below the dataset's folder."""
+    """Return the path of a pixel's shards below the dataset's folder."""
     return f"{HEALPIX}={pixel}" if len(splits) == 1 else f"{split}/{HEALPIX}={pixel}"
 
 
 SHARD_NAME = re.compile(r"\d{3,}-of-\d{3,}\.hdf5", re.ASCII)
-"""What `shard_name` gives."""
+"""Matches the names made by `shard_name`."""
 
 
 def shard_name(number: int, count: int) -> str:
-    """The name of one of a pixel's shards, counted from 1."""
+    """Return the name of one of a pixel's shards, counted from 1."""
     return f"{number:03d}-of-{count:03d}.hdf5"

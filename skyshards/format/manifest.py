@@ -1,4 +1,4 @@
-"""What a built dataset says that it is. It may come from anybody: nothing of it is believed before it is checked."""
+"""The manifest of a built dataset. It may come from an untrusted folder, so everything in it is validated."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from skyshards.version import __version__
 WRITER = f"skyshards {__version__}"
 
 MAX_INFLATION = 1032
-"""Deflate makes nothing smaller than by this factor (https://zlib.net/zlib_tech.html)."""
+"""Maximum compression factor of deflate (https://zlib.net/zlib_tech.html)."""
 
 _WORD = re.compile(r"\w[\w-]*", re.ASCII)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -41,9 +41,9 @@ class Shard(NamedTuple):
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a built dataset is: its name, the options it was built with, its columns and its shards.
+    """Description of a built dataset: its name, build options, columns and shards.
 
-    `configs` are named selections of columns, as a `Schema` has them; none in folders of version 0.1.
+    `configs` are named selections of columns as in `Schema`; folders of version 0.1 have none.
     """
 
     name: str
@@ -72,14 +72,14 @@ class Manifest:
 
     @classmethod
     def from_json(cls, text: str) -> Manifest:
-        """The manifest of a folder; keys that are not known are passed over.
+        """Parse and validate a manifest; unknown keys are ignored.
 
         Raises
         ------
         ValueError
-            If it makes no sense, naming what is wrong.
+            If it is invalid; the message names the fault.
         NewerFormat
-            If it is of a later format than `FORMAT_VERSION`.
+            If its format is later than `FORMAT_VERSION`.
         """
         try:
             record = json.loads(text)
@@ -97,7 +97,7 @@ class Manifest:
         return found
 
     def check(self) -> None:
-        """Raise `ValueError`, naming what is wrong, unless all of it makes sense."""
+        """Raise `ValueError`, naming the fault, if anything is invalid."""
         _expect(_is_text(self.written_by), "a printable program that wrote it", self.written_by)
         _expect(_is_word(self.name), "a name of letters, digits, _ and -", self.name)
         _expect(_is_count(self.nside, 1 << 29) and self.nside & (self.nside - 1) == 0, "an nside", self.nside)
@@ -121,14 +121,14 @@ class Manifest:
 
 def _spec(record: dict[str, Any]) -> ColumnSpec:
     classes = record["classes"]
-    if _is_count(classes, MAX_TEXTS):  # folders of version 0.1 say how many names there are, and not which
+    if _is_count(classes, MAX_TEXTS):  # folders of version 0.1 store the number of names only
         classes = map(str, range(classes))
     record = record | {"shape": tuple(record["shape"]), "classes": None if classes is None else tuple(classes)}
     return ColumnSpec(**_known(ColumnSpec, record))
 
 
 def _known(kind: type, record: dict[str, Any]) -> dict[str, Any]:
-    """The entries that a dataclass has a field for."""
+    """Return the entries for which a dataclass has a field."""
     return {field.name: record[field.name] for field in fields(kind) if field.name in record}
 
 
@@ -198,7 +198,7 @@ def _check_shard(shard: Shard, splits: tuple[str, ...], nside: int) -> None:
 
 
 def check_ranges(spec: ColumnSpec, starts: np.ndarray, sizes: np.ndarray, lengths: np.ndarray) -> None:
-    """Raise `ValueError` unless byte ranges of a heavy column lie in files of these lengths and can hold its values."""
+    """Raise `ValueError` if byte ranges of a heavy column exceed their files, or cannot hold its values."""
     if ((starts < 0) | (sizes < 0) | (starts > lengths - sizes)).any():
         raise ValueError(f"values of column {spec.path!r} lie outside of their files")
     fewest = spec.nbytes if not spec.deflate else -(-spec.nbytes // MAX_INFLATION)  # 0 for image files

@@ -1,4 +1,4 @@
-"""How much memory a Parquet file takes, found out before it is read: a few bytes may stand for any number of values."""
+"""Bound the memory of a Parquet file before reading it: a few bytes may expand to any number of values."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 LEAST = 256 << 20
-"""Every file may take so many bytes of memory."""
+"""Bytes of memory that any file may take."""
 MAX_INFLATION = 64
-"""And so many times its own length: real catalogues take two to ten times that."""
+"""Memory allowed on top, as a multiple of the file's length; real catalogues take two to ten times that length."""
 BATCH = 128
-"""Rows of lists of text that are looked at together."""
+"""Rows per batch when measuring lists of text."""
 
 
 def check_memory(file: str | Path | io.BytesIO, parquet: pq.ParquetFile, names: Sequence[str]) -> None:
@@ -27,7 +27,7 @@ def check_memory(file: str | Path | io.BytesIO, parquet: pq.ParquetFile, names: 
     ----------
     file : path or io.BytesIO
     parquet : pyarrow.parquet.ParquetFile
-        The same, opened.
+        The same file, opened.
     names : sequence of str
         Columns of numbers or text, or lists of a fixed length of these.
     """
@@ -39,7 +39,7 @@ def check_memory(file: str | Path | io.BytesIO, parquet: pq.ParquetFile, names: 
     rows = max(metadata.num_rows, sum(group.num_rows for group in groups))
     fixed = rows * sum(_width(parquet.schema_arrow.field(name).type) for name in names)
     _check(max(fixed, sum(chunk.total_uncompressed_size for chunk in chunks)), most)
-    # Plain text is as long in memory as there; a dictionary may have one long text for all rows.
+    # Plain text takes as much memory as in the file; a dictionary may repeat one long text in all rows.
     folded = {chunk.path_in_schema for chunk in chunks if _is_folded(chunk)}
     for name in names:
         if any(path == name or path.startswith(f"{name}.") for path in folded):
@@ -56,7 +56,7 @@ def _check(found: int, most: int) -> None:
 
 
 def _width(kind: pa.DataType) -> int:
-    """Bytes of a value in memory, the characters of text aside."""
+    """Return the bytes of a value in memory, without the characters of text."""
     if pa.types.is_dictionary(kind):
         return _width(kind.index_type)
     if pa.types.is_fixed_size_list(kind):
@@ -80,7 +80,7 @@ def _parts(parquet: pq.ParquetFile, name: str, is_flat: bool) -> Any:
 
 
 def _text_bytes(texts: pa.Array) -> int:
-    """Bytes of all the texts of an array, as if each were there for itself."""
+    """Return the total bytes of the texts in an array, expanding dictionaries."""
     if pa.types.is_fixed_size_list(texts.type):
         texts = texts.flatten()
     if not pa.types.is_dictionary(texts.type):

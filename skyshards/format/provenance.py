@@ -1,11 +1,11 @@
-"""What became of each source of a dataset: `sources.parquet`, and those that failed in `failures.csv`.
+"""Record the outcome of each source in `sources.parquet`, and failed sources in `failures.csv`.
 
 `sources.parquet` has the columns key, url, bytes, sha256, status ("done", "in part", "left out" or "failed"), error,
-and for a source that gave rows the shard and row of the first, and how many rows there are. Programs differ in what
-they make of nulls, so there are none: what is missing is empty text, no bytes, no rows, and the row -1.
+and the shard and row of a source's first row and its number of rows. Programs differ in how they treat nulls, so there
+are none: missing values are empty text, 0 bytes, 0 rows and row -1.
 
-How often a source was tried depends on the runs, and not on what they made: `tries.csv` lists those that took more than
-one, so that all other files are the same however often a build was interrupted.
+`tries.csv` lists the sources that took more than one try. Tries depend on the runs, so they have a file of their own:
+all other files are the same however often a build was interrupted.
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ _MISSING = {"url": "", "bytes": 0, "sha256": "", "error": "", "shard": "", "row"
 
 
 class Origin(NamedTuple):
-    """Where a row came from.
+    """The source of a row.
 
-    `source` is the key of its source, `url` where that was fetched, `nbytes` its size and `sha256` its digest, None
-    where nothing was fetched.
+    `source` is its key; `url`, `nbytes` and `sha256` describe the downloaded file, and are None if nothing was
+    downloaded.
     """
 
     source: str
@@ -63,9 +63,9 @@ class Origin(NamedTuple):
 
 
 class SourceRecord(NamedTuple):
-    """What became of one source.
+    """The outcome of one source.
 
-    `status` is "done", "in part" (a limit cut its rows), "left out" (the options leave out all its rows) or "failed".
+    `status` is "done", "in part" (a limit cut its rows), "left out" (the options exclude all its rows) or "failed".
     """
 
     key: str
@@ -78,7 +78,7 @@ class SourceRecord(NamedTuple):
 
 
 def write(folder: Path, records: Iterable[SourceRecord], catalog: pa.Table) -> None:
-    """Write the files, but those that would be empty; the catalogue tells where each source's rows lie."""
+    """Write the non-empty files; the catalogue locates each source's rows."""
     records = sorted(records, key=lambda record: record.key)
     *columns, _ = list(zip(*records, strict=True)) or [()] * (len(_SCHEMA) + 1)
     table = pa.table(
@@ -104,7 +104,7 @@ def write(folder: Path, records: Iterable[SourceRecord], catalog: pa.Table) -> N
 
 
 def read(folder: Path) -> dict[str, SourceRecord]:
-    """What became of each source, by key; empty if nothing was built. Raises `FolderError` for a damaged file."""
+    """Read the outcome of each source by key; empty if nothing was built. Raises `FolderError` for a damaged file."""
     path = folder / SOURCES
     if not path.is_file():
         return {}
@@ -115,7 +115,7 @@ def read(folder: Path) -> dict[str, SourceRecord]:
 
 
 def read_table(file: Any, where: str) -> pa.Table:
-    """The columns of an open `sources.parquet` (a path or a file object) that do not depend on shards.
+    """Read the columns of `sources.parquet` (a path or a file object) that do not depend on shards.
 
     Raises `FolderError`, naming the file as `where`, if it is damaged.
     """
@@ -139,7 +139,7 @@ def read_table(file: Any, where: str) -> pa.Table:
 
 
 def origin(table: pa.Table, key: str) -> Origin | None:
-    """What `read_table` gave says of one source; None if that is not in it."""
+    """Look up one source in the table of `read_table`; None if it is missing."""
     place = pc.index(table["key"], pa.scalar(key, pa.string())).as_py()
     if place < 0:
         return None
@@ -148,7 +148,7 @@ def origin(table: pa.Table, key: str) -> Origin | None:
 
 
 def _read_tries(path: Path) -> dict[str, int]:
-    """How often sources were tried; a file that cannot be read is not worth an error."""
+    """Read the number of tries by source; an unreadable file is ignored."""
     try:
         table = read_csv(path, convert_options=ConvertOptions(column_types={"key": pa.string(), "tries": pa.int32()}))
         return dict(zip(table["key"].to_pylist(), table["tries"].to_pylist(), strict=True))

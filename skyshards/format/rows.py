@@ -1,4 +1,4 @@
-"""A row as a shard stores it."""
+"""Rows as stored in shards."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from skyshards.format.kinds.base import Json
 class EncodedRow(ABC):
     """A row on its way to a shard: new (`NewRow`), waiting in the spool, or in a shard already.
 
-    A pixel may have a hundred thousand rows, so that their values are read when they are called for. `sizes` are the
-    bytes that each large column takes in `payload()`, in its order.
+    Values are read lazily, since a pixel may have a hundred thousand rows. `sizes` are the bytes of each heavy column
+    in `payload()`, in its order.
     """
 
     object_id: str
@@ -22,15 +22,15 @@ class EncodedRow(ABC):
 
     @abstractmethod
     def light(self) -> dict[str, Json]:
-        """The values of the small columns, all but "healpix" until the row is in the spool."""
+        """Return the values of the light columns ("healpix" only once the row is in the spool)."""
 
     @abstractmethod
     def payload(self) -> bytes:
-        """The stored bytes of the large columns."""
+        """Return the stored bytes of the heavy columns."""
 
     @property
     def order(self) -> tuple[str, str]:
-        """What rows of one pixel are sorted by; unique in a dataset."""
+        """Sort key of rows in a pixel; unique in a dataset."""
         return self.object_id, self.source
 
     @property

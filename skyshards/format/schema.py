@@ -1,4 +1,4 @@
-"""The declaration of a dataset's columns, from which features, card, shards and catalogue all follow."""
+"""Declare a dataset's columns; features, card, shards and catalogue are derived from the declaration."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from skyshards.format.kinds import KINDS, declared
 
 
 class Column(NamedTuple):
-    """One column as a dataset declares it: its `datasets` feature, what it is, and its unit ("" for none).
+    """Declaration of a column: its `datasets` feature, description, and unit ("" for none).
 
-    `deflate=False` stores a large column as it is: for values that hardly compress, such as float noise.
+    `deflate=False` stores a heavy column uncompressed, for values that hardly compress, such as float noise.
     """
 
     feature: Any
@@ -39,7 +39,7 @@ def _spec(path: str, column: Column) -> ColumnSpec:
 
 
 def _feature(spec: ColumnSpec) -> Any:
-    """The feature that a built column was declared with."""
+    """Return the feature with which a built column was declared."""
     try:
         return KINDS[spec.kind].feature(spec)
     except (AttributeError, ValueError) as error:
@@ -57,17 +57,16 @@ def _walk(columns: Columns, prefix: str = "") -> Iterator[tuple[str, Column]]:
 
 @dataclass(frozen=True)
 class Schema:
-    """All that a dataset declares of its columns.
+    """Declaration of all columns of a dataset.
 
     Parameters
     ----------
     columns : nested dict of `Column`
-        In the order in which they are shown. `object_id` (string), `ra`, `dec` (float64, degrees), `healpix` (int64)
-        and `source` (string) must be among them; the build fills in `healpix`, and in `source` the key of the row's
-        source.
+        In display order. Must include `object_id` (string), `ra`, `dec` (float64, degrees), `healpix` (int64) and
+        `source` (string); the build fills in `healpix` and `source` (the key of the row's source).
     configs : dict of name -> tuple of dotted column names
-        Named selections over the same files, beside "default" (everything) and "catalog" (scalars only), which every
-        dataset has. A group's name stands for all in it.
+        Named selections of columns, in addition to "default" (all) and "catalog" (scalars only), which every dataset
+        has. A group's name selects all its members.
     """
 
     columns: Columns
@@ -75,9 +74,9 @@ class Schema:
 
     @classmethod
     def of_built(cls, specs: Iterable[ColumnSpec], configs: Mapping[str, tuple[str, ...]]) -> Schema:
-        """The schema of a built folder, from what its manifest says of its columns.
+        """Make the schema of a built folder from the columns in its manifest.
 
-        Raises `FolderError` for a column that `datasets` has no feature for.
+        Raises `FolderError` for a column without a matching `datasets` feature.
         """
         leaves = {spec.path: Column(_feature(spec), spec.description, spec.unit, spec.deflate) for spec in specs}
         return cls(nest(leaves), configs)
@@ -89,16 +88,16 @@ class Schema:
 
     @cached_property
     def features(self) -> datasets.Features:
-        """The features of a row, as the registered builder gives them."""
+        """The features of a row under the registered builder."""
         return self.features_of(self.specs)
 
     def features_of(self, paths) -> datasets.Features:
-        """The features of a selection of leaf columns, in the order of declaration."""
+        """Return the features of a selection of leaf columns, in the order of declaration."""
         leaves = dict(_walk(self.columns))
         return datasets.Features(nest({path: leaves[path].feature for path in self.specs if path in set(paths)}))
 
     def config_columns(self, config: str) -> tuple[str, ...]:
-        """Leaf columns of a config: "default", "catalog", or one that the dataset declares."""
+        """Return the leaf columns of a config: "default", "catalog", or a declared one."""
         if config == "default":
             return tuple(self.specs)
         if config == "catalog":

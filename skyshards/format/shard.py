@@ -1,7 +1,7 @@
-"""One shard: an HDF5 file of rows, written from encoded rows and read back as such.
+"""Write encoded rows to a shard (an HDF5 file) and read them back.
 
-Plain HDF5 that any reader opens: numbers and fixed-length UTF-8 text, contiguous; large columns with a chunk per row,
-deflated or as they are; image files as variable-length uint8. Nothing in the file depends on when or where it was made.
+A shard is plain HDF5: light columns are contiguous numbers or fixed-length UTF-8 text; heavy columns have one chunk per
+row, deflated or not; image files are variable-length uint8. The bytes do not depend on the time or machine.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ from skyshards.format.rows import EncodedRow
 
 Specs = Mapping[str, ColumnSpec]
 RECORDED_LEVEL = 4
-"""Level of deflate that the file names (h5py's own choice): for programs that add rows; ours come deflated already."""
+"""Deflate level recorded in the file (h5py's default), for programs that add rows; our chunks are deflated before."""
 KEPT_PAGES = 32 << 20
-"""Bytes of a file in memory while it is verified."""
+"""Bytes of a file kept in memory while verifying it."""
 Ranges = dict[str, np.ndarray]
-"""By heavy column, int64 [rows, 3]: where in the file each row's bytes start, how many there are, and their crc32."""
+"""By heavy column, int64 [rows, 3]: offset, size in bytes and crc32 of each row's value in the file."""
 
 
 def write(path: Path, specs: Specs, rows: Sequence[EncodedRow], attributes: Mapping[str, str]) -> Ranges:
-    """Write a shard of at least one row, and verify that each heavy value lies in the file as it was given.
+    """Write a shard of at least one row, and verify every heavy value in the file.
 
     Peak memory is one row's payload and the light columns.
 
     Raises
     ------
     OSError
-        If the disk is full, or fails.
+        If the disk is full or fails.
     ShardCorrupted
-        If what the file holds is not what was written, or a row's payload is not as long as its sizes say.
+        If the file does not hold what was written, or a row's payload does not match its sizes.
     """
     with _DiskFile(path, "w+") as disk, h5py.File(disk, "w", libver=("earliest", "v110")) as file:
         file.attrs.update(attributes)
@@ -69,9 +69,9 @@ def write(path: Path, specs: Specs, rows: Sequence[EncodedRow], attributes: Mapp
 
 
 class _DiskFile(io.FileIO):
-    """A file that HDF5 writes through; whatever goes wrong is raised on leaving it, when HDF5 is done.
+    """A file for HDF5 to write to, which holds back errors until its `with` block ends.
 
-    HDF5 never hears of it: where it cannot write, it keeps half of the file open, and may end the process later on.
+    HDF5 must not see them: after a failed write it leaves the file half open, and may crash the process later.
     """
 
     error: BaseException | None = None
@@ -79,7 +79,7 @@ class _DiskFile(io.FileIO):
     def write(self, content) -> int:
         rest = memoryview(content)
         try:
-            while len(rest) and not self.error:  # a disk takes a part of what it has no room for
+            while len(rest) and not self.error:  # a full disk accepts part of a write
                 rest = rest[super().write(rest) :]
         except BaseException as error:
             self.error = error
@@ -128,7 +128,7 @@ def _create(file: h5py.File, spec: ColumnSpec, light: Sequence[Mapping[str, Any]
 
 
 def _chunked(file: h5py.File, spec: ColumnSpec, count: int) -> h5py.h5d.DatasetID:
-    """A dataset of a chunk per row. What versions of h5py choose for it, and the file records, is chosen here."""
+    """Create a dataset with one chunk per row. Sets all properties whose defaults differ between h5py versions."""
     properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     properties.set_chunk((1, *spec.shape))
     properties.set_fill_time(h5py.h5d.FILL_TIME_IFSET)
@@ -140,21 +140,21 @@ def _chunked(file: h5py.File, spec: ColumnSpec, count: int) -> h5py.h5d.DatasetI
 
 
 def _verified_ranges(path: Path, specs: Specs, rows: Sequence[EncodedRow]) -> Ranges:
-    """Find every heavy value in the finished file, and compare it with what should be there."""
+    """Locate every heavy value in the finished file and compare it with the original."""
     ranges = {name: np.zeros((len(rows), 3), np.int64) for name, spec in specs.items() if spec.heavy}
     if not ranges:
         return ranges
     with h5py.File(path) as file, open(path, "rb") as raw, mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ) as view:
         chunks = {name: _chunk_ranges(file[_inner(name)]) for name in ranges if not specs[name].varies}
-        after = 0  # HDF5 keeps variable-length values in the order in which they were written
+        after = 0  # HDF5 stores variable-length values in writing order
         compared = 0
         for index, row in enumerate(rows):
             if compared > KEPT_PAGES:
-                view.madvise(mmap.MADV_DONTNEED)  # or else the whole file counts as this process's memory
+                view.madvise(mmap.MADV_DONTNEED)  # otherwise the whole file counts as memory of this process
                 compared = 0
             compared += row.nbytes
             for name, part in _split(row).items():
-                content = bytes(part)  # memoryviews compare byte by byte, bytes as fast as memory is
+                content = bytes(part)  # memoryviews compare byte by byte, bytes objects at memory speed
                 if name in chunks:
                     start, size = chunks[name][index]
                     same = size == len(content) and view[start : start + size] == content
@@ -170,8 +170,8 @@ def _verified_ranges(path: Path, specs: Specs, rows: Sequence[EncodedRow]) -> Ra
 
 
 def _find(view: mmap.mmap, content: bytes, after: int) -> int:
-    """Where content lies, beyond a position if it lies there; -1 if nowhere."""
-    start = view.find(content[:64], after)  # a long search is slow; its beginning mostly tells
+    """Find content, first after a position, then anywhere; -1 if absent."""
+    start = view.find(content[:64], after)  # searching for the start alone is faster
     if start >= 0 and view[start : start + len(content)] == content:
         return start
     start = view.find(content, after)
@@ -189,12 +189,12 @@ def _chunk_ranges(dataset: h5py.Dataset) -> list[tuple[int, int]]:
 
 
 def open_safely(path: Path) -> h5py.File:
-    """Open a shard for reading, refusing one whose data lie outside the file itself (HDF5 external links and storage).
+    """Open a shard for reading; reject HDF5 external links and storage, which point outside the file.
 
     Raises
     ------
     ShardCorrupted
-        If it is no HDF5 file, is cut short, or points outside itself.
+        If it is not an HDF5 file, is truncated, or points outside itself.
     """
     try:
         file = h5py.File(path, "r")
@@ -202,7 +202,7 @@ def open_safely(path: Path) -> h5py.File:
         raise ShardCorrupted(f"{path}: not a whole HDF5 file ({error}); delete it and build again") from error
     try:
         _refuse_links(file, path, {_address(file)})
-    except (KeyError, OSError, RuntimeError) as error:  # HDF5's ways to say that it is lost
+    except (KeyError, OSError, RuntimeError) as error:  # raised by HDF5 for damaged files
         file.close()
         raise ShardCorrupted(f"{path}: not a whole HDF5 file ({error}); delete it and build again") from error
     except BaseException:
@@ -216,7 +216,7 @@ def _address(item: h5py.HLObject) -> int:
 
 
 def _refuse_links(group: h5py.Group, path: Path, seen: set[int]) -> None:
-    """Look at all there is in the file, each item once. (Groups too deep end in a RecursionError, a RuntimeError.)"""
+    """Check every item in the file. (Too deeply nested groups raise RecursionError, a RuntimeError.)"""
     for name in group:
         link = group.get(name, getlink=True)
         if not isinstance(link, h5py.HardLink):
@@ -236,12 +236,12 @@ def _refuse_links(group: h5py.Group, path: Path, seen: set[int]) -> None:
 
 
 def read_light(file: h5py.File, spec: ColumnSpec) -> np.ndarray:
-    """All values of a light column of an open shard; text as a str array."""
+    """Read a light column of an open shard; text as a str array."""
     return KINDS[spec.kind].from_hdf5(file[_inner(spec.path)])
 
 
 def read_rows(file: h5py.File, specs: Specs) -> list[EncodedRow]:
-    """The rows of an open shard, as they were when it was written."""
+    """Read the encoded rows of an open shard."""
     light = {name: read_light(file, spec).tolist() for name, spec in specs.items() if not spec.heavy}
     chunks = {name: _chunk_ranges(file[_inner(name)]) for name, spec in specs.items() if spec.heavy and not spec.varies}
     rows: list[EncodedRow] = []
@@ -257,7 +257,7 @@ def read_rows(file: h5py.File, specs: Specs) -> list[EncodedRow]:
 
 @dataclass(frozen=True, slots=True)
 class ShardRow(EncodedRow):
-    """A row of an open shard: `columns` has the small values of all rows."""
+    """A row of an open shard; `columns` holds the light values of all rows."""
 
     index: int
     columns: Mapping[str, list[Json]]
@@ -273,7 +273,7 @@ class ShardRow(EncodedRow):
 
 
 def stored(dataset: h5py.Dataset, spec: ColumnSpec, index: int) -> bytes:
-    """The stored bytes of one value of a heavy column, as HDF5 finds them."""
+    """Read the stored bytes of one value of a heavy column through HDF5."""
     if spec.varies:
         return dataset[index].tobytes()
     return dataset.id.read_direct_chunk((index, *(0,) * len(spec.shape)))[1]

@@ -1,8 +1,7 @@
-"""What astronomers' programs learn from a Parquet file: units and descriptions, for astropy, TOPCAT and whoever reads
-VOParquet.
+"""Parquet metadata with units and descriptions for astropy, TOPCAT and other readers of VOParquet.
 
-The file's own metadata hold a VOTable without data, as the IVOA Note "Parquet in the VO" 1.0 has it, and the header
-from which `astropy.table.Table.read` takes units, descriptions and the length of text.
+They are a VOTable without data (IVOA Note "Parquet in the VO" 1.0), and the header from which
+`astropy.table.Table.read` takes units, descriptions and text lengths.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ _UCDS = {"object_id": "meta.id;meta.main", "ra": "pos.eq.ra;meta.main", "dec": "
 
 
 def metadata(name: str, table: pa.Table) -> dict[str, str]:
-    """The entries for a Parquet file of this table, whose fields carry `description`, `unit` and `classes`."""
+    """Make the metadata for a Parquet file of this table, whose fields carry `description`, `unit` and `classes`."""
     lengths = {field.name: _text_length(table[field.name]) for field in table.schema if _is_text(_item(field.type))}
     return {
         "IVOA.VOTable-Parquet.version": "1.0",
@@ -53,7 +52,7 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def _text_length(column: pa.ChunkedArray) -> int:
-    """Characters of the longest text; at least one, as no reader has a type for less."""
+    """Return the length of the longest text in characters; at least 1, as readers have no shorter type."""
     values = pc.list_flatten(column) if pa.types.is_fixed_size_list(column.type) else column
     return max(1, pc.max(pc.utf8_length(values)).as_py() or 0)
 
@@ -63,7 +62,7 @@ def _words(field: pa.Field) -> dict[str, str]:
 
 
 def document(name: str, schema: pa.Schema, lengths: Mapping[str, int]) -> str:
-    """A VOTable without data; `lengths` are the characters of the longest text of each column of text."""
+    """Write a VOTable without data; `lengths` are the maximum text lengths of the text columns in characters."""
     root = ElementTree.Element("VOTABLE", version="1.4", xmlns="http://www.ivoa.net/xml/VOTable/v1.3")
     resource = ElementTree.SubElement(root, "RESOURCE", type="results")
     ElementTree.SubElement(resource, "COOSYS", ID="icrs", system="ICRS")

@@ -1,4 +1,4 @@
-"""Positions and angles as callers have them: numbers in degrees, or astropy's Quantity and SkyCoord."""
+"""Convert angles and positions to degrees: numbers, or astropy's Quantity and SkyCoord."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from skyshards.errors import UsageError
 
 
 def degrees(angle: Any, name: str) -> Any:
-    """An angle in degrees: numbers are taken for degrees, anything with a unit is converted.
+    """Convert an angle to degrees; plain numbers are degrees already.
 
-    Raises `UsageError`, with the argument's name, if the unit is not one of angles.
+    Raises `UsageError`, with the argument's name, if the unit is not an angle.
     """
     if not hasattr(angle, "to_value"):
         return angle
@@ -22,9 +22,9 @@ def degrees(angle: Any, name: str) -> Any:
 
 
 def cone(ra: Any, dec: Any = None, radius: Any = None) -> tuple[float, float, float]:
-    """A cone as right ascension, declination and radius in degrees.
+    """Return right ascension, declination and radius of a cone in degrees.
 
-    It is given as those three, or as a SkyCoord and a radius. Raises `UsageError` if that is no cone.
+    Takes these three, or a SkyCoord and a radius. Raises `UsageError` for an invalid cone.
     """
     if hasattr(ra, "icrs"):
         centre, radius = ra, dec if radius is None else radius

@@ -1,4 +1,4 @@
-"""NumPy batches to Arrow tables of `datasets` features without a copy, and back; no Python loop over rows."""
+"""Convert between NumPy batches and Arrow tables of `datasets` features, without a Python loop over rows."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _memory = Recycler()
 
 
 def to_arrow(batch: Mapping[str, Any], features: datasets.Features) -> pa.Table:
-    """An Arrow table from a batch as `table[[...]]` gives it; array columns share the batch's memory.
+    """Convert a batch, such as `table[[...]]`, to an Arrow table; array columns share the batch's memory.
 
-    Image columns hold the bytes of image files, as a table opened with `decode=False` gives them.
+    Image columns must hold the bytes of image files (`decode=False`).
     """
     arrays = {name: _array(batch[name], feature) for name, feature in features.items()}
     return pa.table(arrays, schema=features.arrow_schema)
@@ -35,16 +35,25 @@ def _array(values: Any, feature: Any) -> pa.Array:
 
 
 def as_numpy(table: pa.Table) -> dict[str, Any]:
-    """A batch in Arrow's form, such as `ds.with_format("arrow").iter(64)` gives, as nested dicts of arrays.
+    """Convert an Arrow batch, such as from `ds.with_format("arrow").iter(64)`, to nested dicts of NumPy arrays.
 
-    Dtypes and shapes are kept, with a first dimension for the rows. Text becomes `str` arrays, image files arrays of
-    `bytes` objects, b"" for none. All are copies: Arrow's memory may be a file mapped for reading, and writing to that
-    ends the process.
+    Dtypes and shapes are kept; the first dimension is the rows. Text becomes `str` arrays, image files become arrays
+    of `bytes` objects, b"" for none. All arrays are copies: Arrow's memory may be a read-only file mapping, and writing
+    to that crashes the process.
+
+    Parameters
+    ----------
+    table : pyarrow.Table or pyarrow.RecordBatch
+
+    Returns
+    -------
+    dict
+        Arrays by column name; a struct column is a dict.
 
     Raises
     ------
     ValueError
-        If there are nulls, or lists of differing lengths without a declared shape: no array can hold them.
+        If a column has nulls, or lists of unequal lengths.
 
     Examples
     --------
@@ -89,7 +98,7 @@ def _values(path: str, array: pa.Array | pa.ChunkedArray) -> Any:
 
 
 def _joined(parts: list[Any]) -> Any:
-    """Parts of a batch, one after the other, copied."""
+    """Concatenate parts of a batch into a copy."""
     if isinstance(parts[0], dict):
         return {name: _joined([part[name] for part in parts]) for name in parts[0]}
     if parts[0].dtype.kind in "OU":

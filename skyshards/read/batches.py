@@ -1,4 +1,4 @@
-"""Batches of heavy values: byte ranges read and decoded by a few threads, straight into the batch's array."""
+"""Read batches of heavy values: threads read byte ranges and decode them straight into the batch's array."""
 
 from __future__ import annotations
 
@@ -22,17 +22,16 @@ from skyshards.machine import usable_cores
 from skyshards.read.store import LocalStore, RemoteStore
 
 SMALL_BYTES = 1 << 20
-"""Less than this is read by one thread: files are opened and read so fast that threads would stand in each other's way.
-Only decoding is shared out then."""
+"""Requests below this size are read by one thread, and only decoded in parallel: opening and reading the files is so
+fast that threads would only contend."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """Values of one heavy column: for each its shard, row in it, byte range there, and crc32 (-1 if unknown). What is
-    decoded is put into `out`.
+    """Values of one heavy column to read: shard, row in it, byte range and crc32 (-1 if unknown) of each value.
 
-    `out` is an array [values, *shape] for a number column, a list of as many for image files. An image that fits into
-    its place in `images` [values, H, W, C] is decoded there, and None in the list.
+    Decoded values go to `out`: an array [values, *shape] for a number column, a list of that length for image files.
+    With `images` [values, H, W, C], an image that fits its slot there is decoded in place, and None in the list.
     """
 
     spec: ColumnSpec
@@ -46,14 +45,14 @@ class Request:
 
 
 class Reader:
-    """Reads requests with threads that belong to this process: a fork or a pickle starts without any.
+    """Reads requests in threads. A forked or unpickled copy starts its own.
 
     Parameters
     ----------
     threads : int or None
-        None for the usable cores, or one in a worker process of a PyTorch `DataLoader`.
+        Number of threads; None for the usable cores (one in a worker process of a PyTorch `DataLoader`).
     decode_images : bool
-        Whether image files become arrays, or stay bytes.
+        Decode image files to arrays, or return their bytes.
     """
 
     def __init__(self, store: LocalStore | RemoteStore, threads: int | None, decode_images: bool):
@@ -66,10 +65,10 @@ class Reader:
         return Reader, (self.store, self.threads, self.decode_images)
 
     def start(self, requests: Sequence[Request], ahead: bool) -> Callable[[], None]:
-        """Begin to fill the requests' `out`; the function that is returned helps, or waits, until that is done.
+        """Start filling the requests' `out`; return a function that helps and waits until that is done.
 
-        `ahead` says that the caller does other work before it calls that; what one thread is to do waits until then. It
-        raises `ShardCorrupted`, naming shard, row and column, or `FolderError`.
+        With `ahead`, the caller does other work before calling it; with one thread, reading only starts in that call.
+        The function raises `ShardCorrupted`, naming shard, row and column, or `FolderError`.
         """
         threads = self.threads or (1 if _in_data_loader_worker() else usable_cores())
         parts_per_thread, read = self.store.parts_per_thread, self._read
@@ -98,12 +97,12 @@ class Reader:
 
         def finish() -> None:
             try:
-                if ahead:  # one thread more than there are cores would stand in the others' way
+                if ahead:  # one thread more than cores would only slow the others down
                     for helper in helpers:
                         helper.result()
                 work()
             finally:
-                tasks.clear()  # if one failed, the others need not be done
+                tasks.clear()  # after a failure, skip the rest
                 for helper in helpers:
                     if not helper.cancel():
                         helper.result()
@@ -117,7 +116,7 @@ class Reader:
         return opened[1]
 
     def _read(self, request: Request, part: slice) -> Iterator[bytes]:
-        """The stored bytes of some values, each when it is asked for."""
+        """Yield the stored bytes of some values, read lazily."""
         return self.store.read(request.shards[part], request.starts[part], request.sizes[part])
 
     def _read_all(self, request: Request) -> list[bytes]:
@@ -129,7 +128,7 @@ class Reader:
         return contents
 
     def _decode(self, request: Request, part: slice, contents: Iterator[bytes]) -> None:
-        """Decode some values. What is done for each is as little as may be: it is done by one thread at a time."""
+        """Decode some values. Keep the loop body minimal: it runs under the GIL."""
         decode_one, sizes, crc32s, position = self._decoder(request), request.sizes, request.crc32s, part.start
         try:
             for content in contents:
@@ -139,7 +138,7 @@ class Reader:
                     raise ValueError("its bytes are not those that were written (another crc32)")
                 decode_one(position, content)
                 position += 1
-                del content  # at once: the next one can have its memory
+                del content  # now, so that the next value can reuse its memory
         except ValueError as error:
             where = (
                 f"{self.store}/{request.shards[position]}: row {request.rows[position]} of column {request.spec.path!r}"
@@ -149,7 +148,7 @@ class Reader:
             raise _located(error, request, position) from error
 
     def _decoder(self, request: Request) -> Callable[[int, bytes], None]:
-        """What puts a value's stored bytes, decoded, in its place."""
+        """Return a function that decodes a value's stored bytes to its place."""
         out, images, spec = request.out, request.images, request.spec
         decode = KINDS[spec.kind].decode
 
@@ -167,12 +166,12 @@ class Reader:
 
 
 def _located(error: ShardCorrupted, request: Request, position: int) -> ShardCorrupted:
-    """The same error, with the row for which the file was needed."""
+    """Add the row being read to an error."""
     return ShardCorrupted(f"{error} (row {request.rows[position]} of column {request.spec.path!r})")
 
 
 class _Once:
-    """The result of a function that the first thread to ask for it calls."""
+    """A thread-safe lazy value: the first caller computes it."""
 
     def __init__(self, function: Callable, *arguments: Any):
         self._call = functools.partial(function, *arguments)
@@ -187,6 +186,6 @@ class _Once:
 
 
 def _in_data_loader_worker() -> bool:
-    """Whether PyTorch runs this as one of several worker processes, which together use the cores already."""
+    """Whether this is a PyTorch data loader worker: together these already use the cores."""
     utils = sys.modules.get("torch.utils.data")
     return utils is not None and utils.get_worker_info() is not None

@@ -1,4 +1,4 @@
-"""Answers of HTTP servers that are read no further than what was asked for, whatever is sent."""
+"""Bound how much of an HTTP response is read, whatever the server sends."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import re
 import aiohttp
 
 LARGEST_FILE = 1 << 30
-"""Bytes of a file that is read whole: `catalog.parquet` and `sources.parquet`."""
+"""Maximum bytes of a file that is read whole: `catalog.parquet` and `sources.parquet`."""
 LARGEST_PAGE = 1 << 16
-"""So much of an error is read, and of what comes in place of a shorter range, since it may be a login page."""
+"""Bytes read at most of an error, or in place of a shorter range (which may be a login page)."""
 
 
 class BoundedResponse(aiohttp.ClientResponse):
-    """An answer of which one byte more than the range asked for is read, so that its length tells that it is not that.
+    """A response that stops one byte past the requested range, so that an oversized body shows by its length.
 
-    Without a range, a body as long as `LARGEST_FILE` raises `ValueError`.
+    Without a range, a body of `LARGEST_FILE` bytes raises `ValueError`.
     """
 
     async def read(self) -> bytes:

@@ -1,4 +1,4 @@
-"""What a table says of its columns."""
+"""Descriptions of a table's columns."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ T = TypeVar("T")
 
 
 class ColumnInfo(NamedTuple):
-    """What a column of a table is.
+    """The description of a column.
 
     Attributes
     ----------
     name : str
         Dotted, as in "segmentation.array".
     dtype : str
-        NumPy's name of it, "str" for text, or "image file": uint8 arrays, or with `decode=False` the file's bytes.
+        NumPy's name, "str" for text, or "image file" (uint8 arrays, or the file's bytes with `decode=False`).
     shape : tuple of int
-        The shape of one row's value, () for a scalar. Images have each their own.
+        Shape of one row's value, () for a scalar and for image files, whose shapes may differ.
     unit : str
         A VOUnit, "" for none.
     description : str
         What the values are.
     classes : tuple of str or None
-        The names that the labels 0, 1, … stand for; None for what is no label.
+        Names of the labels 0, 1, …; None if the column is not a label.
     """
 
     name: str
@@ -39,7 +39,7 @@ class ColumnInfo(NamedTuple):
 
     @classmethod
     def of(cls, name: str, spec: ColumnSpec) -> ColumnInfo:
-        """What is known of a column."""
+        """Describe a column."""
         return cls(name, KINDS[spec.kind].words(spec), spec.shape, spec.unit, spec.description, spec.classes)
 
     def __str__(self) -> str:
@@ -49,7 +49,7 @@ class ColumnInfo(NamedTuple):
 
 
 class TableSchema(Mapping[str, ColumnInfo]):
-    """The columns of a table by dotted name, in their order; it prints as a line for each."""
+    """The columns of a table by dotted name, in order; prints one line for each."""
 
     def __init__(self, columns: Iterable[ColumnInfo]):
         self._columns = {column.name: column for column in columns}
@@ -68,7 +68,7 @@ class TableSchema(Mapping[str, ColumnInfo]):
 
 
 class ColumnNames(list[str], Generic[T]):
-    """The names of a table's columns. Called with some of them, it gives the table that `select_columns` gives."""
+    """A list of column names; calling it with names is `select_columns`."""
 
     def __init__(self, names: Iterable[str], select: Callable[[Iterable[str]], T]):
         super().__init__(names)

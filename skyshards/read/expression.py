@@ -1,7 +1,7 @@
-"""Conditions as text, such as `gz_bar_votes > 0.5 * total_classifications`, judged with NumPy.
+"""Evaluate conditions in text, such as `gz_bar_votes > 0.5 * total_classifications`, with NumPy.
 
-Python's own parser reads them, and nothing is run but what is listed here: columns, constants, operators and a few
-functions of one argument.
+Python's parser reads them. Only what is listed here is evaluated: columns, constants, operators and a few functions of
+one argument.
 """
 
 from __future__ import annotations
@@ -39,21 +39,21 @@ _TEXT_OR_QUOTED = re.compile(r"""('[^']*'|"[^"]*")|`([^`]+)`""")
 
 
 def evaluate(condition: str, column: Callable[[str], np.ndarray]) -> np.ndarray:
-    """The truth of a condition for each row.
+    """Evaluate a condition for each row: bool [rows].
 
     Parameters
     ----------
     condition : str
-        Column names (nested ones dotted, any others between backticks, an element of a vector as `name[0]`), numbers,
-        texts, True and False; `+ - * / // % **`, `& | ^ ~`, `and or not`, comparisons, `in (...)`; and the functions
-        abs, sqrt, log10, isnan and isfinite. Arithmetic is NumPy's, with integers and flags as int64.
+        Column names (nested ones dotted, other characters in backticks, an element of a vector as `name[0]`),
+        numbers, strings, True and False; `+ - * / // % **`, `& | ^ ~`, `and or not`, comparisons, `in (...)`; and the
+        functions abs, sqrt, log10, isnan and isfinite. Arithmetic is NumPy's, with integers and bools as int64.
     column : callable
-        Gives the values of a column by name [rows, ...]; raises `KeyError` for an unknown one.
+        Returns the values of a column by name [rows, ...]; raises `KeyError` if unknown.
 
     Raises
     ------
     UsageError
-        If the text is no such condition.
+        If the text is not such a condition.
     """
     quoted: list[str] = []
 
@@ -135,7 +135,7 @@ class _Evaluation:
         return values[:, position]
 
     def _comparison(self, node: ast.Compare) -> Any:
-        """Also a chain, such as `0 < z < 0.1`."""
+        """Evaluate a comparison, also chained as in `0 < z < 0.1`."""
         if any(isinstance(inner, ast.BinOp) and type(inner.op) in BITWISE for inner in node.comparators[:-1]):
             raise ValueError("`a > 1 & b > 1` would be `a > (1 & b) > 1`")
         links, left = [], self.value(node.left)
@@ -163,7 +163,7 @@ def _is_flag(value: Any) -> bool:
 
 
 def _number(value: Any) -> Any:
-    """Flags count as 0 and 1."""
+    """Convert bools to 0 and 1."""
     return np.asarray(value, np.int64) if _is_flag(value) else value
 
 

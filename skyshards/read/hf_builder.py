@@ -1,8 +1,7 @@
-"""The `datasets` side: one builder for every built folder, which yields Arrow tables straight from the shards.
+"""The `datasets` builder for any built folder, which yields Arrow tables straight from the shards.
 
-`load_dataset("skyshards", data_dir=folder)` finds it once skyshards is imported; the builders of the datasets are thin
-names over it. What a row holds, and which configs there are, is read from the folder. In place of a folder, the file of
-a join gives joined rows.
+`load_dataset("skyshards", data_dir=folder)` finds it once skyshards is imported; the builders of single datasets are
+thin subclasses. Features and configs are read from the folder. `data_dir` may also be the file of a saved join.
 """
 
 from __future__ import annotations
@@ -28,9 +27,9 @@ from skyshards.read.joined import JoinedTable
 from skyshards.read.table import Table, open_table
 
 SLAB_BYTES = 64 << 20
-"""About how many bytes of values one Arrow table holds, at most. Smaller ones leave threads idle between them."""
+"""Approximate maximum size of one Arrow table in bytes. Smaller tables leave threads idle."""
 
-_Key = getattr(datasets.builder, "Key", lambda *numbers: numbers)  # what numbers the tables; new in datasets 5
+_Key = getattr(datasets.builder, "Key", lambda *numbers: numbers)  # the key of a table; new in datasets 5
 
 
 @dataclass
@@ -40,14 +39,14 @@ class ShardConfig(datasets.BuilderConfig):
     Parameters
     ----------
     columns : list of str, optional
-        Read nothing but these (dotted names; a group's name stands for all in it).
+        Read only these columns (dotted names; a group's name selects all its members).
     cone : (float, float, float) or (SkyCoord, Quantity), optional
-        Only rows within a cone: right ascension, declination, radius; numbers are degrees. Shards without such rows are
-        not opened.
+        Read only rows within a cone: right ascension, declination, radius; numbers are degrees. Shards without such
+        rows are not opened.
     decode : bool
-        Whether an image file comes decoded, or as its bytes.
+        Decode image files, or return their bytes.
     build : str, optional
-        A digest of what the folder holds, which the builder fills in, so that the cache tells builds apart.
+        Digest of the folder, filled in by the builder, so that the cache tells builds apart.
     """
 
     columns: list | None = None
@@ -56,7 +55,7 @@ class ShardConfig(datasets.BuilderConfig):
     build: str | None = None
 
     def create_config_id(self, config_kwargs: dict, custom_features: datasets.Features | None = None) -> str:
-        """The same cone, however it was given, has the same cached copy."""
+        """Normalize the cone, so that equal cones share a cached copy."""
         if self.cone is not None:
             self.cone = angles.cone(*self.cone)
             config_kwargs = config_kwargs | {"cone": self.cone}
@@ -64,10 +63,10 @@ class ShardConfig(datasets.BuilderConfig):
 
 
 class ShardBuilder(datasets.ArrowBasedBuilder):
-    """The builder of every folder.
+    """Builder for any built folder.
 
-    A subclass is the builder of one dataset: it names the `schema` that the dataset is built with, may add options, and
-    may narrow the rows in `select`. It refuses the folders of other datasets.
+    A subclass is the builder of one dataset: it sets the dataset's `schema`, may add options, and may select rows in
+    `select`. It rejects folders of other datasets.
     """
 
     BUILDER_CONFIG_CLASS = ShardConfig
@@ -91,7 +90,7 @@ class ShardBuilder(datasets.ArrowBasedBuilder):
 
     @property
     def _where(self) -> str:
-        """The folder that was given, without what signs its URL."""
+        """The folder as given, without the signature of a URL."""
         given = str(self.config.data_dir)
         return given.partition("?")[0] if "://" in given else given
 
@@ -102,11 +101,11 @@ class ShardBuilder(datasets.ArrowBasedBuilder):
         return self._table
 
     def select(self, table: Table | JoinedTable) -> Table | JoinedTable:
-        """The rows that the options ask for."""
+        """Select rows according to the options."""
         return table if self.config.cone is None else table.cone(*self.config.cone)
 
     def _built_schema(self) -> Schema:
-        """The schema that the folder has. Raises `FolderError` if it is not a folder of this dataset."""
+        """Return the folder's schema. Raises `FolderError` for a folder of another dataset."""
         table, where = self._opened, self._where
         if self.schema is not None and table.name != self.name:
             advice = f'load_dataset("skyshards", data_dir="{where}", ...), which takes any'
@@ -125,7 +124,7 @@ class ShardBuilder(datasets.ArrowBasedBuilder):
         return datasets.DatasetInfo(features=None if schema is None else self._features(schema))
 
     def _features(self, schema: Schema) -> datasets.Features:
-        """The features that the options ask for."""
+        """Return the features selected by the options."""
         if self.config.name not in schema.config_names:
             there = ", ".join(schema.config_names)
             raise UsageError(f"{self._where}: has no config {self.config.name!r}; there are {there}")
@@ -158,7 +157,7 @@ class ShardBuilder(datasets.ArrowBasedBuilder):
             yield key, to_arrow(batch, self.info.features)
 
     def _as_dataset(self, split: Any = "train", in_memory: bool = False) -> datasets.Dataset:
-        """Also a split without rows, which `datasets` itself writes but does not read."""
+        """Support splits without rows, which `datasets` writes but cannot read."""
         info = self.info.splits.get(str(split))
         if info is None or info.num_examples:
             return super()._as_dataset(split, in_memory)
@@ -174,7 +173,7 @@ def _open(location: str, **options: Any) -> Table | JoinedTable:
 
 
 def _undecoded(features: Mapping[str, Any]) -> dict[str, Any]:
-    """Features in which image files are their bytes."""
+    """Return the features with images left as bytes."""
     found = {}
     for name, feature in features.items():
         if isinstance(feature, Mapping):
@@ -185,10 +184,10 @@ def _undecoded(features: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _rows_by_shard(table: Table | JoinedTable) -> dict[str, list[np.ndarray]]:
-    """By split, the positions in the table of each shard's rows: what `datasets` deals out to its workers. Joined rows
-    have the split and the shard of their first dataset.
+    """Return by split the table positions of each shard's rows, the units that `datasets` assigns to its workers.
 
-    A split of which no row is left has one empty shard, since `datasets` wants at least one.
+    Joined rows count to the split and shard of their first dataset. A split without rows has one empty shard, since
+    `datasets` needs at least one.
     """
     shards: dict[str, list[np.ndarray]] = {split: [] for split in table.splits}
     if len(table):

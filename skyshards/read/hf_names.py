@@ -1,7 +1,7 @@
-"""The names by which `load_dataset` finds our builders; only imported where `datasets` is.
+"""Register names with `load_dataset`; imported only where `datasets` is.
 
-`datasets` has no hook for builders of others, so its own list of builders gets ours, and its factory for those a case
-for them: theirs would list the files of the folder, and take a URL for a path.
+`datasets` has no hook for third-party builders, so they are added to its list of packaged ones. Its factory for those
+would list the folder's files and treat a URL as a path, so a subclass replaces it.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import datasets.load
 import datasets.packaged_modules
 
 _registered: dict[str, tuple[str, str]] = {}
-"""The modules of the builders, and their hashes, by the names that they go by."""
+"""Module and hash of each builder, by registered name."""
 
 
 def register(name: str, module: str) -> None:
-    """Make `load_dataset(name, data_dir=folder, ...)` find the builder in a module, which is imported only then.
+    """Make `load_dataset(name, data_dir=folder, ...)` find the builder in a module, which is imported lazily.
 
-    The folder may be a URL; nothing in it is listed.
+    The folder may be a URL; its files are not listed.
     """
     spec = find_spec(module)
     if spec is None or spec.origin is None:
@@ -31,7 +31,7 @@ def register(name: str, module: str) -> None:
 
 
 class _Factory(datasets.load.PackagedDatasetModuleFactory):
-    """Finds the builders: those of `datasets` as ever, ours without a look at the files that the folder has."""
+    """Finds registered builders without listing the folder's files, and all others as usual."""
 
     def get_module(self) -> datasets.load.DatasetModule:
         if self.name not in _registered:

@@ -1,7 +1,7 @@
-"""A join as a file: which rows of which folders, as a Parquet table that other programs read too.
+"""Read and write joins as Parquet files, which other programs can read too.
 
-Its schema metadata name, for each dataset, where its folder is (a URL, or a path relative to the file's), a digest of
-its shards, and the column with the numbers of its rows (null where a row of a left join has none).
+The schema metadata give for each dataset the location of its folder (a URL, or a path relative to the file's), a digest
+of its shards, and the column of its row numbers (null where a row of a left join has none).
 """
 
 from __future__ import annotations
@@ -27,7 +27,10 @@ VERSION = 1
 
 
 def metadata(parts: Mapping[str, tuple[Table, str]], own: Sequence[str], path: Path) -> dict[bytes, str]:
-    """What makes a Parquet file at `path` a join: by name each table and the column with its rows, and the others."""
+    """Return the metadata that make a Parquet file at `path` a join.
+
+    `parts` are by name each table and the column of its row numbers, `own` the join's own columns.
+    """
     tables = []
     for name, (table, rows) in parts.items():
         store = table._data.reader.store
@@ -40,7 +43,7 @@ def metadata(parts: Mapping[str, tuple[Table, str]], own: Sequence[str], path: P
 
 
 def write(matches: Matches, path: str | os.PathLike) -> None:
-    """Write a join to a file, which replaces one that is there."""
+    """Write a join to a file, replacing an existing one."""
     path = Path(path)
     columns: dict[str, pa.Array] = {}
     for name, table in matches.parts.items():
@@ -53,12 +56,12 @@ def write(matches: Matches, path: str | os.PathLike) -> None:
 
 
 def read(path: str | os.PathLike, folders: Mapping[str, Any], **options: Any) -> Matches:
-    """The matches that a file holds, with the folders opened; those of `folders` where these say, not where it says.
+    """Read the matches in a file and open its folders; `folders` overrides locations by dataset name.
 
     Raises
     ------
     FolderError
-        If it is no such file, or a folder is not there or another than it was.
+        If the file is not a saved join, or a folder is missing or has changed.
     """
     path, parts, rows = Path(path), {}, {}
     try:

@@ -1,4 +1,4 @@
-"""Random access to rows of several datasets that are the same objects: what `skyshards.join` gives."""
+"""Random access to joined rows of several datasets, as returned by `skyshards.join`."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ _memory = Recycler()
 
 
 class JoinedTable(RandomAccess):
-    """Rows of several datasets that are the same objects, as a random-access table like those that are joined.
+    """Random access to rows of several datasets that are the same objects.
 
     A row is `{"gz3d": {...}, "gz_decals": {...}, "separation": ...}`, read from the shards of each dataset; columns are
-    named `gz3d.image`. `separation` is in arcsec; of more than two tables, it holds one value for each but the first.
+    named `gz3d.image`. `separation` is in arcsec; with more than two tables, it has one value for each but the first.
 
-    A left join has rows that lack a table. `matched` is then False, and the values are NaN, -1 (unsigned integers and
-    images: 0), False and "", in `catalog` null. A condition in text is false for rows that lack a table whose columns
-    it uses; one of pyarrow sees nulls.
+    In a left join, rows may lack a table. Then `matched` is False, and the values are NaN, -1 (unsigned integers and
+    images: 0), False and "", or null in `catalog`. A text condition is false for rows that lack a table whose columns
+    it uses; a pyarrow expression sees nulls.
 
-    A pickle holds where the datasets are and which rows match, not what is in them. It raises `FolderError` when it is
-    loaded after one of the datasets was built further.
+    A pickle holds the locations of the datasets and the matching rows, not the data. Loading it raises `FolderError` if
+    one of the datasets was built further since.
 
     Examples
     --------
@@ -55,7 +55,7 @@ class JoinedTable(RandomAccess):
 
     @classmethod
     def of(cls, matches: Matches) -> JoinedTable:
-        """All rows and columns of a join."""
+        """Make the table of all rows and columns of a join."""
         return cls(matches, tuple(matches.specs), None)
 
     def __reduce__(self):
@@ -77,7 +77,7 @@ class JoinedTable(RandomAccess):
 
     @property
     def name(self) -> str:
-        """The names of the tables that are joined."""
+        """The names of the joined tables."""
         return ", ".join(self._matches.parts)
 
     @property
@@ -88,7 +88,7 @@ class JoinedTable(RandomAccess):
         return JoinedTable(self._matches, columns, index)
 
     def _rows_of(self, name: str) -> np.ndarray:
-        """The rows of one table, -1 for none."""
+        """Return the rows of one table, -1 for none."""
         rows = self._matches.rows[name]
         return rows if self._index is None else rows[self._index]
 
@@ -105,8 +105,8 @@ class JoinedTable(RandomAccess):
 
     @property
     def catalog(self) -> pa.Table:
-        """The light columns of these rows by dotted name, and each table's `_split`, `_shard` and `_row`; null where a
-        row lacks a table.
+        """The light columns by dotted name, and each table's `_split`, `_shard` and `_row`; null where a row lacks a
+        table.
         """
         columns = {name: self._asked(name) for name in self._askable}
         fields = [pa.field(name, column.type, metadata=self._documentation(name)) for name, column in columns.items()]
@@ -136,20 +136,20 @@ class JoinedTable(RandomAccess):
 
     @property
     def simulated(self) -> bool:
-        """Whether one of the datasets is made of simulated galaxies."""
+        """Whether any of the datasets contains simulated galaxies."""
         return any(part.simulated for part in self._matches.parts.values())
 
     def source(self, row: int) -> dict[str, Origin | None]:
-        """Where a row came from, by the name of the table; None for one that the row lacks. See `Table.source`."""
+        """Return the source of a row by table name; None for a table that the row lacks. See `Table.source`."""
         number = self._positions([row])[0]
         rows = {name: int(rows[number]) for name, rows in self._matches.rows.items()}
         return {name: self._matches.parts[name]._data.origin(at) if at >= 0 else None for name, at in rows.items()}
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write which rows are joined, and where the datasets are, to a Parquet file that `skyshards.open_join` opens.
+        """Save the joined rows and the locations of the datasets to a Parquet file for `skyshards.open_join`.
 
-        Columns are not chosen by it: whoever opens it can read all of them. The file holds the `object_id` and the
-        number of each row too, for other programs.
+        A selection of columns is not saved. For other programs, the file also holds the `object_id` and row number of
+        each row.
 
         Examples
         --------
@@ -162,20 +162,20 @@ class JoinedTable(RandomAccess):
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """The splits of the first dataset, whether or not rows of them are among these."""
+        """All splits of the first dataset, even those without rows in this table."""
         return self._matches.parts[self._matches.first].splits
 
     @property
     def row_nbytes(self) -> int:
-        """About how many bytes a row of these columns takes in memory, image files as they are stored."""
+        """Approximate size of a row in memory, in bytes; image files count as stored."""
         own = sum(self._matches.specs[path].nbytes for path in self._columns if path in self._matches.own)
         return own + sum(part.row_nbytes for part in self._parts.values())
 
     def find(self, ids: Any, by: str | None = None) -> JoinedTable:
-        """The rows of these names or numbers, in their order; all of them where several rows have one name.
+        """Select rows by name or number, in the order given; all of them where several rows share a name.
 
-        `ids` is one or many, `by` the column that they are of: `object_id` of the first table unless given. Raises
-        `KeyError`, naming them, if some are absent.
+        `by` is the column to look in, default `object_id` of the first table. Raises `KeyError`, naming them, if some
+        are absent.
         """
         by = f"{self._matches.first}.object_id" if by is None else by
         if by not in self._askable:
@@ -183,15 +183,13 @@ class JoinedTable(RandomAccess):
         return super(JoinedTable, self._with([by])).find(ids, by)
 
     def cone(self, ra: Any, dec: Any = None, radius: Any = None) -> JoinedTable:
-        """The rows whose position in the first table is within a radius of another, the edge included: `cone(ra, dec,
-        radius)`, numbers in degrees or Quantities, or `cone(SkyCoord, radius)`.
-        """
+        """Select rows by position in the first table, within a radius (edge included); called as `Table.cone`."""
         ra, dec, radius = angles.cone(ra, dec, radius)
         data, rows = self._matches.parts[self._matches.first]._data, self._rows_of(self._matches.first)
         return self.select(sky.in_cone(data.array("ra")[rows], data.array("dec")[rows], (ra, dec), radius))
 
     def where(self, condition: str | pc.Expression) -> JoinedTable:
-        """The rows of which a condition on the catalogue is true; only the rows of this table are judged.
+        """Select the rows for which a condition on the catalogue is true.
 
         Parameters
         ----------
@@ -203,7 +201,7 @@ class JoinedTable(RandomAccess):
         KeyError
             If it uses a column that is not in the catalogue.
         TypeError, UsageError
-            If it is no condition.
+            If it is not a condition.
         """
         if not isinstance(condition, str):
             return super().where(condition)
@@ -218,24 +216,24 @@ class JoinedTable(RandomAccess):
         return super(JoinedTable, self._with(used)).where(condition)
 
     def _with(self, names: Sequence[str]) -> JoinedTable:
-        """The rows that have all the tables of which these are columns."""
+        """Select the rows that have all the tables to which these columns belong."""
         parts = {part for name in names if (part := self._matches.part_of(name)) is not None}
         there = [self._rows_of(part) >= 0 for part in parts]
         return self.select(np.logical_and.reduce(there)) if there and not np.all(there) else self
 
 
 def _start(part: Table, rows: np.ndarray, ahead: bool) -> Callable[[], dict[str, np.ndarray]]:
-    """Begin to read rows of one table, -1 for none; the function that is returned waits for them."""
+    """Start reading rows of one table, -1 for none; return a function that waits for them."""
     there = rows >= 0
     if there.all():
         return part._start(rows, ahead)
-    # If there is none at all, any row shows what shape an image has.
+    # If no row has a match, read any row to learn the shape of an image.
     finish = part._start(rows[there] if there.any() else np.arange(min(1, part._height)), ahead)
     return lambda: {path: _spread(values, there) for path, values in finish().items()}
 
 
 def _spread(values: np.ndarray, there: np.ndarray) -> np.ndarray:
-    """Values in their places, and what stands for none in the others."""
+    """Put values in their places, and fill values in the others."""
     shape = (len(there), *values.shape[1:])
     if values.dtype.kind == "O":
         out = np.empty(shape, object)

@@ -1,4 +1,4 @@
-"""Which rows of several datasets are the same objects."""
+"""Matching rows of several datasets."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from skyshards.format.columns import ColumnSpec
 from skyshards.read.table import Table
 
 SEPARATION, MATCHED = "separation", "matched"
-"""The columns that a join adds, or groups of columns if more than two tables are joined."""
+"""Columns added by a join; with more than two tables, groups of columns."""
 
 
 @dataclass(frozen=True)
 class Matches:
-    """Which rows of which tables belong together; all selections of a join share it.
+    """The matching rows of several tables, shared by all selections of a join.
 
     Attributes
     ----------
@@ -36,7 +36,7 @@ class Matches:
 
     @classmethod
     def of(cls, tables: Mapping[str, Table], rows: Sequence[np.ndarray], apart: Sequence[np.ndarray], left: bool):
-        """Matches from positions in the tables (-1 for none), and separations from the first table, in arcsec."""
+        """Make matches from positions in the tables (-1 for none) and separations from the first table in arcsec."""
         first, *others = tables
         parts = {name: table._narrowed(table._columns, None) for name, table in tables.items()}
         found = {}
@@ -54,7 +54,7 @@ class Matches:
 
     @property
     def first(self) -> str:
-        """The name of the first table, of which every row of the join has a row."""
+        """The name of the first table, which every joined row has."""
         return next(iter(self.parts))
 
     @functools.cached_property
@@ -72,14 +72,14 @@ class Matches:
         return specs
 
     def part_of(self, path: str) -> str | None:
-        """The name of the table that a column is of; None for the join's own."""
+        """Return the table of a column; None for the join's own columns."""
         return None if path in self.own else path.partition(".")[0]
 
 
 def part_names(tables: Sequence[Table], names: Sequence[str] | None) -> list[str]:
-    """The names of the tables in a join: those of their datasets, unless given.
+    """Return the names of the tables in a join; default: the names of their datasets.
 
-    Raises `UsageError` if they cannot be told apart.
+    Raises `UsageError` if a name is invalid or used twice.
     """
     found = [table._data.manifest.name for table in tables] if names is None else list(names)
     advice = 'name them, as in names=("first", "second")'

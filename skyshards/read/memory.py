@@ -1,7 +1,7 @@
 """Reuse of large buffers.
 
-Memory fresh from the system costs a page fault every few kilobytes when it is first written: 40 % of the time in which
-a batch of galaxies is read. So the memory of a batch that was dropped is kept for the next one.
+Fresh memory costs a page fault every few kilobytes on first write: 40 % of the time to read a batch of galaxies. So
+the memory of a dropped batch is kept for the next one.
 """
 
 from __future__ import annotations
@@ -13,21 +13,22 @@ import weakref
 import numpy as np
 
 MIN_BYTES = 1 << 16
-"""Smaller arrays are left to NumPy: the allocator keeps memory of that size itself."""
+"""Smaller arrays are left to NumPy, whose allocator reuses them itself."""
 
 MAX_PIECES = 64
-"""So many are kept at most: all of them are looked through for each array that is given or taken back."""
+"""Maximum number of buffers kept; every allocation and release scans all of them."""
 
 
 class Recycler:
-    """Gives arrays like `numpy.empty`, and takes their memory back when the last array, view or tensor that uses it is
-    gone. Threads may share it: what it keeps is only changed and copied by single steps of a dict, so that it needs no
-    lock, which a fork could find locked and a garbage collection could ask for twice.
+    """Allocates arrays like `numpy.empty`, and reclaims their memory with the last array, view or tensor that uses it.
+
+    Thread-safe without a lock, since it changes and copies its dict only in atomic steps: a fork could inherit a locked
+    lock, and a garbage collection could acquire it twice.
 
     Parameters
     ----------
     max_bytes : int
-        How much unused memory to keep, at most.
+        Maximum unused memory to keep.
     """
 
     def __init__(self, max_bytes: int = 512 << 20):
@@ -35,12 +36,12 @@ class Recycler:
         self._free: dict[int, np.ndarray] = {}  # by id, the oldest first
 
     def empty(self, shape: tuple[int, ...], dtype: str | np.dtype) -> np.ndarray:
-        """A new array with arbitrary content."""
+        """Return a new array with arbitrary content."""
         nbytes = math.prod(shape) * np.dtype(dtype).itemsize
         if nbytes < MIN_BYTES:
             return np.empty(shape, dtype)
         memory = self._take(nbytes)
-        # All arrays, tensors and Arrow buffers made of this one keep the ctypes object alive; it tells when it goes.
+        # Arrays, tensors and Arrow buffers made from this one keep the ctypes object alive; its end returns the memory.
         lender = (ctypes.c_uint8 * nbytes).from_buffer(memory.data)
         weakref.finalize(lender, self._give_back, memory).atexit = False
         return np.frombuffer(memoryview(lender), np.uint8).view(dtype).reshape(shape)

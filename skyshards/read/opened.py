@@ -1,4 +1,4 @@
-"""What all selections of one opened folder share."""
+"""An opened folder, shared by all its selections."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from skyshards.read.store import LocalStore, RemoteStore
 class OpenedFolder:
     """The catalogue of a built dataset, and the reader of its shards. Pickled by location.
 
-    Threads share it: what it keeps for later is computed twice if two ask at once, and is the same both times.
+    Thread-safe: two threads may compute the same cached value at once, with the same result.
     """
 
     def __init__(self, store: LocalStore | RemoteStore, threads: int | None, decode: bool):
@@ -39,16 +39,16 @@ class OpenedFolder:
 
     @functools.cached_property
     def state(self) -> str:
-        """A digest of the shards: while it is the same, a number of the catalogue stands for the same row."""
+        """A digest of the shards; while it is unchanged, row numbers stay valid."""
         return hashlib.sha256(repr(self.manifest.shards).encode()).hexdigest()
 
     @functools.cached_property
     def sources(self) -> pa.Table:
-        """What became of each source."""
+        """The table of sources and their outcomes."""
         return self.reader.store.read_sources()
 
     def origin(self, row: int) -> Origin:
-        """Where a row of the catalogue came from. Raises `FolderError` if nothing says so."""
+        """Return the source of a row of the catalogue. Raises `FolderError` if it is not recorded."""
         key = self.rows["source"][row].as_py()
         found = origin(self.sources, key)
         if found is None:
@@ -56,7 +56,7 @@ class OpenedFolder:
         return found
 
     def array(self, name: str) -> np.ndarray:
-        """A numeric column of the catalogue as an array, without copying it where Arrow allows."""
+        """Return a numeric column of the catalogue as an array, without a copy where Arrow allows it."""
         if name not in self._arrays:
             column = self.rows[name]
             if name.startswith(CRC32):
@@ -72,14 +72,14 @@ class OpenedFolder:
         return self._arrays[name]
 
     def light(self, spec: ColumnSpec, rows: np.ndarray) -> np.ndarray:
-        """Values of a light column, copied."""
+        """Return a copy of values of a light column."""
         kind = KINDS[spec.kind]
         if kind.shares_memory:
             return self.array(spec.path)[rows]
         return kind.from_arrow(self.rows[spec.path].take(pa.array(rows)), spec)
 
     def heavy(self, spec: ColumnSpec, rows: np.ndarray) -> Request:
-        """The request for values of a heavy column."""
+        """Make the request for values of a heavy column."""
         images = None
         if spec.path in self._image_shapes:
             images = self._memory.empty((len(rows), *self._image_shapes[spec.path]), "uint8")
@@ -95,8 +95,9 @@ class OpenedFolder:
         )
 
     def stack(self, request: Request) -> np.ndarray:
-        """The values of a request that was met: of image files, those of one size as an array [rows, H, W, C]; bytes,
-        or images of several sizes, as an array of objects.
+        """Return the values of a finished request as an array.
+
+        Images of one size are an array [rows, H, W, C]; bytes, and images of several sizes, an array of objects.
         """
         values = request.out
         if isinstance(values, np.ndarray):
@@ -107,7 +108,7 @@ class OpenedFolder:
             values = [request.images[place] if value is None else value for place, value in enumerate(values)]
         if values and all(isinstance(image, np.ndarray) and image.shape == values[0].shape for image in values):
             if values[0].dtype == np.uint8:
-                self._image_shapes[request.spec.path] = values[0].shape  # the next ones are most likely like these
+                self._image_shapes[request.spec.path] = values[0].shape  # the next images are likely alike
             return np.stack(values)
         stacked = np.empty(len(values), object)
         stacked[:] = values
@@ -115,7 +116,7 @@ class OpenedFolder:
 
 
 def _opened_again(store: LocalStore | RemoteStore, threads: int | None, decode: bool, state: str) -> OpenedFolder:
-    """A folder opened in another process, if its numbers still stand for the rows for which they stood."""
+    """Open a folder again when unpickling. Raises `FolderError` if its row numbers have changed."""
     data = OpenedFolder(store, threads, decode)
     if data.state != state:
         cause = "the dataset is another than when this table was pickled, and its rows have other places"

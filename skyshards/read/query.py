@@ -1,4 +1,4 @@
-"""Which rows of a catalogue are asked for: by a condition, or by name."""
+"""Find rows of a catalogue by a condition or by name."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from skyshards.format.columns import unknown_column
 from skyshards.read.expression import evaluate
 
 NAMED = 10
-"""So many absent names an error lists at most."""
+"""Maximum number of missing names listed in an error."""
 
 
 def matching(condition: Any, names: Sequence[str], column: Callable[[str], pa.ChunkedArray]) -> np.ndarray:
-    """Of which rows a condition is true: bool [rows].
+    """Evaluate a condition for each row: bool [rows].
 
     Parameters
     ----------
     condition : str or pyarrow.compute.Expression
     names : sequence of str
-        The columns that it may use.
+        The columns it may use.
     column : callable
-        Gives one of them, for the rows that are judged.
+        Returns one of them, for the rows in question.
 
     Raises
     ------
@@ -36,7 +36,7 @@ def matching(condition: Any, names: Sequence[str], column: Callable[[str], pa.Ch
     TypeError
         If it is neither text nor an expression.
     UsageError
-        If it cannot be judged, or is not true or false.
+        If it cannot be evaluated, or is not boolean.
     """
     if isinstance(condition, str):
 
@@ -58,7 +58,7 @@ def _by_arrow(condition: pc.Expression, names: Sequence[str], column: Callable[[
 
     text = str(condition)
     columns = {name: column(name) for name in names if name in text} or {names[0]: column(names[0])}
-    if "divide" in text:  # of integers, Arrow would drop the fraction
+    if "divide" in text:  # Arrow's integer division would drop the fraction
         columns = {name: _as_float(values) for name, values in columns.items()}
     try:
         found = pyarrow.dataset.dataset(pa.table(columns)).to_table(columns={"found": condition})["found"]
@@ -75,7 +75,7 @@ def _by_arrow(condition: pc.Expression, names: Sequence[str], column: Callable[[
 
 
 def _as_float(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Integers as float64 if that holds every one of them."""
+    """Convert integers to float64 if all of them fit exactly."""
     if not pa.types.is_integer(column.type):
         return column
     try:
@@ -85,7 +85,7 @@ def _as_float(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def as_array(column: pa.ChunkedArray) -> np.ndarray:
-    """A column of the catalogue [rows, ...]; text as `str`."""
+    """Convert a column of the catalogue to an array [rows, ...]; text as `str`."""
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     if pa.types.is_fixed_size_list(column.type):
@@ -96,14 +96,14 @@ def as_array(column: pa.ChunkedArray) -> np.ndarray:
 
 
 def named(ids: Any, column: pa.ChunkedArray, by: str) -> np.ndarray:
-    """Positions of the rows that have these names (or numbers), for each in turn all of them: int64.
+    """Return the positions of all rows with these names or numbers, in the order of the names: int64.
 
     Raises
     ------
     KeyError
-        If there is no row of a name.
+        If no row has one of the names.
     UsageError
-        If the column has several values a row, or names are of another kind.
+        If the column has several values per row, or the names are of another type.
     """
     values = as_array(column)
     if values.ndim > 1:
@@ -120,7 +120,7 @@ def named(ids: Any, column: pa.ChunkedArray, by: str) -> np.ndarray:
 
 
 def _like(ids: Any, values: np.ndarray, by: str) -> np.ndarray:
-    """The names as values of the same kind as those of the column."""
+    """Convert the names to the column's dtype."""
     several = not isinstance(ids, (str, bytes)) and np.ndim(ids) != 0 and isinstance(ids, Iterable)
     listed = [getattr(name, "as_py", lambda name=name: name)() for name in (ids if several else [ids])]
     listed = [name.decode() if isinstance(name, bytes) else name for name in listed]

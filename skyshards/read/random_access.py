@@ -1,4 +1,4 @@
-"""What every random-access table can do: rows and batches by position, and selections of rows and columns."""
+"""Base of random-access tables: rows and batches by position, selections of rows and columns."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from skyshards.read.column_info import ColumnInfo, ColumnNames, TableSchema
 
 
 class RandomAccess(abc.ABC):
-    """Rows that are indexed like an array, as nested dicts of NumPy values.
+    """A table indexed like an array; rows are nested dicts of NumPy values.
 
-    A subclass says how many rows there are, which columns, what its catalogue holds and how rows are read. Of these
-    rows a table has those of `index`, all of them if that is None.
+    A subclass defines the number of rows, the columns, the catalogue and how rows are read. `index` holds the selected
+    rows, None for all.
     """
 
     def __init__(self, columns: tuple[str, ...], index: np.ndarray | None):
@@ -30,12 +30,12 @@ class RandomAccess(abc.ABC):
     @property
     @abc.abstractmethod
     def _height(self) -> int:
-        """How many rows there are before any selection."""
+        """The number of rows before any selection."""
 
     @property
     @abc.abstractmethod
     def _leaves(self) -> Mapping[str, ColumnSpec]:
-        """All columns that could be read, by dotted name."""
+        """All readable columns by dotted name."""
 
     @property
     @abc.abstractmethod
@@ -45,22 +45,21 @@ class RandomAccess(abc.ABC):
     @property
     @abc.abstractmethod
     def _description(self) -> str:
-        """What tells this table, before any selection, from all others."""
+        """A text that identifies this table, before any selection."""
 
     @abc.abstractmethod
     def _asked(self, name: str) -> pa.ChunkedArray:
-        """A column of `catalog`, for these rows."""
+        """Return a column of `catalog` for the selected rows."""
 
     @abc.abstractmethod
     def _narrowed(self, columns: tuple[str, ...], index: np.ndarray | None) -> Self:
-        """The same table with other columns and rows."""
+        """Return the same table with other columns and rows."""
 
     @abc.abstractmethod
     def _start(self, rows: np.ndarray, ahead: bool) -> Callable[[], dict[str, np.ndarray]]:
-        """Begin to read rows, counted before any selection; the function that is returned waits for them, by dotted
-        name.
+        """Start reading rows (numbered before any selection); return a function that waits for their values.
 
-        `ahead` says that it will be called only after other work.
+        The values are by dotted name. With `ahead`, the caller does other work before calling the function.
         """
 
     def __len__(self) -> int:
@@ -77,7 +76,7 @@ class RandomAccess(abc.ABC):
         IndexError
             If a row is out of range.
         ShardCorrupted
-            If what a shard holds is not what the catalogue says, naming the shard, row and column.
+            If a shard does not match the catalogue; names the shard, row and column.
 
         Examples
         --------
@@ -93,9 +92,9 @@ class RandomAccess(abc.ABC):
         return nest({path: value[0] for path, value in values.items()})
 
     def __getitems__(self, positions: Sequence[int]) -> list[dict[str, Any]]:
-        """Rows read as one batch, for PyTorch's `DataLoader(table, batch_size=...)`, which asks for them by this name.
+        """Read rows as one batch; PyTorch's `DataLoader(table, batch_size=...)` calls this method.
 
-        Its `default_collate` takes no arrays of text: a text column of several values a row comes as lists.
+        Text columns with several values per row come as lists, since `default_collate` rejects arrays of text.
         """
         batch = self._start(self._positions(list(positions)), ahead=False)()
         values = {
@@ -105,7 +104,7 @@ class RandomAccess(abc.ABC):
         return [nest({path: value[number] for path, value in values.items()}) for number in range(len(positions))]
 
     def _positions(self, key: Any) -> np.ndarray:
-        """Positions in this table, as rows of the catalogue."""
+        """Convert positions in this table to rows of the catalogue."""
         length = len(self)
         if isinstance(key, slice):
             positions = np.arange(*key.indices(length))
@@ -125,9 +124,14 @@ class RandomAccess(abc.ABC):
         return positions if self._index is None else self._index[positions]
 
     def batches(self, keys: Iterable[Any]) -> Iterator[dict[str, Any]]:
-        """The batches `table[key]` of some keys, in turn; each is read while the one before it is in use.
+        """Iterate over the batches `table[key]` for each key; each is read while the one before it is in use.
 
-        With one thread, as in a worker process of a PyTorch `DataLoader`, each is read when it is asked for.
+        With one thread, as in a worker process of a PyTorch `DataLoader`, batches are read on demand.
+
+        Parameters
+        ----------
+        keys : iterable
+            Slices, lists, arrays of integers or masks.
 
         Examples
         --------
@@ -147,7 +151,7 @@ class RandomAccess(abc.ABC):
 
     @property
     def schema(self) -> TableSchema:
-        """What each column is: name, dtype, shape, unit, description and names of classes, by dotted name.
+        """Descriptions of the columns by dotted name: dtype, shape, unit, description and class names.
 
         Examples
         --------
@@ -160,28 +164,28 @@ class RandomAccess(abc.ABC):
 
     @property
     def column_names(self) -> list[str]:
-        """The leaf columns that are read, by dotted name."""
+        """The dotted names of the columns that are read."""
         return list(self._columns)
 
     @property
     def columns(self) -> ColumnNames[Self]:
-        """The same as `column_names`. Called, it is `select_columns`: `table.columns(["image", "ra"])`."""
+        """Same as `column_names`; calling it is `select_columns`: `table.columns(["image", "ra"])`."""
         return ColumnNames(self._columns, self.select_columns)
 
     def select_columns(self, names: Iterable[str]) -> Self:
-        """The same rows with only these columns, in their own order.
+        """Select columns; they keep their order in the table.
 
         Parameters
         ----------
         names : list of str
-            Dotted names; a group's name stands for all in it.
+            Dotted names; a group's name selects all its members.
 
         Raises
         ------
         KeyError
-            For a name that there is not.
+            If there is no such column.
         TypeError
-            For a string in place of a list.
+            If `names` is a string.
 
         Examples
         --------
@@ -191,7 +195,7 @@ class RandomAccess(abc.ABC):
         return self._narrowed(select(self._leaves, names), self._index)
 
     def select(self, rows: Any) -> Self:
-        """The rows at these positions (or where this mask is true), in this order.
+        """Select rows by position, in the order given, or by a mask.
 
         Examples
         --------
@@ -201,7 +205,7 @@ class RandomAccess(abc.ABC):
         return self._narrowed(self._columns, self._positions(rows))
 
     def find(self, ids: Any, by: str = "object_id") -> Self:
-        """The rows with these names or numbers, in the order given; all of them where several rows share a name.
+        """Select rows by name or number, in the order given; all of them where several rows share a name.
 
         Parameters
         ----------
@@ -212,7 +216,7 @@ class RandomAccess(abc.ABC):
         Raises
         ------
         KeyError
-            If some are absent, naming them, or there is no such column.
+            If no row has some of the names (the message lists them), or there is no such column.
 
         Examples
         --------
@@ -224,7 +228,7 @@ class RandomAccess(abc.ABC):
         return self.select(query.named(ids, self._asked(by), by))
 
     def where(self, condition: str | pc.Expression) -> Self:
-        """The rows for which a condition on the catalogue holds.
+        """Select the rows for which a condition on the catalogue is true.
 
         Parameters
         ----------
@@ -250,7 +254,7 @@ class RandomAccess(abc.ABC):
 
 
 def _integer(key: Any) -> int | None:
-    """A key that stands for one row."""
+    """Return the key as an integer if it selects one row."""
     if getattr(key, "ndim", 0):  # a tensor of one integer would pass for an integer
         return None
     try:

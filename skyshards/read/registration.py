@@ -1,7 +1,7 @@
-"""`import skyshards` makes `load_dataset("skyshards", ...)` work, whichever of the two is imported first.
+"""Make `load_dataset("skyshards", ...)` work after `import skyshards`, whichever package is imported first.
 
-`datasets` has no entry points for builders: they must be told to it, and importing it takes seconds, which whoever only
-wants `skyshards.open` need not wait for. So they are told to it as soon as somebody else imports it.
+`datasets` has no entry points for builders, and importing it takes seconds, which `skyshards.open` does not need. So
+the builder is registered when `datasets` is imported.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ WATCHED = "datasets"
 
 
 def register_when_needed() -> None:
-    """Register the builder now if `datasets` is there, otherwise once it is imported."""
+    """Register the builder now if `datasets` is imported, otherwise on its import."""
     if WATCHED in sys.modules:
         _register(sys.modules[WATCHED])
     else:
@@ -23,12 +23,12 @@ def register_when_needed() -> None:
 
 
 def _register(module: ModuleType) -> None:
-    if hasattr(module, "load_dataset"):  # or it is somebody's own module of that name
+    if hasattr(module, "load_dataset"):  # else it is an unrelated module of that name
         import skyshards.read.hf_names  # noqa: F401
 
 
 class _Watch(importlib.abc.MetaPathFinder):
-    """Finds nothing, but hears that `datasets` is looked for."""
+    """An import hook that finds nothing itself, but notices the import of `datasets`."""
 
     def find_spec(self, name: str, path, target=None):
         if name != WATCHED:

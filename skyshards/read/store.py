@@ -1,4 +1,4 @@
-"""Where the files of a built dataset lie, and how byte ranges of them are read: on disk, or at any URL of fsspec."""
+"""Read byte ranges of a built dataset's files, on disk or at any fsspec URL."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from skyshards.format.manifest import Manifest
 from skyshards.machine import spare_files
 
 CONNECTIONS = 16
-"""So many requests are in flight at once in a file system that has no way of its own to send several."""
+"""Maximum number of concurrent requests for file systems that are not asynchronous."""
 
 WAITS = (0.2, 1.0, 4.0, 10.0)
-"""Seconds before a byte range is asked for again: a passing fault of a server must not end an epoch."""
+"""Seconds before each retry of a byte range: a transient server error must not end an epoch."""
 LASTING = (FileNotFoundError, PermissionError, NotImplementedError, ImportError, TypeError, ValueError)
-"""Errors that another try does not mend."""
+"""Errors that are not retried."""
 
 _caches: set[weakref.ref] = set()
-"""The open files of all stores of this process, a cache each."""
+"""The caches of open files of all stores in this process."""
 
 
 class _File:
-    """A file descriptor that is closed with its last user, so that a cache may drop it while a thread reads from it."""
+    """A file descriptor closed with its last reference, so that a cache can drop it while a thread reads from it."""
 
     def __init__(self, path: str, expected_bytes: int):
         self.descriptor = open_regular(path)
@@ -51,14 +51,14 @@ class _File:
 
 
 class LocalStore:
-    """A folder on disk. Open files belong to the process that opened them: a fork or a pickle starts without.
+    """A folder on disk. A forked or unpickled copy opens its own files.
 
-    `sizes` has the bytes of each file that `read` is asked for; one of another size is refused. `root` may be relative
-    to what is the current folder now.
+    `sizes` are the expected file sizes in bytes; `read` rejects files of another size. A relative `root` refers to the
+    current folder at construction.
     """
 
     parts_per_thread = 8
-    """Into how many calls of `read` a thread's part of a batch is cut at most: an idle thread then finds some left."""
+    """Maximum number of `read` calls per thread and batch; several let an idle thread take over work."""
 
     def __init__(self, root: Path):
         self.root = root.absolute()
@@ -79,14 +79,14 @@ class LocalStore:
         return provenance.read_table(self.root / SOURCES, f"{self._given / SOURCES}")
 
     def read(self, names: Sequence[str], starts: Sequence[int], sizes: Sequence[int]) -> Iterator[bytes]:
-        """Read byte ranges, each when it is asked for; one that a file is too short for comes back short.
+        """Yield byte ranges, read lazily; a range beyond the end of a file comes back short.
 
-        Raises `FolderError` for a file that is missing, `ShardCorrupted` for one of another size than expected.
+        Raises `FolderError` if a file is missing, `ShardCorrupted` if its size is wrong.
         """
         open_file = self._cache()
         try:
             for name, start, size in zip(names, starts, sizes, strict=True):
-                file = open_file(name)  # held until it is read: another thread may push it out of the cache
+                file = open_file(name)  # keep a reference: another thread may evict it from the cache
                 yield os.pread(file.descriptor, size, start)
         except OSError as error:
             too_many = error.errno in (errno.EMFILE, errno.ENFILE)
@@ -94,9 +94,9 @@ class LocalStore:
             raise FolderError(f"{self._given / name}: cannot be read ({error}); {advice}") from error
 
     def _cache(self) -> Callable[[str], _File]:
-        """What opens files, or has them open. Of threads that make it at the same time each uses its own, once.
+        """Return the cached opener of files. Threads that create it at the same time each use their own, once.
 
-        No lock: a fork, while another thread has it, would leave it locked in the child.
+        No lock: a fork could leave it locked in the child.
         """
         opened = self._opened
         if opened is None or opened[0] != os.getpid():
@@ -107,7 +107,7 @@ class LocalStore:
 
 
 def _open(root: str, sizes: Mapping[str, int], name: str) -> _File:
-    """Open a file of a store. If all stores together have more open than one may alone, they start afresh."""
+    """Open a file of a store. If all stores together exceed the limit of open files, clear their caches first."""
     caches = [cache for reference in _caches.copy() if (cache := reference()) is not None]
     if sum(cache.cache_info().currsize for cache in caches) > spare_files():
         for cache in caches:
@@ -116,15 +116,13 @@ def _open(root: str, sizes: Mapping[str, int], name: str) -> _File:
 
 
 class RemoteStore:
-    """A folder behind any file system of fsspec: https://, hf://, s3:// and so on. Each process has its own
-    connections.
-    """
+    """A folder at an fsspec URL: https://, hf://, s3:// and so on. Each process has its own connections."""
 
     parts_per_thread = 1  # all requests of a part are in flight at once
 
     def __init__(self, url: str, options: dict[str, Any]):
         self.url = url.rstrip("/")
-        self._query = ""  # a signature, which goes with each file's address
+        self._query = ""  # a signature, appended to each file's URL
         if url.startswith(("http://", "https://")) and "?" in url:
             self.url, mark, query = url.partition("?")
             self.url, self._query = self.url.rstrip("/"), mark + query
@@ -140,7 +138,7 @@ class RemoteStore:
         return self.url
 
     def _connect(self) -> tuple[Any, str, ThreadPoolExecutor]:
-        """The file system, the folder in it, and threads for requests; all at once, since threads share them."""
+        """Return the file system, the folder in it, and request threads; set in one step, as threads share them."""
         opened = self._opened
         if opened is None or opened[0] != os.getpid():
             try:
@@ -154,7 +152,7 @@ class RemoteStore:
         return opened[1:]
 
     def _bounds(self) -> dict[str, Any]:
-        """Options by which the answers of an HTTP server are not read without end."""
+        """Return file system options that bound the size of HTTP responses."""
         if not self.url.startswith(("http://", "https://")) or "get_client" in self._options:
             return {}
         from skyshards.read.bounded_answers import BoundedResponse
@@ -168,7 +166,7 @@ class RemoteStore:
         return provenance.read_table(io.BytesIO(self._whole(SOURCES)), f"{self.url}/{SOURCES}")
 
     def _whole(self, name: str) -> bytes:
-        """All of a file that every built dataset has."""
+        """Read a whole file that every built dataset has."""
         filesystem, root, _ = self._connect()
         ask = functools.partial(_fetch, filesystem, f"{root}/{name}{self._query}")
         content = _until_whole(ask, None, ask())
@@ -177,15 +175,15 @@ class RemoteStore:
         return self._checked(content, name)
 
     def read(self, names: Sequence[str], starts: Sequence[int], sizes: Sequence[int]) -> Iterator[bytes]:
-        """Read byte ranges, many requests in flight at once; one that a file is too short for comes back short.
+        """Yield byte ranges, read with concurrent requests; a range beyond the end of a file comes back short.
 
-        Raises `FolderError` if one fails, after some tries, or if the server sends more than was asked for.
+        Raises `FolderError` if a request fails after all retries, or the server sends more than the range.
         """
         filesystem, root, pool = self._connect()
         paths = [f"{root}/{name}{self._query}" for name in names]
         ends = [start + size for start, size in zip(starts, sizes, strict=True)]
         lengths = [self.sizes[name] for name in names]
-        if filesystem.async_impl or "::" in self.url:  # of threads, each would fetch the file for `simplecache::`
+        if filesystem.async_impl or "::" in self.url:  # with threads, each would download the file for `simplecache::`
             contents = filesystem.cat_ranges(paths, list(starts), ends, on_error="return")
         else:
             contents = pool.map(functools.partial(_fetch, filesystem), paths, starts, ends, lengths)
@@ -201,7 +199,7 @@ class RemoteStore:
             yield content
 
     def _checked(self, content: bytes | Exception, name: str) -> bytes:
-        """What came of a file. Raises `FolderError` if that is an error, or a page such as one to log in."""
+        """Return the content. Raises `FolderError` if it is an error or an HTML page, such as a login page."""
         if isinstance(content, Exception):
             words = " ".join(f"{type(content).__name__}: {content}".split())
             words = words.replace(self._query, "?...") if self._query else words  # a signature is a secret
@@ -218,7 +216,7 @@ class RemoteStore:
 def _fetch(
     filesystem: Any, path: str, start: int | None = None, end: int | None = None, length: int | None = None
 ) -> bytes | Exception:
-    """A byte range of a file of known length, or all of it, by one request, or what went wrong."""
+    """Request a byte range of a file of known length, or the whole file; return the content or the error."""
     try:
         if start is None:
             return filesystem.cat_file(path)
@@ -233,7 +231,7 @@ def _fetch(
 def _until_whole(
     ask: Callable[[], bytes | Exception], size: int | None, content: bytes | Exception
 ) -> bytes | Exception:
-    """What came, or what comes when it is asked for again: after an error that may pass, or fewer bytes than `size`."""
+    """Return the content; retry after a transient error or with fewer bytes than `size`."""
     for wait in WAITS:
         if isinstance(content, Exception):
             from skyshards.fetch.answers import retry_after

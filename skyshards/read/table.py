@@ -1,4 +1,4 @@
-"""Random access to a built dataset: `skyshards.open(folder)` gives a table that is indexed like an array."""
+"""Random access to a built dataset: `skyshards.open(folder)` returns a table indexed like an array."""
 
 from __future__ import annotations
 
@@ -30,26 +30,30 @@ def open_table(
     decode: bool = True,
     storage_options: dict[str, Any] | None = None,
 ) -> Table:
-    """Open a built dataset for reading at random.
+    """Open a built dataset for random access.
 
     Parameters
     ----------
     folder : path or URL
-        A folder on disk (`~` is your home), or a URL that fsspec knows, such as `https://…`, `hf://…` or `s3://…`.
+        A folder on disk (`~` is expanded), or an fsspec URL, such as `https://…`, `hf://…` or `s3://…`.
     split : str, optional
-        Only the rows of this split.
+        Select the rows of this split.
     threads : int, optional
-        Threads that read and decode a batch: the usable cores unless given, and one in a worker process of a PyTorch
-        `DataLoader`.
+        Number of threads that read and decode a batch; default: the usable cores, or one in a worker process of a
+        PyTorch `DataLoader`.
     decode : bool
-        Whether image files are decoded to uint8 arrays, or given as their bytes.
+        Decode image files to uint8 arrays, or return their bytes.
     storage_options : dict, optional
-        Passed on to the file system of a URL.
+        Options for the file system of a URL.
+
+    Returns
+    -------
+    Table
 
     Raises
     ------
     FolderError
-        If there is no built dataset, or no such split in it.
+        If the folder is not a built dataset, or has no such split.
 
     Examples
     --------
@@ -73,21 +77,21 @@ def open_table(
 
 
 class FolderFormat(NamedTuple):
-    """The format of a folder: the number of its version, and the program that wrote it."""
+    """The format version of a folder, and the program that wrote it."""
 
     version: int
     written_by: str
 
 
 class Table(RandomAccess):
-    """Rows of a built dataset, in the order in which stock `load_dataset` gives them.
+    """Random access to the rows of a built dataset, in the same order as stock `load_dataset`.
 
     `table[i]` is one row, a nested dict of NumPy values; `table[a:b]`, `table[[3, 1, 4]]` and `table[array]` are
-    batches, the same with a first dimension for the rows. Dtypes are those of the shards. Selections
-    (`select_columns`, `select`, `find`, `cone`, `where`) are tables again and read nothing.
+    batches, with a first dimension for the rows. Dtypes are those of the shards. Selections (`select_columns`,
+    `select`, `find`, `cone`, `where`) return tables and read nothing.
 
-    A table can be forked and pickled, as data loaders do; a pickle holds where the dataset is, not what is in it. It
-    raises `FolderError` when it is loaded after the dataset was built further: its numbers then stand for other rows.
+    A table can be forked and pickled, as data loaders do; a pickle holds the dataset's location, not its data. Loading
+    it raises `FolderError` if the dataset was built further since, as its row numbers may have changed.
     """
 
     def __init__(self, data: OpenedFolder, columns: tuple[str, ...], index: np.ndarray | None):
@@ -129,10 +133,10 @@ class Table(RandomAccess):
 
     @property
     def catalog(self) -> pa.Table:
-        """The light columns of these rows, nested ones by dotted name, and each row's `_split`, `_shard` and `_row`.
+        """The light columns by dotted name, and each row's `_split`, `_shard` and `_row`.
 
-        It is the table's own memory. NumPy's views of it are read-only; `torch.from_numpy` warns of that, and would
-        write into it: give it a copy.
+        It shares the table's memory. NumPy views of it are read-only; `torch.from_numpy` warns about that and would
+        write to it, so pass it a copy.
         """
         rows = self._data.rows.select(self._askable)
         return rows if self._index is None else rows.take(pa.array(self._index))
@@ -156,12 +160,12 @@ class Table(RandomAccess):
 
     @property
     def simulated(self) -> bool:
-        """Whether the dataset is made of simulated galaxies."""
+        """Whether the dataset contains simulated galaxies only."""
         return self._data.manifest.simulated
 
     @property
     def format(self) -> FolderFormat:
-        """The format of the folder, and what wrote it.
+        """The format version of the folder, and the program that wrote it.
 
         Examples
         --------
@@ -171,7 +175,7 @@ class Table(RandomAccess):
         return FolderFormat(self._data.manifest.format, self._data.manifest.written_by)
 
     def source(self, row: int) -> Origin:
-        """Where a row came from; what there is to know of it is fetched once.
+        """Return the source of a row; the table of sources is read once.
 
         Parameters
         ----------
@@ -194,12 +198,12 @@ class Table(RandomAccess):
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """The splits of the dataset, whether or not rows of them are among these."""
+        """All splits of the dataset, even those without rows in this table."""
         return self._data.manifest.splits
 
     @property
     def row_nbytes(self) -> int:
-        """About how many bytes a row of these columns takes in memory, image files as they are stored."""
+        """Approximate size of a row in memory, in bytes; image files count as stored."""
         total = 0.0
         for spec in (self._data.manifest.specs[path] for path in self._columns):
             sizes = self._data.array(SIZE + spec.path) if spec.varies else ()
@@ -207,8 +211,14 @@ class Table(RandomAccess):
         return round(total)
 
     def cone(self, ra: Any, dec: Any = None, radius: Any = None) -> Table:
-        """The rows within a radius of a position, the edge included: `cone(ra, dec, radius)`, numbers in degrees or
-        Quantities, or `cone(SkyCoord, radius)`.
+        """Select the rows within a radius of a position, edge included.
+
+        Call it as `cone(ra, dec, radius)`, with numbers in degrees or Quantities, or as `cone(SkyCoord, radius)`.
+
+        Raises
+        ------
+        UsageError
+            If the cone is invalid.
 
         Examples
         --------

@@ -1,4 +1,4 @@
-"""What the tests of a dataset need: the contract that every dataset is held to. Needs pytest."""
+"""Test support for datasets: the contract that every dataset must pass. Needs pytest."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What every built dataset must do. A dataset's test class inherits `Contract` and gives at least `recipe`."""
+"""Tests that every built dataset must pass. A dataset's test class inherits `Contract` and defines `recipe`."""
 
 import json
 import os
@@ -35,7 +35,7 @@ stock_reads_hdf5 = pytest.mark.skipif(Version("4.4") > DATASETS, reason="stock d
 
 
 def assert_same(found, expected, where=""):
-    """Two nested values are equal: same keys, dtypes, shapes and values, NaN equal to NaN."""
+    """Assert that two nested values have equal keys, shapes and values; NaN equals NaN."""
     if isinstance(expected, dict):
         assert set(found) == set(expected), where
         for name in expected:
@@ -50,7 +50,7 @@ def assert_same(found, expected, where=""):
 
 
 def as_formatted(value, found):
-    """A value as the `numpy` format of `datasets` gives it: float64 as float32 in lists, before version 5 anywhere."""
+    """Convert a value as the `numpy` format of `datasets`: float64 to float32 in lists, before version 5 always."""
     value = np.asarray(value)
     may_be_narrowed = value.dtype == np.float64 and (value.ndim or DATASETS.major < 5)
     is_narrowed = may_be_narrowed and np.asarray(found).dtype == np.float32
@@ -83,11 +83,11 @@ OTHER_PROGRAMS = {
     "polars": read_polars,
     "duckdb": read_duckdb,
 }
-"""How other programs read a Parquet file: by column name, its values. None where a program is known not to."""
+"""Readers of Parquet files in other programs: values by column name, or None for a known limitation."""
 
 
 def run_card_formats(folder, split):
-    """Run what a folder's card says about formats; gives its variables."""
+    """Run the code in the formats section of a folder's card; return its variables."""
     section = (folder / "README.md").read_text().partition("## In the formats of `datasets`")[2].partition("\n## ")[0]
     program = "\n".join(re.findall(r"```python\n(.*?)```", section, re.DOTALL))
     found = {}
@@ -96,11 +96,11 @@ def run_card_formats(folder, split):
 
 
 class Contract:
-    """Holds a dataset to what all datasets promise.
+    """Tests of the guarantees of all datasets.
 
-    A subclass gives the fixture `recipe`, and may replace `folder` (a dataset built with it) and `expected` (by
-    `object_id` and source, what the row holds; best said by another program than the recipe itself). `split` names the
-    split that is looked at.
+    A subclass defines the fixture `recipe`, and may override `folder` (a dataset built with it) and `expected` (the
+    contents of rows by `object_id` and source, best computed independently of the recipe). `split` is the split under
+    test.
     """
 
     split = "train"

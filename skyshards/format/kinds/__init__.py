@@ -1,6 +1,6 @@
-"""The one table of what a column may be. A further kind is a class beside these, and an entry here.
+"""The registry of column kinds. To add a kind, write a class beside these and register it here.
 
-Whoever handles columns asks the table; nobody else tells kinds apart.
+Other code looks kinds up here and does not distinguish them itself.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from skyshards.format.kinds.number import Number
 from skyshards.format.kinds.text import Text
 
 KINDS: dict[str, Kind] = {kind.name: kind for kind in (Number(), Text(), ImageFile())}
-"""By the name that manifests have for them."""
+"""Kinds by their name in manifests."""
 
 
 def declared(feature: Any) -> Declared:
-    """What a `datasets` feature declares; raises `TypeError` if no kind of column can hold it."""
+    """Return what a `datasets` feature declares; raises `TypeError` if no kind of column can hold it."""
     for kind in KINDS.values():
         if (found := kind.declared(feature)) is not None:
             return found
@@ -28,5 +28,5 @@ def declared(feature: Any) -> Declared:
 
 
 def kind_of(feature: Any) -> Kind:
-    """The kind of column that holds a `datasets` feature."""
+    """Return the kind of column that holds a `datasets` feature."""
     return KINDS[declared(feature).kind]

@@ -1,4 +1,4 @@
-"""What a kind of column says of itself: the questions that each entry of the table answers."""
+"""The interface of column kinds."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ if TYPE_CHECKING:
     from skyshards.format.columns import ColumnSpec
 
 LARGE_BYTES = 256
-"""A column whose rows take more bytes than this, or have two dimensions, is stored a chunk per row and read by byte
-range; the catalogue holds the values of all the others."""
+"""Columns with more bytes per row than this, or with two or more dimensions, are stored one chunk per row and read by
+byte range; the catalogue holds the values of all others."""
 
 Json = Any
-"""A value of a small column between source and shard: what JSON can hold."""
+"""A value of a light column between source and shard, in a type of JSON."""
 Demand = tuple[Any, str, Any]
-"""What must be true, what was expected, and what was found instead."""
+"""A condition, what was expected, and what was found."""
 
 
 class Declared(NamedTuple):
-    """What a `datasets` feature declares, in the words of `ColumnSpec`."""
+    """What a `datasets` feature declares, in terms of `ColumnSpec`."""
 
     kind: str
     dtype: str
@@ -33,112 +33,112 @@ class Declared(NamedTuple):
 
 
 class Kind(ABC):
-    """A kind of column: what it is as a feature, in NumPy, HDF5, Arrow, card and Croissant.
+    """A kind of column: its form as a feature, in NumPy, HDF5, Arrow, card and Croissant.
 
-    Methods under "Small" are asked of columns that the catalogue holds, those under "Large" of columns that are stored
-    a value at a time; a kind of which there are only small or only large columns lacks the others.
+    Methods under "Small" are for columns in the catalogue, those under "Large" for columns stored one value per chunk;
+    a kind that is always small or always large lacks the others.
     """
 
     name: ClassVar[str]
-    """In manifests."""
+    """The name in manifests."""
     features: ClassVar[str]
-    """The `datasets` features that are of this kind, for messages."""
+    """The `datasets` features of this kind, for error messages."""
     varies: ClassVar[bool] = False
-    """Whether values take differing numbers of bytes: HDF5 then has them with variable length, a batch as a list."""
+    """Whether values differ in length; they are then variable-length in HDF5 and a list in a batch."""
     format_notes: ClassVar[str] = ""
-    """What a card says of such a `{column}` in the formats of `datasets`."""
+    """Notes for the card on such a `{column}` in the formats of `datasets`."""
 
     @abstractmethod
     def declared(self, feature: Any) -> Declared | None:
-        """What a feature declares; None if it is not of this kind."""
+        """Return what a feature declares; None if it is not of this kind."""
 
     @abstractmethod
     def feature(self, spec: ColumnSpec) -> Any:
-        """The feature that declares such a column. Raises `ValueError` or `AttributeError` if `datasets` has none."""
+        """Return the feature for a column. Raises `ValueError` or `AttributeError` if `datasets` has none."""
 
     @abstractmethod
     def demands(self, spec: ColumnSpec) -> Iterator[Demand]:
-        """What must be true of the spec that a manifest has."""
+        """Yield the conditions that a manifest's spec must meet."""
 
     @abstractmethod
     def nbytes(self, spec: ColumnSpec) -> int:
-        """Bytes that a value takes in memory (0 where that varies)."""
+        """Return the bytes of a value in memory (0 if that varies)."""
 
     @abstractmethod
     def is_large(self, spec: ColumnSpec) -> bool:
-        """Whether rows are stored one to a chunk and read by byte range."""
+        """Whether values are stored one per chunk and read by byte range."""
 
     @abstractmethod
     def words(self, spec: ColumnSpec) -> str:
-        """The type of values as a table shows it, such as `float32`."""
+        """Return the type as shown in a table, such as `float32`."""
 
     def card_words(self, spec: ColumnSpec) -> str:
-        """The type of values as a card names it."""
+        """Return the type as shown in a card."""
         return self.words(spec)
 
     def stock_feature(self, feature: Any) -> Any:
-        """The feature that stock `datasets` gives a column, by the card."""
+        """Return the feature of a column under stock `datasets`, as declared in the card."""
         return feature
 
     @abstractmethod
     def croissant_type(self, spec: ColumnSpec) -> str:
-        """The `dataType` of Croissant."""
+        """Return the `dataType` in Croissant."""
 
     @abstractmethod
     def encode(self, value: Any, spec: ColumnSpec) -> Json | bytes:
-        """A value as it is kept: the stored bytes if the column is large.
+        """Encode a value for storage; for a large column, as bytes.
 
         Raises
         ------
         SourceError
-            Naming the column, what was expected and what was found, if the column cannot hold it.
+            If the column cannot hold the value; names the column, what was expected and what was found.
         """
 
     @abstractmethod
     def to_arrow(self, values: Any, feature: Any) -> pa.Array:
-        """A column of a batch, as Arrow has a column of this feature."""
+        """Convert a column of a batch to the Arrow type of this feature."""
 
     # Small
 
     shares_memory: ClassVar[bool] = True
-    """Whether NumPy can read the values where Arrow has them."""
+    """Whether NumPy can use Arrow's memory directly."""
 
     def arrow_type(self, spec: ColumnSpec) -> pa.DataType:
-        """The Arrow type of the column in the catalogue."""
+        """Return the Arrow type of the column in the catalogue."""
         raise NotImplementedError(f"{spec.path}: not in the catalogue")
 
     def from_arrow(self, column: pa.ChunkedArray, spec: ColumnSpec) -> np.ndarray:
-        """Values of the catalogue as an array, where NumPy does not share Arrow's memory."""
+        """Convert values of the catalogue to an array, where NumPy cannot share Arrow's memory."""
         raise NotImplementedError(f"{spec.path}: read where Arrow has it, or not in the catalogue")
 
     def to_hdf5(self, values: Sequence[Any], spec: ColumnSpec) -> np.ndarray:
-        """All values of a shard, in the dtype that HDF5 is to have."""
+        """Convert all values of a shard to the dtype in HDF5."""
         raise NotImplementedError(f"{spec.path}: not stored as a whole")
 
     def from_hdf5(self, dataset: h5py.Dataset) -> np.ndarray:
-        """All values of a shard."""
+        """Read all values of a shard."""
         return dataset[()]
 
     def expected_in_hdf5(self, dtype: np.dtype, spec: ColumnSpec) -> str | None:
-        """What a dataset should be, if a shard has it with a wrong dtype."""
+        """Return the expected dtype in words if the dtype in a shard is wrong, else None."""
         return None
 
     # Large
 
     def decode(self, content: bytes, spec: ColumnSpec, out: np.ndarray | None = None) -> np.ndarray:
-        """A stored value, in the array `out` if it fits. Raises `ValueError` if the bytes are damaged."""
+        """Decode a stored value, into the array `out` if it fits. Raises `ValueError` if the bytes are damaged."""
         raise NotImplementedError(f"{spec.path}: not stored a value at a time")
 
 
 def in_list(item: Any, shape: tuple[int, ...]) -> Any:
-    """The feature of a list of this shape, of one dimension or none: the inverse of `element`."""
-    import datasets  # slow, and whoever only reads has no features
+    """Return the feature of a list of this shape (at most one dimension), the inverse of `element`."""
+    import datasets  # slow, and not needed for reading
 
     return datasets.Sequence(item, length=shape[0]) if shape else item
 
 
 def element(feature: Any) -> tuple[Any, tuple[int, ...]]:
-    """The feature of the values in a list, and the list's shape; those of any other feature are its own and ()."""
+    """Return the feature of a list's values and the list's shape; for any other feature, itself and ()."""
     if hasattr(feature, "feature") and feature.length != -1:  # List, or Sequence before datasets 4
         return feature.feature, (feature.length,)
     return feature, ()

@@ -1,4 +1,4 @@
-"""Image files, whose bytes are kept as they are."""
+"""Image files, stored unchanged."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ first.
 """
 
     def declared(self, feature: Any) -> Declared | None:
-        import datasets  # slow, and whoever only reads has no features
+        import datasets  # slow, and not needed for reading
 
         return Declared(self.name, "uint8") if isinstance(feature, datasets.Image) else None
 
@@ -71,7 +71,7 @@ first.
         return "image"
 
     def stock_feature(self, feature: Any) -> Any:
-        """The list of a file's bytes: all that stock `datasets` makes of them."""
+        """Return a list of bytes, since stock `datasets` does not decode them."""
         import datasets
 
         return datasets.Sequence(datasets.Value("uint8"))
@@ -84,7 +84,7 @@ first.
             raise SourceError(f"column {spec.path!r}: expected the bytes of a file, found {type(value).__name__}")
         content = bytes(value)
         try:
-            decode_image(content)  # as the readers will: other decoders let a JPEG pass that lacks its end
+            decode_image(content)  # with the readers' decoder: others accept truncated JPEGs
         except ValueError as error:
             found = f"{described(content)} ({error})"
             raise SourceError(f"column {spec.path!r}: expected a whole PNG or JPEG file, found {found}") from error
@@ -92,7 +92,7 @@ first.
 
     def to_arrow(self, values: Any, feature: Any) -> pa.Array:
         for content in values:
-            # `datasets` lets Pillow decode whatever it can. No bytes are what a left join has where there is no image.
+            # `datasets` lets Pillow decode any format. Empty bytes stand for a missing image in a left join.
             if content and not content.startswith((JPEG, PNG)):
                 raise ShardCorrupted(f"an image column holds {described(content)}, expected a PNG or JPEG file")
         contents, paths = pa.array(values, pa.binary()), pa.nulls(len(values), pa.string())

@@ -1,4 +1,4 @@
-"""Numbers, truth values and labels: scalars, lists of a fixed length and arrays."""
+"""Numbers, bools and labels: scalars, lists of a fixed length and arrays."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 DEFLATE_LEVEL = 6
 MAX_VALUE_BYTES = 512 << 20
-"""No value of a row takes more memory than this."""
+"""Maximum size of one value in memory."""
 _CROISSANT = {"b": "sc:Boolean", "i": "sc:Integer", "u": "sc:Integer", "f": "sc:Float"}
 
 
@@ -28,7 +28,7 @@ class Number(Kind):
     features = "Value of a number or bool, ClassLabel, lists of these with a length, Array2D to Array4D"
 
     def declared(self, feature: Any) -> Declared | None:
-        import datasets  # slow, and whoever only reads has no features
+        import datasets  # slow, and not needed for reading
 
         if isinstance(feature, (datasets.Array2D, datasets.Array3D, datasets.Array4D)):
             item, shape = datasets.Value(feature.dtype), tuple(feature.shape)
@@ -67,7 +67,7 @@ class Number(Kind):
     def encode(self, value: Any, spec: ColumnSpec) -> Json | bytes:
         number = cast(value, spec)
         if spec.classes is not None:
-            wrong = (number < -1) | (number >= len(spec.classes))  # datasets takes -1 for no label
+            wrong = (number < -1) | (number >= len(spec.classes))  # -1 is datasets' missing label
             if wrong.any():
                 expected = f"a label from 0 to {len(spec.classes) - 1} (-1: none)"
                 raise SourceError(f"column {spec.path!r}: expected {expected}, found {number[wrong].flat[0]}")
@@ -110,7 +110,7 @@ class Number(Kind):
 
 
 def _is(dtype: str) -> bool:
-    """Whether these are the numbers or truth values that NumPy calls so."""
+    """Whether this is NumPy's canonical name of a numeric or bool dtype."""
     try:
         return np.dtype(dtype).kind in "biuf" and np.dtype(dtype).name == dtype
     except TypeError:
@@ -118,8 +118,8 @@ def _is(dtype: str) -> bool:
 
 
 def cast(value: Any, spec: ColumnSpec) -> np.ndarray:
-    """A value in the dtype of a column; raises `SourceError` unless it fits, shape and all."""
-    if np.ma.is_masked(value):  # NumPy would give the number that lies under the mask
+    """Cast a value to the dtype of a column; raises `SourceError` unless value and shape fit."""
+    if np.ma.is_masked(value):  # NumPy would use the value under the mask
         raise SourceError(f"column {spec.path!r}: expected {spec.dtype}, found masked (missing) values")
     try:
         found = np.asarray(value)
@@ -143,6 +143,6 @@ def cast(value: Any, spec: ColumnSpec) -> np.ndarray:
 
 @functools.lru_cache(64)
 def _offsets(rows: int, shape: tuple[int, ...], level: int) -> pa.Array:
-    """Where the lists of one level of nesting begin in the level below it."""
+    """Return the offsets of the lists at one level of nesting."""
     lists = rows * math.prod(shape[:level])
     return pa.array(np.arange(0, (lists + 1) * shape[level], shape[level], dtype=np.int32))

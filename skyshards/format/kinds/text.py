@@ -1,4 +1,4 @@
-"""Text: one string a row, or a list of a fixed length."""
+"""Text: one string per row, or a list of a fixed length."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from skyshards.format.columns import ColumnSpec
 
 MAX_TEXTS = 1 << 12
-"""A row has no more strings than this in one column."""
+"""Maximum number of strings per row in a column."""
 
 
 class Text(Kind):
@@ -26,7 +26,7 @@ class Text(Kind):
     shares_memory = False
 
     def declared(self, feature: Any) -> Declared | None:
-        import datasets  # slow, and whoever only reads has no features
+        import datasets  # slow, and not needed for reading
 
         item, shape = element(feature)
         is_text = isinstance(item, datasets.Value) and item.dtype == "string"
@@ -75,7 +75,7 @@ class Text(Kind):
         return np.array(column.to_pylist(), dtype=str).reshape(len(column), *spec.shape)
 
     def to_hdf5(self, values: Sequence[Any], spec: ColumnSpec) -> np.ndarray:
-        import h5py  # not needed by whoever only reads
+        import h5py  # not needed for reading
 
         encoded = np.char.encode(np.array(values, dtype=str), "utf-8")
         return encoded.astype(h5py.string_dtype("utf-8", max(encoded.itemsize, 1)))
