@@ -15,7 +15,7 @@ from gz_sdss.cuts import BANDS
 from gz_sdss.tables import of_votable, read_table, write_csv
 from gz_sdss.tap_jobs import is_cut, run_query, tap_service
 from skyshards.errors import BuildError
-from skyshards.files import remove_unfinished, replacing
+from skyshards.files import refuse_links, remove_unfinished, replacing
 from skyshards.progress import progress
 
 TAP_URL = "http://tap.roe.ac.uk/ssa"
@@ -102,6 +102,7 @@ def get_catalog(
         With the server's own message; or its result is cut and cannot be completed; or the file cannot be read.
     """
     path, note = folder / CATALOG, folder / REQUEST
+    refuse_links(folder / PAGES)
     request = replace(request, source=request.source or tap_url.rstrip("/"))
     if path.exists() and not refresh and (not note.exists() or request.within(_read_request(note))):
         _delete_pages(folder / PAGES)  # of a run that was killed after the table was written

@@ -164,6 +164,12 @@ def links_out(folder: Path) -> Iterator[Path]:
                 yield path
 
 
+def refuse_links(*folders: Path) -> None:
+    """Raise `BuildError` for links that would make a build write outside its folder."""
+    for path in (path for folder in folders for path in links_out(folder)):
+        raise BuildError(f"{path}: a link or device that leads out of the dataset's folder; remove it")
+
+
 def inflated(content: bytes, max_bytes: int) -> bytes:
     """Decompress a gzip or bzip2 file, also of several members; return other content unchanged.
 

@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 
 from skyshards import files
 from skyshards.errors import BuildError, FolderError, NewerFormat, UsageError
-from skyshards.files import is_disk_full, is_read_only, links_out, replacing, sync
+from skyshards.files import is_disk_full, is_read_only, replacing, sync
 from skyshards.format import catalog, provenance
 from skyshards.format.layout import CARD, CATALOG, FILES, HEALPIX, SHARD, SHARDS, SOURCE, WORKSPACE
 from skyshards.format.manifest import Manifest, Shard
@@ -47,7 +47,7 @@ def hold(folder: Path, downloads: str) -> Iterator[Path]:
             yield Path(elsewhere).absolute() / WORKSPACE
         return
     busy = f"{folder}: another build is running in this folder; wait for it, or choose another `output_dir`"
-    _refuse_links(workspace, folder / downloads)
+    files.refuse_links(workspace, folder / downloads)
     with _clear_errors(folder), files.hold(workspace, busy):
         try:
             files.remove_unfinished(folder)  # not in subfolders, where other builds may be running
@@ -69,12 +69,6 @@ def _refuse_other_folder(folder: Path) -> None:
     ours = (folder / CATALOG).exists() or (folder / WORKSPACE).exists()
     if not ours and ((folder / CARD).exists() or any(folder.glob(f"{HEALPIX}=*"))):
         raise UsageError(f"{folder}: holds files that are not of a built dataset; choose another `output_dir`")
-
-
-def _refuse_links(*folders: Path) -> None:
-    """Refuse links that would make a build write outside its folder."""
-    for path in (path for folder in folders for path in links_out(folder)):
-        raise BuildError(f"{path}: a link or device that leads out of the dataset's folder; remove it")
 
 
 def _refuse_foreign(workspace: Path, folder: Path) -> None:

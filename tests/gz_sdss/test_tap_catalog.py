@@ -15,7 +15,7 @@ from demo_archive.serve.faults import Fault
 from gz_sdss import tap_catalog as catalog
 from gz_sdss.cuts import Cuts
 from gz_sdss.tables import IDENTIFIERS, NEEDED
-from gz_sdss.tap_catalog import PAGES, CatalogRequest, _saved_pages, get_catalog, is_cut
+from gz_sdss.tap_catalog import PAGES, PAGES_NOTE, CatalogRequest, _saved_pages, get_catalog, is_cut
 from skyshards.errors import BuildError
 
 LITERAL = "SELECT {} FROM BestDR9.ZooSpec AS z JOIN BestDR7.PhotoObj AS p ON p.objid = z.dr7objid"
@@ -301,3 +301,16 @@ def test_pages_that_a_kill_left_beside_the_table_are_deleted(demo, tmp_path):
     (tmp_path / PAGES / "000000-end.parquet").touch()
     assert get_catalog(CatalogRequest(top=3), tmp_path, demo.tap_url).equals(table)
     assert not (tmp_path / PAGES).exists()
+
+
+def test_pages_lie_behind_no_link(demo, tmp_path):
+    outside, folder = tmp_path / "outside", tmp_path / "gz_sdss"
+    outside.mkdir()
+    folder.mkdir()
+    (outside / PAGES_NOTE).write_text("precious")
+    (folder / PAGES).symlink_to(outside)
+    with pytest.raises(
+        BuildError, match=f"{PAGES}: a link or device that leads out of the dataset's folder; remove it"
+    ):
+        get_catalog(CatalogRequest(top=3), folder, demo.tap_url)
+    assert [path.read_text() for path in outside.iterdir()] == ["precious"]
