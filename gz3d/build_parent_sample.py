@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-if __name__ == "__main__":  # a script's own folder is first on the path: its gz3d.py would stand for the package
+if __name__ == "__main__":  # a script's own folder is first on the path: its gz3d.py would shadow the package
     import sys
 
     if not sys.flags.safe_path:
@@ -31,25 +31,25 @@ from skyshards.pipeline.recipe import DEMO, Cost, Recipe, Source
 from skyshards.progress import say
 
 FILE_BYTES = 350e3
-"""Length of a FITS file, about, by the archive's own listing."""
+"""Approximate size of a FITS file, from the archive's listing."""
 SHARD_SHARE = 0.98
-"""Bytes of shards for each byte of FITS files; measured on the files of twelve galaxies."""
+"""Bytes of shards per byte of FITS files; measured on the files of twelve galaxies."""
 
 
 @dataclass(frozen=True)
 class GZ3DRecipe(Recipe):
-    """A source is a FITS file, and gives one row.
+    """Recipe of GZ3D: each source is a FITS file and gives one row.
 
     Parameters
     ----------
     archive_url : str
-        The directory that lists the files.
+        URL of the directory with the FITS files.
     local_data_path : Path, optional
-        A folder that has them; nothing is fetched then.
+        Read the files from this folder; nothing is downloaded.
     keep_fits : bool
-        Leave the downloads in the output folder.
+        Keep the downloaded files in the output folder.
     vote_fraction_cut : float
-        Keep galaxies of which at least this share of the volunteers saw a bar, or a spiral.
+        Keep galaxies whose bar or spiral vote fraction is at least this.
     """
 
     archive_url: str = GZ3D_URL
@@ -97,11 +97,11 @@ class GZ3DRecipe(Recipe):
         return Cost(fetched, SHARD_SHARE * (local + fetched) + (fetched if self.keep_fits else 0))
 
     def read(self, source: Source, fetched: Path) -> Iterator[dict[str, Any]]:
-        # astropy is for the worker processes alone: a build with nothing to do is quick
+        # only worker processes import astropy: a build with nothing to do is quick
         from gz3d.fits import read_gz3d
 
         row = read_gz3d(fetched)
-        # A cut of 0 keeps all, also those nobody classified, whose fractions are negative.
+        # A cut of 0 keeps all galaxies, also unclassified ones, whose fractions are negative.
         if self.vote_fraction_cut <= 0 or max(row["segmentation"]["vote_fraction"]) >= self.vote_fraction_cut:
             yield row
 

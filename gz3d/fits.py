@@ -20,13 +20,13 @@ from skyshards.errors import SourceError
 from skyshards.fits_sums import check_sums
 
 MAX_BYTES = 256 << 20
-"""A file that inflates to more is refused; a real one inflates to 9.8 MB."""
+"""Maximum inflated size, bytes; real files inflate to 9.8 MB."""
 
 MAX_SCALE = 1e-3
-"""Degrees per pixel; FITS's defaults, where cards are missing, give 1."""
+"""Largest plausible scale, degrees per pixel; FITS's defaults, where cards are missing, give 1."""
 
 MISSING = -1
-"""Stands for a whole number that the file does not have."""
+"""Value of integers that the file lacks."""
 
 FILE_NAME = re.compile(r"(?:gz3d_)?(?P<mangaid>[^/]+)_(?P<ifu>\d+)_(?P<subject>\d+)\.fits\.gz")
 """`[gz3d_]<MaNGA ID>_<fibres of the IFU>_<Zooniverse subject>.fits.gz`; the archive's names have the prefix."""
@@ -35,9 +35,13 @@ FILE_NAME = re.compile(r"(?:gz3d_)?(?P<mangaid>[^/]+)_(?P<ifu>\d+)_(?P<subject>\
 def read_gz3d(path: Path) -> dict[str, Any]:
     """Read the columns of `gz3d.SCHEMA` (all but `healpix` and `source`) from a GZ3D file.
 
-    The image is HDU 0, the masks (float64 in the file) HDUs 1 to 4, and HDU 5 a table of one row. Raises `SourceError`
-    if the file is not such a file: not gzip, not FITS, sums that are not those of its bytes, a missing HDU or column, a
-    wrong shape, a count that uint8 cannot hold, more votes than classifications.
+    HDU 0 is the image, HDUs 1 to 4 are the masks (float64 in the file), and HDU 5 is a table of one row.
+
+    Raises
+    ------
+    SourceError
+        The file is not gzip or not FITS, its checksums do not match, an HDU or column is missing, a shape is wrong, a
+        count does not fit uint8, or there are more votes than classifications.
     """
     name = FILE_NAME.fullmatch(path.name)
     if name is None:
@@ -74,8 +78,8 @@ def read_gz3d(path: Path) -> dict[str, Any]:
 
 
 def vote_fraction(votes: int | None, total: int) -> float:
-    """Share of the votes: -1 for a class that was not voted on, -0.5 where nobody classified the galaxy, or the number
-    of votes or classifications is `MISSING`.
+    """Vote fraction: -1 for a class without a vote, -0.5 if nobody classified the galaxy or the number of votes or
+    classifications is `MISSING`.
     """
     if votes is None:
         return -1.0
@@ -83,7 +87,7 @@ def vote_fraction(votes: int | None, total: int) -> float:
 
 
 def _votes(hdus: fits.HDUList, meta: fits.FITS_record) -> tuple[int, dict[str, int]]:
-    """Classifications, and votes by class; `MISSING` where the file has none: its null value, or below 0."""
+    """Number of classifications, and votes by class; `MISSING` for nulls and values below 0."""
     names = {"spiral": "GZ_spiral_votes", "bar": "GZ_bar_votes"}
     total = max(MISSING, _count(hdus, meta, "GZ_total_classifications"))
     votes = {kind: max(MISSING, _count(hdus, meta, name)) for kind, name in names.items()}
@@ -94,10 +98,10 @@ def _votes(hdus: fits.HDUList, meta: fits.FITS_record) -> tuple[int, dict[str, i
 
 
 def _inflated(content: bytes) -> bytes | bytearray:
-    """What a gzip file holds."""
+    """Inflate a gzip file."""
     if content[:2] != b"\x1f\x8b":
         raise SourceError(f"not a gzip file: it begins with {content[:20]!r}")
-    if content.find(b"\x1f\x8b\x08", 3) >= 0:  # maybe of several members, as bgzip and `cat` make them
+    if content.find(b"\x1f\x8b\x08", 3) >= 0:  # possibly several members, as written by bgzip and `cat`
         return _inflated_members(content)
     inflated_bytes = int.from_bytes(content[-4:], "little")  # gzip's own note of it, modulo 2**32
     if inflated_bytes > MAX_BYTES:
@@ -109,7 +113,7 @@ def _inflated(content: bytes) -> bytes | bytearray:
 
 
 def _inflated_members(content: bytes) -> bytes:
-    """The same for any number of members, three times slower."""
+    """Inflate a gzip file of any number of members; three times slower than for one."""
     try:
         with gzip.GzipFile(fileobj=io.BytesIO(content)) as file:
             data = file.read(MAX_BYTES + 1)
@@ -124,9 +128,9 @@ def _open(data: bytes | bytearray) -> fits.HDUList:
     if data[:9] != b"SIMPLE  =":
         raise SourceError(f"not a FITS file: it begins with {bytes(data[:20])!r}")
     try:
-        hdus = fits.open(io.BytesIO(data), memmap=False, lazy_load_hdus=True)  # the HDUs from 6 on are never parsed
+        hdus = fits.open(io.BytesIO(data), memmap=False, lazy_load_hdus=True)  # HDUs from 6 on are never parsed
         found = 6 if _has_hdu(hdus, 5) else len(hdus)
-    except Exception as error:  # astropy raises many kinds
+    except Exception as error:  # astropy raises many types
         raise SourceError(f"not a readable FITS file: {error}") from error
     if found < 6:
         raise SourceError(f"expected at least 6 HDUs (image, 4 masks, metadata), found {found}")
@@ -143,7 +147,7 @@ def _has_hdu(hdus: fits.HDUList, number: int) -> bool:
 def _data(hdus: fits.HDUList, number: int) -> Any:
     try:
         return hdus[number].data
-    except Exception as error:  # cut short within the HDU, for one
+    except Exception as error:  # for example, cut short within the HDU
         raise SourceError(f"HDU {number}: its data cannot be read ({error})") from error
 
 
@@ -181,7 +185,7 @@ def _one_row(hdus: fits.HDUList) -> fits.FITS_record:
 
 
 def _number(meta: fits.FITS_record, name: str, kind: type) -> Any:
-    """A table's cell as a float, which may be NaN, or as an int, which must be whole."""
+    """Table cell as a float (possibly NaN), or as an int, which must be whole."""
     try:
         value = kind(meta[name])
     except (TypeError, ValueError, OverflowError):
@@ -192,23 +196,23 @@ def _number(meta: fits.FITS_record, name: str, kind: type) -> Any:
 
 
 def _count(hdus: fits.HDUList, meta: fits.FITS_record, name: str) -> int:
-    """A table's cell as a whole number, `MISSING` where it is the column's null value (TNULL)."""
+    """Table cell as an integer; `MISSING` for the column's null value (TNULL)."""
     value = _number(meta, name, int)
     columns = {column.name.lower(): column for column in hdus[5].columns}
     return MISSING if value == columns[name.lower()].null else value
 
 
 def _wrapped(ra: float) -> float:
-    """A right ascension from 0 to 360; some programs count from -180 to 180."""
+    """Right ascension wrapped to 0 to 360; some programs count from -180 to 180."""
     return ra % 360 if -180 <= ra < 0 else ra
 
 
 def _scale(header: fits.Header) -> float:
-    """Angular extent of a pixel, degrees."""
+    """Pixel scale, degrees."""
     try:
         (a, b), (c, d) = WCS(header, naxis=2).pixel_scale_matrix
-        scale = math.sqrt(abs(a * d - b * c))  # of the very digits in the header, which astropy's own sum is not
-    except Exception as error:  # wcslib's are long, and astropy has more
+        scale = math.sqrt(abs(a * d - b * c))  # from the header's exact digits, unlike astropy's own sum
+    except Exception as error:  # wcslib's messages are long, and astropy adds to them
         raise SourceError(f"HDU 1: no usable WCS, and so no scale ({type(error).__name__})") from error
     if not 0 < scale < MAX_SCALE:
         raise SourceError(f"HDU 1: its WCS gives a scale of {scale} deg per pixel, expected about {0.099 / 3600:.3g}")
@@ -216,7 +220,7 @@ def _scale(header: fits.Header) -> float:
 
 
 def _text(value: Any) -> str:
-    """Text of a table's cell, without the blanks with which FITS pads it."""
+    """Table cell as text, without FITS's padding."""
     return str(value).strip()
 
 

@@ -1,6 +1,6 @@
-"""Galaxy Zoo 3D: what a row holds, and the `datasets` builder that gives it.
+"""Galaxy Zoo 3D: its columns, and the `datasets` builder that reads them.
 
-`import gz3d` makes `load_dataset("gz3d", data_dir=...)` work. Under `datasets` 3 this file is also a loading script.
+`import gz3d` registers `load_dataset("gz3d", data_dir=...)`. Under `datasets` 3 this file is also a loading script.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ SIZE = 525
 """Height and width of the images and masks, in pixels."""
 
 CLASSES = ("center", "star", "spiral", "bar")
-"""What the four masks mark, in the order of HDUs 1 to 4 of a GZ3D file."""
+"""Classes of the four masks, in the order of HDUs 1 to 4 of a GZ3D file."""
 
 SCHEMA = Schema(
     columns={
@@ -56,7 +56,7 @@ SCHEMA = Schema(
 
 @dataclass
 class GZ3DConfig(ShardConfig):
-    """The options of every dataset, and `vote_fraction_cut`: the least bar or spiral fraction (0 keeps all)."""
+    """Common options, and `vote_fraction_cut`: the minimum bar or spiral vote fraction (0 keeps all)."""
 
     vote_fraction_cut: float = 0.0
 

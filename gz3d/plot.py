@@ -1,6 +1,6 @@
-"""Pictures of GZ3D rows: the galaxy beside what the volunteers drew on it, on axes in arcseconds. Needs matplotlib.
+"""Plot GZ3D rows: each galaxy beside the volunteers' masks, on axes in arcseconds. Needs matplotlib.
 
-A row may come from `skyshards.open` or from `load_dataset`, in any format that NumPy can read.
+Rows may come from `skyshards.open` or from `load_dataset`, in any format that NumPy can read.
 """
 
 from __future__ import annotations
@@ -21,34 +21,33 @@ except ImportError as error:
     raise ImportError("gz3d.plot needs matplotlib: pip install 'skyshards[notebooks]'") from error
 
 COLOURS = {"center": "#F0E442", "star": "#56B4E9", "spiral": "#009E73", "bar": "#D55E00"}
-"""A colour for each class, told apart by the colour-blind (Okabe & Ito 2008, https://jfly.uni-koeln.de/color/)."""
+"""Colour-blind safe colour of each class (Okabe & Ito 2008, https://jfly.uni-koeln.de/color/)."""
 
 SKY = "#101010"
-"""Behind the colour bars: about the sky in the grey image."""
+"""Background of the colour bars: about the sky in the grey image."""
 
 GAMMA, DIMMED = 0.8, 0.65
-"""The grey image under the masks has its faint parts raised by this power, and is this bright at most, so that the
-colours stand out."""
+"""Gamma and maximum brightness of the grey image under the masks, chosen to make the colours stand out."""
 
 MARKED = "times marked"
-"""What the masks count: polygons over a pixel (spiral, bar), or marks in the cluster that covers it (center, star)."""
+"""Quantity that the masks count: polygons over a pixel (spiral, bar), or marks in its cluster (center, star)."""
 
 
 def plot_segmentation(
     row: Mapping[str, Any], ax: Sequence[Axes] | None = None, vmax: float | None = None
 ) -> Sequence[Axes]:
-    """Draw one galaxy: its false-colour image, and beside it the four masks over the image in grey.
+    """Plot one galaxy: its false-colour image, and beside it the four masks over the grey image.
 
-    A mask's opacity at a pixel is how many times it was marked, relative to `vmax`; a line bounds all that was marked.
+    A mask's opacity at a pixel is its count relative to `vmax`; a contour encloses all marked pixels.
 
     Parameters
     ----------
     row : mapping
-        One row, with `image`, `scale` and `segmentation`; `object_id`, `ra` and `dec` make its title if it has them.
+        One row, with `image`, `scale` and `segmentation`; `object_id`, `ra` and `dec`, if present, form the title.
     ax : two Axes, optional
-        For the image and the masks; a new figure unless given.
+        Axes for the image and the masks; by default, a new figure.
     vmax : float, optional
-        The count that is opaque; the largest of each mask unless given.
+        Count drawn opaque; by default, the maximum of each mask.
 
     Returns
     -------
@@ -57,7 +56,7 @@ def plot_segmentation(
     Raises
     ------
     ValueError
-        If a column is missing or is not of one row.
+        If a column is missing or holds more than one row.
     """
     if ax is None:
         _, ax = plt.subplots(1, 2, figsize=(11.5, 5.4), sharex=True, sharey=True, layout="constrained")
@@ -77,18 +76,18 @@ def plot_segmentation(
 def plot_gallery(
     rows: Iterable[Mapping[str, Any]], columns: int = 2, vmax: float | None = None, title: str | None = None
 ) -> Figure:
-    """Draw several galaxies in a grid, each as image and masks with its vote fractions; the colour bars hold for all.
+    """Plot several galaxies in a grid: image, masks and vote fractions of each, with shared colour bars.
 
     Parameters
     ----------
     rows : iterable of mappings
         As for `plot_segmentation`.
     columns : int
-        Galaxies side by side.
+        Galaxies per line of the grid.
     vmax : float, optional
-        The count that is opaque; the largest of all the rows' masks unless given.
+        Count drawn opaque; by default, the maximum of all the rows' masks.
     title : str, optional
-        Above all of them.
+        Title of the figure.
 
     Returns
     -------
@@ -128,7 +127,7 @@ def show_image(row: Mapping[str, Any], ax: Axes) -> AxesImage:
 
 
 def show_masks(row: Mapping[str, Any], ax: Axes, vmax: float | None = None) -> dict[str, AxesImage]:
-    """Draw the masks over the image in grey, and give what `Figure.colorbar` needs, by class."""
+    """Draw the masks over the grey image; returns the artist of each class, for `Figure.colorbar`."""
     image = _image(row)
     extent = _extent(row, image.shape)
     grey = image @ (0.299, 0.587, 0.114) / 255  # luma of Rec. ITU-R BT.601
@@ -145,7 +144,7 @@ def show_masks(row: Mapping[str, Any], ax: Axes, vmax: float | None = None) -> d
 
 
 def masks_by_class(row: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """The masks of a row, `[H, W]` each, in the order in which they are drawn: the smallest things on top."""
+    """Masks of a row, `[H, W]` each, in drawing order: the smallest features on top."""
     segmentation = _column(row, "segmentation")
     masks = np.asarray(_column(segmentation, "array"))
     if masks.ndim != 3:
@@ -168,20 +167,20 @@ def _image(row: Mapping[str, Any]) -> np.ndarray:
 
 
 def _extent(row: Mapping[str, Any], shape: tuple[int, ...]) -> tuple[float, float, float, float]:
-    """Edges of the image, arcsec from its centre: column 0 is the eastern one (positive), row 0 the northern one."""
+    """Edges of the image, arcsec from its centre: column 0 is the easternmost (positive), row 0 the northernmost."""
     arcsec = float(_column(row, "scale")) * 3600
     height, width = shape[0] * arcsec, shape[1] * arcsec
     return width / 2, -width / 2, -height / 2, height / 2
 
 
 def _fading(name: str) -> LinearSegmentedColormap:
-    """From nothing to the colour of a class."""
+    """Colour map from transparent to the colour of a class."""
     colour = to_rgb(COLOURS[name])
     return LinearSegmentedColormap.from_list(name, [(*colour, 0.0), (*colour, 1.0)])
 
 
 def _votes(row: Mapping[str, Any]) -> dict[str, str]:
-    """Galaxy Zoo 2's vote fractions by class: a dash where nobody voted (-0.5), nothing where nobody was asked (-1)."""
+    """Galaxy Zoo 2 vote fractions by class: a dash if nobody voted (-0.5), nothing if nobody was asked (-1)."""
 
     def words(fraction: float) -> str:
         if fraction <= -1:
@@ -223,7 +222,7 @@ def _colour_bars(masks: Mapping[str, AxesImage], axes: Iterable[Axes], orientati
 
 
 def _compass(ax: Axes) -> None:
-    """Arrows to the north and east, in the lower right corner."""
+    """Draw arrows to the north and east in the lower right corner."""
     for direction, tip in {"N": (0.94, 0.18), "E": (0.82, 0.06)}.items():
         ax.annotate(
             direction,

@@ -1,4 +1,4 @@
-"""List the GZ3D files of a directory of the SDSS Science Archive Server, or of another server of that kind."""
+"""List the GZ3D files in a directory of the SDSS Science Archive Server, or of a similar server."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from skyshards.fetch.client import Fetcher
 GZ3D_URL = "https://data.sdss.org/sas/dr17/env/MANGA_MORPHOLOGY/galaxyzoo3d/v4_0_0/"
 SUFFIX = ".fits.gz"
 TRIES = 3
-"""How often a listing is asked for that arrives without its end."""
+"""Number of requests for a listing that arrives without its end."""
 
 
 class _Links(HTMLParser):
@@ -28,9 +28,9 @@ class _Links(HTMLParser):
 
 
 def files_in_listing(page: str, url: str) -> dict[str, str]:
-    """Files that a directory's listing links to: their URLs by name, sorted.
+    """URLs of the files in a directory listing by name, sorted.
 
-    The names are those in the links (the text beside them may be cut short). Links out of the directory do not count.
+    Names come from the links, because the text beside them may be truncated. Links out of the directory are ignored.
     """
     links = _Links()
     links.feed(page)
@@ -39,7 +39,7 @@ def files_in_listing(page: str, url: str) -> dict[str, str]:
     for target in links.targets:
         try:
             absolute = urljoin(url, target)
-        except ValueError:  # no URL at all
+        except ValueError:  # not a URL
             continue
         name = unquote(absolute.removeprefix(url))
         if (
@@ -56,11 +56,11 @@ _SHA1_LINES = (
     re.compile(r"\\?(?P<digest>[0-9a-fA-F]{40}) [ *](?P<name>.+)"),
     re.compile(r"\\?SHA1 \((?P<name>.+)\) = (?P<digest>[0-9a-fA-F]{40})"),
 )
-"""A line that `sha1sum` prints, or `sha1sum -b`, or `sha1sum --tag`."""
+"""Output line of `sha1sum`, with or without `-b` or `--tag`."""
 
 
 def parse_sha1sum(text: str) -> dict[str, str]:
-    """Checksums by file name, as "sha1:…", from what the command `sha1sum` prints, with or without `-b` or `--tag`."""
+    """Parse the output of `sha1sum`, with or without `-b` or `--tag`, into checksums "sha1:…" by file name."""
     checksums = {}
     for line in text.splitlines():
         for form in _SHA1_LINES:
@@ -71,7 +71,7 @@ def parse_sha1sum(text: str) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Listing:
-    """The GZ3D files of a directory: their URLs, and the checksums it has, by name; and what is amiss with these."""
+    """GZ3D files of a directory: URLs and checksums by name, and complaints about the checksums."""
 
     files: Mapping[str, str]
     checksums: Mapping[str, str]
@@ -110,7 +110,7 @@ def list_gz3d(url: str, fetcher: Fetcher) -> Listing:
 
 
 def _whole_listing(url: str, fetcher: Fetcher) -> dict[str, str]:
-    """The files of a listing that has its end: a connection closed early looks like the end of a page without one."""
+    """Files of a complete listing, with its `</html>`: a connection closed early looks like the end of a page."""
     for _ in range(TRIES):
         page = fetcher.get(url).text
         if not re.search(r"<html\b", page, re.IGNORECASE) or re.search(r"</html\s*>\s*$", page, re.IGNORECASE):
@@ -124,7 +124,7 @@ def _whole_listing(url: str, fetcher: Fetcher) -> dict[str, str]:
 def _complaints(
     url: str, files: Collection[str], sums: Mapping[str, str], checksums: Mapping[str, str]
 ) -> Iterator[str]:
-    """What is amiss with the sha1sum file, and so is not verified."""
+    """Problems of the sha1sum file, and thus what is not verified."""
     if not sums:
         yield f"{url}: lists no .sha1sum file; downloads are checked by their length alone"
     for name, text in sums.items():

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-if __name__ == "__main__":  # a script's own folder is first on the path: its gz_decals.py would stand for the package
+if __name__ == "__main__":  # a script's own folder is first on the path: its gz_decals.py would shadow the package
     import sys
 
     if not sys.flags.safe_path:
@@ -50,9 +50,9 @@ PIXELS = 424
 
 @dataclass(frozen=True)
 class Galaxy:
-    """A row of the catalogue, and the galaxy's representation: looked up when asked for, and pickled as what it says.
+    """Catalogue row and representation of a galaxy, looked up on demand and pickled by value.
 
-    So a list of 300,000 sources stays small, and only what a worker needs is sent to it.
+    This keeps a list of 300,000 sources small, and sends workers only what they need.
     """
 
     catalog: Catalog
@@ -69,7 +69,7 @@ class Galaxy:
 
 @dataclass(frozen=True)
 class LookedUp:
-    """A `Galaxy` after its journey to a worker."""
+    """`Galaxy` as unpickled in a worker."""
 
     row: dict[str, Any]
 
@@ -79,28 +79,28 @@ class LookedUp:
 
 @dataclass(frozen=True)
 class GZDecalsRecipe(Recipe):
-    """A source is an image, a file or a member of a zip archive, of a galaxy in the catalogue, and gives one row.
+    """Recipe of GZ DECaLS: each source is the image (file or zip member) of a catalogue galaxy and gives one row.
 
     Parameters
     ----------
     catalog : Path or str
-        The catalogue's file, or the name of a published one (of `CATALOGS`), which is fetched.
+        Catalogue file, or the name of a published catalogue (of `CATALOGS`) to download.
     output_dir : Path
-        Where there is room for downloads and temporary files.
+        Folder for downloads and temporary files.
     archive_url : str
-        The Zenodo record with the zip archives.
+        URL of the Zenodo record with the zip archives.
     local_data_path : Path, optional
-        A folder with images, or with the zip archives; nothing is fetched then.
+        Read the images or zip archives from this folder; nothing is downloaded.
     size : int, optional
         Resample the images to this many pixels on a side.
     max_smooth, max_edge_on : float, optional
-        Keep galaxies only whose fractions are less than these.
+        Keep galaxies whose smooth and edge-on fractions are less than these.
     representations : RepresentationFile, optional
-        Vectors to join by the galaxies' names.
+        Representations to join by galaxy name.
     keep_archives : bool
-        Leave the downloads on disk.
+        Keep the downloads.
     layout : Layout, optional
-        The catalogue's file, and what its columns are; `prepare` finds out.
+        Catalogue file and the roles of its columns; set by `prepare`.
     """
 
     catalog: Path | str
@@ -139,7 +139,7 @@ class GZDecalsRecipe(Recipe):
         }
 
     def prepare(self, fetcher: Fetcher, folder: Path) -> GZDecalsRecipe:
-        """Fetch the catalogue, if it is not on disk, and look at its columns."""
+        """Download the catalogue, unless it is on disk, and read its columns."""
         path = self.catalog
         if isinstance(path, str):
             path = fetch_catalog(path, self.archive_url, fetcher, folder / self.downloads)
@@ -166,7 +166,7 @@ class GZDecalsRecipe(Recipe):
 
     def _places(self, fetcher: Fetcher) -> Iterator[Place]:
         if self.local_data_path is None:
-            folder = self.output_dir / self.downloads / "archives"  # this build's alone, which holds the lock
+            folder = self.output_dir / self.downloads / "archives"  # used only by this build, which holds the lock
             if self.keep_archives:
                 keep(folder.parent)
                 keep(folder)
@@ -176,7 +176,7 @@ class GZDecalsRecipe(Recipe):
         yield from chunk_places([Chunk(None, path) for path in sorted(self.local_data_path.glob("*.zip"))], fetcher)
 
     def _say(self, catalog: Catalog, found: list, joined: Joined | None) -> None:
-        """What the build leaves out, or leaves empty, and why."""
+        """Print what the build leaves out or empty, and why."""
         counts = {f"galaxies of {self.layout.path.name} are outside the cut": catalog.outside}
         counts["galaxies have no image here"] = len(catalog) - len(found)
         if joined is not None:
@@ -221,7 +221,7 @@ class GZDecalsRecipe(Recipe):
         self.images.release(source.key)
 
     def close(self) -> None:
-        """Delete the downloads that nothing waits for."""
+        """Delete downloads that are no longer needed."""
         downloads = self.output_dir / self.downloads
         self.images.close()
         if isinstance(self.catalog, str):

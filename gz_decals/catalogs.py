@@ -1,4 +1,4 @@
-"""The catalogues of Galaxy Zoo DECaLS, read by batches of rows and only as far as they are kept."""
+"""Read the catalogues of Galaxy Zoo DECaLS in batches of rows, keeping only what is needed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NAMES = ("iauname", "id_str")
 SCALES = ("scale", "pixel_scale", "pixscale")
 _PATH = re.compile(r"(.+_)?(loc|path)")
 _ROW_NUMBERS = re.compile(r"(__.*|Unnamed.*)?")
-"""Names that pandas gives to the numbers of its rows."""
+"""Names that pandas gives its index column."""
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 SMOOTH, FEATURED = "smooth-or-featured_smooth_fraction", "smooth-or-featured_featured-or-disk_fraction"
 EDGE_ON, FACE_ON = "disk-edge-on_yes_fraction", "disk-edge-on_no_fraction"
@@ -30,16 +30,16 @@ EDGE_ON, FACE_ON = "disk-edge-on_yes_fraction", "disk-edge-on_no_fraction"
 
 @dataclass(frozen=True)
 class Layout:
-    """Which columns of a catalogue's file are what.
+    """Columns of a catalogue file and their roles.
 
     Attributes
     ----------
     roles : dict of str -> InputColumn
-        Where "name", "ra", "dec", "scale" and "image" (its path) are, as far as there are such columns.
+        Columns for "name", "ra", "dec", "scale" and "image" (its path), if present.
     values : tuple of (str, str)
-        Name and dtype of each column that rows have, and `columns` where it is in the file.
+        Name and dtype of each stored column; `columns` locates it in the file.
     notes : tuple of str
-        Which columns are left out or stored under another name, and why.
+        Columns that are left out or renamed, and why.
     """
 
     path: Path
@@ -50,10 +50,10 @@ class Layout:
 
 
 def layout(path: Path) -> Layout:
-    """Look at the columns of a catalogue, in any of the formats that `open_table` reads.
+    """Find the roles of a catalogue's columns, in any format that `open_table` reads.
 
-    Kept are all its numbers and truth values, under the names they were published with as far as `stored_names` allows;
-    lists (the parameters of the posteriors in the automatic catalogue) and text are not.
+    Numbers and Booleans are kept, under their published names as far as `stored_names` allows. Lists (the posterior
+    parameters in the automatic catalogue) and text are dropped.
 
     Raises
     ------
@@ -114,8 +114,8 @@ def _roles(table: TableFile) -> dict[str, int]:
 
 
 def _dtype(column: InputColumn) -> str | None:
-    """How a column is stored. What some galaxies lack is NaN, so that whole numbers and truth values become floats; if
-    such numbers would lose digits, they become text."""
+    """Stored dtype of a column. Missing values are NaN, so integers and Booleans with gaps become floats, or text if
+    they would lose digits."""
     if column.type is None or column.type == pa.string():
         return None
     if column.type == pa.bool_():
@@ -129,9 +129,9 @@ def _dtype(column: InputColumn) -> str | None:
 
 @dataclass(frozen=True)
 class Catalog:
-    """The galaxies of a catalogue that passed the cut, in its order; `outside` counts the others.
+    """Galaxies of a catalogue that passed the cuts, in its order; `outside` counts the others.
 
-    `rows` has the roles of the layout, as `role/name` and the like (no value's name has a slash), and the values.
+    `rows` holds the roles of the layout, as `role/name` etc. (no value's name has a slash), and the values.
     """
 
     layout: Layout
@@ -147,12 +147,12 @@ class Catalog:
 
     @property
     def images(self) -> list[str]:
-        """What the catalogue calls each galaxy's image: a path, or the galaxy's name."""
+        """Each galaxy's image in the catalogue: a path, or the galaxy's name."""
         paths = self.rows["role/image"].to_pylist() if "image" in self.layout.roles else [None] * len(self)
         return [path or name for path, name in zip(paths, self.names, strict=True)]
 
     def row(self, number: int) -> dict[str, Any]:
-        """One galaxy: `iauname`, `ra`, `dec`, `scale` (NaN where there is none), and `values` by name."""
+        """One galaxy: `iauname`, `ra`, `dec`, `scale` (NaN where unavailable), and `values` by name."""
         values = {name: self.rows[name][number].as_py() for name, _ in self.layout.values}
         missing = {name: "" if dtype == "string" else np.nan for name, dtype in self.layout.values}
         return {
@@ -167,18 +167,18 @@ class Catalog:
 
 
 def read(part: Layout, max_smooth: float | None = None, max_edge_on: float | None = None) -> Catalog:
-    """Read a catalogue, a batch of rows at a time.
+    """Read a catalogue in batches of rows.
 
     Parameters
     ----------
     max_smooth, max_edge_on : float, optional
-        Keep galaxies only whose smooth and edge-on fractions are less than these. Where a catalogue has only the
-        opposite fraction (featured, face-on), 1 minus it counts. A galaxy without the fraction is outside.
+        Keep galaxies whose smooth and edge-on fractions are less than these. If a catalogue has only the opposite
+        fraction (featured, face-on), 1 minus that is used. Galaxies without the fraction are cut.
 
     Raises
     ------
     BuildError
-        If it cannot be read, lacks what is cut on, has a galaxy without a name, or names one twice.
+        If it cannot be read, lacks a column to cut on, has a galaxy without a name, or names one twice.
     """
     kept, outside = [], 0
     for batch in open_table(part.path).batches([*part.roles.values(), *part.columns]):
@@ -200,7 +200,7 @@ def read(part: Layout, max_smooth: float | None = None, max_edge_on: float | Non
 
 
 def _narrowed(part: Layout, batch: Sequence[pa.Array]) -> pa.Table:
-    """A batch of rows with their roles and values, as they are stored."""
+    """Batch of rows with their roles and values, in the stored dtypes."""
     columns, values = {}, iter(batch)
     for role, column in part.roles.items():
         found = next(values)

@@ -1,4 +1,4 @@
-"""Where the images are: a folder of files, or zip archives on disk or at a URL; found by name, fetched one by one."""
+"""Find images by name in a folder, or in zip archives on disk or at a URL, and fetch them one by one."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from skyshards.errors import BuildError, FetchError, SourceError
 from skyshards.fetch.client import Fetcher
 
 PATIENCE = 10.0
-"""Seconds to wait for the last images of an archive to be packed before the next one is fetched."""
+"""Maximum wait, in seconds, until the last images of an archive are packed and the next one is fetched."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where one image is: a file, or a member of an archive. `key` names it in the dataset."""
+    """Location of one image: a file, or a member of an archive. `key` names it in the dataset."""
 
     key: str
     name: str
@@ -35,7 +35,7 @@ class Place:
 
     @property
     def order(self) -> tuple[str, int]:
-        """What images are sorted by: files before archives, and members as they lie in theirs."""
+        """Sort key: files before archives, members in archive order."""
         return (self.chunk.name, self.member.header_offset) if self.chunk is not None else ("", 0)
 
     @property
@@ -44,14 +44,14 @@ class Place:
 
 
 def stem(name: str) -> str:
-    """A file's name without folder and without .png or .jpg: names of galaxies have points of their own."""
+    """File name without folder and .png or .jpg (galaxies' names contain dots)."""
     base = PurePosixPath(name).name
     suffix = next((suffix for suffix in IMAGE_SUFFIXES if base.lower().endswith(suffix)), "")
     return base[: len(base) - len(suffix)]
 
 
 def folder_places(folder: Path) -> Iterator[Place]:
-    """All images in the folders below a folder, sorted; links that lead elsewhere are followed only to files."""
+    """Yield all images below a folder, sorted; links to elsewhere are followed only to files."""
     for root, folders, files in os.walk(folder):
         folders.sort()
         for file in sorted(files):
@@ -62,7 +62,7 @@ def folder_places(folder: Path) -> Iterator[Place]:
 
 
 def chunk_places(chunks: Iterable[Chunk], fetcher: Fetcher) -> Iterator[Place]:
-    """All images in zip archives, in the order in which they lie there. Raises `BuildError` if one cannot be listed."""
+    """Yield all images in zip archives, in archive order. Raises `BuildError` if an archive cannot be listed."""
     for chunk in chunks:
         try:
             members = sorted(chunk.members(fetcher), key=lambda member: member.header_offset)
@@ -73,7 +73,7 @@ def chunk_places(chunks: Iterable[Chunk], fetcher: Fetcher) -> Iterator[Place]:
 
 
 class Index:
-    """Finds a galaxy's image among many, by its path if that matches, else by its stem: a .jpg may be a .png."""
+    """Index of images by path, or else by stem, because a .jpg may be stored as .png."""
 
     def __init__(self, places: Iterable[Place]):
         self._by_stem: dict[str, list[Place]] = {}
@@ -84,9 +84,9 @@ class Index:
         return sum(map(len, self._by_stem.values()))
 
     def find(self, wanted: str) -> Place | None:
-        """The image that a catalogue calls `wanted`, or None.
+        """Find the image that a catalogue calls `wanted`, or None.
 
-        Several of one stem: the one whose path ends as `wanted` does, else the first in the order of their names.
+        Of several with the same stem, the one whose path ends like `wanted` is taken, or else the first by name.
         """
         found = self._by_stem.get(stem(wanted), [])
         exact = [place for place in found if _ends_as(place.name, wanted) or _ends_as(wanted, place.name)]
@@ -99,10 +99,10 @@ def _ends_as(path: str, end: str) -> bool:
 
 
 class ImageStore:
-    """Reads the images of a build out of zip archives, for many threads, and keeps one fetched archive at a time.
+    """Thread-safe reader of a build's images from zip archives, with one downloaded archive at a time.
 
-    They are asked for archive by archive. Before another archive is fetched, those that nothing waits for are deleted.
-    Pickled, a store is empty: only the process that fetches has a use for it.
+    Images are requested archive by archive. Before the next archive is downloaded, those no longer needed are deleted.
+    A pickled store is empty: only the process that downloads uses it.
     """
 
     def __init__(self) -> None:
@@ -115,7 +115,7 @@ class ImageStore:
         return ImageStore, ()
 
     def take(self, places: Sequence[Place], limit: int | None) -> None:
-        """Be ready to read these images, in this order, or the first `limit` of them."""
+        """Prepare to read these images, or the first `limit` of them, in this order."""
         self._places = {place.key: place for place in places if place.chunk is not None}
         self._chunks = {place.chunk.name: place.chunk for place in self._places.values()}
         self._waiting = {name: set() for name in self._chunks}
@@ -124,7 +124,7 @@ class ImageStore:
             chunk.settle(sum(place.nbytes for place in soon if place.chunk is chunk))
 
     def nbytes(self, keys: Iterable[str]) -> list[tuple[Chunk, int]]:
-        """How many bytes some images have, by the archive that they are in."""
+        """Number of bytes of the given images, by archive."""
         found: Counter[str] = Counter()
         for key in keys:
             if place := self._places.get(key):
@@ -132,7 +132,7 @@ class ImageStore:
         return [(self._chunks[name], nbytes) for name, nbytes in found.items()]
 
     def read(self, key: str, fetcher: Fetcher) -> bytes:
-        """An image's bytes; raises `SourceError` if it is refused or damaged, `FetchError` if it cannot be had."""
+        """Read an image. Raises `SourceError` if it is refused or damaged, `FetchError` if it cannot be fetched."""
         place = self._places.get(key)
         if place is None:
             raise SourceError(f"{key}: no such image any more; run the build again")
@@ -147,14 +147,14 @@ class ImageStore:
             raise
 
     def release(self, key: str) -> None:
-        """The image's row is on disk, or will not be."""
+        """Release an image whose row is on disk, or failed."""
         if place := self._places.get(key):
             with self._released:
                 self._waiting[place.chunk.name].discard(key)
                 self._released.notify_all()
 
     def close(self) -> None:
-        """Delete the archives that nothing waits for; after an interruption, the one that was being read stays."""
+        """Delete archives no longer needed; after an interruption, the one being read is kept."""
         for name, chunk in self._chunks.items():
             if not self._waiting[name]:
                 chunk.remove()
@@ -162,7 +162,7 @@ class ImageStore:
     def _make_room(self, wanted: Chunk) -> None:
         others = [name for name, chunk in self._chunks.items() if chunk.fetched and chunk is not wanted]
         with self._released:
-            # What was read of the others is being packed, which takes a moment; if it hangs, this must not.
+            # Rows read from the others are being packed, which takes a moment; if that hangs, this must not.
             self._released.wait_for(lambda: not any(self._waiting[name] for name in others), timeout=PATIENCE)
             done = [self._chunks[name] for name in others if not self._waiting[name]]
         for chunk in done:

@@ -1,6 +1,6 @@
-"""Galaxy Zoo DECaLS: what a row holds, and the `datasets` builder that gives it.
+"""Galaxy Zoo DECaLS: its columns, and the `datasets` builder that reads them.
 
-`import gz_decals` makes `load_dataset("gz_decals", data_dir=...)` work. The columns depend on the catalogue that a
+`import gz_decals` registers `load_dataset("gz_decals", data_dir=...)`. The columns depend on the catalogue that a
 dataset was built from; the builder reads them from the built folder.
 """
 
@@ -19,10 +19,10 @@ BASIC = (
     ("disk-edge-on_no_fraction", "float64"),
     ("has-spiral-arms_no_fraction", "float64"),
 )
-"""What the basic ring catalogue says of a galaxy."""
+"""Columns of the basic ring catalogue."""
 
 REPRESENTATION = 1280
-"""Length of the representations published for GZ DECaLS (EfficientNetB0, before its last layer)."""
+"""Length of the published GZ DECaLS representations (EfficientNetB0, before its last layer)."""
 
 _KNOWN = {
     "ring": ("1 if a volunteer tagged it as a ring on the Galaxy Zoo forum, 0 if none did", ""),
@@ -39,7 +39,7 @@ _KNOWN = {
 
 
 def published_column(name: str, dtype: str) -> Column:
-    """A column of a published table under its own name, `{question}_{answer}` and the like."""
+    """Column of a published table under its own name, such as `{question}_{answer}`."""
     if name in _KNOWN:
         return Column(Value(dtype), *_KNOWN[name])
     question, _, answer = name.partition("_")
@@ -60,7 +60,7 @@ def published_column(name: str, dtype: str) -> Column:
 
 @functools.lru_cache(16)
 def schema(values: tuple[tuple[str, str], ...], representation: int | None) -> Schema:
-    """The schema with these published columns (name, dtype), and representations of this length if not None."""
+    """Build the schema with these published columns (name, dtype), and representations of this length if not None."""
     columns = {
         "object_id": Column(Value("string"), "the galaxy's name in the catalogue"),
         "iauname": Column(Value("string"), "name from the position, such as J000411.19+020924.0"),
@@ -80,7 +80,7 @@ def schema(values: tuple[tuple[str, str], ...], representation: int | None) -> S
     if representation is not None:
         vector = Sequence(Value("float32"), length=representation)
         words = "image embedding from a neural network, before its last layer; NaN where unavailable"
-        columns["representation"] = Column(vector, words, deflate=False)  # such numbers hardly compress
+        columns["representation"] = Column(vector, words, deflate=False)  # hardly compressible
         names = (name for name, _ in values)
         configs["representations"] = ("object_id", "ra", "dec", "healpix", "representation", *names)
     columns["source"] = Column(Value("string"), "file or archive's member that the image was read from")
@@ -88,10 +88,10 @@ def schema(values: tuple[tuple[str, str], ...], representation: int | None) -> S
 
 
 SCHEMA = schema(BASIC, None)
-"""The schema with the basic ring catalogue, and no representations."""
+"""Schema with the basic ring catalogue and no representations."""
 
 FIXED = frozenset(SCHEMA.specs) - {name for name, _ in BASIC} | {"representation"}
-"""The columns that do not come from a catalogue."""
+"""Columns that do not come from a catalogue."""
 
 
 class GZDecals(ShardBuilder):

@@ -1,4 +1,4 @@
-"""Where a galaxy lies, from the name that its position gives it, such as J000411.19+020924.0."""
+"""Derive a galaxy's position from its IAU name, such as J000411.19+020924.0."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from skyshards.errors import SourceError
 
 _IAUNAME = re.compile(r"J(\d\d)(\d\d)(\d\d\.\d\d)([+-])(\d\d)(\d\d)(\d\d\.\d)")
 MAX_SEPARATION = 5.0
-"""By how many arcsec a table's position and that of the name may differ. Names are cut, not rounded: 0.2 is usual."""
+"""Maximum separation of the table's and the name's position, arcsec. Names are truncated, not rounded: 0.2 is usual."""
 
 
 def position_of_name(iauname: str) -> tuple[float, float]:
-    """Right ascension and declination, in degrees, that a name JHHMMSS.ss+DDMMSS.s stands for.
+    """Parse right ascension and declination, in degrees, from a name JHHMMSS.ss+DDMMSS.s.
 
     Raises
     ------
     ValueError
-        If it is not of that form, or names a time or an angle that there is not.
+        If the name does not have that form, or its time or angle is invalid.
     """
     found = _IAUNAME.fullmatch(iauname)
     if not found:
@@ -34,18 +34,18 @@ def position_of_name(iauname: str) -> tuple[float, float]:
 
 
 def position(iauname: str, ra: float = np.nan, dec: float = np.nan) -> tuple[float, float]:
-    """The position of a galaxy in degrees: the table's, or that of its name where the table has none (NaN).
+    """Position of a galaxy in degrees: the table's, or its name's where the table has none (NaN).
 
     Raises
     ------
     SourceError
-        If there is neither, or if they differ by more than `MAX_SEPARATION`.
+        If both are missing, or they differ by more than `MAX_SEPARATION`.
     """
     given = np.isfinite(ra) and np.isfinite(dec)
     try:
         named = position_of_name(iauname)
     except ValueError as error:
-        if given:  # a name of another kind says nothing against the table
+        if given:  # a name of another form does not contradict the table
             return float(ra), float(dec)
         raise SourceError(f"no position: the table has no ra, dec, and its name none either ({error})") from error
     if not given:

@@ -1,4 +1,4 @@
-"""The published files: the Zenodo record of GZ DECaLS, and the ring catalogues that came with Zoobot's examples."""
+"""Fetch the published files: the Zenodo record of GZ DECaLS, and the ring catalogues of Zoobot's examples."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ RELEASE_CATALOGS = {
     "auto": "gz_decals_auto_posteriors.parquet",
 }
 CATALOGS = RING_CATALOGS | RELEASE_CATALOGS
-"""File names by what the command line calls them."""
+"""File names by the name on the command line."""
 
 
 def _files(record_url: str, fetcher: Fetcher) -> dict[str, RecordFile]:
@@ -35,9 +35,9 @@ def _files(record_url: str, fetcher: Fetcher) -> dict[str, RecordFile]:
 
 
 def fetch_catalog(catalog: str, record_url: str, fetcher: Fetcher, folder: Path) -> Path:
-    """Fetch a published catalogue into a folder, unless it is there. Raises `BuildError` if it cannot be had.
+    """Download a published catalogue to a folder, unless it is there. Raises `BuildError` if it cannot be fetched.
 
-    The ring catalogues are taken from the record if that has them, else from where they were published.
+    The ring catalogues come from the record if it has them, or else from where they were published.
     """
     name = CATALOGS[catalog]
     files = _files(record_url, fetcher)
@@ -53,7 +53,7 @@ def fetch_catalog(catalog: str, record_url: str, fetcher: Fetcher, folder: Path)
 
 
 def image_chunks(record_url: str, fetcher: Fetcher, folder: Path, keep: bool) -> list[Chunk]:
-    """The zip archives of images of a record, to be fetched into a folder. Raises `BuildError` if it has none."""
+    """List a record's zip archives of images, to be downloaded to a folder. Raises `BuildError` if it has none."""
     files = _files(record_url, fetcher)
     names = sorted(name for name in files if name.endswith(".zip"))
     there = kept(folder)

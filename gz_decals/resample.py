@@ -1,4 +1,4 @@
-"""What is stored of an image file: its own bytes where they are what the column says, else a PNG made from them."""
+"""Convert images for storage: their own bytes where these match the column, or else a PNG."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from skyshards.errors import SourceError
 from skyshards.format.images import FORMATS, decode_image, described, is_rgb, to_rgb
 
 MAX_SIDE = 8192
-"""Pixels; the release's images have 424. A small file can claim a size that no memory holds."""
+"""Maximum side, pixels; the release's images have 424. A small file can claim a size that no memory holds."""
 
 
 def stored(content: bytes, size: int | None = None) -> tuple[bytes, float]:
-    """An image file in RGB, resampled once to `size` x `size` with antialiasing if that is given.
+    """Convert an image file to RGB and, if `size` is given, resample it to `size` x `size` with antialiasing.
 
     Returns
     -------
     bytes
-        The file as it was given if it is RGB of 8 bits and of this size already, else a lossless PNG (see `to_rgb`).
+        The unchanged file if it is 8-bit RGB of this size already, or else a lossless PNG (see `to_rgb`).
     float
-        How many of the old pixels a new one spans.
+        Size of a new pixel in old pixels.
 
     Raises
     ------
     SourceError
-        If it is no whole PNG or JPEG of a sensible size, or is to be resampled and not square.
+        If it is not a whole PNG or JPEG of a sensible size, or is to be resampled but not square.
     """
     _check(content)
     with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
@@ -39,12 +39,12 @@ def stored(content: bytes, size: int | None = None) -> tuple[bytes, float]:
             return content, growth
         try:
             if picture.format == "JPEG":
-                decode_image(content)  # Pillow lets one pass that lacks its end
+                decode_image(content)  # Pillow accepts one that lacks its end
             picture = to_rgb(picture)
         except (OSError, SyntaxError, ValueError) as error:
             raise SourceError(f"not a whole PNG or JPEG file: {described(content)} ({error})") from error
         if growth != 1.0:
-            # Lanczos of Pillow widens with the step, which is what keeps fine structure from being aliased.
+            # Pillow's Lanczos kernel widens with the step, which prevents aliasing of fine structure.
             picture = picture.resize((size, size), Image.Resampling.LANCZOS, reducing_gap=None)
         file = io.BytesIO()
         picture.save(file, "PNG")
@@ -52,11 +52,11 @@ def stored(content: bytes, size: int | None = None) -> tuple[bytes, float]:
 
 
 def _check(content: bytes) -> None:
-    """Look at a file without decoding it; what is stored as it is is decoded where rows are encoded."""
+    """Check a file without decoding it; files stored unchanged are decoded when rows are encoded."""
     try:
         picture = Image.open(io.BytesIO(content), formats=FORMATS)
         if max(picture.size) > MAX_SIDE:
             raise SourceError(f"an image of {picture.size} pixels, expected at most {MAX_SIDE} on a side")
-        picture.verify()  # compares the CRC of every part of a PNG
+        picture.verify()  # checks the CRC of every chunk of a PNG
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise SourceError(f"not a whole PNG or JPEG file: {described(content)} ({error})") from error

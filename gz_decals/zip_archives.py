@@ -1,4 +1,4 @@
-"""Images in the release's zip archives: listed, checked and read one by one, never unpacked to disk."""
+"""List, check and read images in the release's zip archives one by one, without unpacking them to disk."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from skyshards.fetch.zenodo import RecordFile
 from skyshards.pipeline.claims import claim, delete_claimed, release
 
 MAX_BYTES = 64 << 20
-"""A 424 x 424 PNG of 8-bit RGB takes 0.5 MB at most; a member a hundred times as long is no image of the release."""
+"""Maximum size of an image, bytes. A 424 x 424 PNG of 8-bit RGB takes 0.5 MB at most, a hundredth of this."""
 MAX_RATIO = 200
-"""PNGs hardly deflate. Zip bombs reach a thousand to one."""
+"""Maximum compression ratio. PNGs hardly deflate; zip bombs reach a thousand to one."""
 MAX_ARCHIVE = 64 << 30
-"""Bound on an archive whose length is not published; those of the release have up to 26 GB."""
+"""Maximum size of an archive of unpublished length; those of the release have up to 26 GB."""
 RANGE_BYTES = 1 << 20
 FEW = 0.05
-"""When less than this share of an archive's bytes is wanted, they are fetched by byte ranges."""
+"""Below this fraction of an archive's bytes, images are fetched by byte ranges."""
 
 
 def refusal(member: zipfile.ZipInfo) -> str | None:
-    """Why a member of an archive is not to be read, or None if nothing speaks against it."""
+    """Reason to refuse a member of an archive, or None."""
     path = PurePosixPath(member.filename)
     mode = member.external_attr >> 16
     if path.is_absolute() or ".." in path.parts or set(member.filename) & set("\\:\0"):
@@ -48,13 +48,13 @@ def refusal(member: zipfile.ZipInfo) -> str | None:
 
 
 def read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
-    """One image's bytes, of the declared length and CRC-32. Raises `SourceError` if it is refused or damaged."""
+    """Read one image and check its length and CRC-32. Raises `SourceError` if it is refused or damaged."""
     if reason := refusal(member):
         raise SourceError(f"{reason}; it was not read")
     try:
         with archive.open(member) as file:
             content = file.read(member.file_size + 1)
-            file.read(1)  # at the end the CRC is compared
+            file.read(1)  # the CRC is checked at the end
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise SourceError(f"member {member.filename!r} is damaged ({error})") from error
     if len(content) != member.file_size:
@@ -64,16 +64,16 @@ def read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
 
 @dataclass
 class Chunk:
-    """One zip archive of images, at a URL or on disk. For many threads.
+    """Zip archive of images, at a URL or on disk. Thread-safe.
 
     Parameters
     ----------
     file : RecordFile or None
-        What is published, if it is not on disk. Every member's CRC-32 is checked in any case.
+        Published file; None if it is on disk. Every member's CRC-32 is checked in any case.
     path : Path
-        Where it lies on disk, or is to.
+        Location on disk, now or after the download.
     keep : bool
-        Leave a download on disk.
+        Keep the download.
     """
 
     file: RecordFile | None
@@ -95,16 +95,16 @@ class Chunk:
 
     @property
     def fetched(self) -> bool:
-        """Whether it was fetched, and takes room that can be given back."""
+        """Whether it was downloaded, and takes space that can be freed."""
         return self.ready and not self.by_range and self.url is not None
 
     @property
     def ready(self) -> bool:
-        """Whether an image can be read without fetching the archive."""
+        """Whether an image can be read without downloading the archive."""
         return self._archive is not None
 
     def members(self, fetcher: Fetcher) -> list[zipfile.ZipInfo]:
-        """All the images that it lists, without fetching more than the list where the server gives byte ranges."""
+        """List the images, fetching only the directory if the server supports byte ranges."""
         with self._lock:
             if self.url is not None and not self.path.exists():
                 with contextlib.suppress(NoRanges):
@@ -116,26 +116,26 @@ class Chunk:
         return [member for member in self._archive.infolist() if member.filename.lower().endswith(suffixes)]
 
     def settle(self, wanted: int) -> None:
-        """Decide how to fetch, now that it is known how many bytes of its members are wanted."""
+        """Decide how to fetch, given the number of bytes wanted of its members."""
         self._length = sum(member.compress_size for member in self._archive.infolist())
         if self.by_range and wanted >= FEW * self._length:
             self.by_range, self._archive = False, None
 
     def to_fetch(self, wanted: int) -> int:
-        """How many bytes are to be fetched for so many that are wanted of its members, once that is settled."""
+        """Number of bytes to fetch for this many wanted bytes of its members, once settled."""
         if self.url is None or self.path.exists():
             return 0
         return wanted if self.by_range else self._length
 
     def read(self, member: zipfile.ZipInfo, fetcher: Fetcher) -> bytes:
-        """One image's bytes; the first call fetches the archive, unless it is read by byte ranges."""
+        """Read one image; the first call downloads the archive, unless it is read by byte ranges."""
         with self._lock:
             if self._archive is None:
                 self._download(fetcher)
         return read_member(self._archive, member)
 
     def remove(self) -> None:
-        """Close it, and delete a download that is not to be kept. It can be fetched again."""
+        """Close the archive, and delete its download unless it is to be kept. It can be downloaded again."""
         with self._lock:
             if self._archive is not None:
                 self._archive.close()
@@ -144,7 +144,7 @@ class Chunk:
                 (release if self.keep else delete_claimed)(self.path)
 
     def _download(self, fetcher: Fetcher) -> None:
-        if self._failure is not None:  # an archive of 26 GB is not to be tried anew for each of its images
+        if self._failure is not None:  # do not retry an archive of 26 GB for each of its images
             raise self._failure
         try:
             if self.file is not None:
@@ -154,7 +154,7 @@ class Chunk:
             self._archive = self._open(self.path)
         except FetchError as error:
             self._failure = error
-            if not self.path.with_name(f"{self.path.name}.part").exists():  # else it goes on in the next run
+            if not self.path.with_name(f"{self.path.name}.part").exists():  # otherwise the next run resumes it
                 release(self.path)
             raise
 
