@@ -1,4 +1,4 @@
-"""What makes the build command of a dataset from the function that makes its recipe."""
+"""Decorator that makes a dataset's build command."""
 
 from __future__ import annotations
 
@@ -16,11 +16,16 @@ from skyshards.cli.typed import Command, as_typed
 
 
 def build_command(name: str) -> Callable[[Callable], click.Command]:
-    """Make a dataset's build command from the function that makes its recipe.
+    """Turn the function that makes a dataset's recipe into its build command (a decorator).
 
-    The function gets the command's own options, and by keyword `demo` (a running `demo_archive.DemoArchive`, or None)
-    and `output_dir`. Its docstring is the command's help. The recipe has `limit` (5 for `--tiny`) and `simulated` from
-    the build.
+    The function is called with the command's own options, and the keywords `demo` (a running
+    `demo_archive.DemoArchive`, or None) and `output_dir`. Its docstring is the command's help. The build sets the
+    recipe's `limit` (5 for `--tiny`) and `simulated`.
+
+    Parameters
+    ----------
+    name : str
+        Name of the dataset.
     """
 
     def decorate(make_recipe: Callable) -> click.Command:
@@ -69,7 +74,7 @@ def build_command(name: str) -> Callable[[Callable], click.Command]:
 
 
 def _report(summary, simulated: bool) -> None:
-    """What was built, and the lines that load it."""
+    """Print a summary of the build, and the lines that load the dataset."""
     from skyshards.format.provenance import FAILURES
 
     left_out = f" {summary.left_out:,} left out by the options," if summary.left_out else ""

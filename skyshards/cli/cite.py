@@ -1,4 +1,4 @@
-"""What to cite for built datasets: the BibTeX entries and the acknowledgements of all that went into them."""
+"""The command `skyshards cite`: BibTeX entries and acknowledgements for built datasets."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _DOI = re.compile(r"""\bdoi\s*=\s*[{"]\s*([^}"]+?)\s*[}"]""", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Citation:
-    """What a built dataset asks to be cited: its name, words about it, and BibTeX entries."""
+    """How to cite a built dataset: its name, the acknowledgements, and BibTeX entries."""
 
     name: str
     simulated: bool
@@ -32,31 +32,31 @@ class Citation:
 
 
 def _work(entry: str) -> str:
-    """What tells whether two entries are the same work: the DOI, or else the key."""
+    """Identifier of an entry's work: the DOI, or else the key."""
     doi = _DOI.search(entry)
     return doi[1].lower().removeprefix("https://doi.org/") if doi else _key(entry)
 
 
 def _key(entry: str) -> str:
-    """The key of a BibTeX entry, as `entries` gives it."""
+    """Key of a BibTeX entry."""
     head = HEAD.match(entry)
     assert head is not None, entry
     return head[2]
 
 
 def how_to_cite(card: str) -> str:
-    """The section "How to cite" of a data card, without its heading; empty if there is none."""
+    """Section "How to cite" of a data card, without its heading; empty if missing."""
     _, heading, rest = card.partition(f"{_HEADING}\n")
     return re.split(r"^## ", rest, maxsplit=1, flags=re.MULTILINE)[0].strip() if heading else ""
 
 
 def citation(folder: Path) -> Citation:
-    """What a built dataset asks to be cited.
+    """Read how to cite a built dataset.
 
     Raises
     ------
     FolderError
-        If there is no built dataset, or its `CITATION.bib` or `README.md` is gone.
+        The folder has no built dataset, or its `CITATION.bib` or `README.md` cannot be read.
     """
     _, manifest = catalog.open_folder(folder)
     try:
@@ -78,9 +78,9 @@ def _text(path: Path) -> str:
 
 
 def bibliography(citations: Iterable[Citation]) -> str:
-    """A BibTeX file for several datasets: each work once, and the words about each dataset as comments before.
+    """Make a BibTeX file for several datasets: each work once, after the acknowledgements as comments.
 
-    Keys that stand for different works in different datasets get the dataset's name in front.
+    A key used for different works in different datasets is prefixed with the dataset's name.
     """
     comments, entries = [], {}
     keys: dict[str, str] = {}
@@ -94,7 +94,7 @@ def bibliography(citations: Iterable[Citation]) -> str:
             if keys.setdefault(key, work) != work:
                 entry = entry.replace(key, f"{found.name}:{key}", 1)
             entries[work] = entry
-    # Outside of entries BibTeX reads an @ as the beginning of one, even in what looks like a comment.
+    # BibTeX reads an @ as the beginning of an entry, even in a comment.
     header = "\n".join(comments).replace("@", "(at)")
     return "\n\n".join([header.rstrip("%\n"), *entries.values()]) + "\n"
 
@@ -102,6 +102,6 @@ def bibliography(citations: Iterable[Citation]) -> str:
 @click.command("cite")
 @click.argument("folders", metavar="FOLDER...", nargs=-1, required=True, type=click.Path(path_type=Path))
 def command(folders: tuple[Path, ...]) -> None:
-    """Print the BibTeX and acknowledgements of all that went into built datasets."""
+    """Print BibTeX entries and acknowledgements for built datasets."""
     with messages():
         click.echo(printable(bibliography(citation(folder) for folder in folders)), nl=False)

@@ -29,15 +29,15 @@ def _check_position(name: str, columns: Names | None) -> None:
 @click.argument("a")
 @click.argument("b")
 @option("-o", "--out", type=click.Path(path_type=Path, dir_okay=False), default="pairs.parquet", help="File to write.")
-@option("--radius_arcsec", type=float, default=1.0, metavar="ARCSEC", help="How far apart a pair may be.")
+@option("--radius_arcsec", type=float, default=1.0, metavar="ARCSEC", help="Maximum separation of a pair.")
 @option("--match", type=click.Choice(MATCH), default=MATCH[0], help="Which rows of B to pair with each row of A.")
 @option(
-    "--on", callback=_names, metavar="NAME[,NAME]", help="Match equal values of this column, or of these of A and B."
+    "--on", callback=_names, metavar="NAME[,NAME]", help="Match equal values of this column, or these two of A and B."
 )
 @option("--position_a", callback=_names, metavar="RA,DEC", help="Columns with positions in A. [default: ra,dec]")
 @option("--position_b", callback=_names, metavar="RA,DEC", help="Columns with positions in B. [default: ra,dec]")
-@option("--id_a", metavar="NAME", help="Column that names the rows of A. [default: object_id, iauname or id_str]")
-@option("--id_b", metavar="NAME", help="Column that names the rows of B. [default: object_id, iauname or id_str]")
+@option("--id_a", metavar="NAME", help="Identifier column of A. [default: object_id, iauname or id_str]")
+@option("--id_b", metavar="NAME", help="Identifier column of B. [default: object_id, iauname or id_str]")
 def command(
     a: str,
     b: str,
@@ -50,11 +50,11 @@ def command(
     id_a: str | None,
     id_b: str | None,
 ) -> None:
-    """Write which rows of two catalogues are the same objects: by position, or by a name that both have.
+    """Match the rows of two catalogues by position, or by a common identifier.
 
     A and B are built datasets, files (CSV, Parquet, FITS, ECSV, VOTable) or HATS catalogues; folders and HATS may be
-    URLs. The file to write is Parquet, FITS, VOTable or CSV, by its name. From Parquet of two built datasets
-    `skyshards.open_join` reads their joined rows.
+    URLs. The output format follows from the file name: Parquet, FITS, VOTable or CSV. `skyshards.open_join` reads the
+    joined rows of two built datasets from a Parquet file.
     """
     with messages():
         from skyshards.catalogues import Near, open_catalogue

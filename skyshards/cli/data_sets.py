@@ -1,4 +1,4 @@
-"""The datasets there are: distributions register them as entry points of the group `skyshards.data_sets`."""
+"""Registry of datasets: distributions register them as entry points of the group `skyshards.data_sets`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ GROUP = "skyshards.data_sets"
 OWN = "skyshards"
 """The distribution whose datasets come first."""
 PROJECT = Path(__file__).parents[2] / "pyproject.toml"
-"""Where a clone has its entry points, whether it is installed or not."""
+"""Source of the entry points in a clone, installed or not."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,9 @@ class DataSet:
     ----------
     name : str
     value : str
-        Where its build command is: "gz3d.build_parent_sample:main".
+        Entry point of its build command: "gz3d.build_parent_sample:main".
     distributions : tuple of str
-        Which installed distribution registers it; more than one if several use the name.
+        Installed distributions that register the name: one, unless it is ambiguous.
     """
 
     name: str
@@ -42,17 +42,17 @@ class DataSet:
 
     @property
     def summary(self) -> str:
-        """The first line of what its package says of itself, which is read and not run."""
+        """First line of its package's docstring, read without importing the package."""
         module = self.value.partition(":")[0].strip()
         package = module.rpartition(".")[0] or module
         try:
             source = importlib.util.find_spec(package).loader.get_source(package)
             return (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
-        except Exception:  # whatever others have installed: the other datasets are still to be listed
+        except Exception:  # a broken dataset must not hide the others
             return f"(cannot be found; registered by {' and '.join(self.distributions)})"
 
     def command(self) -> click.Command:
-        """Its build command. Raises `BuildError` if it cannot be loaded, naming the distribution."""
+        """Load its build command. Raises `BuildError` that names the distribution if that fails."""
         first, *others = self.distributions
         if others:
             raise BuildError(
@@ -77,7 +77,7 @@ class DataSet:
 
 @functools.cache
 def own_data_sets() -> dict[str, DataSet]:
-    """The datasets of skyshards itself, by name: from a clone's `pyproject.toml`, or as installed."""
+    """Datasets of skyshards itself, by name: from a clone's `pyproject.toml`, or as installed."""
     project = {}
     if PROJECT.is_file():
         try:
@@ -94,7 +94,7 @@ def own_data_sets() -> dict[str, DataSet]:
 
 
 def data_sets() -> dict[str, DataSet]:
-    """All the datasets there are, by name: those of skyshards, then those of other distributions."""
+    """All datasets by name: those of skyshards first, then those of other distributions."""
     own = own_data_sets()
     others: dict[str, DataSet] = {}
     for name, value, distribution in _registered():
@@ -116,5 +116,5 @@ def _registered() -> Iterator[tuple[str, str, str]]:
         try:
             points = distribution.entry_points.select(group=GROUP)
             yield from ((point.name, point.value, distribution.name) for point in points)
-        except Exception:  # one distribution with broken metadata must not take the others away
+        except Exception:  # broken metadata must not hide other distributions
             continue

@@ -14,15 +14,15 @@ from skyshards.embed.run import embed
 
 @click.command("embed", cls=Command)
 @click.argument("folder", type=click.Path(path_type=Path))
-@option("--model", metavar="NAME", help=f"Any model of timm. [default: {MODEL}]")
+@option("--model", metavar="NAME", help=f"Name of a timm model. [default: {MODEL}]")
 @option(
     "--out", type=click.Path(path_type=Path, dir_okay=False), default="representations.parquet", help="File to write."
 )
 @option("--column", default="image", metavar="NAME", help="Column with the images.")
-@option("--batch_size", type=click.IntRange(1), default=64, metavar="N", help="Images in one batch.")
+@option("--batch_size", type=click.IntRange(1), default=64, metavar="N", help="Number of images per batch.")
 @option("--untrained", is_flag=True, help="Use random weights; needs no network.")
 def command(folder: Path, model: str | None, out: Path, column: str, batch_size: int, untrained: bool) -> None:
-    """Make representations of a built dataset's images with a neural network, in a Parquet file keyed by object_id."""
+    """Compute representations of a built dataset's images with a neural network; write Parquet keyed by object_id."""
     with messages(), resumable():
         encoder = timm_encoder(model, untrained)
         rows = embed(folder, out, encoder, column=column, batch_size=batch_size)

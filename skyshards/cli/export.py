@@ -28,16 +28,19 @@ from skyshards.export.run import TILE_MB, export
     default="hats",
     help="hats: everything; moc: the coverage of the sky; others: the catalogue alone, in one file.",
 )
-@option("--tile_mb", type=float, default=TILE_MB, metavar="MB", help="About how large a tile's file is, at most.")
+@option("--tile_mb", type=float, default=TILE_MB, metavar="MB", help="Approximate maximum size of a tile's file.")
 @option("--margin_arcsec", type=float, default=MARGIN_ARCSEC, metavar="ARCSEC", help="Width of the margins; 0: none.")
-@option("--url", help="Page of the dataset, for croissant.json. [default: DOI of the first work cited]")
+@option("--url", help="Web page of the dataset, for croissant.json. [default: DOI of the first work cited]")
 @option("--published", metavar="DATE", help="Date of publication, for croissant.json. [default: year of that work]")
-@option("--workers", type=click.IntRange(0), metavar="N", help="Processes; 0: this one. [default: usable cores]")
-@option("--dask", metavar="ADDRESS", help="Scheduler of dask.distributed whose workers write instead.")
+@option(
+    "--workers", type=click.IntRange(0), metavar="N", help="Number of processes; 0: this one. [default: usable cores]"
+)
+@option("--dask", metavar="ADDRESS", help="Address of a dask.distributed scheduler, to write with its workers instead.")
 def command(folder: Path, out: str, form: str, dask: str | None, **options: Any) -> None:
     """Write a built dataset as a HATS collection: Parquet by HEALPix pixel, for LSDB, stock datasets and other readers.
 
-    OUT is a folder, or a URL that fsspec knows; with another --format, a file. An export that was interrupted goes on.
+    OUT is a folder, or a URL that fsspec supports; with another --format, a file. To resume an interrupted export, rerun
+    the command.
     """
     with messages(), resumable():
         if form != "hats":

@@ -20,9 +20,9 @@ from skyshards.version import __version__
 
 
 class _Group(click.Group):
-    """A group that says in one line what is wrong with its arguments, and imports a command only when it is called.
+    """Command group with one-line error messages, and commands imported only when called.
 
-    `elsewhere` has, by command, the module whose `command` it is, and a line about it.
+    `elsewhere` maps the name of such a command to the module that has it as `command`, and its help line.
     """
 
     command_class = Command
@@ -44,7 +44,7 @@ class _Group(click.Group):
                 ) from error
 
     def _name_one_first(self, program: str, typed: list[str]) -> str:
-        """What to say of options without a dataset before them."""
+        """Error message for options without a dataset before them."""
         there = self.list_commands(None)
         name = next((word for word in [*typed, *there] if word in there), "NAME")
         line = shlex.join([*program.split(), name, *(word for word in typed if word != name)])
@@ -80,7 +80,7 @@ class _Group(click.Group):
 
 
 class _DataSets(_Group):
-    """A group of the build commands of all datasets that are installed."""
+    """Command group of the build commands of all installed datasets."""
 
     def list_commands(self, ctx) -> list[str]:
         with messages():
@@ -99,14 +99,14 @@ class _DataSets(_Group):
     cls=_Group,
     context_settings=HELP,
     elsewhere={
-        "crossmatch": ("skyshards.cli.crossmatch", "Write which rows of two catalogues are the same objects."),
-        "cite": ("skyshards.cli.cite", "Print what to cite for built datasets."),
+        "crossmatch": ("skyshards.cli.crossmatch", "Match the rows of two catalogues by position or identifier."),
+        "cite": ("skyshards.cli.cite", "Print BibTeX entries and acknowledgements for built datasets."),
         "embed": ("skyshards.cli.embed", "Compute representations of a built dataset's images."),
         "export": (
             "skyshards.cli.export",
-            "Write a built dataset as a HATS collection, for LSDB and readers of Parquet.",
+            "Write a built dataset as a HATS collection, for LSDB and Parquet readers.",
         ),
-        "new": ("skyshards.cli.new", "Write a new dataset, as a start for one of your own."),
+        "new": ("skyshards.cli.new", "Write the skeleton of a new dataset."),
     },
 )
 @click.version_option(__version__)
@@ -122,7 +122,7 @@ def build() -> None:
 @main.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 def info(folder: Path) -> None:
-    """Print what a built dataset holds, and how far a build is that has not ended."""
+    """Print the content of a built dataset, and the progress of an unfinished build."""
     with messages():
         from skyshards.format.layout import CATALOG
         from skyshards.pipeline.status import how_far
@@ -139,9 +139,7 @@ def info(folder: Path) -> None:
 @main.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 def verify(folder: Path) -> None:
-    """Check every file of a built dataset: hashes, counts, dtypes, order, pixels, and that catalogue and shards
-    agree.
-    """
+    """Check every file of a built dataset: hashes, counts, dtypes, order, pixels, and catalogue against shards."""
     with messages():
         from skyshards.verify import problems
 

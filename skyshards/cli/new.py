@@ -1,4 +1,4 @@
-"""The command `skyshards new`: a dataset of made-up rows, to be changed into one's own."""
+"""The command `skyshards new`: write the skeleton of a new dataset, with simulated rows."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NEXT = """\
 
 
 def check_name(name: str) -> None:
-    """Raise `UsageError` for a name that a dataset cannot have: it is a Python package and a folder."""
+    """Raise `UsageError` unless a name is valid for a dataset, and so for a Python package and a folder."""
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
         meant = re.sub(r"\W+", "_", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name), flags=re.ASCII).strip("_").lower()
         hint = f", such as {meant}" if re.fullmatch(r"[a-z][a-z0-9_]*", meant) else ""
@@ -39,9 +39,9 @@ def check_name(name: str) -> None:
 
 
 def write_new(name: str, parent: Path) -> Path:
-    """Write the folder of a new dataset, whole or not at all.
+    """Write the folder of a new dataset, completely or not at all.
 
-    Raises `UsageError` if a dataset cannot have the name, or the folder is there or cannot be written.
+    Raises `UsageError` if the name is invalid, or the folder exists already or cannot be written.
     """
     check_name(name)
     folder = parent / name
@@ -71,7 +71,7 @@ def write_new(name: str, parent: Path) -> Path:
 @click.command("new", cls=Command)
 @click.argument("name")
 def command(name: str) -> None:
-    """Write a new dataset of made-up rows into the folder NAME, as a start for one of your own."""
+    """Write the skeleton of a new dataset, with simulated rows, into the folder NAME."""
     with messages():
         write_new(name, Path())
     click.echo(NEXT.format(name=name))

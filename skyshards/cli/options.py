@@ -1,4 +1,4 @@
-"""What every command shares: options, their help, and errors as one line."""
+"""Shared parts of the commands: options, one-line error messages, handling of Ctrl-C."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from skyshards.text import printable
 from skyshards_start import INTERRUPTED
 
 HELP = {"help_option_names": ["-h", "--help"]}
-"""Settings of every command."""
+"""Context settings of every command."""
 
 
 def option(*names: str, **attributes) -> Callable:
-    """`click.option`, with a hyphenated alias for each name that has underscores."""
+    """Make a `click.option` with a hyphenated alias for each name with underscores."""
     aliases = [name.replace("_", "-") for name in names if name.startswith("-") and "_" in name]
     attributes.setdefault("show_default", True)
     return click.option(*names, *aliases, cls=Option, **attributes)
@@ -45,7 +45,7 @@ COMMON = (
         "--workers",
         type=click.IntRange(0),
         metavar="N",
-        help="Processes that read sources; 0 reads them in this one. [default: usable cores]",
+        help="Number of processes that read sources; 0: this one. [default: usable cores]",
     ),
     option(
         "--connections", type=click.IntRange(1), default=8, metavar="N", help="Maximum number of concurrent downloads."
@@ -57,13 +57,13 @@ COMMON = (
         help="Maximum number of rows in a shard (1: a file per object). [default: 512 MiB per shard]",
     ),
     option("--nside", type=click.IntRange(1), default=16, help="HEALPix nside of the partition (a power of two)."),
-    option("--debug", is_flag=True, help="Show the traceback of an error, and of each source that fails."),
+    option("--debug", is_flag=True, help="Show the traceback of an error, and of each failed source."),
 )
 
 
 @contextlib.contextmanager
 def messages(debug: bool = False):
-    """One line and an exit status for every error that is meant for the user; with `debug`, its traceback, too."""
+    """Turn errors for the user into one line and an exit status; with `debug`, also print the traceback."""
     try:
         yield
     except SkyshardsError as error:
@@ -83,7 +83,7 @@ def _terminate(*_) -> None:
 
 @contextlib.contextmanager
 def resumable():
-    """Say on Ctrl-C and SIGTERM that nothing is lost."""
+    """On Ctrl-C and SIGTERM, tell the user that nothing is lost, and exit."""
     handlers = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: _terminate}
     if threading.current_thread() is not threading.main_thread():
         handlers = {}
@@ -94,7 +94,7 @@ def resumable():
         click.echo(INTERRUPTED, err=True)
         status = 128 + (signal.SIGTERM if isinstance(interrupt, Terminated) else signal.SIGINT)
         if any(thread.name.startswith(FETCHING_THREADS) for thread in threading.enumerate()):
-            os._exit(status)  # a request that is not waited for would keep this process
+            os._exit(status)  # an abandoned request would keep this process alive
         sys.exit(status)
     finally:
         for number, handler in earlier.items():
@@ -102,4 +102,4 @@ def resumable():
 
 
 def _is_minded(number: int) -> bool:
-    return signal.getsignal(number) is not signal.SIG_IGN  # as it is under nohup
+    return signal.getsignal(number) is not signal.SIG_IGN  # ignored under nohup

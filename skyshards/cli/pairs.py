@@ -1,4 +1,4 @@
-"""Pairs of rows as a file: Parquet, FITS, VOTable or CSV, by its name."""
+"""Output file of a crossmatch: Parquet, FITS, VOTable or CSV, by its name."""
 
 from __future__ import annotations
 
@@ -28,14 +28,15 @@ DESCRIPTIONS = {
 
 
 def check_name(path: Path) -> None:
-    """Raise `UsageError` unless a file's name says in which format it is to be."""
+    """Raise `UsageError` unless the file name has the extension of a supported format."""
     if path.suffix.lower() not in FORMATS:
         raise UsageError(f"out: expected a name that ends in {', '.join(FORMATS)}, found {str(path)!r}")
 
 
 def write_pairs(pairs: pa.Table, path: Path, a: Table | None, b: Table | None) -> None:
-    """Write what `crossmatch` gives, with descriptions and units where the format has them; of the tables of two built
-    datasets as a join file, if it is Parquet.
+    """Write the result of `crossmatch`, with descriptions and units if the format has them.
+
+    Parquet for the tables `a` and `b` of two built datasets becomes a join file.
     """
     pairs = pairs.cast(pa.schema([_described(field) for field in pairs.schema]))
     with clear_errors(path.parent), replacing(path) as temporary:

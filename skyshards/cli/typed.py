@@ -1,4 +1,4 @@
-"""Options in messages as the user typed them: `--output-dir`, `--output_dir` or `-o`."""
+"""Messages that name options as the user typed them: `--output-dir`, `--output_dir` or `-o`."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import re
 import click
 
 TYPED = "skyshards.typed"
-"""Where, in a context's `meta`, the words are that the command was given."""
+"""Key of the typed arguments in a context's `meta`."""
 ALIASES = {"simulated": "demo"}
-"""Parameters of the Python API whose options have other names."""
+"""Options whose names differ from those of the Python API's parameters."""
 
 
 @contextlib.contextmanager
 def one_line():
-    """Keep click from printing two more lines before the one that says what is wrong."""
+    """Suppress the two usage lines that click prints before an error message."""
     try:
         yield
     except click.exceptions.NoArgsIsHelpError:
@@ -28,7 +28,7 @@ def one_line():
 
 
 class Command(click.Command):
-    """A command that remembers how its options were typed, and says in one line what is wrong with them."""
+    """Command with one-line error messages that name options as typed."""
 
     def make_context(self, *args, **kwargs) -> click.Context:
         with one_line():
@@ -44,21 +44,22 @@ class Command(click.Command):
 
 
 class Group(click.Group):
-    """A group of such commands."""
+    """Group of such commands."""
 
     command_class = Command
 
 
 class Option(click.Option):
-    """An option that click's own messages call what it was typed as, too."""
+    """Option that click's own messages name as typed."""
 
     def get_error_hint(self, ctx: click.Context | None) -> str:
         return super().get_error_hint(ctx) if ctx is None else _spelling(self, ctx)
 
 
 def as_typed(message: str) -> str:
-    """A message of the Python API, in which parameters stand in backticks or before a colon at the beginning, with
-    options of the command under way in their place.
+    """Replace the parameters in a message of the Python API by the current command's options, as typed.
+
+    Parameters are recognized in backticks, or before a colon at the beginning of the message.
     """
     ctx = click.get_current_context(silent=True)
     if ctx is None:

@@ -1,4 +1,4 @@
-"""Networks that make vectors of images: those of timm, and what images they expect."""
+"""Image encoders from timm, and the preparation of images for them."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 
 MODEL = "hf_hub:mwalmsley/zoobot-encoder-convnext_nano"
 UNTRAINED_MODEL = "convnext_nano"
-"""What `--untrained` makes unless told: the architecture of the default model."""
+"""Default model of `--untrained`: the architecture of the default model."""
 SEED = 0
-"""Random weights come from this seed, so that a run that goes on has those of the run before."""
+"""Seed of random weights, so that a resumed run has the same ones."""
 
 
 @dataclass(frozen=True)
 class Encoder:
-    """A network that makes vectors of images, and what it expects of them.
+    """An image encoder and its normalization.
 
-    `network` maps float32 [batch, 3, size, size] to float32 [batch, length]. From images of 0 to 1 `mean` is taken off,
-    and they are divided by `std`, three numbers each. `about` is what the output's metadata say of it (JSON values).
+    `network` maps float32 [batch, 3, size, size] to float32 [batch, length]. Images in the range 0 to 1 are normalized
+    with `mean` and `std`, three numbers each. `about` describes it in the output's metadata (JSON values).
     """
 
     network: Callable[[torch.Tensor], torch.Tensor]
@@ -36,21 +36,25 @@ class Encoder:
 
 
 def timm_encoder(model: str | None = None, untrained: bool = False) -> Encoder:
-    """An encoder of timm, by the name that `timm.create_model` knows, on the GPU if there is one.
+    """Load an encoder with `timm.create_model`, on the GPU if there is one.
 
     Parameters
     ----------
     model : str, optional
         Such as "hf_hub:mwalmsley/zoobot-encoder-convnext_nano" (the default) or "convnext_nano.in12k_ft_in1k".
     untrained : bool
-        Random weights, for trying things out where there is no network.
+        Use random weights, for trials without a network connection.
+
+    Returns
+    -------
+    Encoder
 
     Raises
     ------
     UsageError
-        If timm is not there, or knows no such model.
+        timm is not installed, or does not know the model.
     BuildError
-        If its weights cannot be had.
+        The weights cannot be downloaded.
     """
     model = model or (UNTRAINED_MODEL if untrained else MODEL)
     if untrained and ":" in model:
@@ -67,7 +71,7 @@ def timm_encoder(model: str | None = None, untrained: bool = False) -> Encoder:
         raise UsageError(
             f"`model` {model}: timm cannot make it ({error}); timm.list_models() lists the names"
         ) from error
-    except OSError as error:  # the Hub's own errors are among these
+    except OSError as error:  # includes the errors of the Hub
         hint = "try again, or give `untrained` for random weights"
         raise BuildError(f"`model` {model}: its weights cannot be fetched ({error}); {hint}") from error
     expects = timm.data.resolve_model_data_config(network)
@@ -82,17 +86,21 @@ def device() -> str:
 
 
 def prepared(images: np.ndarray, size: int, device: str = "cpu") -> torch.Tensor:
-    """Images as the encoders take them: float32 [batch, 3, size, size] from 0 to 1.
+    """Prepare images for an encoder: float32 [batch, 3, size, size] from 0 to 1.
 
     Parameters
     ----------
     images : array [batch, H, W], [batch, H, W, channels] or [batch, channels, H, W]
-        With 1, 3 or 4 channels, of which a fourth (transparency) is left out; grey images get three equal channels.
+        With 1, 3 or 4 channels; the fourth (transparency) is dropped, and grey images get three equal channels.
+    size : int
+        Width and height to resize to, pixels.
+    device : str
+        Device of the result.
 
     Raises
     ------
     UsageError
-        If they are no such images.
+        The arrays have another shape.
     """
     import torch
 
@@ -117,7 +125,10 @@ def prepared(images: np.ndarray, size: int, device: str = "cpu") -> torch.Tensor
 
 
 def encode(images: np.ndarray, encoder: Encoder) -> np.ndarray:
-    """Vectors of a batch of images (see `prepared`; of several sizes, an array of objects): float32 [batch, length]."""
+    """Compute the vectors of a batch of images, float32 [batch, length].
+
+    For the images see `prepared`; an object array holds images of different sizes.
+    """
     import torch
 
     where = device()

@@ -1,7 +1,7 @@
-"""Vectors that a network made of images, in a table with a column per component; joined to a dataset by id.
+"""Files of representations (image embeddings), and their join to a dataset by id.
 
-Such a file has a column of ids (iauname, id_str or object_id) and columns feat_0, feat_1, … (or feat_0_pred, …), as the
-files published for Galaxy Zoo DECaLS and Galaxy Zoo 2 do, and those that `skyshards embed` writes.
+Such a table has a column of ids (iauname, id_str or object_id) and a column per component: feat_0, feat_1, … (or
+feat_0_pred, …), like the files published for Galaxy Zoo DECaLS and Galaxy Zoo 2, and those of `skyshards embed`.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from skyshards.input_tables.table_file import InputColumn, open_table
 IDS = ("iauname", "id_str", "object_id")
 _COMPONENT = re.compile(r"feat_(\d+)(_pred)?")
 BATCH_BYTES = 64 << 20
-"""About how much of a file is read at once."""
+"""Approximate number of bytes to read of a file at once."""
 
 
 @dataclass(frozen=True)
 class RepresentationFile:
-    """A file of representations: the column that identifies its rows, and those of the vector, in order."""
+    """A file of representations: its id column, and the columns of the vector, in order."""
 
     path: Path
     id: InputColumn
@@ -45,14 +45,14 @@ class RepresentationFile:
 
     @functools.cached_property
     def options(self) -> dict[str, Any]:
-        """What tells this file from others, for a recipe's options."""
+        """Recipe options that identify this file."""
         return {"representations": self.path.name, "representations_sha256": file_digest(self.path)}
 
 
 def open_representations(path: Path) -> RepresentationFile:
-    """Look at a file's columns: Parquet, or any that `open_table` reads.
+    """Open a file of representations: Parquet, or any other format that `open_table` reads.
 
-    Raises `BuildError` if they are not those of representations.
+    Raises `BuildError` if its columns are not those of representations.
     """
     table = open_table(path)
     names = table.names
@@ -74,7 +74,7 @@ def open_representations(path: Path) -> RepresentationFile:
 
 
 def _temporary_file(folder: Path) -> IO[bytes]:
-    """A temporary file in a folder; elsewhere for a dataset that is read-only, which may be complete."""
+    """Open a temporary file in a folder, or elsewhere if the folder is read-only."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         return tempfile.TemporaryFile(dir=folder)
@@ -85,30 +85,30 @@ def _temporary_file(folder: Path) -> IO[bytes]:
 
 
 class Joined:
-    """The representations of some objects, in the objects' order, in a temporary file on disk; `joined[i]` is one.
+    """Representations of some objects, in the objects' order, in a temporary file on disk; `joined[i]` is one vector.
 
-    The file is read a few columns at a time, so that memory stays flat whatever its size and its row groups.
+    The file is read a few columns at a time, so that memory stays flat whatever its size and row groups.
 
     Parameters
     ----------
     file : RepresentationFile
     ids : sequence of str
-        Of the objects.
+        Ids of the objects.
     folder : Path
-        Where there is room for `4 * file.length` bytes an object; if it cannot be written to, they go to the system's
-        temporary folder.
+        Folder for the temporary file of `4 * file.length` bytes per object; if it is read-only, the system's temporary
+        folder is used.
 
     Raises
     ------
     BuildError
-        If the file cannot be read, has a row without an id or an id twice, or has none of the objects.
+        The file cannot be read, has missing or duplicate ids, or contains none of the objects.
     """
 
     def __init__(self, file: RepresentationFile, ids: Sequence[str], folder: Path):
         self.length, self._count = file.length, len(ids)
         self._file = _temporary_file(folder)
         self.close = weakref.finalize(self, self._file.close)
-        """Delete the temporary file; done by itself when nothing refers to this any more."""
+        """Delete the temporary file; also done when this object is garbage-collected."""
         try:
             rows, count = self._find(file, ids)
             self._width = max(1, BATCH_BYTES // (4 * max(count, 1)))
@@ -119,10 +119,10 @@ class Joined:
             self.close()
             raise
         self.missing = int((rows < 0).sum())
-        """How many of the objects have no representation."""
+        """Number of objects without a representation."""
 
     def _find(self, file: RepresentationFile, ids: Sequence[str]) -> tuple[np.ndarray, int]:
-        """For each object its row in the file, or -1; and the number of rows of the file."""
+        """Find each object's row in the file, or -1; also return the file's number of rows."""
         parts = [batch for [batch] in open_table(file.path).batches([file.id])]
         known = pa.chunked_array(parts, pa.string()).combine_chunks()
         if known.null_count:
@@ -141,7 +141,7 @@ class Joined:
     def _join(self, path: Path, columns: Sequence[InputColumn], rows: np.ndarray, count: int) -> None:
         """Append a stripe of columns: float32 [objects, columns]."""
         values = np.empty((count + 1, len(columns)), np.float32)
-        values[-1] = np.nan  # what the row -1 finds
+        values[-1] = np.nan  # for row -1: no representation
         start = 0
         for batch in open_table(path).batches(columns):
             stop = start + len(batch[0])
@@ -155,7 +155,7 @@ class Joined:
         return self._count
 
     def __getitem__(self, number: int) -> np.ndarray:
-        """One object's vector, float32 [length]; NaN if it has none. For many threads."""
+        """Read an object's vector, float32 [length]; NaN if it has none. Thread-safe."""
         parts = []
         for start in range(0, self.length, self._width):
             width = min(self._width, self.length - start)

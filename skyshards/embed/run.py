@@ -1,4 +1,4 @@
-"""Representations of a built dataset's images, in a Parquet file that a killed run goes on with."""
+"""Resumable computation of the representations of a built dataset's images, as a Parquet file."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from skyshards.progress import progress
 from skyshards.read.table import Table, open_table
 
 PART = 2048
-"""Rows to a part: what a killed run loses at most."""
+"""Number of rows in a part; a killed run loses at most one part."""
 _MERGED_BYTES = 128 << 20
 
 
@@ -31,37 +31,38 @@ def embed(folder: Path, out: Path, encoder: Encoder, *, column: str = "image", b
     """Write the representations of all images of a built dataset to a Parquet file.
 
     The file has the columns `object_id`, `source` and `feat_0`, `feat_1`, … (float32), in the order of the dataset.
-    Its metadata say under "skyshards", as JSON, what it was made of. Until it is whole, parts lie in a folder beside
-    it, and a run that was killed goes on with these.
+    Its metadata describe dataset and model, as JSON under "skyshards". Until the file is complete, finished parts are
+    kept in a folder beside it, from which a killed run resumes.
 
     Parameters
     ----------
     folder : Path
         The built dataset.
     out : Path
-        The file to write; it must not be there yet.
+        The file to write; it must not exist yet.
     encoder : Encoder
     column : str
-        The images: files, or uint8 or float arrays [H, W], [H, W, channels] or [channels, H, W] with 1, 3 or 4
-        channels. They are resized, the whole of each, to the square that the encoder wants. uint8 is divided by 255;
-        float images have no scale of their own, and each is stretched from its least value to its greatest.
+        Column of the images: files, or uint8 or float arrays [H, W], [H, W, channels] or [channels, H, W] with 1, 3 or
+        4 channels. Each image is resized, without cropping, to the encoder's square. uint8 is divided by 255; float
+        images have no fixed scale, so each is stretched from its minimum to its maximum.
     batch_size : int
+        Number of images per batch.
 
     Returns
     -------
     int
-        How many rows there are.
+        Number of rows written.
 
     Raises
     ------
     UsageError
-        If the file exists, there are no such images, or the parts are of another run.
+        The file exists, the dataset has no such images, or the parts are from a different run.
     BuildError
-        If another run writes the same file, or the disk is full.
+        Another run writes the same file, or the disk is full.
     """
     parts = out.with_name(out.name + ".parts")
     if out.exists():
-        if parts.is_dir():  # of a run that was killed when all was done
+        if parts.is_dir():  # of a run killed after its last step
             with clear_errors(parts), _held(parts):
                 _delete(parts)
         raise UsageError(f"{out}: exists already; delete it, or choose another `out`")
@@ -90,7 +91,7 @@ def embed(folder: Path, out: Path, encoder: Encoder, *, column: str = "image", b
 
 @contextlib.contextmanager
 def _hold(parts: Path, about: dict[str, Any]) -> Iterator[None]:
-    """Hold the folder of parts for this run alone, if the parts in it are of this run; delete it in the end."""
+    """Lock the folder of parts, check that its parts are of this dataset and model, and delete it on success."""
     with _held(parts):
         told, text = parts / "about.json", json.dumps(about, sort_keys=True)
         if told.exists() and told.read_text() != text:
@@ -118,9 +119,7 @@ def _part(parts: Path, start: int) -> Path:
 def _vectors(
     table: Table, encoder: Encoder, column: str, batch_size: int, todo: list[int]
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """For each part to do its first row and its vectors, float32 [rows, length]. Images are read while the network
-    runs.
-    """
+    """Yield the first row and the vectors, float32 [rows, length], of each part to do; reads images ahead."""
     images = table.select_columns([column])
     batches = []
     for start in todo:
@@ -157,7 +156,7 @@ def _write_part(path: Path, rows: Table, vectors: np.ndarray) -> None:
 
 
 def _merge(parts: Path, out: Path, about: dict[str, Any]) -> None:
-    """Put all parts into one file, a bounded number at a time."""
+    """Merge all parts into one file, a bounded number at a time."""
     paths = sorted(parts.glob("part-*.parquet"))
     if not paths:
         raise UsageError("the dataset has no rows to embed")

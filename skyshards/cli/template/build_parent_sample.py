@@ -1,4 +1,4 @@
-"""Build new_dataset: list what there is, and make rows of it."""
+"""Build new_dataset: list its sources, and read them into rows."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from skyshards.fetch.client import Fetcher
 
 @dataclass(frozen=True)
 class NewDatasetRecipe(Recipe):
-    """A source is a galaxy that is made up, and gives one row.
+    """Recipe of new_dataset: each source is a simulated galaxy, and gives one row.
 
     Parameters
     ----------
     seed : int
-        Which galaxies are made up.
+        Seed of the simulated galaxies.
     """
 
     seed: int = 0
@@ -43,11 +43,11 @@ class NewDatasetRecipe(Recipe):
     simulated = True  # TODO: delete this line once the rows are real
 
     def options(self) -> dict[str, Any]:
-        """TODO: the options that decide what the rows hold."""
+        """TODO: the options that determine the content of the rows."""
         return {"seed": self.seed}
 
     def sources(self, fetcher: Fetcher) -> Iterator[Source]:
-        """TODO: a Source for each file, with its URL, and its checksum if there is one."""
+        """TODO: a Source for each file, with its URL and, if known, checksum."""
         for number in range(20):
             yield Source(f"galaxy-{number:02d}", info=number)
 
@@ -66,7 +66,7 @@ class NewDatasetRecipe(Recipe):
 
 
 @build_command("new_dataset")
-@option("--seed", type=int, default=0, help="Seed of the made-up galaxies.")  # TODO
+@option("--seed", type=int, default=0, help="Seed of the simulated galaxies.")  # TODO
 def main(seed, *, demo, output_dir) -> NewDatasetRecipe:
     """New dataset: TODO what it is, in a line."""
     return NewDatasetRecipe(seed)

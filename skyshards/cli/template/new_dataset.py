@@ -1,4 +1,4 @@
-"""New dataset: what a row holds, and the `datasets` builder that gives it."""
+"""New dataset: the schema of its rows, and its `datasets` builder."""
 
 from datasets import Array3D, Value
 

@@ -1,4 +1,4 @@
-"""New dataset against the contract that all datasets are held to."""
+"""Test new_dataset against the contract of all datasets."""
 
 import pytest
 
@@ -12,5 +12,5 @@ class TestNewDataset(Contract):
     def recipe(self):
         return NewDatasetRecipe()
 
-    # TODO: a fixture `expected`, by `object_id` and source what each row holds, as another program
-    # reads it. Without one, rows are held against what the recipe itself reads.
+    # TODO: a fixture `expected`: the values of each row by `object_id` and source, as read by another program. Without
+    # it, rows are compared with what the recipe itself reads.
