@@ -1,4 +1,4 @@
-"""A stand-in for the public archives: simulated galaxies, served on loopback over the archives' own protocols."""
+"""Local stand-in for the public archives: serves simulated galaxies on loopback over the archives' own protocols."""
 
 from demo_archive.archive import DemoArchive
 from demo_archive.serve.faults import Fault

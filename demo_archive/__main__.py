@@ -11,10 +11,10 @@ from demo_archive.archive import DemoArchive
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--galaxies", default=40, show_default=True, type=click.IntRange(1), help="Galaxies in the sky.")
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="What they are drawn from.")
+@click.option("--galaxies", default=40, show_default=True, type=click.IntRange(1), help="Number of galaxies.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of the simulation.")
 def main(galaxies: int, seed: int) -> None:
-    """Serve simulated data in the way of the public archives, on this machine alone, until Ctrl-C."""
+    """Serve simulated data over the public archives' protocols, on this machine only, until Ctrl-C."""
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())

@@ -1,4 +1,4 @@
-"""The demo archive: all its services on one loopback address, for as long as a `with` block lasts."""
+"""The demo archive: all its services on one loopback address, as a context manager."""
 
 from __future__ import annotations
 
@@ -24,22 +24,23 @@ TAP_PREFIX = "/ssa"
 
 
 class DemoArchive:
-    """Serves simulated data in the way of the real archives, on a free port of 127.0.0.1.
+    """Server of simulated data over the real archives' protocols, on a free port of 127.0.0.1.
 
-    Use it as a context manager; nothing of it is left when the block ends. What it serves follows from `galaxies`,
-    `seed` and `stamps` alone, and is made when it is first asked for.
+    Use it as a context manager, which removes all temporary files at the end. The data depend only on `galaxies`,
+    `seed` and `stamps`, and are made on first request.
 
     Parameters
     ----------
     galaxies : int
-        How many galaxies its sky holds; all services show the same ones.
+        Number of galaxies in its sky; all services show the same ones.
     seed : int
+        Seed of the simulation.
     faults : iterable of Fault
-        How it is to misbehave; `add_fault` adds one later.
+        Faults to inject; `add_fault` adds more later.
     stamps : int
-        How many stamps its CANDELS archive holds.
+        Number of stamps in its CANDELS archive.
     maxrec : int
-        The most rows that its TAP service gives in one answer.
+        Maximum number of rows in a response of its TAP service.
 
     Attributes
     ----------
@@ -54,15 +55,15 @@ class DemoArchive:
     sia_url, sia2_url : str
         Simple Image Access, versions 1 and 2.
     registry_url : str
-        TAP service with the VO Registry's tables, which lists the archive's own services and one that never answers.
+        TAP service with the VO Registry's tables, which list the archive's own services and one that never responds.
     zenodo_url : str
-        What stands for https://zenodo.org: `zenodo_url + "/api/records/2604740"` is the record of the CANDELS stamps.
+        Stands for https://zenodo.org: `zenodo_url + "/api/records/2604740"` is the record of the CANDELS stamps.
     decals_url : str
         JSON of the Zenodo record of Galaxy Zoo DECaLS.
     galaxies : list of Galaxy
-        The truth behind all of it.
+        True properties of the simulated galaxies.
     folder : Path
-        Temporary files, also of who builds from it; gone when it closes.
+        Temporary folder, also for builds from the archive; deleted when it closes.
 
     Examples
     --------
@@ -85,7 +86,7 @@ class DemoArchive:
         self.folder = cache = self._stack.enter_context(temporary_folder())
         release = decals.release(self.galaxies, cache / "decals")
         candels = Files(cache / "candels", {CANDELS: partial(stamps.archive, self.stamps, self.seed)})
-        # A service that is always silent is one that a fault always strikes.
+        # The service that never responds is one with a permanent fault.
         self._server = Server(
             self._answer, Faults([*self._faults, Fault(f" {registry.SILENT}", "silence", times=None)])
         )
@@ -131,22 +132,22 @@ class DemoArchive:
         return error_page(404)
 
     def add_fault(self, fault: Fault) -> None:
-        """Misbehave so from now on."""
+        """Inject a fault from now on."""
         self._server.faults.add(fault)
 
     @property
     def requests(self) -> list[Request]:
-        """The requests so far (the latest 100,000), in the order of arrival."""
+        """The latest 100,000 requests, in order of arrival."""
         return list(self._server.requests)
 
     @property
     def peak_connections(self) -> int:
-        """The most requests that were being answered at one time."""
+        """Maximum number of requests served at the same time."""
         return self._server.peak
 
     @property
     def errors(self) -> list[Exception]:
-        """What went wrong in the archive itself, faults on request apart: empty unless it has a bug."""
+        """Errors inside the archive, other than injected faults: empty unless it has a bug."""
         return self._server.errors
 
     @property

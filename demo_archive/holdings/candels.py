@@ -1,4 +1,4 @@
-"""Simulated stamps of HST CANDELS galaxies, in the form of the archive that `candels-blender` draws from."""
+"""Simulated stamps of HST CANDELS galaxies, in the format of candels-blender's input archive."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from demo_archive.simulation.galaxies import Galaxy, simulate, surface_brightnes
 
 SIZE = 128
 SCALE = 0.4
-"""Arcsec a pixel for `surface_brightness`: its seeing then spans 3 pixels, as that of HST's drizzled F160W images."""
+"""Arcsec per pixel for `surface_brightness`; its seeing then spans 3 pixels, as in HST's drizzled F160W images."""
 ZEROPOINT = 25.96
 """Magnitude of one count in F160W (AB)."""
 NOISE = 0.0025
-"""Standard deviation of the sky, counts a pixel."""
+"""Standard deviation of the sky, counts per pixel."""
 FIELDS = {
     "COSMOS": (150.12, 2.30),
     "EGS": (214.83, 52.80),
@@ -33,7 +33,7 @@ COLUMNS = ("ID", "RA", "DEC", "FIELD", "mag", "mag_err", "radius", "z", "galtype
 
 @dataclass(frozen=True)
 class Stamp:
-    """One stamp: float32 `[128, 128]` counts, int16 `[128, 128]` source numbers (0 is sky), and its catalogue row."""
+    """A stamp: counts (float32 `[128, 128]`), source numbers (int16 `[128, 128]`, 0 is sky), and its catalogue row."""
 
     image: np.ndarray
     segmentation: np.ndarray
@@ -41,7 +41,7 @@ class Stamp:
 
 
 def _shaped(galaxy: Galaxy, galtype: str, magnitude: float, radius: float) -> Galaxy:
-    """A galaxy of a type, with a magnitude and a half-light radius in pixels."""
+    """Change a galaxy's type, magnitude and half-light radius (pixels)."""
     spiral = galtype != "sph"
     concentration = 2.2 if spiral else 3.1
     return replace(
@@ -58,7 +58,7 @@ def _shaped(galaxy: Galaxy, galtype: str, magnitude: float, radius: float) -> Ga
 
 
 def _profile(galaxy: Galaxy, x0: float, y0: float) -> np.ndarray:
-    """Counts in each pixel of a galaxy at column x0 and row y0: float32 `[128, 128]`."""
+    """Render a galaxy at column x0 and row y0: counts, float32 `[128, 128]`."""
     pixel = np.arange(SIZE, dtype=np.float32)
     x, y = (pixel - np.float32(x0)) * np.float32(SCALE), (pixel - np.float32(y0)) * np.float32(SCALE)
     nanomaggies = surface_brightness(galaxy, x[None, :], y[:, None])[1] * SCALE**2
@@ -68,7 +68,7 @@ def _profile(galaxy: Galaxy, x0: float, y0: float) -> np.ndarray:
 def _source(
     galaxy: Galaxy, galtype: str, magnitude: float, radius: float, place, rng: np.random.Generator
 ) -> np.ndarray:
-    """One source; an irregular one is a heap of four parts."""
+    """Render a source, counts, float32 `[128, 128]`; an irregular one consists of four parts."""
     shaped = _shaped(galaxy, galtype, magnitude, radius)
     if galtype != "irr":
         return _profile(shaped, *place)
@@ -86,7 +86,7 @@ def _source(
 
 
 def stamp(galaxies: list[Galaxy], index: int) -> Stamp:
-    """The stamp of one galaxy, with what lies beside it and noise."""
+    """Make the stamp of a galaxy, with neighbours and noise."""
     galaxy, galtype = galaxies[index], TYPES[index % len(TYPES)]
     rng = galaxy.rng(11)
     magnitude = rng.uniform(18.5, 23.8)
@@ -101,7 +101,7 @@ def stamp(galaxies: list[Galaxy], index: int) -> Stamp:
             magnitude_there = rng.uniform(20, 24.5)
             kind = str(rng.choice(["disk", "sph", "sphd"]))
             sources.append(_source(other, kind, magnitude_there, rng.uniform(2, 7), place, rng))
-            # As in the real maps, numbers exceed a byte; these are 256 apart, and would be one if they were cut to it.
+            # As in the real maps, numbers exceed a byte. They differ by 256, so that a cast to uint8 would merge them.
             numbers.append(numbers[0] + 256 * len(numbers))
     fluxes = np.stack(sources)
     bright, owner = fluxes.sum(axis=0) > 2.5 * NOISE, fluxes.argmax(axis=0)
@@ -126,7 +126,7 @@ def stamp(galaxies: list[Galaxy], index: int) -> Stamp:
 
 
 def archive(count: int, seed: int) -> bytes:
-    """`candels-blender-data.tar.gz` with `count` galaxies: images, segmentation maps and catalogue, as bytes."""
+    """Make `candels-blender-data.tar.gz`, as bytes: images, segmentation maps and catalogue of `count` galaxies."""
     galaxies = simulate(count, seed)
     stamps = [stamp(galaxies, index) for index in range(count)]
     table = "\n".join([",".join(COLUMNS), *(",".join(map(str, each.row.values())) for each in stamps)]) + "\n"

@@ -1,4 +1,4 @@
-"""A GZ3D file of a simulated galaxy, in the format of the DR17 value-added catalogue (v4_0_0): 11 HDUs, gzipped."""
+"""GZ3D files of simulated galaxies, in the format of the DR17 value-added catalogue (v4_0_0): 11 HDUs, gzipped."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from demo_archive.simulation.volunteers import SCALE, SIZE, Cluster, draw, ellip
 MAGENTA = (200, 0, 200)
 CLUSTER_COLUMNS = ("x", "y", "var_x", "var_y", "var_x_y", "ra", "dec", "var_ra", "var_dec", "var_ra_dec", "count")
 IFU_RADIUS = {19: 6.2, 37: 8.7, 61: 11.2, 91: 13.7, 127: 16.2}
-"""Radius of MaNGA's fibre bundles by their number of fibres, arcsec (Drory et al. 2015, AJ 149, 77)."""
+"""Radius of MaNGA's fibre bundles by number of fibres, arcsec (Drory et al. 2015, AJ 149, 77)."""
 
 
 @dataclass(frozen=True)
 class Subject:
-    """One picture that volunteers were shown: a galaxy and Zooniverse's number for it."""
+    """A picture shown to volunteers: a galaxy and its Zooniverse subject number."""
 
     galaxy: Galaxy
     subject_id: int
 
     @property
     def fibres(self) -> int:
-        """The smallest bundle that covers the galaxy to 1.5 half-light radii and more."""
+        """Number of fibres of the smallest bundle that covers the galaxy to at least 1.5 half-light radii."""
         wanted = 1.4 * self.galaxy.petroR90_r
         return next((fibres for fibres, radius in IFU_RADIUS.items() if radius >= wanted), 127)
 
@@ -40,9 +40,9 @@ class Subject:
 
     @property
     def votes(self) -> tuple[int, int, int]:
-        """Galaxy Zoo 2's classifications in all, and those that saw a bar and spiral arms.
+        """Galaxy Zoo 2 votes: total, bar, spiral arms.
 
-        The catalogue's second galaxy has none at all, as some real ones.
+        The catalogue's second galaxy has none, like some real ones.
         """
         if self.galaxy.index == 1:
             return 0, 0, 0
@@ -53,7 +53,7 @@ class Subject:
 
 
 def _wcs_cards(galaxy: Galaxy) -> list[fits.Card]:
-    """The WCS in the files' own terms: the pixel's size is in PC, and CDELT is 1; positions were float32."""
+    """Make the WCS cards with the files' conventions: pixel size in PC, CDELT of 1, float32 positions."""
     ra, dec = float(np.float32(galaxy.ra)), float(np.float32(galaxy.dec))
     cards = (
         ("WCSAXES", 2, "Number of coordinate axes"),
@@ -98,11 +98,11 @@ def _metadata(subject: Subject) -> bytes:
 
 
 def _clusters(clusters: list[Cluster], galaxy: Galaxy) -> bytes:
-    """A table of clusters; as in the real files, `count` is float64 in a table without rows."""
+    """Make a table of clusters; as in the real files, `count` is float64 in an empty table."""
     rows = []
     for cluster in clusters:
         (var_x, var_xy), (_, var_y) = cluster.covariance
-        # The files' convention takes the drawing tool's coordinates for FITS ones (from 1).
+        # The files take the drawing tool's coordinates (from 0) for FITS coordinates (from 1).
         east, north = (SIZE / 2 - cluster.mean) * SCALE / 3600
         ra, dec = _tangent_to_sky(galaxy, east, north)
         dec_pixel = SCALE / 3600
@@ -114,7 +114,7 @@ def _clusters(clusters: list[Cluster], galaxy: Galaxy) -> bytes:
 
 
 def _tangent_to_sky(galaxy: Galaxy, east: float, north: float) -> tuple[float, float]:
-    """RA and Dec, degrees, of a point in the tangent plane of the file's WCS (offsets in degrees)."""
+    """Convert offsets in the tangent plane of the file's WCS (degrees) to RA and Dec (degrees)."""
     east, north = np.radians([east, north])
     ra0, dec0 = np.radians([np.float32(galaxy.ra), np.float32(galaxy.dec)], dtype=float)
     down = np.cos(dec0) - north * np.sin(dec0)
@@ -124,7 +124,7 @@ def _tangent_to_sky(galaxy: Galaxy, east: float, north: float) -> tuple[float, f
 
 
 def _raw(rng: np.random.Generator, **drawn: list) -> bytes:
-    """A table of raw classifications, a volunteer a row, each drawing as JSON in a column as wide as the longest."""
+    """Make a table of raw classifications: a row per volunteer, drawings as JSON in columns of the longest's width."""
     count = len(next(iter(drawn.values())))
     days, seconds = np.sort(rng.integers(0, 365, count)), rng.integers(0, 86400, count)
     stamps = np.datetime64("2017-12-01T00:00:00") + days * np.timedelta64(1, "D") + seconds * np.timedelta64(1, "s")
@@ -140,7 +140,7 @@ def _raw(rng: np.random.Generator, **drawn: list) -> bytes:
 
 
 def shown_picture(subject: Subject) -> np.ndarray:
-    """The picture as volunteers saw it: uint8 `[525, 525, 3]`, with the bundle's hexagon in magenta."""
+    """Render the picture shown to volunteers: uint8 `[525, 525, 3]`, with the bundle's hexagon in magenta."""
     image = Image.fromarray(colour(picture(subject.galaxy, SIZE, SCALE)))
     angles = np.radians(np.arange(0, 420, 60))
     radius = IFU_RADIUS[subject.fibres] / SCALE
@@ -150,7 +150,7 @@ def shown_picture(subject: Subject) -> np.ndarray:
 
 
 def gz3d_file(subject: Subject) -> bytes:
-    """The file as the archive has it: gzipped FITS of 11 HDUs, none of which has a name; the same bytes every time."""
+    """Make the archive's file: gzipped FITS of 11 unnamed HDUs; the same bytes every time."""
     galaxy, drawings = subject.galaxy, draw(subject.galaxy, subject.subject_id)
     cards, rng = _wcs_cards(galaxy), galaxy.rng(5)
     masks = (

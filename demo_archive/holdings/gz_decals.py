@@ -1,4 +1,4 @@
-"""The release of Galaxy Zoo DECaLS and what Zoobot adds: tables of votes, images in zip archives, representations."""
+"""Release of Galaxy Zoo DECaLS with Zoobot's additions: tables of votes, zip archives of images, representations."""
 
 from __future__ import annotations
 
@@ -24,28 +24,28 @@ PARTS = 4
 FEATURES = 1280
 """Length of a representation: the last layer of EfficientNetB0."""
 WITHOUT_FEATURES = 20
-"""One galaxy in so many has no representation."""
+"""One galaxy in this many has no representation."""
 
 
 def image_scale(galaxy: Galaxy) -> float:
-    """Arcsec a pixel of a galaxy's image, which is resampled to its size (Walmsley et al. 2022, section 2.3)."""
+    """Arcsec per pixel of a galaxy's image, which scales with its size (Walmsley et al. 2022, section 2.3)."""
     return max(min(0.04 * galaxy.petroR50_r, 0.02 * galaxy.petroR90_r), 0.1)
 
 
 def image_path(galaxy: Galaxy) -> str:
-    """Place of a galaxy's image: in a folder by the first four characters of its name."""
+    """Path of a galaxy's image, in a folder named by the first four characters of its name."""
     return f"{galaxy.iauname[:4]}/{galaxy.iauname}.png"
 
 
 def image_png(galaxy: Galaxy) -> bytes:
-    """A galaxy's image, as the release has it."""
+    """Render a galaxy's image as in the release: PNG bytes."""
     buffer = io.BytesIO()
     Image.fromarray(colour(picture(galaxy, SIZE, image_scale(galaxy)))).save(buffer, "PNG", compress_level=3)
     return buffer.getvalue()
 
 
 def image_chunk(galaxies: list[Galaxy], part: int) -> bytes:
-    """A zip archive of a quarter of the images, in the order of their names."""
+    """Make a zip archive of a quarter of the images, sorted by name."""
     ordered = sorted(galaxies, key=lambda galaxy: galaxy.iauname)
     chunk = ordered[len(ordered) * part // PARTS : len(ordered) * (part + 1) // PARTS]
     buffer = io.BytesIO()
@@ -73,7 +73,7 @@ def _metadata(galaxy: Galaxy) -> dict[str, object]:
 
 
 def volunteers(galaxies: list[Galaxy], tree: Tree) -> bytes:
-    """A table of volunteers' votes, as Parquet."""
+    """Make a table of volunteers' votes, as Parquet."""
     rows = []
     for galaxy in galaxies:
         rng = galaxy.rng(30)
@@ -82,7 +82,7 @@ def volunteers(galaxies: list[Galaxy], tree: Tree) -> bytes:
 
 
 def auto_posteriors(galaxies: list[Galaxy]) -> bytes:
-    """The table of a CNN's answers: for each, 25 Dirichlet concentrations and the fraction they mean, as Parquet."""
+    """Make the table of a CNN's predictions, as Parquet: 25 Dirichlet concentrations and a fraction for each answer."""
     rows = []
     for galaxy in galaxies:
         rng, row = galaxy.rng(31), _metadata(galaxy)
@@ -94,7 +94,7 @@ def auto_posteriors(galaxies: list[Galaxy]) -> bytes:
 
 
 def ring_fraction(galaxy: Galaxy) -> float:
-    """Share of volunteers who saw a ring; NaN where none of them was asked, as happens to one smooth galaxy in four."""
+    """Fraction of volunteers who saw a ring; NaN if none was asked, as for one smooth galaxy in four."""
     if not galaxy.spiral and galaxy.index % 4 == 0:
         return np.nan
     voters = 20
@@ -102,7 +102,7 @@ def ring_fraction(galaxy: Galaxy) -> float:
 
 
 def rings_basic(galaxies: list[Galaxy]) -> bytes:
-    """The basic ring catalogue, as CSV; `file_loc` says .jpg, though the images are .png."""
+    """Make the basic ring catalogue, as CSV; `file_loc` has the extension .jpg, although the images are .png."""
     rows = []
     for galaxy in galaxies:
         share = fractions(galaxy, TREE_5)
@@ -119,7 +119,7 @@ def rings_basic(galaxies: list[Galaxy]) -> bytes:
 
 
 def rings_advanced(galaxies: list[Galaxy]) -> bytes:
-    """The advanced ring catalogue, as Parquet; some of its galaxies are too smooth to be of use."""
+    """Make the advanced ring catalogue, as Parquet; some of its galaxies are too smooth to be useful."""
     rows = []
     for galaxy in galaxies:
         share = fractions(galaxy, TREE_5)
@@ -135,7 +135,7 @@ def rings_advanced(galaxies: list[Galaxy]) -> bytes:
 
 
 def representations(galaxies: list[Galaxy], identifier: str) -> bytes:
-    """What a CNN makes of each galaxy, as Parquet: names, and 1,280 columns from which its class can be learnt.
+    """Make a table of representations, as Parquet: ids and 1,280 features from which the class can be learnt.
 
     `identifier` is "iauname", or "id_str" for the SDSS numbers of the Galaxy Zoo 2 sample.
     """
@@ -145,7 +145,7 @@ def representations(galaxies: list[Galaxy], identifier: str) -> bytes:
     for number, galaxy in enumerate(kept):
         traits = (galaxy.spiral, galaxy.ring, galaxy.bar, galaxy.contrast, galaxy.axis_ratio, galaxy.arms / 4)
         latent = np.array([*traits, np.log(galaxy.petroR90_r / 6), galaxy.bulge])
-        # Swish, the network's own non-linearity, of a mixture of what there is to see and of noise.
+        # The network's activation function, swish, of a mixture of visible properties and noise.
         mixture = latent @ mixing + galaxy.rng(33).normal(0, 0.6, FEATURES)
         features[number] = mixture / (1 + np.exp(-mixture))
     names = [galaxy.iauname if identifier == "iauname" else str(galaxy.dr7objid) for galaxy in kept]
@@ -162,9 +162,9 @@ def _parquet(rows: list[dict] | pa.Table) -> bytes:
 
 
 def release(galaxies: list[Galaxy], folder: Path) -> Files:
-    """The files of the Zenodo record, and with them those that Zoobot's authors publish elsewhere.
+    """Files of the Zenodo record, and those that Zoobot's authors publish elsewhere.
 
-    The campaigns on DR1 and DR2 saw every third galaxy.
+    The campaigns on DR1 and DR2 have every third galaxy.
     """
     tables = {
         "gz_decals_volunteers_5.parquet": partial(volunteers, galaxies, TREE_5),

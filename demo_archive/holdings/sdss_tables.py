@@ -1,4 +1,4 @@
-"""The tables behind the demo archive's TAP service: SDSS's ZooSpec and PhotoObj, filled with the simulated galaxies."""
+"""Tables of the demo archive's TAP service: SDSS's ZooSpec and PhotoObj, filled with the simulated galaxies."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import numpy as np
 from demo_archive.simulation.galaxies import Galaxy, sexagesimal
 
 NAN = float("inf")
-"""What stands in the database for NaN: SQLite would make it NULL, while the real server's database ranks it, as this
-one does infinity, above every number. It is NaN again in what the service answers."""
+"""Placeholder for NaN in the database. SQLite would turn NaN into NULL, while the real server's database ranks it above
+every number, as SQLite does infinity. Responses have NaN again."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """One column: its name, VOTable datatype ("long", "double", "float", "int" or "char"), unit and what it is."""
+    """A column: name, VOTable datatype ("long", "double", "float", "int" or "char"), unit and description."""
 
     name: str
     datatype: str
@@ -26,7 +26,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """A table with its rows; `schema` and `name` are what a query calls it."""
+    """A table with its rows; queries name it `schema.name`."""
 
     schema: str
     name: str
@@ -79,16 +79,16 @@ PHOTOOBJ = (
 EXTINCTION = {"u": 5.155, "g": 3.793, "r": 2.751, "i": 2.086, "z": 1.479}
 """Extinction in each band for E(B-V) = 1 (Stoughton et al. 2002, AJ 123, 485, table 22)."""
 SPOILED_EVERY = 10
-"""One galaxy in so many has a value that the real tables have too, and that no sample should let through."""
+"""One galaxy in this many has a bad value, as found in the real tables, that every sample should exclude."""
 
 
 def _single(value: float) -> float:
-    """A value as a float32 column would hold it."""
+    """Round a value to float32."""
     return float(np.float32(value))
 
 
 def zoospec_row(galaxy: Galaxy) -> dict[str, object]:
-    """ZooSpec's row of a galaxy."""
+    """Row of a galaxy in ZooSpec."""
     rng = galaxy.rng(20)
     p_el, p_cs = galaxy.p_el_debiased, galaxy.p_cs_debiased
     p_dk, p_mg = (1 - p_el - p_cs) * rng.dirichlet([1, 1])
@@ -124,7 +124,7 @@ def zoospec_row(galaxy: Galaxy) -> dict[str, object]:
 
 
 def photoobj_row(galaxy: Galaxy) -> dict[str, object]:
-    """PhotoObj's row of a galaxy."""
+    """Row of a galaxy in PhotoObj."""
     rng = galaxy.rng(21)
     reddening = rng.uniform(0.01, 0.08)
     magnitudes = galaxy.magnitudes
@@ -158,13 +158,13 @@ def photoobj_row(galaxy: Galaxy) -> dict[str, object]:
 
 
 def _spoiled(galaxy: Galaxy) -> int | None:
-    """Which of the five ways in which rows are spoiled is this galaxy's, if any."""
+    """Number (0 to 4) of the bad value in this galaxy's rows; None if they have none."""
     number, is_last = galaxy.index // SPOILED_EVERY % 5, galaxy.index % SPOILED_EVERY == SPOILED_EVERY - 1
     return number if is_last else None
 
 
 def sdss_tables(galaxies: list[Galaxy]) -> list[Table]:
-    """The two tables of the query that joins Galaxy Zoo's votes with SDSS's photometry."""
+    """Make the two tables for the query that joins Galaxy Zoo votes with SDSS photometry."""
     zoospec = [tuple(zoospec_row(galaxy).values()) for galaxy in galaxies]
     photoobj = [tuple(photoobj_row(galaxy).values()) for galaxy in galaxies]
     return [

@@ -1,4 +1,4 @@
-"""The database behind a TAP service: SQLite in memory, asked in what its SQL and ADQL have in common and a bit more."""
+"""Database of a TAP service: SQLite in memory, for the common subset of its SQL and ADQL, with some extensions."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from demo_archive.holdings.sdss_tables import Column, Table
 TOP = re.compile(r"^(\s*SELECT\s+(?:ALL\s+|DISTINCT\s+)?)TOP\s+(\d+)\s", re.IGNORECASE)
 ALIAS = re.compile(r'\bAS\s+"?(\w+)', re.IGNORECASE)
 TIME_LIMIT = 20.0
-"""Seconds after which a query is given up."""
+"""Timeout of a query, seconds."""
 _READING = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
 _AFFINITY = {"long": "INTEGER", "int": "INTEGER", "double": "REAL", "float": "REAL", "char": "TEXT"}
 
 
 class QueryError(Exception):
-    """A query that cannot be answered, in the words that the server says so."""
+    """A query that cannot be answered; the message is the server's."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """Rows of an answer, with `overflow` if there are more than were to be given."""
+    """Rows of a query; `overflow` if there were more than the limit."""
 
     columns: tuple[Column, ...]
     rows: list[tuple]
@@ -36,12 +36,12 @@ class Result:
 
 
 class Database:
-    """Tables that can be queried, from any thread, and not changed. They are loaded with the first query.
+    """Read-only, thread-safe database, loaded with the first query.
 
     Parameters
     ----------
     tables : function
-        Gives the tables.
+        Returns the tables.
     """
 
     def __init__(self, tables: Callable[[], Sequence[Table]]) -> None:
@@ -53,7 +53,7 @@ class Database:
 
     @property
     def tables(self) -> Sequence[Table]:
-        """What there is to ask."""
+        """The tables of the database."""
         with self._lock:
             self._load()
         return self._tables
@@ -63,15 +63,15 @@ class Database:
             self._connection.close()
 
     def query(self, adql: str, maxrec: int) -> Result:
-        """The first `maxrec` rows of an answer.
+        """Run a query and return its first `maxrec` rows.
 
-        Columns have their tables' spelling, and aliases come back in lower case; of two columns with one name, the
-        second gets an underscore. (A GAVO DaCHS server does both.)
+        Columns are spelled as in their tables, and aliases in lower case; a repeated name gets an underscore appended.
+        (A GAVO DaCHS server does both.)
 
         Raises
         ------
         QueryError
-            In the words of the database: a syntax error, an unknown table or column.
+            The database's message: a syntax error, an unknown table or column.
         """
         adql = adql.strip().rstrip(";")
         if top := TOP.match(adql):
@@ -105,7 +105,7 @@ class Database:
             connection.executemany(f'INSERT INTO {table.schema}."{table.name}" VALUES ({marks})', table.rows)
         connection.commit()
         _add_functions(connection)
-        # From here on, whoever asks may read and nothing else.
+        # From here on, queries may only read.
         connection.set_authorizer(lambda action, *_: sqlite3.SQLITE_OK if action in _READING else sqlite3.SQLITE_DENY)
         connection.set_progress_handler(lambda: time.monotonic() > self._deadline, 100_000)
         self._connection = connection
@@ -121,7 +121,7 @@ class Database:
             found = known.get(name, [])
             column = found[0] if found else Column(name.lower(), _datatype(values))
             if {each.datatype for each in found} == {"float", "double"}:
-                # ZooSpec's ra and dec are float32, PhotoObj's float64: which ones these are, their values tell.
+                # ZooSpec's ra and dec are float32, PhotoObj's float64: tell them apart by their values.
                 single = all(value == float(np.float32(value)) for value in values)
                 column = next(each for each in found if (each.datatype == "float") == single)
             while column.name in {earlier.name for earlier in columns}:
@@ -137,7 +137,7 @@ def _datatype(values: list) -> str:
 
 
 def _add_functions(connection: sqlite3.Connection) -> None:
-    """What ADQL and RegTAP have and SQLite has not."""
+    """Add the functions of ADQL and RegTAP that SQLite lacks."""
     connection.create_function("POINT", -1, lambda *args: f"P {args[-2]!r} {args[-1]!r}", deterministic=True)
     connection.create_function("CIRCLE", -1, _circle, deterministic=True)
     connection.create_function("DISTANCE", 2, _distance, deterministic=True)
@@ -155,7 +155,7 @@ def _circle(*args) -> str:
 
 
 def _distance(one: str, other: str) -> float:
-    """Degrees between two points, by Vincenty's formula."""
+    """Angular distance of two points, degrees, by Vincenty's formula."""
     (a, b), (c, d) = ([math.radians(float(part)) for part in point.split()[1:3]] for point in (one, other))
     across = math.hypot(
         math.cos(d) * math.sin(c - a), math.cos(b) * math.sin(d) - math.sin(b) * math.cos(d) * math.cos(c - a)
@@ -168,17 +168,17 @@ def _contains(point: str, circle: str) -> int:
 
 
 def _has_word(text: str | None, word: str) -> int:
-    """RegTAP's ivo_hasword: whether all the words are in the text, whatever their case."""
+    """RegTAP's ivo_hasword: whether the text contains all the words, ignoring case."""
     return int(all(re.search(rf"\b{re.escape(part)}", text or "", re.IGNORECASE) for part in word.split()))
 
 
 def _hash_list_has(hash_list: str | None, item: str) -> int:
-    """RegTAP's ivo_hashlist_has: whether a list separated by # has an item."""
+    """RegTAP's ivo_hashlist_has: whether a list separated by # contains an item."""
     return int(item.lower() in (hash_list or "").lower().split("#"))
 
 
 def _no_case_match(text: str | None, pattern: str) -> int:
-    """RegTAP's ivo_nocasematch: LIKE, whatever the case."""
+    """RegTAP's ivo_nocasematch: LIKE, ignoring case."""
     expression = re.escape(pattern).replace("%", ".*").replace("_", ".")
     return int(re.fullmatch(expression, text or "", re.IGNORECASE) is not None)
 

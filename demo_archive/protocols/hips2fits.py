@@ -1,4 +1,4 @@
-"""Hips2Fits: cutouts of surveys by position and size, as the service of the CDS gives them."""
+"""Hips2Fits: cutouts of surveys by position and size, like the CDS service."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from demo_archive.simulation.sky import Field, Sky, fits_image, raster
 
 PREFIX = "/hips-image-services/hips2fits"
 MAX_PIXELS = 50_000_000
-"""The service refuses larger images."""
+"""Maximum number of pixels in an image."""
 COLOUR_SURVEYS = ("CDS/P/SDSS9/color", "CDS/P/SDSS9/color-alt")
 BAND_SURVEYS = {f"CDS/P/SDSS9/{band}": number for number, band in enumerate("gri")}
 CONTENT_TYPES = {"jpg": "image/jpeg", "png": "image/png", "fits": "image/fits"}
 
 
 class Hips2Fits:
-    """Answers requests for cutouts of the simulated sky."""
+    """Service of cutouts of the simulated sky."""
 
     def __init__(self, sky: Sky) -> None:
         self._sky = sky
@@ -45,13 +45,13 @@ class Hips2Fits:
                 return fits_image(band * np.float32(field.scale**2), field, "nanomaggy")
             bands = np.stack([band, band, band])
         if form == "fits":
-            # A survey in colour is one of pictures: its FITS files hold grey levels, a plane for each of R, G, B.
+            # Colour surveys consist of pictures: their FITS files have a plane of grey levels for each of R, G, B.
             return fits_image(np.moveaxis(colour(np.nan_to_num(bands)), -1, 0), field, "")
         return raster(bands, form)
 
 
 def _parameters(request: Request) -> tuple[str, Field, str]:
-    """What is asked for; `ValueError` says what is wrong with it."""
+    """Parse the survey, field and format of a request. Raises `ValueError` with the service's message."""
     hips, form = request.get("HIPS") or "", request.get("FORMAT", "fits")
     if not hips:
         raise ValueError("Missing parameter: hips")

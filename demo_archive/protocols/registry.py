@@ -1,4 +1,4 @@
-"""The VO Registry's tables (RegTAP 1.1), as far as a search for services needs them, with the demo archive's own."""
+"""VO Registry tables (RegTAP 1.1), as far as a search for services needs them, with the demo archive's services."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from demo_archive.holdings.sdss_tables import Column, Table
 
 PREFIX = "/registry"
 SILENT = "/silent"
-"""Where a service lies that takes requests and never answers, as some in the real Registry do."""
+"""Path of a service that accepts requests but never responds, like some in the real Registry."""
 
 
 def _text(*names: str) -> tuple[Column, ...]:
@@ -14,7 +14,7 @@ def _text(*names: str) -> tuple[Column, ...]:
 
 
 def registry_tables(url: str) -> list[Table]:
-    """The Registry's tables for an archive at `url`."""
+    """Make the Registry's tables for an archive at `url`."""
     images, votes = "Images of simulated galaxies", "Galaxy Zoo votes and photometry"
     services = (
         # Short name, title, description, subject, wavebands, standard, path.

@@ -1,4 +1,4 @@
-"""The Science Archive Server's folder of GZ3D files: its listing, the files, their metadata table and sha1sum file."""
+"""Science Archive Server's folder of GZ3D files: listing, files, metadata table and sha1sum file."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ FIRST_SUBJECT = 14708992
 
 
 def subjects(galaxies: list[Galaxy]) -> list[Subject]:
-    """The pictures that were shown, one a galaxy, except that the last one is the first galaxy again.
+    """List the pictures shown to volunteers: one per galaxy, except that the last one is the first galaxy again.
 
-    (A MaNGA ID says which galaxy it is, and not which file.)
+    (A MaNGA ID identifies a galaxy, not a file.)
     """
     shown = [*galaxies[:-1], galaxies[0]] if len(galaxies) > 2 else galaxies
     return [Subject(galaxy, FIRST_SUBJECT + 3 * place) for place, galaxy in enumerate(shown)]
 
 
 class Sas:
-    """The folder. Files are rendered when they are first asked for, and kept in `cache` after."""
+    """Service of the folder. Files are rendered on first request and then kept in `cache`."""
 
     def __init__(self, galaxies: list[Galaxy], cache: Path) -> None:
         self.subjects = {subject.file_name: subject for subject in subjects(galaxies)}
@@ -49,7 +49,7 @@ class Sas:
         if name == "":
             return autoindex(FOLDER, [*self.files, SHA1SUM])
         if name == SHA1SUM:
-            # A digest needs its file to be rendered, so that lines are sent as they come; their length is known.
+            # A digest needs its file to be rendered, so lines are streamed; their length is known.
             length = sum(40 + 2 + len(name) + 1 for name in self.files)
             return Response(self._sha1sum(), "application/octet-stream", length=length)
         if name not in self.files:
@@ -63,7 +63,7 @@ class Sas:
             yield f"{self.files.digest(name, 'sha1')}  {name}\n".encode()
 
     def _metadata(self) -> bytes:
-        """The table of all files: `file_name` without the prefix and `.gz` that the files have on the server."""
+        """Make the table of all files; `file_name` lacks the prefix and `.gz` of the files on the server."""
         dtype = [
             ("file_name", "S40"),
             ("zooniverse_subject_id", ">i8"),
@@ -86,7 +86,7 @@ class Sas:
 
 
 def _empty() -> bytes:
-    """The tables of clusters of all files are served without rows: each file has its own."""
+    """Make an empty table of clusters: each file has its own."""
     return _table_file(np.empty(0, [("file_name", "S40"), ("x", ">f8"), ("y", ">f8")]))
 
 

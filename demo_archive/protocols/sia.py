@@ -1,7 +1,7 @@
-"""Simple Image Access, versions 1 and 2: lists of images of a place, FITS and JPEG, and the images themselves.
+"""Simple Image Access, versions 1 and 2: lists of images at a position, and the images, FITS and JPEG.
 
-Of any place there are cutouts, made to the size asked for, and the survey's frames that overlap it, larger and centred
-elsewhere. As with some real services, frames are listed in both formats, whatever format is asked for.
+Any position has cutouts of the requested size, and the survey's overlapping frames, which are larger and centred
+elsewhere. Like some real services, it lists frames in both formats, whatever format is requested.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from demo_archive.simulation.sky import Field, Sky, fits_image, raster
 
 PREFIX, PREFIX_2 = "/sia", "/sia2"
 SCALE = 0.396
-"""Arcsec a pixel, of SDSS's camera."""
+"""Arcsec per pixel of the SDSS camera."""
 FRAME = 4 / 60
-"""Width of a frame, degrees; the next one begins after three quarters of it."""
+"""Width of a frame, degrees; neighbouring frames overlap by a quarter of it."""
 LARGEST = 0.5
-"""The largest cutout, degrees."""
+"""Maximum width of a cutout, degrees."""
 MIME = {"fits": "image/fits", "jpg": "image/jpeg"}
 _BAND = (3.8e-7, 8.2e-7)
 """Wavelengths from the blue end of g to the red end of i, metres."""
@@ -69,7 +69,7 @@ SIA2_FIELDS = (
 
 @dataclass(frozen=True)
 class Offer:
-    """One image that is listed: where and how large it is, its format, and its path below the server's address."""
+    """A listed image: its field, format, and path below the server's address."""
 
     title: str
     field: Field
@@ -82,14 +82,14 @@ def _pixels(degrees: float) -> int:
 
 
 def _frame_field(row: int, column: int) -> Field:
-    """The frame of a row and column of the grid that covers the sky."""
+    """Field of the frame in a row and column of the grid that covers the sky."""
     step = 0.75 * FRAME
     dec = row * step
     return Field((column * step / math.cos(math.radians(dec))) % 360, dec, _pixels(FRAME), _pixels(FRAME), SCALE)
 
 
 def offers(ra: float, dec: float, size: tuple[float, float], forms: tuple[str, ...]) -> Iterator[Offer]:
-    """The images of a place and size (degrees), of which `forms` are wanted: frames that overlap it, then cutouts."""
+    """List the images at a position: overlapping frames, then cutouts of a size (degrees) in the formats `forms`."""
     if not Field(ra, dec, 1, 1, SCALE).covered:
         return
     for row, column in _frames_near(ra, dec, size):
@@ -105,7 +105,7 @@ def offers(ra: float, dec: float, size: tuple[float, float], forms: tuple[str, .
 
 
 def _frames_near(ra: float, dec: float, size: tuple[float, float]) -> Iterator[tuple[int, int]]:
-    """Row and column in the grid of the four frames around a place, as far as they overlap it."""
+    """Row and column of those of the four frames around a position that overlap the requested area."""
     step = 0.75 * FRAME
     for row in sorted({math.floor(dec / step), math.ceil(dec / step)}):
         shrink = math.cos(math.radians(row * step))
@@ -116,14 +116,14 @@ def _frames_near(ra: float, dec: float, size: tuple[float, float]) -> Iterator[t
 
 
 class Sia:
-    """Both versions of the protocol, and the images they list."""
+    """Service for both versions of the protocol, and for the images they list."""
 
     def __init__(self, sky: Sky) -> None:
         self._sky = sky
         self._image = functools.lru_cache(256)(self._make_image)
 
     def __call__(self, request: Request) -> Response:
-        """SIA 1: `POS=ra,dec&SIZE=width[,height]&FORMAT=…`, and the images."""
+        """Answer SIA 1 queries, `POS=ra,dec&SIZE=width[,height]&FORMAT=…`, and requests for images."""
         what, _, rest = request.path.removeprefix(PREFIX).strip("/").partition("/")
         if what in ("frame", "cutout"):
             return self._product(what, rest)
@@ -141,7 +141,7 @@ class Sia:
         return Response(votable.document(votable.info("QUERY_STATUS", "OK") + table), votable.CONTENT_TYPE)
 
     def version_2(self, request: Request) -> Response:
-        """SIA 2: `POS=CIRCLE ra dec radius&FORMAT=…`, below the service's address or at its `/query`."""
+        """Answer SIA 2 queries, `POS=CIRCLE ra dec radius&FORMAT=…`, at the service's address or its `/query`."""
         what = request.path.removeprefix(PREFIX_2).strip("/")
         if what == "capabilities":
             page = vosi_capabilities({"ivo://ivoa.net/std/SIA#query-2.0": f"{_base(request)}{PREFIX_2}/query"})
@@ -187,7 +187,7 @@ def _base(request: Request) -> str:
 
 
 def _numbers(text: str | None, name: str, count: int) -> list[float]:
-    """Numbers of a parameter; a single one stands for two that are equal."""
+    """Parse the numbers of a parameter; a single SIZE means width and height."""
     try:
         numbers = [float(part) for part in (text or "").replace(",", " ").split()]
     except ValueError:
@@ -202,7 +202,7 @@ def _numbers(text: str | None, name: str, count: int) -> list[float]:
 
 
 def _forms(text: str) -> tuple[str, ...]:
-    """The formats that a FORMAT parameter asks for."""
+    """Parse the formats in a FORMAT parameter."""
     asked = text.lower().split(",")
     names = {"all": ("fits", "jpg"), "graphic": ("jpg",), "image/fits": ("fits",), "image/jpeg": ("jpg",)}
     return tuple(dict.fromkeys(form for name in asked for form in names.get(name.strip(), ())))

@@ -1,4 +1,4 @@
-"""A TAP service (IVOA TAP 1.1): synchronous and asynchronous queries, and what it says of itself."""
+"""TAP service (IVOA TAP 1.1): synchronous and asynchronous queries, and its VOSI metadata."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ _VOSI = (
 
 
 class Tap:
-    """Answers queries to a database.
+    """TAP service of a database.
 
     Parameters
     ----------
     prefix : str
-        Path below which the service lies.
+        Path of the service.
     database : Database
     maxrec : int
-        The most rows that are given, whatever is asked for. An answer that was cut says so in its QUERY_STATUS alone.
+        Maximum number of rows in a response. A truncated result is marked only by its QUERY_STATUS.
     """
 
     def __init__(self, prefix: str, database: Database, maxrec: int) -> None:
@@ -38,7 +38,7 @@ class Tap:
         if what == "sync":
             given = {name: values[-1] for name, values in (*request.query.items(), *request.form.items())}
             outcome = self._run(given)
-            # An error has the status 200, and its message in the VOTable: DALI leaves this open, and DaCHS does so.
+            # Errors have status 200, and their message in the VOTable: DALI leaves this open, and DaCHS does so.
             return Response(votable.error(outcome), "text/xml") if isinstance(outcome, str) else outcome
         if what == "async":
             return self.jobs(request, f"{base}/async", rest)
@@ -68,7 +68,7 @@ class Tap:
         return f"Field responseformat: {form!r} is not among csv, votable"
 
     def _capabilities(self, base: str) -> str:
-        # Besides the language, set operations are named: clients use UNION only where it is.
+        # Declares set operations, because clients use UNION only if it is declared.
         sets = "".join(f"<feature><form>{form}</form></feature>" for form in ("UNION", "EXCEPT", "INTERSECT"))
         language = (
             '<language><name>ADQL</name><version ivo-id="ivo://ivoa.net/std/ADQL#v2.0">2.0</version>'
@@ -108,7 +108,7 @@ class Tap:
 
 
 def vosi_capabilities(urls: Mapping[str, str], tap: str = "") -> str:
-    """Where each standard is served, by its identifier; `tap` is what else a TAP service says of itself."""
+    """Make a VOSI capabilities document: the URL of each standard; `tap` is further content for a TAP service."""
     body = ""
     for standard, url in urls.items():
         is_tap = standard == "ivo://ivoa.net/std/TAP"

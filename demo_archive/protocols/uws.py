@@ -1,4 +1,4 @@
-"""Asynchronous jobs as the Universal Worker Service has them (UWS 1.1), enough for a TAP client."""
+"""Asynchronous jobs of the Universal Worker Service (UWS 1.1), as far as TAP clients need them."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from xml.sax.saxutils import escape, quoteattr
 from demo_archive.serve.server import Request, Response, error_page
 
 RUNNING_TIME = 0.1
-"""Seconds for which a job shows itself as EXECUTING."""
+"""Seconds for which a job is shown as EXECUTING."""
 LONGEST_WAIT = 30.0
-"""Bound on WAIT, seconds."""
+"""Maximum of WAIT, seconds."""
 DONE = ("COMPLETED", "ERROR", "ABORTED")
 
 
 @dataclass
 class Job:
-    """One job: its parameters, phase, and what came of it."""
+    """A job: its parameters, phase and result."""
 
     number: int
     parameters: dict[str, str]
@@ -34,19 +34,19 @@ class Job:
 
     @property
     def shown_phase(self) -> str:
-        """The phase as it is told: a job that has run is still EXECUTING for a while."""
+        """Phase shown to clients: a finished job remains EXECUTING for `RUNNING_TIME`."""
         if self.phase in ("COMPLETED", "ERROR") and time.monotonic() < self.started + RUNNING_TIME:
             return "EXECUTING"
         return self.phase
 
 
 class Jobs:
-    """The job list of a service, below its `/async`.
+    """Job list of a service, at its `/async`.
 
     Parameters
     ----------
     run : function
-        Answers a query from a job's parameters: a response, or an error message.
+        Runs a query from a job's parameters; returns a response, or an error message.
     """
 
     def __init__(self, run: Callable[[dict[str, str]], Response | str]) -> None:
@@ -57,7 +57,7 @@ class Jobs:
         self.closing = threading.Event()
 
     def __call__(self, request: Request, url: str, path: str) -> Response:
-        """Answer a request for `path` (what follows `/async`) where the job list's address is `url`."""
+        """Answer a request for `path` (the part after `/async`); `url` is the address of the job list."""
         number, _, what = path.strip("/").partition("/")
         if not number:
             return self._create(request, url) if request.method == "POST" else self._list(url)
@@ -121,7 +121,7 @@ class Jobs:
         return Response(parts[what].encode(), "text/xml") if what in parts else error_page(404)
 
     def _wait(self, job: Job, seconds: int) -> None:
-        """Hold the answer back until the job is done or the time is up; a negative time is as long as it may be."""
+        """Wait until the job is done or the time is up; a negative time means `LONGEST_WAIT`."""
         end = time.monotonic() + (LONGEST_WAIT if seconds < 0 else min(seconds, LONGEST_WAIT))
         while job.shown_phase not in (*DONE, "PENDING") and time.monotonic() < end and not self.closing.wait(0.02):
             pass

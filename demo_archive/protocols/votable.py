@@ -1,4 +1,4 @@
-"""What TAP and SIA services answer with: VOTable and CSV."""
+"""Response formats of TAP and SIA services: VOTable and CSV."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 from demo_archive.holdings.sdss_tables import Column
 
 NULL = {"long": -(2**63), "int": -(2**31)}
-"""What stands for NULL among integers, as a GAVO DaCHS server has it. Floats have NaN, and text nothing at all."""
+"""NULL values of integers, as in a GAVO DaCHS server. Floats use NaN, and text the empty string."""
 _DTYPES = {"long": ">i8", "int": ">i4", "double": ">f8", "float": ">f4"}
 _HEAD = (
     "<?xml version='1.0' encoding='utf-8'?>\n"
@@ -30,17 +30,17 @@ def info(name: str, value: str, text: str = "") -> str:
 
 
 def document(body: str, kind: str = "results") -> bytes:
-    """A whole VOTable around what its one RESOURCE holds."""
+    """Make a VOTable document with one RESOURCE of the given content."""
     return (_HEAD.format(type=quoteattr(kind)) + body + _TAIL).encode()
 
 
 def error(message: str) -> bytes:
-    """An error in the form of DALI 1.1: a VOTable, which services send with the HTTP status 200."""
+    """Make an error document as in DALI 1.1: a VOTable, which services may send with HTTP status 200."""
     return document(info("QUERY_STATUS", "ERROR", message))
 
 
 def field(column: Column, datatype: str, **attributes: str) -> str:
-    """A FIELD element; `attributes` are further ones, such as ucd."""
+    """Make a FIELD element; `attributes` are further ones, such as ucd."""
     given = {"name": column.name, "datatype": datatype, "unit": column.unit} | attributes
     text = "".join(f" {name}={quoteattr(value)}" for name, value in given.items() if value)
     null = f'<VALUES null="{NULL[datatype]}"/>' if datatype in NULL else ""
@@ -48,12 +48,12 @@ def field(column: Column, datatype: str, **attributes: str) -> str:
 
 
 def _clean(value):
-    """NaN for what stands for it in the database."""
+    """Turn the database's placeholder for NaN into NaN."""
     return math.nan if isinstance(value, float) and math.isinf(value) else value
 
 
 def binary_table(columns: Sequence[Column], rows: Sequence[tuple], name: str) -> str:
-    """A TABLE with its rows in the BINARY serialization; NULL and NaN are the same in floats."""
+    """Make a TABLE element in the BINARY serialization; NULL floats become NaN."""
     dtype, fields, filled = [], [], []
     for place, column in enumerate(columns):
         values = [row[place] for row in rows]
@@ -77,14 +77,14 @@ def binary_table(columns: Sequence[Column], rows: Sequence[tuple], name: str) ->
 
 
 def results(columns: Sequence[Column], rows: Sequence[tuple], overflow: bool, query: str) -> bytes:
-    """A query's answer; if it was cut, a second QUERY_STATUS behind the table says so."""
+    """Make the VOTable of a query's result; a truncated one has a second QUERY_STATUS after the table."""
     head = info("query", query) + info("QUERY_STATUS", "OK", "Query successful")
     tail = info("QUERY_STATUS", "OVERFLOW") if overflow else ""
     return document(head + binary_table(columns, rows, "result") + tail)
 
 
 def as_csv(columns: Sequence[Column], rows: Sequence[tuple]) -> bytes:
-    """A query's answer as CSV with a header; NULL and NaN are empty."""
+    """Make the CSV of a query's result, with a header; NULL and NaN are empty."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\r\n")
     writer.writerow([column.name for column in columns])

@@ -1,4 +1,4 @@
-"""Zenodo's records: their JSON, as the REST API gives it, and their files with MD5 checksums."""
+"""Zenodo records: JSON as in its REST API, and files with MD5 checksums."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RECORD = re.compile(r"/(?:api/)?records?/(\d+)/?")
 
 
 class Zenodo:
-    """Serves records below `PREFIX` as zenodo.org does below its root.
+    """Service of records at `PREFIX`, like zenodo.org at its root.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""How the demo archive misbehaves on request: what the fault tests of the clients are made of."""
+"""Fault injection, for tests of the clients."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ KINDS = ("silence", "reset", "truncate", "bad_checksum", "slow")
 
 @dataclass(frozen=True)
 class Fault:
-    """One way to misbehave.
+    """A fault to inject into matching requests.
 
     Attributes
     ----------
     match : str
-        Regular expression that is searched for in a request's method, path and query: "GET /sia/frame/1/2.fits".
+        Regular expression to search for in a request's method, path and query, such as "GET /sia/frame/1/2.fits".
     kind : str
-        An HTTP status such as "404", "429" or "503": that answer, with an error page.
-        "silence": no answer, until the peer gives up or the archive stops.
-        "reset": the connection is reset before the answer.
-        "truncate": headers of the whole answer, then half of its body, then the connection closes.
-        "bad_checksum": the whole answer, with one byte changed.
-        "slow": the whole answer, its body spread over `delay` seconds.
+        An HTTP status such as "404", "429" or "503": that status, with an error page.
+        "silence": no response, until the peer gives up or the archive stops.
+        "reset": the connection is reset before the response.
+        "truncate": all headers, then half of the body, then the connection closes.
+        "bad_checksum": the complete response, with one byte changed.
+        "slow": the complete response, its body spread over `delay` seconds.
     times : int or None
-        So many matching requests are spoiled, then no more; None: all of them.
+        Number of matching requests to spoil; None for all of them.
     retry_after : float or None
-        Seconds for a Retry-After header, which goes with a status.
+        Seconds for a Retry-After header, sent with the status.
     delay : float
-        Seconds that a "slow" answer takes.
+        Duration of a "slow" response, seconds.
     """
 
     match: str
@@ -45,7 +45,7 @@ class Fault:
 
 
 class Faults:
-    """The faults still to come, counted down by the threads that serve requests."""
+    """Thread-safe list of the remaining faults."""
 
     def __init__(self, faults: Iterable[Fault] = ()) -> None:
         self._lock = threading.Lock()
@@ -54,12 +54,12 @@ class Faults:
             self.add(fault)
 
     def add(self, fault: Fault) -> None:
-        """Add a fault, while the archive runs if need be; earlier ones go first."""
+        """Add a fault, also while the archive runs; earlier faults take precedence."""
         with self._lock:
             self._left.append((fault, [fault.times]))
 
     def take(self, request_line: str) -> Fault | None:
-        """The fault that strikes a request, if any; it then has one time less."""
+        """Return the fault for a request, if any, and count it down."""
         with self._lock:
             for fault, times in self._left:
                 if times[0] != 0 and re.search(fault.match, request_line):

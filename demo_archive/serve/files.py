@@ -1,4 +1,4 @@
-"""Files that the demo archive serves: made when they are first asked for, and kept on disk after."""
+"""Files that the demo archive serves, made on first request and then kept on disk."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from demo_archive.serve.server import Response
 
 
 class Files:
-    """A folder of files that come into being when they are asked for, each one once, whatever thread asks.
+    """Thread-safe folder of files that are made on first request.
 
     Parameters
     ----------
     folder : Path
-        Where they are kept; made if need be.
+        Created if missing.
     makers : dict of name -> function
-        What makes the bytes of each file. It must give the same bytes every time.
+        Functions that return the bytes of each file, the same every time.
     """
 
     def __init__(self, folder: Path, makers: Mapping[str, Callable[[], bytes]]) -> None:
@@ -35,7 +35,7 @@ class Files:
         return name in self._makers
 
     def path(self, name: str) -> Path:
-        """Where a file is, now that it exists."""
+        """Path of a file, which is made if missing."""
         path = self._folder / name
         with self._locks[name]:
             if name not in self._made:
@@ -50,9 +50,9 @@ class Files:
 
 
 def autoindex(folder: str, names: Iterable[str]) -> Response:
-    """A folder's page, as nginx's autoindex makes it: long names are cut in the text, never in the link.
+    """Make a folder's page like nginx's autoindex: long names are truncated in the text, never in the link.
 
-    Sizes are left out ("-", what nginx shows for folders): they would need every file to be made.
+    Sizes are left out ("-", as nginx shows for folders), because they would need every file to be made.
     """
     lines = ['<a href="../">../</a>']
     for name in sorted(names):

@@ -1,4 +1,4 @@
-"""The HTTP server under the demo archive: requests in, responses out, with ranges, HEAD, a log and faults."""
+"""HTTP server of the demo archive, with range requests, HEAD, a request log and fault injection."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from demo_archive.serve.faults import Fault, Faults
 
 MAX_BODY = 16 << 20
-"""The longest request body that is taken, bytes."""
+"""Maximum size of a request body, bytes."""
 PIECE = 1 << 16
 LOG_LENGTH = 100_000
-"""Requests that are remembered: an archive that runs for days must not fill the memory."""
+"""Maximum number of logged requests, so that an archive can run for days in bounded memory."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """One request, as a service sees it and as the log keeps it.
+    """A request, as passed to services and kept in the log.
 
-    `path` is without its query and percent-decoded; `query` and `form` hold all values of each parameter, by the
-    parameter's name in upper case (IVOA protocols do not mind its case). `time` is `time.monotonic()` at its arrival.
+    `path` is percent-decoded and without the query. `query` and `form` hold all values of each parameter by its name in
+    upper case (IVOA protocols ignore the case). `time` is `time.monotonic()` on arrival.
     """
 
     method: str
@@ -43,13 +43,13 @@ class Request:
     time: float
 
     def get(self, name: str, default: str | None = None) -> str | None:
-        """The last value of a parameter, in the query or the form."""
+        """Last value of a parameter in the form or the query."""
         return (self.form.get(name) or self.query.get(name) or [default])[-1]
 
 
 @dataclass
 class Response:
-    """What a service answers. A `body` that is neither bytes nor a file is sent as it comes and must give `length`."""
+    """A service's response. A `body` that is neither bytes nor a file is streamed, and needs a `length`."""
 
     body: bytes | Path | Iterable[bytes] = b""
     content_type: str = "text/plain; charset=utf-8"
@@ -64,7 +64,7 @@ class Response:
             self.length = self.body.stat().st_size
 
     def pieces(self, start: int, stop: int) -> Iterator[bytes]:
-        """Bytes `start` to `stop` of the body; a streamed body is always whole."""
+        """Yield bytes `start` to `stop` of the body; a streamed body is always sent completely."""
         if isinstance(self.body, bytes):
             for place in range(start, stop, PIECE):
                 yield self.body[place : min(place + PIECE, stop)]
@@ -85,7 +85,7 @@ Service = Callable[[Request], Response]
 
 
 def error_page(status: int) -> Response:
-    """A page such as nginx sends with an error."""
+    """Make an error page like nginx's."""
     title = f"{status} {http.HTTPStatus(status).phrase}" if status in {*http.HTTPStatus} else str(status)
     head = f"<html>\r\n<head><title>{title}</title></head>\r\n"
     body = f"<body>\r\n<center><h1>{title}</h1></center>\r\n</body>\r\n</html>\r\n"
@@ -93,7 +93,7 @@ def error_page(status: int) -> Response:
 
 
 def byte_range(header: str | None, length: int) -> tuple[int, int] | None:
-    """Start and stop that a Range header asks for: all of it without one, None for one that cannot be given."""
+    """Start and stop of a Range header: everything without a header, None if the range cannot be satisfied."""
     found = re.fullmatch(r"bytes=(\d*)-(\d*)", header or "")
     if not found or found.groups() == ("", ""):
         return 0, length
@@ -105,12 +105,12 @@ def byte_range(header: str | None, length: int) -> tuple[int, int] | None:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Reads a request, lets a fault strike it or the service answer it, and writes the response."""
+    """Handler that reads a request, applies faults, and writes the service's response."""
 
     protocol_version = "HTTP/1.1"
     server_version = "skyshards-demo"
     timeout = 60
-    disable_nagle_algorithm = True  # else a body waits 40 ms for the acknowledgement of its headers
+    disable_nagle_algorithm = True  # or a body waits 40 ms for the acknowledgement of its headers
     server: Server
 
     def do_GET(self) -> None:
@@ -177,7 +177,7 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
     def _spoiled(self, pieces: Iterator[bytes], length: int, fault: Fault | None) -> Iterator[bytes]:
-        """The body as a fault leaves it."""
+        """Apply a fault to the body."""
         kind = fault.kind if fault else None
         if kind == "slow":
             whole = b"".join(pieces)
@@ -198,7 +198,7 @@ class Handler(BaseHTTPRequestHandler):
             yield from pieces
 
     def _be_silent(self) -> None:
-        """Keep the connection and say nothing until the peer closes it or the server stops."""
+        """Keep the connection open without responding, until the peer closes it or the server stops."""
         self.close_connection = True
         self.connection.settimeout(0.1)
         while not self.server.closing.is_set():
@@ -207,26 +207,26 @@ class Handler(BaseHTTPRequestHandler):
                     return
 
     def _reset(self) -> None:
-        """Close so that the peer sees a reset: with a lingering time of 0, the kernel sends RST and not FIN."""
+        """Reset the connection: with a linger time of 0, the kernel sends RST instead of FIN."""
         self.close_connection = True
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.connection.close()
 
     def log_message(self, format: str, *args: object) -> None:
-        """Nothing on standard error: `Server.requests` is the log."""
+        """Print nothing: `Server.requests` is the log."""
 
 
 class Server(ThreadingHTTPServer):
-    """A server on a free port of 127.0.0.1; `start` and `stop` are its whole life.
+    """HTTP server on a free port of 127.0.0.1, between `start` and `stop`.
 
     Attributes
     ----------
     requests : deque of Request
-        The latest requests, in the order of arrival.
+        The latest requests, in order of arrival.
     peak : int
-        The most requests that were answered at one time.
+        Maximum number of requests served at the same time.
     errors : list of Exception
-        What went wrong inside a service: a fault of ours, never one that was asked for.
+        Errors inside a service: bugs, never injected faults.
     """
 
     daemon_threads = False
@@ -253,20 +253,20 @@ class Server(ThreadingHTTPServer):
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop, close every connection, and wait for the threads to end."""
+        """Stop the server, close all connections, and wait for the threads to end."""
         self.closing.set()
         self.shutdown()
         self._thread.join()
         with self._lock:
             for connection in self._open:
-                # It may have been closed by its peer already.
+                # The peer may have closed it already.
                 with contextlib.suppress(OSError):
                     connection.shutdown(socket.SHUT_RDWR)
         self.server_close()
 
     @contextlib.contextmanager
     def logged(self, request: Request) -> Iterator[Fault | None]:
-        """Log a request and count it while it lasts; gives the fault that strikes it."""
+        """Log a request, count it as active inside the block, and yield its fault, if any."""
         with self._lock:
             self.requests.append(request)
             self._active += 1
@@ -288,7 +288,7 @@ class Server(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def handle_error(self, request, client_address) -> None:
-        """Note what goes wrong while an answer is sent; a peer that goes away is no news."""
+        """Record errors while sending a response, except a peer that disconnects."""
         error = sys.exception()
         if not isinstance(error, (ConnectionError, TimeoutError)):
             self.errors.append(error)

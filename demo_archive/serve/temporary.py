@@ -1,4 +1,4 @@
-"""The archive's folder of temporary files: gone when it closes, or when the next one opens after it was killed."""
+"""Temporary folder of the archive, deleted when it closes, or, if it was killed, when the next one opens."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ LOCK = "lock"
 
 @contextlib.contextmanager
 def temporary_folder() -> Iterator[Path]:
-    """A new folder in the system's temporary folder; those of archives that were killed are removed first.
+    """Create a folder in the system's temporary folder, after removing the folders of killed archives.
 
-    A folder is locked before it has its name, so one whose lock is free belongs to nobody.
+    A folder is locked before it gets its final name, so one with a free lock is abandoned.
     """
     parent = Path(tempfile.gettempdir())
     for left in parent.glob(f"{PREFIX}*"):
@@ -34,7 +34,7 @@ def temporary_folder() -> Iterator[Path]:
 
 
 def _remove_if_left(folder: Path) -> None:
-    """Remove a folder of ours whose archive lives no more."""
+    """Remove the folder of an archive of this user that is no longer running."""
     with contextlib.suppress(OSError, filelock.Timeout):
         if folder.is_symlink() or folder.stat().st_uid != os.getuid() or not (folder / LOCK).is_file():
             return

@@ -1,6 +1,6 @@
-"""FITS HDUs as bytes: headers by astropy, data as they are.
+"""FITS HDUs as bytes, with headers by astropy.
 
-(astropy's own tables strip the blanks that pad strings in the real files, and take five times as long.)
+(astropy's own tables strip the padding blanks of strings, which the real files have, and take five times as long.)
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import numpy as np
 from astropy.io import fits
 
 BLOCK = 2880
-"""FITS comes in blocks of this many bytes (FITS standard 4.0, section 3.1)."""
+"""Block size of FITS, bytes (FITS standard 4.0, section 3.1)."""
 _BITPIX = {"u1": 8, "i2": 16, "i4": 32, "i8": 64, "f4": -32, "f8": -64}
 _TFORM = {"i2": "I", "i4": "J", "i8": "K", "f4": "E", "f8": "D"}
 
@@ -22,7 +22,7 @@ def _hdu(cards: Iterable, data: np.ndarray) -> bytes:
 
 
 def image_hdu(data: np.ndarray, cards: Iterable[fits.Card] = (), primary: bool = False) -> bytes:
-    """An image, primary or extension, of an array in FITS byte order (uint8, or big-endian) with some cards more."""
+    """Make an image HDU, primary or extension, from an array (uint8 or big-endian) and further header cards."""
     kind = ("SIMPLE", True, "conforms to FITS standard") if primary else ("XTENSION", "IMAGE", "Image extension")
     axes = [(f"NAXIS{number}", length) for number, length in enumerate(data.shape[::-1], 1)]
     tail = [("EXTEND", True)] if primary else [("PCOUNT", 0), ("GCOUNT", 1)]
@@ -30,7 +30,7 @@ def image_hdu(data: np.ndarray, cards: Iterable[fits.Card] = (), primary: bool =
 
 
 def table_hdu(rows: np.ndarray) -> bytes:
-    """A binary table of a structured array whose fields are big-endian numbers or bytes."""
+    """Make a binary table HDU from a structured array whose fields are big-endian numbers or bytes."""
     cards = [
         ("XTENSION", "BINTABLE", "binary table extension"),
         ("BITPIX", 8),

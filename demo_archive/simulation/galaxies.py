@@ -1,6 +1,6 @@
-"""The simulated galaxies: one catalogue that all the demo archive's services share, and how each galaxy looks.
+"""Simulated galaxies: the catalogue shared by all services of the demo archive, and each galaxy's surface brightness.
 
-Everything here is a pure function of its arguments: the same seed gives the same sky, whatever is asked of it first.
+Everything here is a pure function of its arguments: the same seed gives the same sky, in any order of calls.
 Surface brightness is in nanomaggies per square arcsecond (zero point 22.5 mag), in the bands g, r, i.
 """
 
@@ -13,21 +13,21 @@ import numpy as np
 
 BANDS = ("g", "r", "i")
 PSF_FWHM = 1.3
-"""Seeing, arcsec: the median of SDSS imaging in r."""
+"""Seeing (FWHM), arcsec: the median of SDSS imaging in r."""
 SKY_NOISE = 0.16
-"""Noise of the sky in r, nanomaggies per square arcsecond, in a pixel of `NOISE_SCALE`."""
+"""Sky noise in r, nanomaggies per square arcsecond, in a pixel of `NOISE_SCALE`."""
 NOISE_SCALE = 0.4
-"""Pixel of the simulated camera, arcsec (SDSS: 0.396)."""
+"""Pixel size of the simulated camera, arcsec (SDSS: 0.396)."""
 GROUP_SIZE = 8
-"""Galaxies lie in groups this large, a degree across, so that HEALPix pixels of nside 16 hold several."""
+"""Galaxies are in groups of this number, a degree across, so that HEALPix pixels of nside 16 hold several."""
 
 
 @dataclass(frozen=True, slots=True)
 class Galaxy:
-    """One simulated galaxy: its names, where it is, how it looks, and what volunteers said of it.
+    """A simulated galaxy: its identifiers, position, appearance and volunteers' votes.
 
-    Angles in the picture are in radians from the direction of increasing column towards that of increasing row, with
-    north up and east left. `contrast` is that of the spiral arms (0 to 1); `winding` is +1 or -1.
+    Angles in the picture are in radians, from increasing column towards increasing row, with north up and east left.
+    `contrast` is that of the spiral arms (0 to 1); `winding` is +1 or -1.
     """
 
     index: int
@@ -72,7 +72,7 @@ class Galaxy:
 
     @property
     def bar_length(self) -> float:
-        """Semi-major axis of the bar, arcsec in the plane of the disk; what the arms start from."""
+        """Semi-major axis of the bar, arcsec in the plane of the disk; the radius at which the arms start."""
         return self.petroR90_r * (0.42 if self.bar else 0.12)
 
     @property
@@ -89,23 +89,23 @@ class Galaxy:
 
     @property
     def iauname(self) -> str:
-        """The name that follows from the position: JHHMMSS.ss+DDMMSS.s, cut and not rounded, as the IAU asks."""
+        """Name by position: JHHMMSS.ss+DDMMSS.s, truncated instead of rounded, as the IAU requires."""
         return iauname(self.ra, self.dec)
 
     def rng(self, purpose: int) -> np.random.Generator:
-        """A stream of random numbers of this galaxy's own, one for each purpose."""
+        """Random generator of this galaxy for a purpose, independent of all others."""
         return np.random.default_rng((self.seed, self.index, purpose))
 
 
 def sexagesimal(value: float, per_second: int) -> tuple[int, int, float]:
-    """Hours or degrees (not negative) as whole ones, minutes and seconds, cut to a part in `per_second` of a second."""
-    # The smallest part of a part is added, so that 12.34 seconds stay what they are in binary.
+    """Split hours or degrees (not negative) into whole ones, minutes and seconds, truncated to 1/`per_second` s."""
+    # The small addend keeps values such as 12.34 seconds, which are inexact in binary, from losing a digit.
     minutes, parts = divmod(math.floor(value * 3600 * per_second + 1e-6), 60 * per_second)
     return *divmod(minutes, 60), parts / per_second
 
 
 def iauname(ra: float, dec: float) -> str:
-    """JHHMMSS.ss+DDMMSS.s of a position in degrees; digits beyond are cut."""
+    """Name a position (degrees) JHHMMSS.ss+DDMMSS.s, with further digits truncated."""
     hours, minutes, seconds = sexagesimal(ra / 15, 100)
     degrees, arcmin, arcsec = sexagesimal(abs(dec), 10)
     sign = "-" if dec < 0 else "+"
@@ -115,9 +115,8 @@ def iauname(ra: float, dec: float) -> str:
 def simulate(count: int, seed: int) -> list[Galaxy]:
     """Draw a catalogue of `count` galaxies.
 
-    Sizes are such that most pass the cuts that are usual for 64-pixel SDSS cutouts (4 < petroR90_r < 8.5 arcsec); arms
-    that are weak also have unsure votes. Identifiers are unique, of the length that SDSS gives them (64 bits, beyond
-    2**53).
+    Most sizes pass the usual cuts for 64-pixel SDSS cutouts (4 < petroR90_r < 8.5 arcsec). Galaxies with weak arms have
+    uncertain votes. Identifiers are unique and as long as those of SDSS (64 bits, beyond 2**53).
     """
     rng = np.random.default_rng((seed, 0xA11))
     groups = -(-count // GROUP_SIZE)
@@ -126,7 +125,7 @@ def simulate(count: int, seed: int) -> list[Galaxy]:
     group = np.arange(count) // GROUP_SIZE
     dec = group_dec[group] + rng.uniform(-0.4, 0.4, count)
     ra = (group_ra[group] + rng.uniform(-0.4, 0.4, count) / np.cos(np.radians(dec))) % 360
-    # Half and half in every run of two, so that any few of them hold both kinds.
+    # One of each kind in every pair, so that any small sample has both.
     spiral = (np.arange(count) + np.repeat(rng.integers(0, 2, -(-count // 2)), 2)[:count]) % 2 == 0
     bar = spiral & (rng.random(count) < 0.45)
     ring = spiral & (rng.random(count) < 0.3)
@@ -168,52 +167,54 @@ def simulate(count: int, seed: int) -> list[Galaxy]:
 
 
 def _flux(magnitude: float) -> float:
-    """Nanomaggies."""
+    """Convert a magnitude to nanomaggies."""
     return 10 ** (0.4 * (22.5 - magnitude))
 
 
 def _tint(g_r: float, r_i: float) -> np.ndarray:
-    """Flux in g, r, i of a source of these colours and unit flux in r."""
+    """Flux in g, r, i of a source with these colours and unit flux in r."""
     return np.array([10 ** (-0.4 * g_r), 1, 10 ** (0.4 * r_i)], np.float32)
 
 
 def disk_to_picture(galaxy: Galaxy, radius, angle) -> tuple[np.ndarray, np.ndarray]:
-    """Offsets (column, row), arcsec, of points in the plane of the disk, given in arcsec and radians."""
+    """Convert points in the plane of the disk (arcsec, radians) to offsets in the picture (column, row), arcsec."""
     along, across = radius * np.cos(angle), galaxy.axis_ratio * radius * np.sin(angle)
     cos, sin = math.cos(galaxy.position_angle), math.sin(galaxy.position_angle)
     return along * cos - across * sin, along * sin + across * cos
 
 
 def picture_to_disk(galaxy: Galaxy, x, y) -> tuple[np.ndarray, np.ndarray]:
-    """Coordinates in the plane of the disk, along its nodes and across, arcsec: `disk_to_picture` undoes it."""
+    """Convert offsets to the plane of the disk, along its nodes and across, arcsec; inverts `disk_to_picture`."""
     cos, sin = math.cos(galaxy.position_angle), math.sin(galaxy.position_angle)
     return x * cos + y * sin, (y * cos - x * sin) / galaxy.axis_ratio
 
 
 def arm_angle(galaxy: Galaxy, radius, arm=0):
-    """Angle in the disk's plane at which an arm passes a radius (arcsec): a logarithmic spiral from the bar's end."""
+    """Angle of an arm at a radius (arcsec) in the disk's plane: a logarithmic spiral from the end of the bar."""
     wound = np.log(radius / galaxy.bar_length) / math.tan(galaxy.pitch)
     return galaxy.bar_angle + galaxy.winding * wound + 2 * np.pi * arm / galaxy.arms
 
 
 def _sersic(radius, half_light: float, index: float, flux: float, axis_ratio: float):
-    """Sersic profile of a total flux (Graham & Driver 2005, PASA 22, 118, equations 1 and 4)."""
+    """Sersic profile with a given total flux (Graham & Driver 2005, PASA 22, 118, equations 1 and 4)."""
     b = 2 * index - 1 / 3
     norm = 2 * np.pi * index * math.exp(b) * b ** (-2 * index) * math.gamma(2 * index) * half_light**2 * axis_ratio
     return flux / norm * np.exp(-b * ((radius / half_light) ** (1 / index) - 1))
 
 
 def surface_brightness(galaxy: Galaxy, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """What the galaxy looks like without noise or neighbours.
+    """Surface brightness of a galaxy, without noise or neighbours.
 
     Parameters
     ----------
+    galaxy : Galaxy
     x, y : float32 array, `[H, W]` (or shapes that broadcast to it)
         Offsets from its centre in the directions of increasing column and row, arcsec.
 
     Returns
     -------
-    float32 array, `[3, H, W]`, nanomaggies per square arcsecond in g, r, i.
+    float32 array, `[3, H, W]`
+        Nanomaggies per square arcsecond in g, r, i.
     """
     along, across = picture_to_disk(galaxy, x, y)
     soft = (0.5 * PSF_FWHM) ** 2
@@ -225,7 +226,7 @@ def surface_brightness(galaxy: Galaxy, x: np.ndarray, y: np.ndarray) -> np.ndarr
     length, h = galaxy.bar_length, galaxy.scale_length
     disk = flux * (1 - galaxy.bulge) / (2 * np.pi * h * h * galaxy.axis_ratio) * np.exp(-radius / h)
     arms = _arms(galaxy, along, across, radius)
-    # The old disk under the arms, and the young one in them; no arms within the bar or the bulge.
+    # An old disk under the arms, and a young one in them; no arms inside the bar or the bulge.
     reach = radius**2 / (radius**2 + (0.8 * length) ** 2)
     old = disk * (1 - 0.85 * galaxy.contrast * reach)
     young = disk * (2.6 * galaxy.contrast * reach * arms)
@@ -233,7 +234,7 @@ def surface_brightness(galaxy: Galaxy, x: np.ndarray, y: np.ndarray) -> np.ndarr
     if galaxy.bar:
         bulge = bulge + _bar(galaxy, along, across) * 0.17 * flux / (length * length * galaxy.axis_ratio)
     if galaxy.ring:
-        # A resonance ring where the bar would end, or in its place.
+        # A resonance ring, around the end of the bar if there is one.
         place, width = 0.52 * galaxy.petroR90_r, 0.07 * galaxy.petroR90_r
         young = young + 0.024 * flux / (place * width) * np.exp(-0.5 * ((radius - place) / width) ** 2)
     parts = ((old, (0.66, 0.33)), (young, (0.36, 0.16)), (bulge, (0.82, 0.40)))
@@ -241,14 +242,14 @@ def surface_brightness(galaxy: Galaxy, x: np.ndarray, y: np.ndarray) -> np.ndarr
 
 
 def _arms(galaxy: Galaxy, along, across, radius):
-    """Where the arms are: 1 on their crests, falling to about 0 between them."""
+    """Profile of the arms: 1 on their crests, falling to about 0 between them."""
     phase = galaxy.arms * (np.arctan2(across, along) - arm_angle(galaxy, radius))
     sharpness = 2.2 if galaxy.arms == 2 else 1.6
     return np.exp(sharpness * (np.cos(phase) - 1))
 
 
 def _bar(galaxy: Galaxy, along, across):
-    """A boxy bar in the plane of the disk: 1 inside, falling off at its edge."""
+    """Profile of a boxy bar in the plane of the disk: 1 inside, falling off at its edge."""
     cos, sin = math.cos(galaxy.bar_angle), math.sin(galaxy.bar_angle)
     u = np.abs(along * cos + across * sin) / galaxy.bar_length
     v = np.abs(across * cos - along * sin) / (0.3 * galaxy.bar_length)

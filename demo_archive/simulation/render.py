@@ -1,4 +1,4 @@
-"""From simulated galaxies to pixels: a galaxy with its foreground and noise, as bands or as a colour picture."""
+"""Rendering of simulated galaxies with foreground and noise, as bands or as colour pictures."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from demo_archive.simulation.galaxies import (
 )
 
 BRIGHTEST = np.float32(62.0)
-"""Grey levels for each factor e in brightness, where the scale of `colour` is logarithmic."""
+"""Grey levels per factor of e in brightness, in the logarithmic part of the scale of `colour`."""
 FOREGROUND_RADIUS = 45.0
-"""Stars and faint galaxies are drawn this far from each galaxy, arcsec."""
+"""Maximum offset, in each axis, of stars and faint galaxies from a galaxy, arcsec."""
 
 
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """A round source beside the galaxy: offsets (column, row) and width in arcsec, flux in nanomaggies in g, r, i."""
+    """A round source near the galaxy: offsets (column, row) and width in arcsec, flux in g, r, i in nanomaggies."""
 
     x: float
     y: float
@@ -35,13 +35,13 @@ class Blob:
 
 
 def foreground(galaxy: Galaxy) -> list[Blob]:
-    """Stars and faint galaxies around a galaxy, the same in every picture of it; none over its core."""
+    """Draw the stars and faint galaxies around a galaxy, the same in every picture; none over its core."""
     rng = galaxy.rng(1)
     blobs = []
     for star in [True] * rng.poisson(5) + [False] * rng.poisson(18):
         x, y = rng.uniform(-FOREGROUND_RADIUS, FOREGROUND_RADIUS, 2)
         magnitude = rng.uniform(15.5, 19.5) if star else rng.uniform(19.5, 22.5)
-        # The stellar locus is narrow: colours of stars go together.
+        # The stellar locus is narrow: the colours of a star are correlated.
         g_r = rng.uniform(0.2, 1.3)
         r_i = 0.05 + 0.4 * (g_r - 0.2) + rng.normal(0, 0.04)
         fwhm = PSF_FWHM if star else PSF_FWHM * rng.uniform(1.1, 2.0)
@@ -52,7 +52,7 @@ def foreground(galaxy: Galaxy) -> list[Blob]:
 
 
 def knots(galaxy: Galaxy) -> list[Blob]:
-    """Star-forming regions along the arms of a spiral."""
+    """Draw star-forming regions along the arms of a spiral."""
     if not galaxy.spiral:
         return []
     rng = galaxy.rng(2)
@@ -74,7 +74,7 @@ def _window(centre: float, half: float, length: int) -> slice:
 
 
 def _add_blob(bands: np.ndarray, blob: Blob, x0: float, y0: float, scale: float) -> None:
-    """Add a blob (a Moffat profile with beta = 3) where the galaxy's centre is at column x0 and row y0."""
+    """Add a blob (a Moffat profile with beta = 3) to the picture of a galaxy at column x0 and row y0."""
     column, row = x0 + blob.x / scale, y0 + blob.y / scale
     half = 7 * blob.fwhm / scale
     rows, columns = _window(row, half, bands.shape[1]), _window(column, half, bands.shape[2])
@@ -88,7 +88,7 @@ def _add_blob(bands: np.ndarray, blob: Blob, x0: float, y0: float, scale: float)
 
 
 def add_galaxy(bands: np.ndarray, galaxy: Galaxy, x0: float, y0: float, scale: float) -> None:
-    """Add a galaxy and what lies around it to a picture.
+    """Add a galaxy and its surroundings to a picture.
 
     Parameters
     ----------
@@ -97,7 +97,7 @@ def add_galaxy(bands: np.ndarray, galaxy: Galaxy, x0: float, y0: float, scale: f
     x0, y0 : float
         Column and row of the galaxy's centre, counted from 0 at the centre of the first pixel.
     scale : float
-        Arcsec a pixel.
+        Arcsec per pixel.
     """
     half = 6 * galaxy.petroR90_r / scale
     rows, columns = _window(y0, half, bands.shape[1]), _window(x0, half, bands.shape[2])
@@ -110,7 +110,7 @@ def add_galaxy(bands: np.ndarray, galaxy: Galaxy, x0: float, y0: float, scale: f
 
 
 def add_noise(bands: np.ndarray, scale: float, rng: np.random.Generator) -> None:
-    """Add the sky's noise in place: white in the camera's pixels, and resampled with them where those are coarser."""
+    """Add sky noise in place: white in the camera's pixels, resampled if these are coarser than the picture's."""
     shape = bands.shape[1:]
     ratio = max(1.0, NOISE_SCALE / scale)
     coarse = tuple(int(np.ceil(length / ratio)) for length in shape)
@@ -123,7 +123,7 @@ def add_noise(bands: np.ndarray, scale: float, rng: np.random.Generator) -> None
 
 
 def picture(galaxy: Galaxy, size: int, scale: float) -> np.ndarray:
-    """A square picture of one galaxy at its centre: float32 `[3, size, size]`, `scale` arcsec a pixel, with noise."""
+    """Render a square picture centred on a galaxy, with noise: float32 `[3, size, size]`, `scale` arcsec per pixel."""
     bands = np.zeros((3, size, size), np.float32)
     centre = (size - 1) / 2
     add_galaxy(bands, galaxy, centre, centre, scale)
@@ -132,14 +132,14 @@ def picture(galaxy: Galaxy, size: int, scale: float) -> np.ndarray:
 
 
 def colour(bands: np.ndarray, stretch: float = 4.0, q: float = 9.0) -> np.ndarray:
-    """Bands g, r, i as a picture, uint8 `[H, W, 3]`, after Lupton et al. (2004, PASP 116, 133).
+    """Combine the bands g, r, i into a colour picture, uint8 `[H, W, 3]`, after Lupton et al. (2004, PASP 116, 133).
 
-    `stretch` is in the bands' unit, where the scale turns from linear to logarithmic; `q` says how much of it is
-    logarithmic.
+    `stretch`, in the unit of the bands, is where the scale turns from linear to logarithmic; a larger `q` makes more of
+    it logarithmic.
     """
     blue, green, red = bands[0] * np.float32(1.35), bands[1], bands[2] * np.float32(0.78)
     mean = np.maximum((blue + green + red) / 3, 1e-4)
     factor = np.arcsinh(q * mean / stretch) * (BRIGHTEST / mean)
-    # A pixel that is too bright in one colour keeps its hue.
+    # A pixel that saturates in one colour keeps its hue.
     factor *= np.minimum(1, 255 / np.maximum(np.maximum(np.maximum(red, green), blue) * factor, 1))
     return np.stack([np.maximum(band * factor, 0).astype(np.uint8) for band in (red, green, blue)], axis=-1)

@@ -1,4 +1,4 @@
-"""Pictures of any part of the simulated sky: what the image services cut out of it."""
+"""Images of any part of the simulated sky, for the image services."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SOUTHERN_LIMIT = -20.0
 
 @dataclass(frozen=True)
 class Field:
-    """A part of the sky in gnomonic projection, north up and east left: centre in degrees, pixels, arcsec a pixel."""
+    """A part of the sky in gnomonic projection, north up, east left: centre in degrees, pixels, arcsec per pixel."""
 
     ra: float
     dec: float
@@ -29,7 +29,7 @@ class Field:
 
     @property
     def covered(self) -> bool:
-        """Whether the survey has an image of its centre."""
+        """Whether the survey covers its centre."""
         return self.dec >= SOUTHERN_LIMIT
 
 
@@ -40,7 +40,7 @@ class Sky:
     ----------
     galaxies : list of Galaxy
     seed : int
-        Of the noise.
+        Seed of the noise.
     """
 
     def __init__(self, galaxies: list[Galaxy], seed: int) -> None:
@@ -49,13 +49,13 @@ class Sky:
         self._vectors = np.column_stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)])
 
     def bands(self, field: Field) -> np.ndarray:
-        """Surface brightness in g, r, i: float32 `[3, height, width]`, row 0 in the north; NaN outside the survey."""
+        """Render surface brightness in g, r, i: float32 `[3, height, width]`, row 0 north; NaN outside the survey."""
         picture = np.zeros((3, field.height, field.width), np.float32)
         if not field.covered:
             picture[:] = np.nan
             return picture
         for number, (east, north) in self._near(field):
-            # Places are counted from 0 at the centre of the first pixel.
+            # Coordinates are counted from 0 at the centre of the first pixel.
             column = (field.width - 1) / 2 - east / field.scale
             row = (field.height - 1) / 2 - north / field.scale
             add_galaxy(picture, self._galaxies[number], column, row, field.scale)
@@ -70,7 +70,7 @@ class Sky:
         return picture
 
     def _near(self, field: Field):
-        """Galaxies that may show in a field: number, and offsets in its tangent plane (east, north) in arcsec."""
+        """Galaxies that may appear in a field: number, and offsets in its tangent plane (east, north), arcsec."""
         ra, dec = np.radians([field.ra, field.dec])
         centre = np.array([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)])
         east = np.array([-np.sin(ra), np.cos(ra), 0])
@@ -83,7 +83,7 @@ class Sky:
 
 
 def raster(bands: np.ndarray, form: str) -> bytes:
-    """A colour picture as "jpg" or "png"; black where there is no image."""
+    """Encode a colour picture as "jpg" or "png"; black outside the survey."""
     buffer = io.BytesIO()
     image = Image.fromarray(colour(np.nan_to_num(bands)))
     image.save(buffer, "JPEG" if form == "jpg" else "PNG", **({"quality": 90} if form == "jpg" else {}))
@@ -91,7 +91,7 @@ def raster(bands: np.ndarray, form: str) -> bytes:
 
 
 def fits_image(planes: np.ndarray, field: Field, unit: str) -> bytes:
-    """A FITS file of one plane `[height, width]` or several, with row 0 in the south as FITS has it."""
+    """Make a FITS file of one plane `[height, width]` or several, with row 0 in the south as usual in FITS."""
     cards = [
         fits.Card("CRPIX1", (field.width + 1) / 2),
         fits.Card("CRPIX2", (field.height + 1) / 2),

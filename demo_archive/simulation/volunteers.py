@@ -1,4 +1,4 @@
-"""What simulated volunteers of Galaxy Zoo: 3D draw on a galaxy, and the masks that their drawings add up to.
+"""Drawings of simulated Galaxy Zoo: 3D volunteers on a galaxy, and the masks they add up to.
 
 Coordinates are those of the project's drawing tool: column and row, counted from 0, the picture's centre at `SIZE` / 2.
 """
@@ -15,16 +15,16 @@ from demo_archive.simulation.render import foreground
 SIZE = 525
 """Pixels along each side of the picture."""
 SCALE = 0.099
-"""Arcsec a pixel: 2.75e-5 degrees."""
+"""Arcsec per pixel: 2.75e-5 degrees."""
 DRAWERS = 15
-"""Volunteers who were shown each picture."""
+"""Number of volunteers per picture."""
 
 Path = list[list[float]]
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """Clicks that mean one thing: mean and covariance, in pixels, and their number."""
+    """Clicks on the same object: mean and covariance, in pixels, and their number."""
 
     points: np.ndarray
 
@@ -39,7 +39,7 @@ class Cluster:
 
 @dataclass(frozen=True)
 class Drawings:
-    """All that was drawn on one picture: for each volunteer, points or closed paths."""
+    """All drawings on a picture: for each volunteer, points or closed paths."""
 
     centres: list[Path]
     stars: list[Path]
@@ -53,7 +53,7 @@ class Drawings:
 
 
 def _pixels(x, y) -> np.ndarray:
-    """Points `[n, 2]` in the drawing tool's coordinates, from offsets in arcsec."""
+    """Convert offsets in arcsec to points `[n, 2]` in the drawing tool's coordinates."""
     return np.column_stack([x, y]) / SCALE + SIZE / 2
 
 
@@ -62,14 +62,14 @@ def _closed(points: np.ndarray) -> Path:
 
 
 def _arm(galaxy: Galaxy, arm: int, rng: np.random.Generator) -> Path:
-    """An outline of one arm: along one side and back along the other, with an unsteady hand."""
+    """Draw the outline of an arm: along one side and back along the other, with an unsteady hand."""
     outer = galaxy.petroR90_r * rng.uniform(0.85, 1.1)
     inner = max(galaxy.bar_length, 0.28 * galaxy.petroR90_r) * rng.uniform(0.95, 1.15)
     radius = np.geomspace(inner, outer, 16)
     angle = arm_angle(galaxy, radius, arm) + rng.normal(0, 0.05)
-    # Half the width of the arm, as an angle: less than half the way to the next arm.
+    # Half the width of the arm, as an angle: less than half the distance to the next arm.
     half = 0.3 * np.pi / galaxy.arms * rng.uniform(0.75, 1.25)
-    # Outlines close to a point at either end: a wide straight end would cut across the arm's own curve.
+    # Outlines narrow to a point at both ends: a wide straight end would cut across the arm's curve.
     width = half * np.sin(np.linspace(0.3, np.pi - 0.3, 16))
     sides = [angle + side * width * rng.uniform(0.88, 1.12, 16) for side in (-1, 1)]
     points = [_pixels(*disk_to_picture(galaxy, radius, side)) for side in sides]
@@ -77,7 +77,7 @@ def _arm(galaxy: Galaxy, arm: int, rng: np.random.Generator) -> Path:
 
 
 def _bar(galaxy: Galaxy, rng: np.random.Generator) -> Path:
-    """A four-cornered outline of the bar, as the drawing tool of this task gives."""
+    """Draw a four-cornered outline of the bar, like the drawing tool of this task."""
     long = np.array([1, 1, -1, -1]) * rng.uniform(0.85, 1.15, 4) * galaxy.bar_length
     short = np.array([1, -1, -1, 1]) * rng.uniform(0.8, 1.3, 4) * galaxy.bar_length * 0.32
     angle = galaxy.bar_angle + rng.normal(0, 0.06)
@@ -86,7 +86,7 @@ def _bar(galaxy: Galaxy, rng: np.random.Generator) -> Path:
 
 
 def draw(galaxy: Galaxy, subject: int) -> Drawings:
-    """What the volunteers who saw `subject`, a picture of this galaxy, drew on it."""
+    """Make the volunteers' drawings on `subject`, a picture of this galaxy."""
     rng = np.random.default_rng((galaxy.seed, galaxy.index, 7, subject))
     centres = [[point.round(4).tolist()] for point in SIZE / 2 + rng.normal(-0.5, 1.8, (DRAWERS, 2))]
     stars: list[Path] = [[] for _ in range(DRAWERS)]
@@ -112,7 +112,7 @@ def draw(galaxy: Galaxy, subject: int) -> Drawings:
 
 
 def add_polygon(mask: np.ndarray, path: Path) -> None:
-    """Add 1, in place, to the pixels whose place (column, row) lies inside a closed path (even-odd rule)."""
+    """Add 1, in place, to the pixels whose coordinates (column, row) are inside a closed path (even-odd rule)."""
     start = np.asarray(path)
     stop = np.roll(start, -1, axis=0)
     first = max(0, int(np.ceil(start[:, 1].min())))
@@ -121,14 +121,14 @@ def add_polygon(mask: np.ndarray, path: Path) -> None:
     edge, row = np.nonzero((y0 <= rows) != (y1 <= rows))
     x0, y0, x1, y1 = (value[edge, 0] for value in (x0, y0, x1, y1))
     cross = x0 + (rows[row] - y0) * (x1 - x0) / (y1 - y0)
-    # A crossing switches all pixels to its right.
+    # A crossing toggles all pixels to its right.
     switch = np.zeros((len(rows), mask.shape[1] + 1), np.int32)
     np.add.at(switch, (row, np.clip(np.floor(cross).astype(int) + 1, 0, mask.shape[1])), 1)
     mask[rows] += np.cumsum(switch[:, :-1], axis=1) % 2
 
 
 def polygon_mask(drawn: list[list[Path]]) -> np.ndarray:
-    """How many paths lie over each pixel: float64 `[SIZE, SIZE]`."""
+    """Count the paths that cover each pixel: float64 `[SIZE, SIZE]`."""
     mask = np.zeros((SIZE, SIZE))
     for paths in drawn:
         for path in paths:
@@ -137,7 +137,7 @@ def polygon_mask(drawn: list[list[Path]]) -> np.ndarray:
 
 
 def ellipse_mask(clusters: list[Cluster]) -> np.ndarray:
-    """The clusters' numbers of clicks inside their ellipses of two standard deviations: float64 `[SIZE, SIZE]`."""
+    """Add each cluster's number of clicks inside its two-sigma ellipse: float64 `[SIZE, SIZE]`."""
     mask = np.zeros((SIZE, SIZE))
     for cluster in clusters:
         mean, covariance = cluster.mean, cluster.covariance

@@ -1,4 +1,4 @@
-"""What simulated volunteers of Galaxy Zoo DECaLS answer: a decision tree, followed vote by vote."""
+"""Votes of simulated Galaxy Zoo DECaLS volunteers, who follow a decision tree."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from demo_archive.simulation.galaxies import Galaxy
 
-# Each question, with the answer that leads to it and its own. After Walmsley et al. 2022, MNRAS 509, 3966, figure 4.
+# Each question, with the answer that leads to it, and its answers (Walmsley et al. 2022, MNRAS 509, 3966, figure 4).
 FEATURED = "smooth-or-featured_featured-or-disk"
 FACE_ON = "disk-edge-on_no"
 TREE_5 = {
@@ -23,7 +23,7 @@ TREE_5 = {
     "spiral-arm-count": ("has-spiral-arms_yes", ("1", "2", "3", "4", "more-than-4", "cant-tell")),
     "merging": (None, ("none", "minor-disturbance", "major-disturbance", "merger")),
 }
-"""The tree of the campaign on DR5."""
+"""Decision tree of the DR5 campaign."""
 TREE_1_AND_2 = TREE_5 | {
     "bar": (FACE_ON, ("yes", "no")),
     "bulge-size": (FACE_ON, ("none", "obvious", "dominant")),
@@ -31,12 +31,12 @@ TREE_1_AND_2 = TREE_5 | {
     "spiral-arm-count": ("has-spiral-arms_yes", ("1", "2", "3", "4", "more-than-4")),
     "merging": (None, ("neither", "tidal-debris", "both", "merger")),
 }
-"""The tree of the campaigns on DR1 and DR2."""
+"""Decision tree of the DR1 and DR2 campaigns."""
 Tree = Mapping[str, tuple[str | None, tuple[str, ...]]]
 
 
 def chances(galaxy: Galaxy) -> dict[str, dict[str, float]]:
-    """How likely each answer to each question is, of both trees, up to a factor a question."""
+    """Relative probability of each answer to each question of both trees, not normalized."""
     pitch, round_ = np.degrees(galaxy.pitch), galaxy.axis_ratio
     featured, arms = galaxy.p_cs_debiased, 0.35 + 0.6 * galaxy.contrast if galaxy.spiral else 0.1
     count = {str(number): 0.85 if number == galaxy.arms else 0.04 for number in (1, 2, 3, 4)}
@@ -82,7 +82,7 @@ def chances(galaxy: Galaxy) -> dict[str, dict[str, float]]:
 
 
 def fractions(galaxy: Galaxy, tree: Tree) -> dict[str, float]:
-    """The chance of each `{question}_{answer}` of a tree; those of a question add up to 1."""
+    """Probability of each `{question}_{answer}` of a tree; those of a question add up to 1."""
     result, likely = {}, chances(galaxy)
     for question, (_, answers) in tree.items():
         weights = np.array([likely[question][answer] for answer in answers])
@@ -93,10 +93,10 @@ def fractions(galaxy: Galaxy, tree: Tree) -> dict[str, float]:
 
 
 def cast(galaxy: Galaxy, tree: Tree, voters: int, rng: np.random.Generator) -> dict[str, float]:
-    """The columns of a released table: counts, totals and fractions.
+    """Draw votes, as the columns of a released table: counts, totals and fractions.
 
-    A question has as many votes as the answer that leads to it. `{question}_total-votes` is the spelling of the tables
-    (the release's own description has `_total`). A fraction without votes is NaN.
+    A question has as many votes as the answer that leads to it. The tables spell `{question}_total-votes`, though the
+    release's own description has `_total`. A fraction without votes is NaN.
     """
     expected = fractions(galaxy, tree)
     row: dict[str, float] = {}

@@ -39,8 +39,8 @@ from skyshards.export.run import TILE_MB, export
 def command(folder: Path, out: str, form: str, dask: str | None, **options: Any) -> None:
     """Write a built dataset as a HATS collection: Parquet by HEALPix pixel, for LSDB, stock datasets and other readers.
 
-    OUT is a folder, or a URL that fsspec supports; with another --format, a file. To resume an interrupted export, rerun
-    the command.
+    OUT is a folder, or a URL that fsspec supports; with another --format, a file. Rerunning the command resumes an
+    interrupted export.
     """
     with messages(), resumable():
         if form != "hats":
