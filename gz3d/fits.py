@@ -78,8 +78,8 @@ def read_gz3d(path: Path) -> dict[str, Any]:
 
 
 def vote_fraction(votes: int | None, total: int) -> float:
-    """Vote fraction: -1 for a class without a vote, -0.5 if nobody classified the galaxy or the number of votes or
-    classifications is `MISSING`.
+    """Vote fraction: -1 for a class not put to the vote (None), -0.5 if nobody classified the galaxy, or the
+    number of votes or classifications is `MISSING`.
     """
     if votes is None:
         return -1.0

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-if __name__ == "__main__":  # a script's own folder is first on the path: its gz_sdss.py would stand for the package
+if __name__ == "__main__":  # a script's own folder is first on the path: its gz_sdss.py would shadow the package
     import sys
 
     if not sys.flags.safe_path:
@@ -57,18 +57,18 @@ from skyshards.progress import say, waiting
 
 FILTERED = "ZooSpecPhotoDR19_filtered.csv.gz"
 FEW, FEW_ROWS = 5, 50
-"""For so many galaxies, the server is asked for so many rows, as some may pass its cuts and not ours; for more, for the
-whole catalogue, so that the first N are always the same."""
+"""Up to this many galaxies, and rows requested for them, as some may pass the server's cuts but not ours; for more, the
+whole catalogue is requested. So the first N are always the same."""
 
 JPEG_BYTES = 2.2e3
-"""Length of a cutout of 64 x 64 pixels, about; measured on the demo archive's."""
+"""Approximate size of a 64 x 64 cutout, measured on the demo archive's."""
 ROW_BYTES = 6e3
-"""On disk for a galaxy, about: the JPEG in its shard and in its TAR archive, with the columns and headers beside it."""
+"""Approximate disk space per galaxy: the JPEG in its shard and in its TAR archive, with columns and headers."""
 
 
 @dataclass(frozen=True)
 class Galaxy:
-    """A row of the catalogue, and the galaxy's representation, which is looked up when it is sent to a worker."""
+    """Catalogue row and representation of a galaxy; the latter is looked up when it is sent to a worker."""
 
     record: np.record
     representations: Sequence | None = None
@@ -84,14 +84,14 @@ class Galaxy:
 
 @dataclass(frozen=True)
 class ServiceSearch:
-    """What to look for in the VO Registry: words, a waveband; `registry_url` if it is not the Registry itself."""
+    """Search of the VO Registry by words and waveband; `registry_url` names a registry other than the default."""
 
     keywords: str
     waveband: str
     registry_url: str | None = None
 
     def first(self) -> Service:
-        """The first image service found; the others are said."""
+        """Return the first image service found; the others are printed."""
         first, *others = find_services(self.keywords, self.waveband, self.registry_url)
         say(f"Images from: {first.title} ({first.url})")
         for other in others:
@@ -101,33 +101,34 @@ class ServiceSearch:
 
 @dataclass(frozen=True)
 class GZSDSSRecipe(Recipe):
-    """A source is the cutout of one galaxy of the catalogue, and gives one row.
+    """Recipe of gz_sdss: each source is the cutout of a catalogue galaxy and gives one row.
 
     Parameters
     ----------
     output_dir : Path
-        Where the tables and the folder `Images` are kept: the folder that is built.
+        The built folder, where the tables and the folder `Images` are kept.
     request : CatalogRequest
-        What to ask the TAP service for.
+        Request to the TAP service.
     cuts : Cuts
-        Which of its rows are kept.
+        Quality cuts on its rows.
     tap_url : str
+        URL of the TAP service.
     refresh_catalog : bool
-        Fetch the catalogue though it is there.
+        Download the catalogue even if it is there.
     catalog : Path, optional
-        A table that takes the place of all that.
+        Table to use instead of the TAP service.
     hips2fits_urls : tuple of str
-        The service and its mirrors.
+        URLs of the service and its mirrors.
     sia : Service or ServiceSearch, optional
-        Take the images from there instead, or from the first service that `prepare` finds.
+        Take the images from this service instead, or from the first one that `prepare` finds.
     format : str
         "jpg", or with `sia` also "fits".
     max_missing : float
-        With `sia`: part of a cutout's pixels (0 to 1) that may lack a value in a FITS image.
+        With `sia`: maximum fraction (0 to 1) of missing pixels in a FITS cutout.
     rate : float
-        Requests for images a second, over all threads; 0 for no limit.
+        Maximum number of image requests per second, over all threads; 0 for no limit.
     representations : RepresentationFile, optional
-        Vectors to join, by the DR7 objID.
+        Representations to join by DR7 objID.
     """
 
     output_dir: Path
@@ -147,7 +148,7 @@ class GZSDSSRecipe(Recipe):
     downloads = "Images"
 
     def __getstate__(self) -> dict[str, Any]:
-        """All but the archive and the client, which stay in the process that downloads."""
+        """Pickle all but the archive and the client, which stay in the process that downloads."""
         return {name: value for name, value in vars(self).items() if name not in ("images", "_client", "_sia_source")}
 
     @property
@@ -155,7 +156,7 @@ class GZSDSSRecipe(Recipe):
         return schema_of(self.format, self.representations.length if self.representations else None)
 
     def prepare(self, fetcher: Fetcher, folder: Path) -> GZSDSSRecipe:
-        """Ask the VO Registry for an image service, if none is named."""
+        """Search the VO Registry for an image service, if none is named."""
         return replace(self, sia=self.sia.first()) if isinstance(self.sia, ServiceSearch) else self
 
     def options(self) -> dict[str, Any]:
@@ -176,7 +177,7 @@ class GZSDSSRecipe(Recipe):
 
     @cached_property
     def images(self) -> ImageArchive:
-        """The images that are on disk."""
+        """Archive of the images on disk."""
         service = f"{HIPS} by hips2fits" if self.sia is None else self.sia.title or self.sia.url
         origin = f"{self.format} cutouts of {'a simulated sky' if self.simulated else service}"
         return ImageArchive(self.output_dir / self.downloads, f".{self.format}", origin=origin)
@@ -192,12 +193,12 @@ class GZSDSSRecipe(Recipe):
         return SIASource(self.sia, self.format, self._client, max_missing=self.max_missing)
 
     def filtered(self) -> pd.DataFrame:
-        """The galaxies that pass the cuts, in the order of dr7objid; written to `ZooSpecPhotoDR19_filtered.csv.gz`.
+        """Select the galaxies that pass the cuts, by dr7objid, and write `ZooSpecPhotoDR19_filtered.csv.gz`.
 
         Raises
         ------
         BuildError
-            The catalogue cannot be had, or none of it passes.
+            The catalogue cannot be fetched, or no galaxy passes.
         """
         if self.catalog is not None:
             whole, origin = self._read_catalog(), str(self.catalog)
@@ -205,10 +206,10 @@ class GZSDSSRecipe(Recipe):
             request = self.request
             if self.limit is not None and self.limit <= FEW and request == CatalogRequest():
                 request = CatalogRequest(where=self.cuts.adql("z", "p"), top=FEW_ROWS)
-            if self.simulated:  # the demo archive's address is another in every run
+            if self.simulated:  # the demo archive's address changes with every run
                 request = replace(request, source=DEMO)
             whole, origin = get_catalog(request, self.output_dir, self.tap_url, self.refresh_catalog), self.tap_url
-        # What PhotoObj has in single precision is cut on as it is stored, also where a file has it as text.
+        # Cut on the stored values: single precision as in PhotoObj, even if a file has them as text.
         whole = whole.astype(dict.fromkeys(SINGLE, "float32")).astype(dict.fromkeys(SINGLE, "float64"))
         passed = whole.loc[self.cuts.mask(whole), list(KEPT)]
         if outside := len(whole) - len(passed):
@@ -223,7 +224,7 @@ class GZSDSSRecipe(Recipe):
         return kept
 
     def _read_catalog(self) -> pd.DataFrame:
-        """The table of `--catalog`; says which of its columns are left out."""
+        """Read the table of `--catalog`, and print which of its columns are left out."""
         table = open_table(self.catalog)
         used = set(places(table).values())
         if unused := [name or f"column {place + 1}" for place, name in enumerate(table.names) if place not in used]:
@@ -231,11 +232,11 @@ class GZSDSSRecipe(Recipe):
         return typed(table)
 
     def sources(self, fetcher: Fetcher) -> Iterator[Source]:
-        """The galaxies in an order that is always the same, so that the first N are always the same sample."""
+        """List the galaxies in a fixed order, so that the first N are always the same sample."""
         galaxies = shuffled(self.filtered())
         galaxies["specobjid"] = galaxies["specobjid"].fillna(0).astype("int64")
         self.images.arrange(galaxies["objid"].tolist())
-        _ = self._sia_source, self._client  # made here, before there are several threads
+        _ = self._sia_source, self._client  # created here, before other threads start
         joined = None
         if self.representations is not None:
             ids = galaxies["dr7objid"].astype(str).tolist()
@@ -245,7 +246,7 @@ class GZSDSSRecipe(Recipe):
                 say(f"{joined.missing:,} galaxies are not in {where}; their representation is NaN")
         for number, galaxy in enumerate(galaxies.to_records(index=False)):
             url = None
-            with contextlib.suppress(SourceError):  # `fetch` will meet it again, where it is recorded
+            with contextlib.suppress(SourceError):  # `fetch` raises it again, where it is recorded
                 url = self._url(galaxy)
             yield Source(f"{galaxy['objid']}.{self.format}", url, info=Galaxy(galaxy, joined, number))
 
@@ -262,12 +263,12 @@ class GZSDSSRecipe(Recipe):
     def cost(self, sources: Sequence[Source]) -> Cost:
         fetched = sum(int(source.info.record["objid"]) not in self.images for source in sources)
         seconds, pace = (fetched / self.rate, f"{self.rate:g} requests/s") if self.rate else (None, "")
-        if self.sia is not None:  # what services send for a cutout differs
+        if self.sia is not None:  # response sizes differ between services
             return Cost(None if fetched else 0, None, seconds, pace)
         return Cost(JPEG_BYTES * fetched, ROW_BYTES * len(sources), seconds, pace)
 
     def fetch(self, source: Source, fetcher: Fetcher, folder: Path) -> bytes:
-        """The image: from the TAR archives if it is there whole, or else downloaded, and put in its place there."""
+        """Take the image from the TAR archives if it is there whole, or else download and archive it."""
         galaxy = source.info.record
         objid = int(galaxy["objid"])
         content = self.images.get(objid)
@@ -281,7 +282,7 @@ class GZSDSSRecipe(Recipe):
         return content
 
     def _is_image(self, content: bytes) -> bool:
-        """Whether what lies in the archives would be taken if it came now: earlier versions looked less closely."""
+        """Whether an archived image passes today's checks; those of earlier versions were weaker."""
         try:
             if self.format == "jpg":
                 check_jpeg(content, SIZE, SIZE)
@@ -380,7 +381,7 @@ def main(
             raise UsageError(f"`demo` cannot be combined with {names}")
         tap_url, hips2fits_url, registry_url = demo.tap_url, demo.hips2fits_url, demo.registry_url
         if not given("rate"):
-            rate = 0.0  # nobody else uses this server
+            rate = 0.0  # the demo server has no other users
         if not (sia_keywords or sia_waveband):
             sia_url = demo.sia_url if sia_version == 1 else demo.sia2_url
     sia = None
@@ -405,7 +406,7 @@ def main(
 def _sia_service(
     url: str | None, version: int, keywords: str | None, waveband: str | None, registry_url: str | None
 ) -> Service | ServiceSearch:
-    """The image service that the options name, or how to find one."""
+    """Image service named by the options, or the search for one."""
     if url:
         return Service("", url, version)
     if not (keywords or waveband):

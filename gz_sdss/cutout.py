@@ -1,4 +1,4 @@
-"""The square around a galaxy, cut out of a larger image of any pixel size, FITS or JPEG."""
+"""Cut the square around a galaxy out of a larger FITS or JPEG image of any pixel size."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from gz_sdss.hips2fits import SIZE
 from skyshards.errors import FetchError
 
 MAX_MISSING = 0.01
-"""Part of a cutout's pixels that may lack a value: some dead pixels and cosmic rays, not a hole or an edge."""
+"""Maximum fraction of missing pixels in a cutout: allows dead pixels and cosmic rays, but no hole or edge."""
 
 
 def tangent_wcs(ra: float, dec: float, extent: tuple[float, float], shape: tuple[int, int]) -> WCS:
-    """The gnomonic projection of an image centred at a position, with row 0 in the south and column 0 in the east.
+    """Gnomonic projection of an image centred at a position, with row 0 in the south and column 0 in the east.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ def tangent_wcs(ra: float, dec: float, extent: tuple[float, float], shape: tuple
 
 
 def resample(planes: np.ndarray, wcs: WCS, ra: float, dec: float, size: float) -> np.ndarray:
-    """The square of `size` degrees around a position, linearly interpolated onto 64 x 64 pixels.
+    """Interpolate the square of `size` degrees around a position linearly onto 64 x 64 pixels.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def resample(planes: np.ndarray, wcs: WCS, ra: float, dec: float, size: float) -
     Raises
     ------
     FetchError
-        The image does not reach over all of it.
+        The image does not cover all of it.
     """
     x, y = _pixels(wcs, ra, dec, size)
     height, width = planes.shape[1:]
@@ -66,14 +66,14 @@ def resample(planes: np.ndarray, wcs: WCS, ra: float, dec: float, size: float) -
 
 
 def _pixels(wcs: WCS, ra: float, dec: float, size: float) -> tuple[np.ndarray, np.ndarray]:
-    """Where in an image the pixels of a cutout lie: x and y, float `[64, 64]`."""
+    """Image coordinates of a cutout's pixels: x and y, float `[64, 64]`."""
     rows, columns = np.mgrid[:SIZE, :SIZE]
     target = tangent_wcs(ra, dec, (size, size), (SIZE, SIZE))
     return wcs.world_to_pixel(SkyCoord(*target.pixel_to_world_values(columns, rows), unit="deg"))
 
 
 def _without_fill(planes: np.ndarray, wcs: WCS, ra: float, dec: float, size: float) -> np.ndarray:
-    """The planes of an image, with NaN where a hole in the cutout's part of it was filled with one value."""
+    """Planes of an image, with NaN where a hole within the cutout was filled with one value."""
     x, y = _pixels(wcs, ra, dec, size)
     if not (np.isfinite(x).all() and np.isfinite(y).all()):
         return planes
@@ -84,7 +84,7 @@ def _without_fill(planes: np.ndarray, wcs: WCS, ra: float, dec: float, size: flo
 
 
 def _bilinear(planes: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """Values between pixels; beyond the centre of the last pixel, its own."""
+    """Interpolate bilinearly; beyond the centre of the last pixel, its value."""
     y, x = np.clip(y, 0, planes.shape[1] - 1), np.clip(x, 0, planes.shape[2] - 1)
     row, column = y.astype(int), x.astype(int)
     below, beside = np.minimum(row + 1, planes.shape[1] - 1), np.minimum(column + 1, planes.shape[2] - 1)
@@ -96,14 +96,14 @@ def _bilinear(planes: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
 
 
 def fits_cutout(content: bytes, ra: float, dec: float, size: float, max_missing: float = MAX_MISSING) -> np.ndarray:
-    """A square of `size` degrees from a FITS image: float32 `[64, 64]`, or `[planes, 64, 64]` of one with planes.
+    """Cut a square of `size` degrees from a FITS image: float32 `[64, 64]`, or `[planes, 64, 64]` if it has planes.
 
     Raises
     ------
     FetchError
-        It does not say where it is, does not reach over all of the square, is blank, or more than a part `max_missing`
-        (0 to 1) of the square's pixels have no value (NaN, infinite, or of a filled hole: see `without_fill`) in some
-        plane.
+        It has no celestial WCS, does not cover all of the square, is blank, or in some plane more than a fraction
+        `max_missing` (0 to 1) of the square's pixels have no value (NaN, infinite, or in a filled hole: see
+        `without_fill`).
     """
     pixels, header = images.open_fits(content)
     wcs = WCS(header, naxis=2)
@@ -126,18 +126,18 @@ def fits_cutout(content: bytes, ra: float, dec: float, size: float, max_missing:
 def jpeg_cutout(
     content: bytes, centre: tuple[float, float], extent: tuple[float, float], ra: float, dec: float, size: float
 ) -> bytes:
-    """A square of `size` degrees from a JPEG: the JPEG itself if it is just that, or else the place cut out of it.
+    """Cut a square of `size` degrees from a JPEG; a JPEG of just that square is returned unchanged.
 
     Parameters
     ----------
     centre, extent : (float, float)
         Right ascension and declination of the JPEG's centre, and its width and height, all in degrees; north is up.
-        NaN where that is not known: then only a JPEG of 64 x 64 pixels will do.
+        NaN where unknown: then only a JPEG of 64 x 64 pixels is accepted.
 
     Raises
     ------
     FetchError
-        It is blank, does not reach over all of the square, or has another size and nobody knows what it shows.
+        It is blank, does not cover all of the square, or has another size and unknown extent.
     """
     pixels = images.open_jpeg(content)
     images.check_not_blank(pixels)

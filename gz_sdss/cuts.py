@@ -1,4 +1,4 @@
-"""Which galaxies are kept: well measured, with a clear vote, and of a size that suits a cutout of 64 pixels."""
+"""Quality cuts: well-measured galaxies with a clear vote, of a size that suits a cutout of 64 pixels."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ SAMPLE_SEED = 42
 
 @dataclass(frozen=True)
 class Cuts:
-    """The quality cuts. All bounds are exclusive but `min_vote`; a value that is missing passes none of them.
+    """Quality cuts. All bounds except `min_vote` are exclusive; missing values pass none of them.
 
     Parameters
     ----------
     min_mag : float
-        modelMag_u, g, r, i, z above this, mag; -9999 stands for a magnitude that was not measured.
+        modelMag_u, g, r, i, z above this, mag; -9999 marks an unmeasured magnitude.
     max_magerr_u, max_magerr_g, max_magerr_r, max_magerr_i, max_magerr_z : float
         modelMagErr of each band below this, mag.
     min_vote : float
@@ -40,7 +40,7 @@ class Cuts:
     max_pixels: float = 64.0
 
     def mask(self, table: pd.DataFrame) -> np.ndarray:
-        """Which rows pass all cuts: bool, one a row. Comparisons with NaN are false, so rows without a value fail."""
+        """Boolean mask of the rows that pass all cuts. Comparisons with NaN are false, so rows without a value fail."""
         passed = table[["p_cs_debiased", "p_el_debiased"]].max(axis="columns").to_numpy() >= self.min_vote
         for band in BANDS:
             passed &= table[f"modelMag_{band}"].to_numpy() > self.min_mag
@@ -49,9 +49,9 @@ class Cuts:
         return passed & (2.0 * radius / CUT_PIXEL > self.min_pixels) & (3.0 * radius / CUT_PIXEL < self.max_pixels)
 
     def adql(self, votes: str, photometry: str) -> str:
-        """The same as a condition in ADQL, on tables of these aliases.
+        """The same cuts as an ADQL condition on tables with these aliases.
 
-        Databases that rank NaN above all numbers let rows pass which `mask` does not, so `mask` has the last word.
+        Databases that rank NaN above all numbers let more rows pass than `mask`, so `mask` has the last word.
         """
         conditions = []
         for band in BANDS:
@@ -66,7 +66,7 @@ class Cuts:
 def one_row_a_galaxy(table: pd.DataFrame) -> pd.DataFrame:
     """Drop rows that lack an identifier or a position, and all but the first of those that share one.
 
-    Two entries of one `objid` are one galaxy of DR8, which two of DR7 were matched to.
+    Two entries with one `objid` are a DR8 galaxy to which two DR7 galaxies were matched.
     """
     table = table.dropna(subset=["dr7objid", "objid", "ra", "dec"])
     table = table.drop_duplicates("dr7objid").drop_duplicates("objid")
@@ -74,5 +74,5 @@ def one_row_a_galaxy(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def shuffled(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows in an order that is always the same; its first N are `table.sample(N, random_state=42)`."""
+    """Shuffle the rows into a fixed order; its first N are `table.sample(N, random_state=42)`."""
     return table.sample(frac=1, random_state=SAMPLE_SEED)

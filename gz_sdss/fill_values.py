@@ -1,4 +1,4 @@
-"""Holes in FITS images that somebody filled with one value, such as 0 or the median."""
+"""Detect holes in FITS images that were filled with one value, such as 0 or the median."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ import itertools
 import numpy as np
 
 MAX_STRAYS = 0.01
-"""Part of the pixels outside of a hole that may have its value too, or lie in blocks of another value."""
+"""Maximum fraction of pixels outside a hole that share its value, or lie in blocks of another value."""
 
 
 def without_fill(planes: np.ndarray) -> np.ndarray:
-    """The planes of an image, float `[planes, height, width]`, with NaN wherever a hole was filled with one value.
+    """Replace holes that were filled with one value by NaN in the planes of an image, float `[planes, height, width]`.
 
-    Noise does not repeat itself: the values of neighbouring pixels of real sky differ. A plane has a filled hole where
-    blocks of 3 x 3 pixels have exactly one value, and
+    Noise does not repeat: neighbouring pixels of real sky differ. A plane has a filled hole where blocks of 3 x 3
+    pixels have exactly one value, and
 
-    - hardly any pixel elsewhere has that value: else it is one of a few that pixels have (counts of photons, coarse
-      quantisation), or what fainter ones were cut off at;
-    - hardly any blocks have another value: else the image is smooth or was enlarged;
-    - it is not the plane's largest, at which pixels saturate, unless there is no other.
+    - hardly any pixel elsewhere has that value; otherwise pixels have only a few values (photon counts, coarse
+      quantisation), or fainter ones were clipped at it;
+    - hardly any blocks have another value; otherwise the image is smooth or was enlarged;
+    - it is not the plane's maximum, at which pixels saturate, unless there is no other value.
 
-    "Hardly any" is `MAX_STRAYS` of the pixels outside of these blocks. So a plane may have one such value. No plane is
-    changed in place.
+    "Hardly any" is a fraction `MAX_STRAYS` of the pixels outside these blocks. A plane thus has at most one such value.
+    No plane is changed in place.
     """
     return np.stack([np.where(_filled(plane), np.nan, plane) for plane in planes])
 
 
 def _filled(plane: np.ndarray) -> np.ndarray:
-    """Pixels of a plane, bool `[height, width]`, that are of a filled hole."""
+    """Mask of a plane's filled holes, bool `[height, width]`."""
     height, width = plane.shape
     plane = np.where(np.isfinite(plane), plane, np.nan)
     nowhere = np.zeros(plane.shape, bool)

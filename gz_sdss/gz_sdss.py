@@ -1,6 +1,6 @@
-"""Galaxy Zoo labels with SDSS cutouts: what a row holds, and the `datasets` builder that gives it.
+"""Galaxy Zoo labels with SDSS cutouts: the columns, and the `datasets` builder that reads them.
 
-`import gz_sdss` makes `load_dataset("gz_sdss", data_dir=...)` work.
+`import gz_sdss` registers `load_dataset("gz_sdss", data_dir=...)`.
 """
 
 from __future__ import annotations
@@ -33,8 +33,7 @@ VALUES = {
         for band in BANDS
     },
 }
-"""What the catalogue says of a galaxy, in the types that the tables of SDSS have (ZooSpec for votes and flags, PhotoObj
-for the rest)."""
+"""Columns from the catalogue, in the types of the SDSS tables (ZooSpec for votes and flags, PhotoObj for the rest)."""
 SINGLE = tuple(name for name, column in VALUES.items() if column.feature == FLOAT)
 FLAGS = tuple(name for name, column in VALUES.items() if column.feature == INT)
 
@@ -49,7 +48,7 @@ FITS = Column(
 
 @functools.lru_cache(16)
 def schema_of(format: str = "jpg", representation: int | None = None) -> Schema:
-    """The columns of a dataset built with `--format`, and with representations of this length if not None."""
+    """Build the schema for a `--format`, with representations of this length if not None."""
     vector = {}
     if representation is not None:
         words = "image embedding from a neural network; NaN where unavailable"
@@ -78,6 +77,6 @@ SCHEMA = schema_of()
 
 
 class GZSDSS(ShardBuilder):
-    """Galaxy Zoo labels with cutouts of SDSS."""
+    """Galaxy Zoo labels with SDSS cutouts."""
 
     schema = SCHEMA

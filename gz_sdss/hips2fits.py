@@ -19,18 +19,18 @@ HIPS = "CDS/P/SDSS9/color"
 SIZE = 64
 """Width and height of a cutout, pixels."""
 MARGIN = 0.25
-"""A cutout is wider than 2 petroR90_r by this part of it."""
+"""Margin of a cutout, as a fraction of 2 petroR90_r."""
 RATE = 5.0
-"""Requests a second: more has got addresses blocked."""
+"""Requests per second; higher rates got addresses blocked."""
 MAX_PIXELS = 50_000_000
 """The service's limit on width times height."""
 
 session = Fetcher().retrying_session()
-"""A session for requests of your own: with time-outs, and tried again where that may help."""
+"""Session for custom requests, with time-outs and retries."""
 
 
 def field_of_view(petroR90_r: float) -> float:
-    """Width of a galaxy's cutout, degrees: 2 petroR90_r (1 + 0.25) / 3600, of a radius in arcsec."""
+    """Width of a galaxy's cutout, degrees: 2 petroR90_r (1 + 0.25) / 3600, for a radius in arcsec."""
     return 2.0 * petroR90_r * (1.0 + MARGIN) / 3600.0
 
 
@@ -44,20 +44,20 @@ def Hips2Fits_access(
     *,
     hips2fits_url: str = HIPS2FITS_URL,
 ) -> str:
-    """The URL of one galaxy's cutout, in gnomonic projection, as JPEG.
+    """Build the URL of one galaxy's cutout, in gnomonic projection, as JPEG.
 
     Parameters
     ----------
     ra, dec : float
         Centre, ICRS, degrees.
     petroR90_r : float
-        Radius of 90 % of the Petrosian flux in r, arcsec; the cutout is 2.5 of it wide.
+        Radius of 90 % of the Petrosian flux in r, arcsec; the cutout is 2.5 times as wide.
     width, height : int
         Pixels.
     hips : str
         Identifier of the survey.
     hips2fits_url : str
-        The service.
+        URL of the service.
 
     Raises
     ------
@@ -91,28 +91,28 @@ def download_with_retries(
     hips2fits_urls: Sequence[str] = HIPS2FITS_URLS,
     client: PoliteClient | None = None,
 ) -> bytes:
-    """One galaxy's cutout: a JPEG of 64 x 64 pixels, checked to be whole, RGB and not blank.
+    """Download one galaxy's cutout: a JPEG of 64 x 64 pixels, checked to be whole, RGB and not blank.
 
     Parameters
     ----------
     ra, dec, petroR90_r : float
         As in `Hips2Fits_access`: degrees, degrees, arcsec.
     max_retries : int
-        Requests to each service, at most: one is followed by another after a 429, 500, 502, 503 or 504, a reset, a
-        time-out or a broken image.
+        Maximum number of requests to each service. Retried are 429, 500, 502, 503 and 504, resets, time-outs and
+        broken images.
     delay : float
-        Seconds before the second try, doubled for each after that; a `Retry-After` takes its place.
+        Seconds before the second try, doubled for each further one; a `Retry-After` overrides it.
     hips : str
         Identifier of the survey.
     hips2fits_urls : sequence of str
-        The service and its mirrors, which are tried when it is down.
+        URLs of the service and its mirrors, which are tried when it is down.
     client : PoliteClient, optional
-        Whose rate and sessions to use; by default one for the whole process, at 5 requests a second.
+        Client with the rate limit and sessions; by default, one for the whole process at 5 requests per second.
 
     Raises
     ------
     FetchError
-        With the URL, and the service's own message where it gave one.
+        The download failed; the message has the URL, and the service's own message if any.
     SourceError
         An invalid position or radius.
     """

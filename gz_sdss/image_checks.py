@@ -1,4 +1,4 @@
-"""What counts as an image: decoded whole, of the size asked for, and not blank; and FITS images made into pictures."""
+"""Check that images decode whole, have the requested size and are not blank; and convert FITS images to RGB."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from skyshards.fits_sums import check_sums
 from skyshards.format.images import decode_image, described
 
 BLANK_RANGE = 3
-"""A picture none of whose channels spans more grey levels than this is blank. The noise of the sky alone spans more."""
+"""Maximum range of grey levels, in every channel, of a blank image. Sky noise alone spans more."""
 JPEG_QUALITY = 95
 MAX_FITS_BYTES = 1 << 30
-"""A compressed FITS file that inflates to more is refused."""
+"""Maximum inflated size of a compressed FITS file, bytes."""
 BORDER = 4
-"""Width of the border of a cutout that is taken for sky, pixels."""
+"""Width of a cutout's border that is taken as sky, pixels."""
 
 
 class BrokenImage(BrokenAnswer):
-    """An image that did not arrive whole, and may if it is asked for again."""
+    """An incomplete image; requesting it again may help."""
 
 
 def open_jpeg(content: bytes) -> np.ndarray:
@@ -34,7 +34,7 @@ def open_jpeg(content: bytes) -> np.ndarray:
     FetchError
         It is not RGB.
     BrokenImage
-        It is no JPEG, or not all of one.
+        It is not a JPEG, or incomplete.
     """
     try:
         with Image.open(io.BytesIO(content), formats=["JPEG"]) as image:
@@ -49,12 +49,12 @@ def open_jpeg(content: bytes) -> np.ndarray:
 
 
 def check_jpeg(content: bytes, width: int, height: int) -> None:
-    """Accept a JPEG only if it decodes whole, is RGB, of the size asked for (pixels), and not blank.
+    """Check that a JPEG decodes whole, is RGB, has the requested size (pixels), and is not blank.
 
     Raises
     ------
     FetchError
-        Saying what is wrong with it; `BrokenImage` where another try may help.
+        It fails a check; `BrokenImage` if another try may help.
     """
     pixels = open_jpeg(content)
     if pixels.shape != (height, width, 3):
@@ -63,29 +63,29 @@ def check_jpeg(content: bytes, width: int, height: int) -> None:
 
 
 def check_not_blank(pixels: np.ndarray) -> None:
-    """Raise `FetchError` for a picture (uint8 `[height, width, 3]`) of one colour: a place outside the survey."""
-    channels = np.ascontiguousarray(pixels.reshape(-1, pixels.shape[-1]).T)  # nine times as fast as across the pixels
+    """Raise `FetchError` for an image (uint8 `[height, width, 3]`) of one colour: a position outside the survey."""
+    channels = np.ascontiguousarray(pixels.reshape(-1, pixels.shape[-1]).T)  # nine times as fast as along the last axis
     if np.ptp(channels, axis=1).max() <= BLANK_RANGE:
         colour = tuple(int(level) for level in pixels[0, 0])
         raise FetchError(f"a blank image, all of it {colour}: the position is outside the survey")
 
 
 def encode_jpeg(pixels: np.ndarray) -> bytes:
-    """A JPEG (quality 95, full colour resolution) of uint8 `[height, width, 3]`."""
+    """Encode uint8 `[height, width, 3]` as a JPEG (quality 95, full colour resolution)."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=0)
     return buffer.getvalue()
 
 
 def open_fits(content: bytes) -> tuple[np.ndarray, fits.Header]:
-    """The first image of a FITS file: its pixels, float32 `[height, width]` or `[planes, height, width]`, and header.
+    """Read the first image of a FITS file: float32 `[height, width]` or `[planes, height, width]`, and its header.
 
     The file may be compressed by gzip or bzip2.
 
     Raises
     ------
     BrokenImage
-        It is no FITS file, or not all of one, or has no image.
+        It is not a FITS file, is incomplete, or has no image.
     """
     try:
         content = inflated(content, MAX_FITS_BYTES)
@@ -100,32 +100,32 @@ def open_fits(content: bytes) -> tuple[np.ndarray, fits.Header]:
                 pixels = np.squeeze(hdu.data).astype(np.float32)
                 if pixels.ndim in (2, 3):
                     return pixels, hdu.header.copy()
-    except Exception as error:  # astropy raises many kinds for bytes that are not FITS
+    except Exception as error:  # astropy raises many types for bytes that are not FITS
         raise BrokenImage(f"a FITS file of {len(content)} bytes that cannot be read: {error}") from error
     raise BrokenImage("a FITS file without an image in it")
 
 
 def encode_fits(pixels: np.ndarray, header: fits.Header | None = None) -> bytes:
-    """A FITS file with one image, float32 `[height, width]`, and what the header says of it."""
+    """Encode one image, float32 `[height, width]`, as a FITS file, with the cards of the header."""
     buffer = io.BytesIO()
     hdu = fits.PrimaryHDU(pixels.astype(np.float32), header)
-    for sum_of_another in ("CHECKSUM", "DATASUM"):  # astropy's own have the time of day in them
+    for sum_of_another in ("CHECKSUM", "DATASUM"):  # astropy's own contain the time of day
         hdu.header.remove(sum_of_another, ignore_missing=True)
     hdu.writeto(buffer)
     return buffer.getvalue()
 
 
 def lupton_rgb(pixels: np.ndarray) -> np.ndarray:
-    """FITS pixels as a picture: uint8 `[height, width, 3]`, by the stretch of Lupton et al. (2004, PASP 116, 133).
+    """Convert FITS pixels to uint8 `[height, width, 3]` by the stretch of Lupton et al. (2004, PASP 116, 133).
 
-    Row 0 of the picture is its top, the last row of the FITS image. Black is the median of the border; the stretch is
-    ten times the noise there, or a fortieth of the brightest part's height above it, whichever is more. A pixel without
-    a value gets the median of all.
+    Row 0 of the result is its top, the last row of the FITS image. Black is the median of the border; the stretch is
+    ten times the noise there, or a fortieth of the brightest part's height above it, whichever is greater. Pixels
+    without a value get the median of all.
 
     Parameters
     ----------
     pixels : float `[height, width]` or `[planes, height, width]`
-        One plane gives a grey picture. Of several, in the order of wavelength, the last is red, the first is blue.
+        One plane gives a grey image. Of several, in order of wavelength, the last is red and the first blue.
     """
     from astropy.visualization import make_lupton_rgb  # imports matplotlib, which nothing else here needs
 

@@ -1,8 +1,8 @@
-"""The images as they were downloaded: TAR archives of 1000, and a list of what is in them.
+"""Keep the downloaded images in TAR archives of 1000, with a list of their contents.
 
-`TAR-000000.tar` is whole, and loads with `load_dataset("webdataset", ...)`. Images that are to go into it gather in
-`TAR-000000.tar.part`, in the order of their arrival: an image is there as soon as it has arrived, so a killed run loses
-none but those in flight. Archives are sealed in the order that `arrange` gave: the same images make the same files.
+`TAR-000000.tar` is complete, and loads with `load_dataset("webdataset", ...)`. Until then, its images collect in
+`TAR-000000.tar.part` in the order of their arrival, so a killed run loses only those in flight. Archives are sealed in
+the order that `arrange` set: the same images make the same files.
 """
 
 from __future__ import annotations
@@ -33,32 +33,33 @@ TAR_NAME = re.compile(r"TAR-(\d{6})\.tar")
 
 @dataclass
 class _Part:
-    """Images that have arrived and are not sealed: where the next one goes, and first byte and length by objid."""
+    """Images not yet sealed: offset of the next one, and first byte and length by objid."""
 
     end: int
     members: dict[int, tuple[int, int]]
 
 
 class ImageArchive:
-    """A folder of TAR archives that images are added to, for one process and many threads.
+    """Growing folder of TAR archives of images, for one process and many threads.
 
     Parameters
     ----------
     folder : Path
-        Made when the first image is added. What an earlier run left there is taken over: the list of what is done,
-        the archives that were being filled (a torn last member is cut off), and archives that the list lacks.
+        Created when the first image is added. State left by an earlier run is taken over: the list, unfinished archives
+        (a torn last member is cut off), and archives missing from the list.
     suffix : str
-        Of the members' names: ".jpg" or ".fits".
+        Suffix of the members' names: ".jpg" or ".fits".
     members_per_tar : int
+        Number of images per archive.
     origin : str, optional
-        What the images are; kept beside them, and compared with what is there. Any will do without it.
+        Origin of the images; stored beside them, and compared with an existing folder's. By default, any is accepted.
 
     Raises
     ------
     UsageError
-        The images there are of another origin.
+        The folder's images are of another origin.
     BuildError
-        The list of what is done cannot be read.
+        The list cannot be read.
     """
 
     def __init__(
@@ -76,7 +77,7 @@ class ImageArchive:
         self._take_over()
 
     def arrange(self, objids: Iterable[int]) -> None:
-        """Say in which order images stand in the archives, whatever the order in which they are added."""
+        """Set the order of images in the archives, independent of the order in which they are added."""
         self._ranks = {objid: rank for rank, objid in enumerate(objids)}
 
     def __len__(self) -> int:
@@ -92,7 +93,7 @@ class ImageArchive:
         self.close()
 
     def get(self, objid: int) -> bytes | None:
-        """An image as it was added; None if it is not there, or no longer what it was."""
+        """Return an image as it was added; None if it is missing or damaged."""
         with self._lock:
             if objid not in self._done:
                 return None
@@ -104,12 +105,12 @@ class ImageArchive:
             return None
 
     def add(self, objid: int, content: bytes) -> None:
-        """Add an image; it outlives this process once this has returned.
+        """Add an image; on return, it is safe if the process dies.
 
         Raises
         ------
         OSError
-            It cannot be written (a full disk, say); the archive is as it was before.
+            It cannot be written (for example, a full disk); the archive is unchanged.
         """
         with self._lock:
             number = self._number_for(objid)
@@ -130,7 +131,7 @@ class ImageArchive:
                 self._seal(number)
 
     def close(self) -> None:
-        """Seal the archives that are being filled, though they are not full; images added later go on filling them."""
+        """Seal unfinished archives; images added later continue to fill them."""
         with self._lock:
             for number in sorted(self._parts):
                 self._seal(number)
@@ -142,14 +143,14 @@ class ImageArchive:
         return self._folder / (_tar_name(number) + PART)
 
     def _number_for(self, objid: int) -> int:
-        """The archive that an image belongs into: by its rank, or else the last one that has room."""
+        """Number of the archive for an image: by its rank, or else the last one with room."""
         if objid in self._ranks:
             return self._ranks[objid] // self._per_tar
         last = max(self._sealed | set(self._parts), default=0)
         return last if len(self._members(last)) < self._per_tar else last + 1
 
     def _is_full(self, number: int) -> bool:
-        """Whether all the images are there that an archive is to have."""
+        """Whether an archive has all its images."""
         members = self._members(number)
         if not self._ranks:
             return len(members) >= self._per_tar
@@ -158,7 +159,7 @@ class ImageArchive:
         return sum(first <= self._ranks.get(objid, -1) < first + expected for objid in members) == expected
 
     def _members(self, number: int) -> set[int]:
-        """The images of an archive, sealed or not."""
+        """Images of an archive, sealed or not."""
         part = self._parts.get(number)
         return set(self._index(number)) | set(part.members if part else ())
 
@@ -170,7 +171,7 @@ class ImageArchive:
         return self._indexes[number]
 
     def _read(self, number: int, objid: int) -> bytes:
-        """An image of an archive; raises `KeyError` if it is not there."""
+        """Read an image of an archive. Raises `KeyError` if it is missing."""
         part = self._parts.get(number)
         if part is not None and objid in part.members:
             path, place = self._part_path(number), part.members[objid]
@@ -189,7 +190,7 @@ class ImageArchive:
             )
 
     def _start(self, number: int) -> None:
-        """Be ready to add to an archive."""
+        """Prepare an archive for new images."""
         self._folder.mkdir(parents=True, exist_ok=True)
         origin = self._folder / ORIGIN
         if self._origin and not origin.exists():
@@ -198,9 +199,9 @@ class ImageArchive:
         self._parts[number] = _Part(0, {})
 
     def _seal(self, number: int) -> None:
-        """Write an archive in order, with the images that it had and those that have arrived; they are listed first.
+        """Write an archive in order, from its earlier and its new images; these are listed first.
 
-        Killed at any moment, what has arrived is there until the archive is whole, and is sealed again.
+        After a kill at any moment, new images are kept until the archive is complete, and it is sealed again.
         """
         objids = self._in_order(dict.fromkeys([*self._index(number), *self._parts[number].members]))
         index, end = {}, 0
@@ -220,7 +221,7 @@ class ImageArchive:
         del self._parts[number]
 
     def _in_order(self, objids: Iterable[int]) -> list[int]:
-        """Images in the order of their ranks, then those that have none as they come."""
+        """Sort images by rank, followed by those without a rank in the given order."""
         return sorted(objids, key=lambda objid: self._ranks.get(objid, len(self._ranks)))
 
     def _read_list(self) -> dict[int, tuple[int, str]]:
@@ -236,7 +237,7 @@ class ImageArchive:
             raise BuildError(f"{path}: {error}; delete it, and it is made again from the archives beside it") from error
 
     def _write_list(self, sealed: set[int]) -> None:
-        """List what is in these archives, in their order: a gzip member for the header and for each archive."""
+        """Write the list of these archives' images, in order: a gzip member for the header and for each archive."""
         if wanted := sealed - set(self._lists):
             rows: dict[int, list[int]] = {number: [] for number in wanted}
             for objid, (number, _) in self._done.items():
@@ -252,7 +253,7 @@ class ImageArchive:
             os.fsync(file.fileno())
 
     def _take_over(self) -> None:
-        """Make the list agree with the archives: these are what counts."""
+        """Make the list agree with the archives, which are authoritative."""
         listed = {number for number, _ in self._done.values()}
         for number in sorted(self._sealed - listed):
             self._enter(number, self._path(number), self._index(number))
@@ -270,7 +271,7 @@ class ImageArchive:
             self._write_list(self._sealed)
 
     def _enter(self, number: int, path: Path, members: dict[int, tuple[int, int]]) -> None:
-        """Enter what an archive holds."""
+        """Register the images of an archive."""
         with open(path, "rb") as file:
             for objid, (start, size) in members.items():
                 file.seek(start)

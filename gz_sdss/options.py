@@ -1,4 +1,4 @@
-"""The options of the quality cuts, and which options the command was given."""
+"""Options of the quality cuts, and the options given to the current command."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CUT_HELP = {
 
 
 def cut_options(command: Callable) -> Callable:
-    """An option for each of the quality cuts."""
+    """Add an option for each quality cut."""
     for cut in reversed(fields(Cuts)):
         add = option(f"--{cut.name}", type=float, default=cut.default, metavar="X", help=CUT_HELP[cut.name])
         command = add(command)
@@ -33,6 +33,6 @@ def cut_options(command: Callable) -> Callable:
 
 
 def given(*names: str) -> str:
-    """Those of some options that the command under way was given, in backticks."""
+    """Those of the named options given to the current command, in backticks."""
     sources = {name: click.get_current_context().get_parameter_source(name) for name in names}
     return " and ".join(f"`{name}`" for name, source in sources.items() if source is not ParameterSource.DEFAULT)

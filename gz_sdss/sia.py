@@ -1,4 +1,4 @@
-"""Cutouts from any Simple Image Access service, version 1 or 2, and how to find one in the VO Registry."""
+"""Fetch cutouts from any Simple Image Access service, version 1 or 2, and find services in the VO Registry."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from skyshards.errors import BuildError, FetchError
 from skyshards.fetch.mirrors import PoliteClient
 
 MIME = {"jpg": "image/jpeg", "fits": "image/fits"}
-"""What services are asked for."""
+"""MIME type requested for each format."""
 FORMATS = {
     "jpg": re.compile(r"image/(p?jpeg|jpg)"),
     "fits": re.compile(r"(image|application)/(x-)?g?fits\b.*"),  # as image/x-fits, image/fits.gz, application/fits
 }
-"""What they call what they have."""
+"""MIME types in use for each format."""
 
 
 @dataclass(frozen=True)
 class Service:
-    """An image service of the Registry: its title, access URL, and the version of SIA it speaks (1 or 2)."""
+    """Image service of the Registry: title, access URL, and version of SIA (1 or 2)."""
 
     title: str
     url: str
@@ -44,23 +44,23 @@ class Service:
 def find_services(
     keywords: str, waveband: str, registry_url: str | None = None, timeout: float = TIMEOUT
 ) -> list[Service]:
-    """Image services that the VO Registry knows, in the order of their identifiers.
+    """Find image services in the VO Registry, sorted by identifier.
 
     Parameters
     ----------
     keywords : str
-        Words of title, description or subject, separated by blanks; empty for all.
+        Words in title, description or subject, separated by blanks; empty for all.
     waveband : str
         "radio", "infrared", "optical", "uv", "euv", "x-ray" or "gamma-ray"; empty for all.
     registry_url : str, optional
-        A TAP service with the Registry's tables; that of pyvo unless given.
+        TAP service with the Registry's tables; by default, pyvo's.
     timeout : float
         Seconds.
 
     Raises
     ------
     BuildError
-        The Registry is out of reach, or knows no such service.
+        The Registry cannot be reached, or has no such service.
     """
     constraints = [pyvo.registry.Servicetype("sia", "sia2")]
     constraints += [pyvo.registry.Freetext(*keywords.split())] if keywords else []
@@ -68,7 +68,7 @@ def find_services(
     url = registry_url or regtap.get_RegTAP_service_url()
     with quietly(), server_errors(url, BuildError):
         registry = tap_service(url, vo_session(timeout))
-        # What `pyvo.regsearch` does, on a session with a time-out, which it has no parameter for.
+        # Like `pyvo.regsearch`, but on a session with a time-out, for which it has no parameter.
         query = regtap.get_RegTAP_query(*constraints, service=registry)
         resources = list(regtap.RegistryQuery(registry.baseurl, query, session=vo_session(timeout)).execute())
         services = [
@@ -86,7 +86,7 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
 class _Waveband(pyvo.registry.Constraint):
-    """What `pyvo.registry.Waveband` asks for, which first fetches the list of all wavebands from the web."""
+    """Like `pyvo.registry.Waveband`, which first downloads the list of all wavebands."""
 
     def __init__(self, *bands: str):
         self._fillers = {f"band{number}": band.lower() for number, band in enumerate(bands)}
@@ -96,15 +96,15 @@ class _Waveband(pyvo.registry.Constraint):
 
 @dataclass(frozen=True)
 class ImageRecord:
-    """One image that a service offers.
+    """An image offered by a service.
 
     Attributes
     ----------
     url, mime : str
     ra, dec : float
-        Its centre, degrees; NaN where the service does not say.
+        Centre, degrees; NaN if unknown.
     width, height : float
-        Its extent in degrees; NaN where the service does not say.
+        Extent, degrees; NaN if unknown.
     """
 
     url: str
@@ -119,10 +119,10 @@ class ImageRecord:
         return bool(FORMATS[format].fullmatch(self.mime.partition(";")[0].strip().lower()))
 
     def coverage(self, ra: float, dec: float, size: float) -> tuple[float, float]:
-        """Which part (0 to 1) of a square of so many degrees the image covers, and minus its distance (degrees).
+        """Fraction (0 to 1) of a square of `size` degrees that the image covers, and minus its distance (degrees).
 
-        Sides are taken to run north and east. The part is to a tenth, as services round sizes to whole pixels; so the
-        greatest of these pairs is that of the nearest of the images that cover about all of the square.
+        Sides are assumed to run north and east. The fraction is rounded to a tenth, because services round sizes to
+        whole pixels; so the greatest pair is that of the nearest image that covers about all of the square.
         """
         if not all(map(math.isfinite, (self.ra, self.dec, self.width, self.height))):
             return 0.0, -math.inf
@@ -136,19 +136,19 @@ class ImageRecord:
 
 
 class SIASource:
-    """Cutouts of galaxies from one service.
+    """Source of galaxy cutouts from one service.
 
     Parameters
     ----------
     service : Service
     format : str
-        "jpg" for pictures (FITS images are made into some if there is no JPEG), or "fits".
+        "jpg" (FITS images are converted if there is no JPEG) or "fits".
     client : PoliteClient
-        Whose rate and sessions the images are fetched with.
+        Client with the rate limit and sessions for the images.
     timeout : float
-        Seconds after which a request without an answer is given up.
+        Time-out of a request, seconds.
     max_missing : float
-        Part of a cutout's pixels (0 to 1) that may lack a value in a FITS image.
+        Maximum fraction (0 to 1) of missing pixels in a FITS cutout.
     """
 
     def __init__(
@@ -165,26 +165,26 @@ class SIASource:
         self._lock = threading.Lock()
 
     def records(self, ra: float, dec: float, size: float, format: str) -> list[ImageRecord]:
-        """The images of one format ("jpg" or "fits") that the service has of a square of so many degrees.
+        """List the service's images of a square of `size` degrees in one format ("jpg" or "fits").
 
         Raises
         ------
         FetchError
-            With the service's own message.
+            The query failed, with the service's own message.
         """
         with server_errors(self._service.url, FetchError):
             found = self._search(ra, dec, size, MIME[format])
             records = list(self._records_of(found))
-        # Services mix formats whatever is asked for.
+        # Services mix formats whatever is requested.
         return [
             record for record in records if FORMATS[format].fullmatch(record.mime.partition(";")[0].strip().lower())
         ]
 
     def fetch(self, ra: float, dec: float, petroR90_r: float, max_retries: int = 5, delay: float = 2.0) -> bytes:
-        """One galaxy's cutout, of 64 x 64 pixels: a JPEG, or a FITS file with float32 `[64, 64]`, row 0 in the south.
+        """Fetch one galaxy's cutout of 64 x 64 pixels: a JPEG, or FITS with float32 `[64, 64]`, row 0 in the south.
 
-        The image that covers the position best is resampled, unless it is a JPEG of that size already. Of a FITS image
-        with planes, `[64, 64]` is their mean.
+        The image that covers the position best is resampled, unless it is a JPEG of that size already. The planes of a
+        FITS image are averaged to `[64, 64]`.
 
         Parameters
         ----------
@@ -198,7 +198,7 @@ class SIASource:
         Raises
         ------
         FetchError
-            There is no image of the place, or it is blank, broken or has a hole.
+            There is no image of the position, or it is blank, broken or has a hole.
         """
         size = field_of_view(petroR90_r)
         refused: FetchError | None = None
@@ -208,7 +208,7 @@ class SIASource:
                 if records:
                     best = max(records, key=lambda record: (*record.coverage(ra, dec, size), record.url))
                     return self._cutout(best, format, (ra, dec), size, max_retries, delay)
-            except FetchError as error:  # no JPEG, or one that will not do; there may be a FITS image that does
+            except FetchError as error:  # no usable JPEG; there may be a FITS image
                 refused = refused or error
         raise refused or FetchError(f"{self._service.url}: no {' or '.join(self._formats)} image at ra={ra}, dec={dec}")
 
@@ -232,10 +232,10 @@ class SIASource:
 
     @cached_property
     def _sia2_url(self) -> str:
-        """Where SIA2 queries go, as the service's capabilities say; the URL itself if they cannot be had."""
+        """URL for SIA2 queries from the service's capabilities; the service's URL if these are unavailable."""
         try:
             return SIA2Service(self._service.url, session=self._session()).query_ep
-        except Exception:  # no capabilities, or no service of that kind among them; the first query will tell
+        except Exception:  # no capabilities, or no SIA2 among them; the first query will tell
             return self._service.url
 
     def _session(self) -> requests.Session:
@@ -260,7 +260,7 @@ class SIASource:
 
 
 def _of_sia1(record: Record) -> ImageRecord:
-    """A record of SIA1, whose columns are known by their UCDs."""
+    """Convert an SIA1 record, whose columns are identified by UCD."""
     naxis, scale, ra, dec = (
         np.resize(_floats(record.getbyucd(ucd)), 2)
         for ucd in ("VOX:Image_Naxis", "VOX:Image_Scale", "POS_EQ_RA_MAIN", "POS_EQ_DEC_MAIN")
@@ -270,9 +270,9 @@ def _of_sia1(record: Record) -> ImageRecord:
 
 
 def _of_sia2(record: Record) -> ImageRecord:
-    """A record of SIA2, whose columns are those of ObsCore; its extent is that of the square in the circle it names.
+    """Convert an SIA2 record, with ObsCore columns; its extent is that of the square inscribed in its circle.
 
-    Of its ways to the image, only the access URL needs nothing else from the web.
+    Of its links to the image, only the access URL needs no further request.
     """
     ra, dec, diameter = (float(_floats(record[name])[0]) for name in ("s_ra", "s_dec", "s_fov"))
     side = diameter / math.sqrt(2.0)
@@ -280,7 +280,7 @@ def _of_sia2(record: Record) -> ImageRecord:
 
 
 def _floats(value) -> np.ndarray:
-    """Numbers of a record, which some services give as text ("606 606"); NaN for those it lacks."""
+    """Numbers of a record, which some services send as text ("606 606"); NaN if missing."""
     if value is None:
         return np.array([np.nan])
     if isinstance(value, str):

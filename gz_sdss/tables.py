@@ -1,4 +1,4 @@
-"""The columns of the catalogue that are needed, out of any table that has them; 64-bit identifiers stay exact."""
+"""Read the required catalogue columns from any table that has them; 64-bit identifiers stay exact."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from skyshards.input_tables.positions import degrees
 from skyshards.input_tables.table_file import InputColumn, TableFile, open_table
 
 IDENTIFIERS = ("dr7objid", "specobjid", "objid")
-"""64-bit, beyond 2**53: a float cannot hold them."""
+"""64-bit identifiers beyond 2**53, which floats cannot hold."""
 POSITION = ("ra", "dec")
 KEPT = (
     *IDENTIFIERS,
@@ -37,15 +37,15 @@ KEPT = (
 )
 """Columns of the filtered table."""
 NEEDED = (*KEPT, *(f"modelMagErr_{band}" for band in BANDS))
-"""Columns of the whole table: those kept, and those that are only cut on."""
+"""Columns of the whole table: those kept, and those used only for cuts."""
 
 
 def safe_to_numeric(col: pd.Series) -> pd.Series:
-    """A column as numbers if all of it can be numbers; the same column otherwise.
+    """Convert a column to numbers if all its values allow; otherwise return it unchanged.
 
     Integers with gaps become nullable Int64, so that no identifier passes through a float; other numbers become
-    float64, with NaN for what is missing. In text, blanks, "nan", "None" and the like are missing values. Times, truth
-    values and integers beyond 64 bits are left as they are.
+    float64, with NaN for missing values. In text, blanks, "nan", "None" and the like are missing values. Times,
+    Booleans and integers beyond 64 bits are left unchanged.
 
     Parameters
     ----------
@@ -72,15 +72,14 @@ def _numbers(values: pa.Array | pa.ChunkedArray) -> pd.Series:
 
 
 def places(table: TableFile) -> dict[str, int]:
-    """Where the columns `NEEDED` are in a table, whatever the case of their names.
+    """Locate the columns `NEEDED` in a table, ignoring case.
 
-    Where both tables of a join gave positions, those of float64 are taken.
+    If both tables of a join have positions, the float64 ones are taken.
 
     Raises
     ------
     BuildError
-        A column is missing or stands there twice; a position stands there twice, and not just one of the two is
-        float64.
+        A column is missing or occurs twice; for positions, unless exactly one of the two is float64.
     """
     names, found, missing = table.names, {}, []
     for name in NEEDED:
@@ -103,17 +102,17 @@ def places(table: TableFile) -> dict[str, int]:
 
 
 def _places(name: str, names: Sequence[str]) -> list[int]:
-    """The places, among the names that there are, of those that a column may have."""
+    """Indices of the names that may denote a column."""
     if name in POSITION:
         # Both tables of the join have positions, and a server renames one: to `ra_` or `ra_1`, say.
         return [place for place, other in enumerate(names) if re.fullmatch(rf"{name}[\W_]*\d?", other, re.IGNORECASE)]
-    # `objid` (DR8) and `objID` (DR7) differ in case alone, so the exact name comes first.
+    # `objid` (DR8) and `objID` (DR7) differ only in case, so the exact name comes first.
     exact = [place for place, other in enumerate(names) if other == name]
     return exact or [place for place, other in enumerate(names) if other.lower() == name.lower()]
 
 
 def typed(table: TableFile) -> pd.DataFrame:
-    """The columns that are needed, with their types.
+    """Read the required columns with their types.
 
     Returns
     -------
@@ -124,14 +123,14 @@ def typed(table: TableFile) -> pd.DataFrame:
     Raises
     ------
     BuildError
-        As of `places`; or a column cannot be what it should; an identifier is a float.
+        As for `places`; or a column cannot be converted, or an identifier is a float.
     """
     where = places(table)
     likely = {place: pa.int64() if name in IDENTIFIERS else pa.float64() for name, place in where.items()}
     found = table.read(list(where.values()), likely)
     columns = {}
     for name in where:
-        column, values = found.pop(0)  # let go of, so that there is not all of it twice
+        column, values = found.pop(0)  # released, so that the table is not in memory twice
         try:
             columns[name] = _typed_column(name, column, values)
         except ValueError as error:
@@ -155,17 +154,17 @@ def _typed_column(name: str, column: InputColumn, values: pa.ChunkedArray) -> pd
 
 
 def of_votable(element: votable.tree.TableElement, origin: str) -> pd.DataFrame:
-    """The table of a VOTable, as `typed` gives it."""
+    """Read a VOTable's table, as `typed` does."""
     return typed(TableFile(origin, InMemory.of_votable(element)))
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """A catalogue from a file, as `typed` gives it. Raises `BuildError` if it cannot be read, or lacks columns."""
+    """Read a catalogue file, as `typed` does. Raises `BuildError` if it cannot be read, or lacks columns."""
     return typed(open_table(path))
 
 
 def write_csv(table: pd.DataFrame, path: Path) -> None:
-    """Write a table as CSV, compressed, whole or not at all; what is missing is an empty field."""
+    """Write a table as compressed CSV, whole or not at all; missing values are empty fields."""
     arrow = pa.Table.from_pandas(table, preserve_index=False)
     with (
         replacing(path) as temporary,

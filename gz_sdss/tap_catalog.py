@@ -1,4 +1,4 @@
-"""The catalogue over TAP: Galaxy Zoo's votes joined with the photometry of SDSS, page after page, saved for reuse."""
+"""Fetch the catalogue over TAP, page by page: Galaxy Zoo votes joined with SDSS photometry, saved for reuse."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PAGES_NOTE = "request.json"
 LAST = "end"
 PAGE_NAME = re.compile(rf"\d{{6}}-(\d+|{LAST})\.parquet")
 MOST_ROWS = 100_000_000
-"""MAXREC of a query that is to give all it has: without one, servers cut the result at a default of their own."""
+"""MAXREC of a complete query; without one, servers truncate the result at their own default."""
 
 VOTE_COLUMNS = ("dr7objid", "specobjid", "objid", "p_el_debiased", "p_cs_debiased", "spiral", "elliptical")
 PHOTO_COLUMNS = (
@@ -48,19 +48,19 @@ QUERY = (
 
 @dataclass(frozen=True)
 class CatalogRequest:
-    """What is asked of the TAP service.
+    """Request to the TAP service.
 
     Parameters
     ----------
     adql : str, optional
-        A query that takes the place of `QUERY`, run as it is.
+        Query to run unchanged instead of `QUERY`.
     where : str, optional
-        A condition, in ADQL, added to `QUERY`.
+        ADQL condition added to `QUERY`.
     top : int, optional
-        Take so many rows, those of the lowest dr7objid.
+        Number of rows, those of the lowest dr7objid.
     source : str, optional
-        Names what answers, so that no table or page of one service is taken for another's; its URL if not given. The
-        demo archive, whose port is another in every run, needs a name that stays.
+        Name of the service, so that tables and pages of different services are not confused; by default, its URL. The
+        demo archive, whose port changes with every run, needs a fixed name.
     """
 
     adql: str | None = None
@@ -69,26 +69,27 @@ class CatalogRequest:
     source: str | None = None
 
     def within(self, other: CatalogRequest) -> bool:
-        """Whether what `other` gave serves for this as well: it is the same, or all there is."""
+        """Whether the result of `other` also answers this request: it is the same, or the whole catalogue."""
         return self == other or (self.adql is None and other == CatalogRequest(source=self.source))
 
 
 def get_catalog(
     request: CatalogRequest, folder: Path, tap_url: str = TAP_URL, refresh: bool = False, page_rows: int = PAGE_ROWS
 ) -> pd.DataFrame:
-    """The catalogue: the one saved in a folder if it answers the request, or else fetched, and saved there.
+    """Load the catalogue saved in a folder if it answers the request, or else fetch it and save it there.
 
     Parameters
     ----------
     request : CatalogRequest
     folder : Path
-        Where `ZooSpecPhotoDR19.csv.gz` is kept. One without the note `ZooSpecPhotoDR19.json` beside it was put there by
-        hand, and is used as it is; one that came from another source is fetched anew.
+        Folder of `ZooSpecPhotoDR19.csv.gz`. A file without the note `ZooSpecPhotoDR19.json` beside it was put there by
+        hand and is used unchanged; one from another source is fetched again.
     tap_url : str
+        URL of the TAP service.
     refresh : bool
         Fetch it even if it is there.
     page_rows : int
-        Rows to ask for at a time.
+        Rows per page.
 
     Returns
     -------
@@ -99,13 +100,14 @@ def get_catalog(
     Raises
     ------
     BuildError
-        With the server's own message; or its result is cut and cannot be completed; or the file cannot be read.
+        The query failed (with the server's own message), its result is truncated and cannot be completed, or the file
+        cannot be read.
     """
     path, note = folder / CATALOG, folder / REQUEST
     refuse_links(folder / PAGES)
     request = replace(request, source=request.source or tap_url.rstrip("/"))
     if path.exists() and not refresh and (not note.exists() or request.within(_read_request(note))):
-        _delete_pages(folder / PAGES)  # of a run that was killed after the table was written
+        _delete_pages(folder / PAGES)  # left by a run killed after it wrote the table
         return read_table(path)
     if request.adql is None:
         table = _fetch_in_pages(request, folder / PAGES, tap_url, page_rows)
@@ -122,7 +124,7 @@ def get_catalog(
 
 
 def _delete_pages(folder: Path) -> None:
-    """Delete saved pages, the note first, without which what is left of them counts for nothing."""
+    """Delete saved pages, starting with the note, without which the rest is ignored."""
     (folder / PAGES_NOTE).unlink(missing_ok=True)
     if folder.exists():
         shutil.rmtree(folder)
@@ -137,7 +139,7 @@ def _read_request(note: Path) -> CatalogRequest:
 
 
 def page_query(request: CatalogRequest, rows: int, first: int | None) -> str:
-    """The query for the next so many rows in the order of dr7objid, from the key `first` on."""
+    """Query for the next `rows` rows by dr7objid, from the key `first` on."""
     conditions = [f"({request.where})"] if request.where else []
     if first is not None:
         conditions.append(f"z.dr7objid >= {first}")
@@ -146,7 +148,7 @@ def page_query(request: CatalogRequest, rows: int, first: int | None) -> str:
 
 
 def _fetch_in_pages(request: CatalogRequest, folder: Path, tap_url: str, page_rows: int) -> pd.DataFrame:
-    """All pages; those that a killed run left are not asked for again."""
+    """Fetch all pages, except those saved by a killed run."""
     names = _saved_pages(request, folder)
     pages = [pd.read_parquet(folder / name) for name in names]
     following = names[-1].removesuffix(".parquet").partition("-")[2] if names else None
@@ -155,7 +157,7 @@ def _fetch_in_pages(request: CatalogRequest, folder: Path, tap_url: str, page_ro
         first = None if following is None else int(following)
         with progress("catalogue", "rows", request.top, rows) as bar:
             for page, following in _pages(request, tap_url, page_rows, rows, first):
-                # The name says where the next page begins, so that page and place can only be there together.
+                # The name holds the next page's first key, so that page and key are saved together.
                 with replacing(folder / f"{len(pages):06d}-{following or LAST}.parquet") as temporary:
                     page.to_parquet(temporary)
                 pages.append(page)
@@ -166,7 +168,7 @@ def _fetch_in_pages(request: CatalogRequest, folder: Path, tap_url: str, page_ro
 def _pages(
     request: CatalogRequest, tap_url: str, page_rows: int, rows: int, first: int | None
 ) -> Iterator[tuple[pd.DataFrame, int | None]]:
-    """Pages from a key on, each with the key that the next one begins with (None after the last)."""
+    """Yield pages from a key on, each with the first key of the next one (None after the last)."""
     service = tap_service(tap_url)
     while True:
         wanted = page_rows if request.top is None else min(page_rows, request.top - rows)
@@ -179,7 +181,7 @@ def _pages(
         if is_enough or (len(page) < wanted and not is_cut(result)):
             yield page.head(wanted), None
             return
-        # Cut, by us or by the server: there may be more rows of the last key, so they all go to the next page.
+        # Truncated, by us or the server: the last key may have more rows, so all its rows go to the next page.
         following = int(keys.iloc[-1]) if len(page) else None
         page = page[keys < following] if len(page) else page
         if page.empty:
@@ -190,7 +192,7 @@ def _pages(
 
 
 def _saved_pages(request: CatalogRequest, folder: Path) -> list[str]:
-    """Names, in order, of the pages that an interrupted run saved of this very request; those of others are deleted."""
+    """Names, in order, of the pages saved for this request by an interrupted run; other pages are deleted."""
     note = folder / PAGES_NOTE
     described = json.dumps(asdict(request))
     if not (note.exists() and note.read_text() == described):

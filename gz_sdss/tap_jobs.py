@@ -1,4 +1,4 @@
-"""Queries as jobs on a TAP service (UWS 1.1): where it is, when a job is done, and what became of it."""
+"""Run queries as jobs on a TAP service (UWS 1.1): locate the service, wait for a job, and report its outcome."""
 
 from __future__ import annotations
 
@@ -15,37 +15,37 @@ from skyshards.fetch.waiting import pause
 from skyshards.progress import say
 
 FIRST_WAIT, LONGEST_WAIT = 0.5, 15.0
-"""Seconds between two looks at a job: short ones, as gateways cut a request that waits for the job to end."""
+"""Seconds between polls of a job; short, because gateways cut requests that wait for the job to end."""
 LOST_LOOKS = 60
-"""A job that cannot be looked at so many times in a row is given up."""
+"""Number of consecutive failed polls after which a job is abandoned."""
 STARTING_LOOKS = 60
-"""A job that is still PENDING after so many looks was not started."""
+"""Number of polls after which a PENDING job counts as not started."""
 
 UNDER_WAY = ("PENDING", "QUEUED", "EXECUTING", "RUN", "SUSPENDED", "UNKNOWN")
-"""Phases that end by themselves."""
+"""Phases that pass by themselves."""
 STOPPED = {
     "ERROR": "correct the query, or try again later if the message is not about it",
     "ABORTED": "the service stopped it, perhaps as it took too long; ask for less, or try again later",
     "HELD": "the service will not run it by itself; try again later, or ask its operators",
     "ARCHIVED": "its result is no longer kept; run the same command again",
 }
-"""Phases that give no result, and what to do."""
+"""Phases without a result, and advice for each."""
 
 
 def tap_service(url: str, session: requests.Session | None = None) -> TAPService:
-    """A TAP service, at the address at which its capabilities are answered.
+    """Open a TAP service at the address from which its capabilities are served.
 
-    One that has moved redirects every request; but a query is a POST, of which a 301 or 302 makes a GET.
+    A service that has moved redirects every request, but a query is a POST, which a 301 or 302 turns into a GET.
 
     Raises
     ------
     BuildError
-        It is out of reach, or a page such as one to log in is in its place.
+        It cannot be reached, or there is a web page, such as a login page, in its place.
     """
     session = session or vo_session()
     with server_errors(url, BuildError):
         answer = session.get(f"{url.rstrip('/?')}/capabilities")
-    if answer.ok and (title := page_title(answer.content)):  # looked at as a job, it would be waited for
+    if answer.ok and (title := page_title(answer.content)):  # polled as a job, it would never end
         raise BuildError(f"{url}: expected a TAP service, found an HTML page ({title}); give another --tap_url")
     parts = urlsplit(answer.url)
     if answer.ok and answer.history and parts.path.endswith("/capabilities"):
@@ -62,12 +62,12 @@ def run_query(service: TAPService, query: str, maxrec: int) -> TAPResults:
     query : str
         ADQL.
     maxrec : int
-        The most rows to give; see `is_cut` for whether there were more.
+        Maximum number of rows; `is_cut` tells whether there were more.
 
     Raises
     ------
     BuildError
-        The job failed, was stopped, or its result cannot be read, in the server's own words.
+        The job failed, was stopped, or its result cannot be read; with the server's own message.
     """
     with quietly(), server_errors(service.baseurl, BuildError), service.submit_job(query, maxrec=maxrec) as job:
         job.run()
@@ -76,14 +76,14 @@ def run_query(service: TAPService, query: str, maxrec: int) -> TAPResults:
 
 
 def is_cut(result: TAPResults) -> bool:
-    """Whether the server says that there were more rows than it gave, in whatever part of its answer."""
-    # `result.query_status` knows no INFO of a TABLE, none in lower case, and of several statuses one alone.
+    """Whether any part of the response says that there were more rows."""
+    # `result.query_status` ignores an INFO within a TABLE or in lower case, and all but one of several statuses.
     infos = result.votable.iter_info()
     return any((str(info.name).upper(), str(info.value).upper()) == ("QUERY_STATUS", "OVERFLOW") for info in infos)
 
 
 def _wait_for(job: AsyncTAPJob, url: str) -> None:
-    """Return once a job is COMPLETED. pyvo's own `wait` gives up where a phase lags, and where a gateway cuts in."""
+    """Wait until a job is COMPLETED. pyvo's own `wait` fails if a phase lags or a gateway interrupts it."""
     wait, lost, looks, said = FIRST_WAIT, 0, 0, None
     while True:
         try:
@@ -108,7 +108,7 @@ def _wait_for(job: AsyncTAPJob, url: str) -> None:
 
 
 def _words(job: AsyncTAPJob) -> str:
-    """The server's own message of a job that gives no result, as the end of a phrase."""
+    """The server's message on a job without a result, as the end of a phrase."""
     summary = job._job.errorsummary
     if summary is not None and summary.message is not None and summary.message.content:
         return f": {summary.message.content.strip()}"

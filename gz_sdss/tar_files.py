@@ -1,4 +1,4 @@
-"""TAR archives of images: their members as bytes, and where they lie."""
+"""Write TAR archives of images, and locate their members."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ from skyshards.files import replacing
 
 
 def save_images_to_TAR(TAR_path: Path | str, contents: Mapping[str, bytes] | Iterable[Sequence]) -> None:
-    """Write a TAR archive of images; it appears under its name when it is whole, in place of one that was there.
+    """Write a TAR archive of images atomically, replacing an existing one.
 
     Parameters
     ----------
     TAR_path : path
+        Path of the archive.
     contents : mapping of str to bytes, or sequences that begin with these two
-        The members' names, such as "1237648720693755918.jpg", and what they hold.
+        Names of the members, such as "1237648720693755918.jpg", and their contents.
 
     Raises
     ------
     OSError
-        It cannot be written; what was there before is as it was.
+        It cannot be written; an existing archive is unchanged.
     """
     pairs = contents.items() if isinstance(contents, Mapping) else contents
     with replacing(Path(TAR_path)) as temporary, tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar:
@@ -33,20 +34,20 @@ def save_images_to_TAR(TAR_path: Path | str, contents: Mapping[str, bytes] | Ite
 
 
 def as_member(objid: int, suffix: str, content: bytes) -> bytes:
-    """An image as a member of a TAR archive: header, content, padding."""
+    """Encode an image as a member of a TAR archive: header, content, padding."""
     header = _member(f"{objid}{suffix}", len(content)).tobuf(tarfile.USTAR_FORMAT)
     return header + content + bytes(-len(content) % tarfile.BLOCKSIZE)
 
 
 def _member(name: str, size: int) -> tarfile.TarInfo:
-    """A header that says nothing but name and size, so that the same images make the same archive."""
+    """Header with only name and size, so that the same images make the same archive."""
     member = tarfile.TarInfo(name)
     member.size = size
     return member
 
 
 def members_of(path: Path) -> dict[int, tuple[int, int]]:
-    """First byte and length of each whole member of an archive, by objid; a torn last one is left out."""
+    """First byte and length of each complete member of an archive, by objid; a torn last one is left out."""
     members = {}
     size = path.stat().st_size
     with contextlib.suppress(tarfile.TarError), tarfile.open(path, "r:") as tar:
@@ -60,13 +61,13 @@ def members_of(path: Path) -> dict[int, tuple[int, int]]:
 
 
 def end_of(members: dict[int, tuple[int, int]]) -> int:
-    """Where the last member ends, its padding included."""
+    """End of the last member, including its padding."""
     start, size = max(members.values(), default=(0, 0))
     return start + -(-size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
 
 
 def write_whole(file: int, content: bytes, start: int) -> None:
-    """Write all of it, or leave the file as long as it was."""
+    """Write all of the content, or leave the file at its old length."""
     left = memoryview(content)
     try:
         while left:

@@ -1,4 +1,4 @@
-"""What all Virtual Observatory services need: sessions whose requests have a time-out, and the server's own words."""
+"""Common to all Virtual Observatory services: sessions with time-outs, and the server's own error messages."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ from skyshards.files import inflated
 from skyshards.progress import waiting
 
 TIMEOUT = 60.0
-"""Seconds without a byte: some services accept a connection and then never answer."""
+"""Maximum seconds without a byte; some services accept a connection and never respond."""
 MAX_ANSWER = 64 << 20
-"""Bound on an answer, inflated, in bytes; a page of 50,000 rows of the catalogue is some 30 MB."""
+"""Maximum inflated size of a response, bytes; a page of 50,000 catalogue rows is some 30 MB."""
 TOO_MUCH = "ask for fewer rows or columns, or see whether the address is right"
 
 
 class _Body(io.BytesIO):
-    """A body that has arrived, read in the way of one that is arriving."""
+    """Complete body with the interface of a streamed one."""
 
     def read(self, size: int = -1, decode_content: bool | None = None) -> bytes:
         return super().read(size)
 
 
 def _take_whole(response: requests.Response) -> None:
-    """Read the whole body at once: pyvo leaves off when the XML ends, and the connection open.
+    """Read the whole body at once, because pyvo stops at the end of the XML and leaves the connection open.
 
-    One that is gzip, and does not say so, is inflated; one that would take too much memory is refused.
+    Undeclared gzip is inflated; a body that would take too much memory is refused.
     """
     content = _Body()
     try:
@@ -58,17 +58,17 @@ def _take_whole(response: requests.Response) -> None:
 
 
 def vo_session(timeout: float = TIMEOUT, retries: int = 3, limit: RateLimit | None = None) -> requests.Session:
-    """A session to give to pyvo's services: every request has a time-out (s), and is tried again after a 429 or 503,
-    a reset, or a body that breaks off.
+    """Create a session for pyvo's services, with a time-out (s) on every request and retries after a 429 or 503, a
+    reset, or a truncated body.
 
-    All tries count to the limit, if one is given.
+    All tries count towards the limit, if one is given.
     """
     return Fetcher(timeout=timeout, retries=retries, limit=limit, on_wait=waiting).retrying_session(_take_whole)
 
 
 @contextlib.contextmanager
 def quietly() -> Iterator[None]:
-    """Hide what pyvo warns of: overflow, which is looked for, and XML that is not quite right. For one thread alone."""
+    """Hide pyvo's warnings about overflow, which is checked, and slightly invalid XML. Not thread-safe."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", VOWarning)
         warnings.simplefilter("ignore", DALOverflowWarning)
@@ -77,7 +77,7 @@ def quietly() -> Iterator[None]:
 
 @contextlib.contextmanager
 def server_errors(url: str, kind: type[SkyshardsError]) -> Iterator[None]:
-    """Turn what pyvo raises into an error of ours, with the server's own message."""
+    """Convert pyvo's exceptions to ours, with the server's own message."""
     try:
         yield
     except DALAccessError as error:
@@ -85,12 +85,12 @@ def server_errors(url: str, kind: type[SkyshardsError]) -> Iterator[None]:
     except requests.RequestException as error:
         raise kind(f"{url}: {reason(error)}") from error
     except (OSError, ValueError, IndexError, AttributeError, KeyError) as error:
-        # An answer that is no VOTable, or half of one, makes the parsers raise all of these.
+        # The parsers raise all of these for a response that is not a VOTable, or truncated.
         raise kind(f"{url}: no answer that can be read: {type(error).__name__}: {error}") from error
 
 
 def _words(error: DALAccessError) -> str:
-    """The server's message, also where it came in the body of an HTTP error, of which pyvo keeps the status alone."""
+    """The server's message, also from the body of an HTTP error, of which pyvo keeps only the status."""
     cause = getattr(error, "cause", None)
     if isinstance(cause, requests.RequestException):
         content = cause.response.content if cause.response is not None else b""

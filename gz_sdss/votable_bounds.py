@@ -1,4 +1,4 @@
-"""Bounds on a VOTable, checked before it is parsed: `<TR/>` is five bytes, and may stand for a row of any length."""
+"""Check a VOTable's size before it is parsed: `<TR/>` is five bytes, but may stand for a row of any length."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from astropy.utils.xml.iterparser import get_xml_iterator
 from skyshards.errors import FetchError
 
 MAX_MEMORY = 128 << 20
-"""Bound on the memory of a table's values, in bytes; a page of 50,000 galaxies takes some 10 MB."""
+"""Maximum memory of a table's values, bytes; a page of 50,000 galaxies takes some 10 MB."""
 MAX_ELEMENTS = 10_000
-"""Bound on the elements of a document that are not rows or cells, each of which becomes an object."""
+"""Maximum number of elements other than rows and cells, each of which becomes an object."""
 MAX_TAG = 1 << 20
-"""Bound on a tag with its attributes and the text that follows it, in bytes, unless that is base64."""
+"""Maximum length of a tag with its attributes and the text after it, bytes, unless that is base64."""
 VARIABLE = 128
-"""Bytes that a cell of no fixed length takes, beside its content."""
+"""Overhead of a variable-length cell, bytes."""
 SIZES = {"boolean": 1, "bit": 1, "unsignedByte": 1, "short": 2, "int": 4, "long": 8, "float": 4, "double": 8,
          "floatComplex": 8, "doubleComplex": 16, "char": 4, "unicodeChar": 4}  # fmt: skip
-"""Bytes of a value in memory."""
+"""Size of a value in memory, bytes."""
 
 _ROW = re.compile(rb"<(?:[\w.-]+:)?TR[\s/>]")
 _OTHER = re.compile(rb"<(?!/|!|\?|(?:[\w.-]+:)?T[DR][\s/>])")
@@ -33,7 +33,7 @@ _BASE64 = re.compile(rb"<[^<>]{0,1000}>[A-Za-z0-9+/=\s]*")
 
 
 def check_votable(content: bytes | memoryview) -> None:
-    """Raise `FetchError` for an XML document that takes far more memory than a table of ours, or refers to others."""
+    """Raise `FetchError` for an XML document that would take far too much memory, or refers to other files."""
     if bytes(content[:2]) in (b"\xff\xfe", b"\xfe\xff") or 0 in bytes(content[:4]):
         raise FetchError("expected XML in UTF-8, found UTF-16")
     if _ENTITY.search(content):
@@ -43,12 +43,12 @@ def check_votable(content: bytes | memoryview) -> None:
     if any(_BASE64.fullmatch(found[0]) is None for found in _LONG.finditer(content)):
         raise FetchError(f"expected at most {MAX_TAG:,} bytes between two tags, found more")
     if tables := sum(1 for _ in _DATA.finditer(content)):
-        with contextlib.suppress(ValueError):  # no XML, as the parser will say
+        with contextlib.suppress(ValueError):  # not XML, as the parser will report
             _check_table(content, tables)
 
 
 def _check_table(content: bytes | memoryview, tables: int) -> None:
-    """Do so for one that has rows."""
+    """Check a document with rows."""
     memory, stored, rows = 0, 0, 0  # bytes of a row, in memory and at least in a BINARY stream
     with get_xml_iterator(io.BytesIO(content)) as parsed:
         for start, tag, attributes, _ in parsed:
@@ -69,7 +69,7 @@ def _check_table(content: bytes | memoryview, tables: int) -> None:
 
 
 def _cell(attributes: dict[str, str]) -> tuple[int, int]:
-    """Bytes of a value of a field: in memory, with its mask, and at least in a BINARY stream."""
+    """Size of a field's value, bytes: in memory with its mask, and the minimum in a BINARY stream."""
     kind, shape = attributes.get("datatype", "char"), attributes.get("arraysize", "1")
     size = SIZES.get(kind, 16)
     lengths = re.findall(r"\d{1,18}", shape)
