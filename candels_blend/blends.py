@@ -1,4 +1,4 @@
-"""Blends on the fly: a random-access source of training data that is a pure function of its seed."""
+"""Blends rendered on the fly: a random-access source of training data that is a pure function of its seed."""
 
 from __future__ import annotations
 
@@ -25,28 +25,28 @@ from skyshards.format.schema import Schema
 from skyshards.read.column_info import ColumnNames
 
 ZEROPOINT = 25.96
-"""Magnitude of the flux 1, as in candels-blender: HST's F160W."""
+"""Zero point, the magnitude of flux 1, as in candels-blender: HST's F160W."""
 ENDLESS_TEST = 1 << 40
-"""Number in the whole sample of an endless test split's blend 0: past any train blend, so that no noise is shared."""
+"""Number in the whole sample of blend 0 of an endless test split: past any train blend, so that no noise is shared."""
 
 log = logging.getLogger(__name__)
 
 
 class Blends:
-    """Blends of galaxies, rendered when they are asked for.
+    """Blends of galaxies, rendered on access.
 
     `blends[i]` is a row, a dict of NumPy values; `blends[[3, 1, 4]]`, `blends[array]` and `blends[a:b]` are batches.
-    Blend i is a function of the options and i alone, and equal to that of a dataset built with the same options
+    Blend i depends only on the options and i, and equals that of a dataset built with the same options
     (`healpix` at a build's default resolution). In the test split, `length` and `n_blends` are among these options:
-    its pairs and noise depend on how many train blends go before them.
+    its pairs and noise depend on the number of train blends before them.
 
-    Like `skyshards.open`, blends can be read by threads, forked and pickled, and so go into a `DataLoader` or a Grain
-    pipeline. Both ask for a length; endless blends go with a sampler of integers. PyTorch's `default_collate` takes no
-    arrays of strings, such as `galtype`: give it `columns` of numbers.
+    Like `skyshards.open`, blends can be read by threads, forked and pickled, and so work with a `DataLoader` or a Grain
+    pipeline. Both require a length; endless blends need a sampler of integers. PyTorch's `default_collate` rejects
+    arrays of strings, such as `galtype`: select numeric columns.
 
-    The pairs of a seed are drawn one after the other: the first access to blend i costs the drawing of all before it,
-    about 2 microseconds and 12 bytes of memory each, in each worker process. In the test split, the train pairs that
-    go before are drawn, too, but not kept.
+    The pairs of a seed are drawn in sequence: the first access to blend i draws all pairs before it, at about 2
+    microseconds and 12 bytes of memory each, in each worker process. In the test split, the preceding train pairs are
+    drawn too, but not kept.
 
     Parameters
     ----------
@@ -55,28 +55,28 @@ class Blends:
     seed : int
     split : {"train", "test"}
     length : int, optional
-        Number of blends; endless without it (then `len` raises `TypeError`).
+        Number of blends; by default, endless (then `len` raises `TypeError`).
     method : str
-        The target: one of `candels_blend.targets.METHODS`.
+        Target: one of `candels_blend.targets.METHODS`.
     n_blends : int, optional
-        Blends of both splits in the sample that these are to be part of: the pairs of a test split are drawn after
-        all train ones. Gives `length`, too. Without it, a test split is that of the smallest sample with `length`
-        test blends, or, endless, one that no train blends go before.
+        Total number of blends, train and test, in the sample that these belong to; sets `length`. The pairs of a test
+        split are drawn after all train ones. By default, a test split is that of the smallest sample with `length`
+        test blends or, if endless, one without train blends before it.
     zeropoint : float
-        Magnitude of the flux 1.
+        Magnitude of flux 1.
     device : str or torch.device, optional
-        Where to render with PyTorch, such as "cuda": columns of pixels are then tensors there. The masks and pairs
-        are the same as without, the noise is another of the same statistics.
+        Device on which PyTorch renders, such as "cuda"; pixel columns are then tensors there. Masks and pairs are the
+        same as with NumPy; the noise differs, with the same statistics.
     **sample
-        The other options of `candels_blend.draw.Sample`: mag_low, mag_high, mag_diff, rad_diff, test_ratio,
+        Other options of `candels_blend.draw.Sample`: mag_low, mag_high, mag_diff, rad_diff, test_ratio,
         excluded_types, use_clean_galaxies.
 
     Raises
     ------
     UsageError
-        Options that make no sense, or a device that is not there.
+        Invalid options, or an unavailable device.
     BuildError
-        The archive is not whole, or the cuts leave too few galaxies.
+        The archive is incomplete, or the cuts leave too few galaxies.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class Blends:
         first, stream = 0, draw.pairs(split)
         if split == "test":
             first = ENDLESS_TEST if train_blends is None else train_blends
-            if train_blends:  # they are drawn, since the test pairs depend on them, and dropped
+            if train_blends:  # drawn, since the test pairs depend on them, and dropped
                 skipped = islice(draw.pairs("train"), train_blends)
                 stream = chain((pair for pair in skipped if False), stream)
         self._pairs = Pairs(stream)
@@ -168,7 +168,7 @@ class Blends:
 
     @property
     def column_names(self) -> list[str]:
-        """The columns that are made."""
+        """Names of the columns."""
         return list(self._columns)
 
     @property
@@ -177,14 +177,14 @@ class Blends:
         return ColumnNames(self._columns, self.select_columns)
 
     def select_columns(self, names: Iterable[str]) -> Blends:
-        """The same blends with only these columns. Raises `KeyError` for one that there is not."""
+        """Return the same blends with only these columns. Raises `KeyError` for an unknown column."""
         narrowed = object.__new__(Blends)
         narrowed.__dict__ = self.__dict__ | {"_columns": select(self._columns, names)}
         return narrowed
 
 
 def _again(arguments: dict[str, Any], columns: tuple[str, ...]) -> Blends:
-    """Blends from their pickle, which holds where the archive is, not what is in it."""
+    """Restore blends from their pickle, which holds the archive's location, not its contents."""
     return Blends(**arguments).select_columns(columns)
 
 
@@ -204,7 +204,7 @@ def _options(seed: int, sample: dict[str, Any]) -> Sample:
 
 
 def _place(sample: Sample, split: str, length: int | None, n_blends: int | None) -> tuple[int | None, int | None]:
-    """Number of blends (None: endless), and of train blends before a test split (None: as if there were none)."""
+    """Number of blends (None: endless), and of train blends before a test split (None: none)."""
     for name, value in (("length", length), ("n_blends", n_blends)):
         if value is not None and (not isinstance(value, Integral) or value < 0):
             raise UsageError(f"{name}: expected an integer of at least 0, found {value!r}")

@@ -1,4 +1,4 @@
-"""Build candels_blend: from the archive of galaxy stamps to shards of blends, with no file for each blend."""
+"""Build candels_blend: from the archive of galaxy stamps to shards of blends, without a file per blend."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-if __name__ == "__main__":  # a script's own folder is first on the path: its candels_blend.py would be the package
+if __name__ == "__main__":  # a script's own folder is first on the path: its candels_blend.py would shadow the package
     import sys
 
     if not sys.flags.safe_path:
@@ -40,35 +40,36 @@ from skyshards.pipeline.recipe import Cost, Recipe, Source
 from skyshards.progress import say
 
 BLEND_BYTES = 66e3
-"""Of shards, for a blend with masks; measured on 2,000 blends of the real stamps."""
+"""Bytes of shards per blend with masks; measured on 2,000 blends of the real stamps."""
 BLENDS_A_SECOND = 2_000
-"""Rendered and packed on two cores (benchmarks/README.md)."""
+"""Blends rendered and packed per second on two cores (benchmarks/README.md)."""
 
 
 def say_left_out(what: str, count: int, of: int) -> None:
-    """Tell the user which galaxies a cut leaves out."""
+    """Print how many galaxies a cut leaves out."""
     say(f"{count:,} of {of:,} galaxies are left out by {what}")
 
 
 @dataclass(frozen=True)
 class CandelsBlendRecipe(Recipe):
-    """A source is a block of blends that are drawn when the sources are listed, and rendered when it is read.
+    """Recipe of candels_blend: each source is a block of blends, drawn when listed and rendered when read.
 
     Parameters
     ----------
     datapath : Path
-        Folder with the unpacked archive; fetched into it if it is not there.
+        Folder of the unpacked archive, which is downloaded if missing.
     n_blends : int
-        Train and test blends together; with a limit, no more than that are drawn.
+        Number of train and test blends together; a limit caps it.
     sample : Sample
+        Options of the draw.
     method : str
         One of `candels_blend.targets.METHODS`.
     zeropoint : float
-        Magnitude of the flux 1.
+        Magnitude of flux 1.
     zenodo_url : str
-        Where the archive's record is.
+        Server with the archive's record.
     delete : bool
-        Remove the archive's .tar.gz file once it is unpacked.
+        Delete the archive's .tar.gz file once it is unpacked.
     """
 
     datapath: Path
@@ -86,7 +87,7 @@ class CandelsBlendRecipe(Recipe):
 
     @property
     def drawn(self) -> int:
-        """How many blends there are to be."""
+        """Number of blends to build."""
         return self.n_blends if self.limit is None else min(self.n_blends, self.limit)
 
     @property
@@ -95,12 +96,12 @@ class CandelsBlendRecipe(Recipe):
 
     def options(self) -> dict[str, Any]:
         sample = asdict(self.sample) | {"excluded_types": list(self.sample.excluded_types)}
-        stamps = self.datapath / CATALOGUE  # which tells one archive from another; there once it is fetched
+        stamps = self.datapath / CATALOGUE  # identifies the archive; exists once that is fetched
         archive = {"stamps_sha256": file_digest(stamps)} if stamps.is_file() else {}
         return sample | {"n_blends": self.drawn, "method": self.method, "zeropoint": self.zeropoint} | archive
 
     def prepare(self, fetcher: Fetcher, folder: Path) -> CandelsBlendRecipe:
-        """Fetch the archive of stamps and unpack it, if it is not there."""
+        """Download and unpack the archive of stamps, if missing."""
         download(self.datapath, self.zenodo_url, self.delete, fetcher)
         return self
 
@@ -163,7 +164,7 @@ def main(
         for name, is_given in (("datapath", datapath is not None), ("zenodo_url", zenodo_url != ZENODO_URL)):
             if is_given:
                 raise UsageError(f"`demo` cannot be combined with `{name}`")
-        # The archive is unpacked for this build alone, and gone when the command ends.
+        # The archive is unpacked for this build only, and deleted when the command ends.
         datapath = demo.folder / "unpacked"
         zenodo_url = demo.zenodo_url
     if datapath is None:

@@ -54,7 +54,7 @@ TARGETS = {
 
 @cache
 def schema_of(method: str) -> Schema:
-    """The columns of a dataset built with `--method`: beside `masks`, the target that is made from them."""
+    """Build the schema for a `--method`: beside `masks`, the target made from them."""
     columns = dict(COLUMNS)
     if method == "single_images":
         columns["galaxies"] = GALAXIES
@@ -70,6 +70,6 @@ SCHEMA = schema_of("gg_masks")
 
 
 class CandelsBlend(ShardBuilder):
-    """Blended pairs of HST CANDELS galaxies, with the mask and flux of each, and the target that the build stored."""
+    """Blended pairs of HST CANDELS galaxies, with the mask and flux of each, and the stored target."""
 
     schema = SCHEMA

@@ -1,4 +1,4 @@
-"""The command `candels-blender`: produce, concatenate, convert, and download for what they need."""
+"""The command `candels-blender`: download, produce, concatenate and convert."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from skyshards.version import __version__
 
 LOG = "candels-blender.log"
 WORTH_PROCESSES = 4000
-"""Blends that take longer to make than processes to start."""
+"""Number of blends from which starting processes pays off."""
 FOLDER = click.Path(path_type=Path, file_okay=False)
 
 

@@ -1,4 +1,4 @@
-"""The columns of blends whose pairs are drawn: what the shards hold, and what `Blends` gives."""
+"""Make the columns of blends from drawn pairs, for shards and for `Blends`."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from candels_blend.targets import flux
 from skyshards.format import healpix as sky
 
 BLOCK = 64
-"""Blends in one source of a build."""
+"""Number of blends per source of a build."""
 NSIDE = 16
-"""HEALPix resolution of the column `healpix`, a build's default."""
+"""HEALPix resolution of the column `healpix`: a build's default."""
 
 
 def load(folder: Path | str) -> tuple[Archive, Stamps]:
-    """Read an archive and prepare its stamps; the last one is kept for whoever asks for it next in this process."""
+    """Read an archive and prepare its stamps; the last one is cached in this process."""
     paths = [Path(folder).resolve() / name for name in FILES]
     return _load(paths[0].parent, tuple(path.stat().st_mtime_ns if path.exists() else None for path in paths))
 
@@ -35,7 +35,7 @@ def _load(folder: Path, _: tuple[int | None, ...]) -> tuple[Archive, Stamps]:
 
 
 class Blender:
-    """Makes the columns of one split's blends.
+    """Maker of the columns of one split's blends.
 
     Parameters
     ----------
@@ -44,9 +44,9 @@ class Blender:
     seed : int
     split : str
     first : int
-        Number in the whole sample of the split's blend 0, on which the noise depends: train blends come first.
+        Number in the whole sample of the split's blend 0, which determines the noise; train blends come first.
     zeropoint : float
-        Magnitude of the flux 1.
+        Magnitude of flux 1.
     """
 
     def __init__(self, archive: Archive, renderer: Any, seed: int, split: str, first: int, zeropoint: float):
@@ -59,12 +59,12 @@ class Blender:
 
     @cached_property
     def _galaxies(self) -> dict[str, np.ndarray]:
-        """What the columns have of each galaxy."""
+        """Columns of each galaxy."""
         catalogue = self._archive.catalogue
         return {
             "flux": flux(catalogue["mag"].to_numpy(float), self._zeropoint),
             **{name: catalogue[name].to_numpy(float) for name in ("mag", "radius")},
-            "z": catalogue["z"].where(catalogue["z"] > -1).to_numpy(float),  # -99 stands for none
+            "z": catalogue["z"].where(catalogue["z"] > -1).to_numpy(float),  # -99 marks a missing value
             "galtype": np.array(catalogue["galtype"].tolist(), dtype=str),
             "galaxy_id": catalogue["ID"].to_numpy(np.int64),
             "ra": catalogue["RA"].to_numpy(float),
@@ -73,14 +73,14 @@ class Blender:
 
     @cached_property
     def _pixels(self) -> np.ndarray:
-        """The galaxies' HEALPix pixels; -1 for one that is left out, which may have no position."""
+        """HEALPix pixels of the galaxies; -1 for those left out, which may have no position."""
         pixels = np.full(len(self._archive.catalogue), -1, np.int64)
         usable = self._archive.rows
         pixels[usable] = sky.pixel_of(*(self._galaxies[name][usable] for name in ("ra", "dec")), NSIDE)
         return pixels
 
     def columns(self, numbers: np.ndarray, pairs: np.ndarray, names: Collection[str]) -> dict[str, Any]:
-        """Columns of a batch of blends, in the order of `names`.
+        """Make the columns of a batch of blends, in the order of `names`.
 
         Parameters
         ----------
@@ -88,11 +88,11 @@ class Blender:
             Numbers of the blends within their split.
         pairs : array [n] of `candels_blend.draw.PAIR`
         names : collection of str
-            Names of columns (see `candels_blend.candels_blend.schema_of`).
+            Column names (see `candels_blend.candels_blend.schema_of`).
 
         Returns
         -------
-        dict of name -> array with first dimension n (a tensor, for a column of pixels that a device rendered)
+        dict of name -> array with first dimension n (a tensor for pixel columns rendered on a device)
         """
         pixels = self._renderer.batch(numbers + self._first, pairs, [name for name in names if name in PIXELS])
         return {name: pixels[name] if name in pixels else self._light(name, numbers, pairs) for name in names}
@@ -114,5 +114,5 @@ class Blender:
 
 
 def source_key(split: str, block: int) -> str:
-    """Name of a block of `BLOCK` blends."""
+    """Key of a block of `BLOCK` blends."""
     return f"{split}-block-{block:06d}"

@@ -1,4 +1,4 @@
-"""Blends rendered by PyTorch, on a GPU or any other device: the formulas of `candels_blend.render`, by the batch."""
+"""Render batches of blends with PyTorch, on a GPU or any other device, by the formulas of `candels_blend.render`."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from skyshards.errors import UsageError
 
 PIXELS = SIZE * SIZE
 CENTRAL, REPLACED = 1, 2
-"""What the bits of a pixel's flags say; see `candels_blend.stamps.Stamps`."""
+"""Bits of a pixel's flags; see `candels_blend.stamps.Stamps`."""
 WORD = 0xFFFFFFFF
 
 
 def philox(counter: tuple[torch.Tensor, ...], key: tuple[int, int]) -> tuple[torch.Tensor, ...]:
-    """Four random 32-bit words for each counter of four and key of two: Philox4x32-10 (Salmon et al. 2011, SC11).
+    """Draw four random 32-bit words per counter (four words) and key (two): Philox4x32-10 (Salmon et al. 2011, SC11).
 
     Words are int64 tensors of values below 2**32, of any shapes that broadcast.
     """
     c0, c1, c2, c3 = counter
     k0, k1 = key
     for _ in range(10):
-        first, second = c0 * 0xD2511F53, c2 * 0xCD9E8D57  # modulo 2**64, which leaves all bits that are used
+        first, second = c0 * 0xD2511F53, c2 * 0xCD9E8D57  # modulo 2**64, which keeps all the bits used
         c0, c1, c2, c3 = (
             ((second >> 32) & WORD) ^ c1 ^ k0,
             second & WORD,
@@ -40,7 +40,7 @@ def philox(counter: tuple[torch.Tensor, ...], key: tuple[int, int]) -> tuple[tor
 
 
 def deviates(seed: int, numbers: torch.Tensor, field: int) -> torch.Tensor:
-    """Normal deviates (float32 [n, 128, 128]): a function of the seed, the blends' numbers (int64 [n]), the field."""
+    """Normal deviates (float32 [n, 128, 128]), determined by seed, blend numbers (int64 [n]) and field."""
     number, block = numbers[:, None], torch.arange(PIXELS // 4, device=numbers.device)[None, :]
     words = philox((block, torch.full_like(block, field), number & WORD, number >> 32), (seed, 0))
     uniform = [(word.to(torch.float32) + 0.5) * 2.0**-32 for word in words]
@@ -60,7 +60,7 @@ def render(
     seed: int,
     names: tuple[str, ...],
 ) -> dict[str, torch.Tensor]:
-    """Columns of pixels for a batch.
+    """Render the pixel columns of a batch.
 
     Parameters
     ----------
@@ -69,9 +69,9 @@ def render(
     drawn : int64 tensor [5, n]
         Rows of the two galaxies, shift along y and x, number of the blend.
     offset : float32 tensor [n, 1, 1]
-        What pixels are rounded by; see `candels_blend.render.grid_offset`.
+        Rounding offset of pixels; see `candels_blend.render.grid_offset`.
     names : tuple of str
-        The columns wanted.
+        Columns to render.
     """
     g1, g2, dy, dx = (values[:, None, None] for values in drawn[:4])
     axis = torch.arange(SIZE, device=images.device)
@@ -92,7 +92,7 @@ def render(
             share = variance1 / torch.clamp(both, min=float(TINY))
             own = torch.sqrt(variance1 * (1.0 - share)) * deviates(seed, drawn[4], 1)
             first = (share * noise + own + stamp1 + offset) - offset
-            first = torch.where(inside, first, out["image"])  # however sums are fused, the second is 0 outside
+            first = torch.where(inside, first, out["image"])  # the second is 0 outside, however sums are fused
             out["galaxies"] = torch.stack([first, out["image"] - first], dim=1)
     first, second = flags1 & CENTRAL, flags2 & CENTRAL
     if "masks" in names:
@@ -106,15 +106,15 @@ def render(
 
 
 class DeviceRenderer:
-    """Renders batches on a device, in the place of `candels_blend.render.Renderer`.
+    """Renderer of batches on a device, in place of `candels_blend.render.Renderer`.
 
-    The stamps stay there (80 kB a galaxy). On a GPU, the rendering is compiled where Triton is installed: what would
-    be a hundred passes over memory becomes a few.
+    The stamps are kept there (80 kB per galaxy). On a GPU, rendering is compiled if Triton is installed, which reduces
+    a hundred passes over memory to a few.
 
     Raises
     ------
     UsageError
-        `device` is neither a device nor the name of one, or there is no such device.
+        `device` is not a device or the name of one, or is unavailable.
     """
 
     def __init__(self, stamps: Stamps, seed: int, device: Any):
@@ -142,7 +142,7 @@ class DeviceRenderer:
         self._render = torch.compile(render) if compiled else render
 
     def batch(self, numbers: np.ndarray, pairs: np.ndarray, names: Collection[str]) -> dict[str, torch.Tensor]:
-        """Those of the columns of pixels that are named, for blends of these numbers and pairs; tensors [n, ...]."""
+        """Render the named pixel columns of blends with these numbers and pairs; tensors [n, ...]."""
         if not names:
             return {}
         drawn = np.stack([pairs["g1"], pairs["g2"], pairs["dy"], pairs["dx"], numbers]).astype(np.int64)

@@ -1,4 +1,4 @@
-"""The archive of galaxy stamps (Zenodo record 2604740): fetched, resumed, verified, and unpacked safely."""
+"""Download, verify and safely unpack the archive of galaxy stamps (Zenodo record 2604740)."""
 
 from __future__ import annotations
 
@@ -20,33 +20,33 @@ ZENODO_URL = "https://zenodo.org"
 RECORD = "2604740"
 ARCHIVE = "candels-blender-data.tar.gz"
 MAX_UNPACKED = 2 << 30
-"""Bound on what the archive may unpack to: 2,001 stamps at 6 bytes a pixel are 197 MB."""
+"""Maximum unpacked size, bytes; 2,001 stamps at 6 bytes per pixel are 197 MB."""
 BLOCK = 1 << 18
 
 
 def download(
     folder: Path | str, zenodo_url: str = ZENODO_URL, delete: bool = False, fetcher: Fetcher | None = None
 ) -> Path:
-    """Fetch the archive from Zenodo and unpack it in `folder`, unless its three files are there already.
+    """Download the archive from Zenodo and unpack it in `folder`, unless its three files are there already.
 
-    The download goes on where an interrupted one stopped, and counts only once its checksum is that of the record.
+    An interrupted download is resumed, and accepted only if its checksum matches the record's.
 
     Parameters
     ----------
     zenodo_url : str
-        Where the record is: Zenodo, or a demo archive.
+        Server with the record: Zenodo, or a demo archive.
     delete : bool
-        Remove the .tar.gz file once it is unpacked.
+        Delete the .tar.gz file once it is unpacked.
     fetcher : Fetcher, optional
-        What fetches it, and tells how far it is.
+        Client for the download, which reports its progress.
 
     Raises
     ------
     FetchError
         The record cannot be reached, has no such file, or the file does not arrive whole.
     BuildError
-        The file is no archive of this form, or holds what it should not: a path out of its folder, a link, too many
-        bytes. Or the disk is full.
+        The file is not a valid archive, or has a path out of its folder, a link, or too many bytes; or the disk is
+        full.
     """
     folder = Path(folder)
     with clear_errors(folder), hold(folder, lock=folder / f".{ARCHIVE}.lock"):
@@ -68,13 +68,13 @@ def _fetch(folder: Path, zenodo_url: str, fetcher: Fetcher) -> None:
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Take the three files out of the archive, wherever in it they lie; other files in it are left there.
+    """Extract the three files from the archive, in whatever folder they are; other files are ignored.
 
     Raises
     ------
     BuildError
-        Naming the member that is a link or a device, lies outside the archive's folder, comes twice, or brings the
-        whole beyond `MAX_UNPACKED` bytes; or what the archive lacks; or where it breaks off. No file appears then.
+        A member is a link or a device, lies outside the archive's folder, occurs twice, or exceeds `MAX_UNPACKED` bytes
+        in total; or the archive lacks a file or is truncated. No file is written then.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX, dir=folder) as temporary:

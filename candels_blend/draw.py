@@ -1,4 +1,4 @@
-"""Which galaxies are blended and by how much the second is shifted: the very draws of candels-blender for a seed."""
+"""Draw pairs of galaxies and the shift of the second: exactly the draws of candels-blender for a seed."""
 
 from __future__ import annotations
 
@@ -18,42 +18,42 @@ from skyshards.errors import BuildError, UsageError
 GALAXY_TYPES = ("disk", "irr", "sph", "sphd")
 SPLITS = ("train", "test")
 PAIR = np.dtype([("g1", np.int32), ("g2", np.int32), ("dy", np.int16), ("dx", np.int16)])
-"""One blend as drawn: the two galaxies' rows of the archive, and the shift of the second in pixels."""
+"""A drawn blend: rows of the two galaxies in the archive, and the shift of the second in pixels."""
 TRIES = 25
-"""Shifts drawn for a pair before it is rejected."""
+"""Number of shifts drawn for a pair before it is rejected."""
 MAX_REJECTED = 10_000
-"""Pairs rejected in a row before the draw is given up."""
+"""Number of consecutive rejected pairs before the draw fails."""
 
 Rejected = Callable[[int, int], None]
 LeftOut = Callable[[str, int, int], None]
-"""Called with each cut that leaves out galaxies: what it is, how many it leaves out, and of how many."""
+"""Called with each cut that leaves out galaxies: its name, the number left out, and the number before."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """What decides the pairs and shifts of a sample, apart from the archive and the number of blends.
+    """Options that determine the pairs and shifts of a sample, beside the archive and the number of blends.
 
     Parameters
     ----------
     seed : int
         From 0 to 2**32 - 1.
     mag_low, mag_high : float
-        Galaxies of magnitudes between these, both excluded, are used.
+        Range of magnitudes, bounds excluded.
     mag_diff : float
-        The two magnitudes of a blend differ by less than this. At least 0.
+        Bound on the difference of the two magnitudes of a blend, excluded. At least 0.
     rad_diff : float
-        The shift is at most so many times the smaller of the two radii (and at most 64 pixels). At least 0.
+        Maximum shift, in units of the smaller of the two radii (and at most 64 pixels). At least 0.
     test_ratio : float
         Fraction of the galaxies, and of the blends, in the test split.
     excluded_types : tuple of str
-        Of `GALAXY_TYPES`.
+        Types to leave out, of `GALAXY_TYPES`.
     use_clean_galaxies : bool
         Leave out galaxies whose stamp is not clean (see `candels_blend.stamps.is_clean`).
 
     Raises
     ------
     UsageError
-        For a value out of these bounds, or one that is no number where a number is expected.
+        A value is out of bounds, or not a number where one is expected.
     """
 
     seed: int = 42
@@ -85,13 +85,13 @@ class Sample:
             )
 
     def split_blends(self, n_blends: int) -> dict[str, int]:
-        """How many of so many blends are train and test ones."""
+        """Number of train and test blends in a sample of `n_blends`."""
         n_test = int(self.test_ratio * n_blends)
         return {"train": n_blends - n_test, "test": n_test}
 
 
 class Draw:
-    """The draws for one sample of an archive, in order: the split of the galaxies, the train pairs, the test pairs.
+    """Draws for one sample of an archive, in order: the split of the galaxies, the train pairs, the test pairs.
 
     Parameters
     ----------
@@ -105,7 +105,7 @@ class Draw:
     Attributes
     ----------
     galaxies : dict of split -> array of int64
-        Rows of the archive, in the order that the draw gives them.
+        Rows of the archive, in drawn order.
 
     Raises
     ------
@@ -129,7 +129,7 @@ class Draw:
         self._word = _words(state)
 
     def pairs(self, split: str) -> Iterator[tuple[int, int, int, int]]:
-        """Pairs of a split, endless, as the tuples that `PAIR` is made of. All train pairs come before the test ones.
+        """Yield pairs of a split, endlessly, as tuples for `PAIR`. All train pairs come before the test ones.
 
         Raises
         ------
@@ -195,7 +195,7 @@ def split_galaxies(
 
 
 def _draw_shift(radius1: float, radius2: float, rad_diff: float, word: Callable[[], int]) -> tuple[int, int] | None:
-    """(dy, dx) of a length between the larger radius and `rad_diff` times the smaller one; None if none is found."""
+    """Draw (dy, dx) of length between the larger radius and `rad_diff` times the smaller one; None if none found."""
     rad_min = max(radius1, radius2)
     rad_max = min(min(radius1, radius2) * rad_diff, SIZE // 2)
     if rad_min >= rad_max:
@@ -215,29 +215,29 @@ def _draw_shift(radius1: float, radius2: float, rad_diff: float, word: Callable[
 
 
 def _words(state: np.random.RandomState) -> Callable[[], int]:
-    """A function that gives the 32-bit words of a generator, one after the other.
+    """Function that returns the 32-bit words of a generator, one after the other.
 
-    `state.randint(n)` of `RandomState`, frozen for good by NEP 19, takes words, cuts each to the bits that n - 1 has,
-    and discards those that are not below n. It is faster with words that come many at a time.
+    `state.randint(n)` of `RandomState`, frozen by NEP 19, masks each word to the bits of n - 1 and discards those that
+    are not below n. Drawing many words at a time is faster.
     """
     blocks = (state.randint(0, 2**32, size=4096, dtype=np.uint32).tolist() for _ in repeat(None))
     return chain.from_iterable(blocks).__next__
 
 
 def _mask(n: int) -> int:
-    """The bits that n - 1 has, for n of at least 2."""
+    """Bit mask of n - 1, for n of at least 2."""
     return (1 << (n - 1).bit_length()) - 1
 
 
 class Pairs:
-    """Pairs by number, drawn as far as they are asked for and kept (12 bytes each). Safe to use from many threads.
+    """Pairs by number, drawn on demand and kept (12 bytes each). Thread-safe.
 
-    Once the stream has failed, the pairs before the failure are there, and all others are that error.
+    After the stream has failed, the pairs before the failure remain available; all others raise its error.
 
     Parameters
     ----------
     stream : iterator
-        What `Draw.pairs` gives.
+        Iterator from `Draw.pairs`.
     """
 
     def __init__(self, stream: Iterator[tuple[int, int, int, int]]):
@@ -247,7 +247,7 @@ class Pairs:
         self._lock = threading.Lock()
 
     def __getitem__(self, numbers: np.ndarray) -> np.ndarray:
-        """Pairs (array of `PAIR`) of the numbers given, none negative.
+        """Return the pairs (array of `PAIR`) with the given numbers, none negative.
 
         Raises
         ------
@@ -264,8 +264,11 @@ class Pairs:
         return self._drawn[numbers]
 
     def _draw(self, count: int) -> None:
-        """Draw so many more pairs, or those that come before the stream fails."""
-        stream, self._stream = self._stream, iter(())  # broken off, it may not go on: with other pairs
+        """Draw `count` more pairs, or those before the stream fails."""
+        stream, self._stream = (
+            self._stream,
+            iter(()),
+        )  # interrupted, it must not go on, as it would with other pairs
         drawn = np.fromiter(self._until_failure(islice(stream, count)), PAIR)
         self._drawn = np.concatenate([self._drawn, drawn])
         if len(drawn) == count:
@@ -285,7 +288,7 @@ def draw_sample(
     rejected: Rejected = lambda g1, g2: None,
     left_out: LeftOut = lambda what, count, of: None,
 ) -> dict[str, np.ndarray]:
-    """All pairs (arrays of `PAIR`) of a sample of so many blends, by split."""
+    """Draw all pairs (arrays of `PAIR`) of a sample of `n_blends`, by split."""
     draw = Draw(archive, sample, rejected, left_out)
     counts = sample.split_blends(n_blends)
     return {

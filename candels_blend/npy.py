@@ -1,4 +1,4 @@
-""".npy files of one form, written and read a hundred thousand times over, and stacks of them."""
+"""Write and read many .npy files of one dtype and shape quickly, and stacks of them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _header(dtype: np.dtype, shape: tuple[int, ...]) -> bytes:
 
 @dataclass(frozen=True)
 class Form:
-    """The dtype and shape that many files have, so that their headers need be made only once."""
+    """Common dtype and shape of many files, so that their header is made only once."""
 
     dtype: np.dtype
     shape: tuple[int, ...]
@@ -34,13 +34,13 @@ class Form:
         return _header(self.dtype, self.shape)
 
     def save(self, path: Path, array: np.ndarray) -> None:
-        """Write a file such as `numpy.save` writes."""
+        """Write a file as `numpy.save` does."""
         with open(path, "wb") as file:
             file.write(self.header)
             file.write(np.ascontiguousarray(array, self.dtype).data)
 
     def load(self, path: Path) -> np.ndarray:
-        """Read a file; raises `BuildError`, naming it, if it is missing, truncated or of another form."""
+        """Read a file. Raises `BuildError`, naming it, if it is missing, truncated or of another form."""
         try:
             content = path.read_bytes()
             if content.startswith(self.header):
@@ -56,7 +56,7 @@ class Form:
 
 
 def save_stack(path: Path, length: int, form: Form, rows: Iterable[np.ndarray]) -> None:
-    """Write an array of `length` rows of a form, one after the other; `path` appears when it is safely on the disk."""
+    """Write an array of `length` rows of a form, row by row; `path` appears once it is safely on disk."""
     with replacing(path) as temporary, open(temporary, "wb") as file:
         file.write(_header(form.dtype, (length, *form.shape)))
         for row in rows:
@@ -66,7 +66,7 @@ def save_stack(path: Path, length: int, form: Form, rows: Iterable[np.ndarray]) 
 
 
 def is_whole_stack(path: Path, length: int, form: Form) -> bool:
-    """Whether there is a file with the header that `save_stack` gives an array of `length` rows, and all its bytes."""
+    """Whether a file has the header that `save_stack` writes for `length` rows, and all its bytes."""
     header = _header(form.dtype, (length, *form.shape))
     size = len(header) + length * math.prod(form.shape) * form.dtype.itemsize
     if not path.exists() or path.stat().st_size != size:

@@ -1,4 +1,4 @@
-"""A sample in files, as candels-blender lays them out: single blends, catalogues, stacks and fluxes."""
+"""Write a sample in the file layout of candels-blender: single blends, catalogues, stacks and fluxes."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ BLEND = Form(np.dtype(np.float32), (SIZE, SIZE))
 HEADER = ("id", "distance", "shift_x", "shift_y") + tuple(
     f"g{n}_{name}" for n in (1, 2) for name in ("id", "mag", "rad", "z", "type")
 )
-"""Columns of a catalogue. As its users have it, `shift_x` holds the shift along y, and `shift_y` that along x."""
+"""Columns of a catalogue. As in candels-blender, `shift_x` holds the shift along y, and `shift_y` that along x."""
 
 
 def image_name(split: str, number: int) -> str:
-    """File of a blend's two galaxies: float32 [128, 128, 2]."""
+    """File name of a blend's two galaxies: float32 [128, 128, 2]."""
     return f"{split}_blend_{number:06d}.npy"
 
 
 def masks_name(split: str, number: int) -> str:
-    """File of a blend's two masks: uint8 [2, 128, 128]."""
+    """File name of a blend's two masks: uint8 [2, 128, 128]."""
     return f"{split}_blend_seg_{number:06d}.npy"
 
 
@@ -50,12 +50,12 @@ def catalogue_name(split: str) -> str:
 
 @contextmanager
 def new_folder(folder: Path) -> Iterator[Path]:
-    """Give a folder to fill that is moved to `folder` if the block ends well, and removed if it does not.
+    """Context manager for a new folder, which is moved to `folder` on success and removed on failure.
 
     Raises
     ------
     UsageError
-        The folder is there already.
+        The folder exists already.
     BuildError
         Another run is writing it, or the disk is full.
     """
@@ -64,7 +64,7 @@ def new_folder(folder: Path) -> Iterator[Path]:
     unfinished = folder.with_name(f"{folder.name}.partial")
     busy = f"{folder}: another run is writing it; wait for it, or work in another folder"
     with clear_errors(folder), hold(unfinished, busy, _lock(folder)):
-        for leftover in unfinished.iterdir():  # what a killed run left
+        for leftover in unfinished.iterdir():  # from a killed run
             leftover.unlink()
         try:
             yield unfinished
@@ -75,13 +75,13 @@ def new_folder(folder: Path) -> Iterator[Path]:
 
 
 def _lock(folder: Path) -> Path:
-    """The file that is locked by whoever writes in a sample's folder; beside it, so that none lies in what is kept."""
+    """Lock file of a sample's folder; beside it, so that no lock remains in the result."""
     path = folder.resolve()
     return path.with_name(f"{path.name}.lock")
 
 
 def write_catalogue(path: Path, archive: Archive, pairs: np.ndarray) -> None:
-    """The catalogue of pairs (array of `candels_blend.draw.PAIR`), byte for byte as candels-blender has it."""
+    """Write the catalogue of pairs (array of `candels_blend.draw.PAIR`), byte for byte as candels-blender does."""
     galaxies = archive.catalogue
     names = [galaxies[name].tolist() for name in ("ID", "mag", "radius", "z", "galtype")]
     texts = [
@@ -97,7 +97,7 @@ def write_catalogue(path: Path, archive: Archive, pairs: np.ndarray) -> None:
 
 @dataclass(frozen=True)
 class SingleFiles:
-    """Writes blends to files of their own, in any process.
+    """Writer of one file per blend, usable in any process.
 
     Parameters
     ----------
@@ -112,9 +112,9 @@ class SingleFiles:
     seed: int
 
     def write_block(self, split: str, first: int, start: int, pairs: np.ndarray) -> int:
-        """Two files for each of a block of pairs; gives how many pairs.
+        """Write two files for each pair of a block; returns the number of pairs.
 
-        The first one's number is `start` in its split, and `first + start` in the whole sample.
+        The first pair's number is `start` in its split, and `first + start` in the whole sample.
         """
         numbers = np.arange(start, start + len(pairs))
         renderer = Renderer(load(self.datapath)[1], self.seed)
@@ -125,7 +125,7 @@ class SingleFiles:
         return len(pairs)
 
     def write(self, pairs: dict[str, np.ndarray], workers: int) -> None:
-        """All files of a sample's pairs, in so many processes."""
+        """Write all files of a sample's pairs in `workers` processes."""
         first = {"train": 0, "test": len(pairs["train"])}
         blocks = [
             (split, first[split], start, pairs[split][start : start + BLOCK])
@@ -149,13 +149,12 @@ class SingleFiles:
 def concatenate(folder: Path, method: str) -> list[Path]:
     """Stack the single files of a sample as `{split}_blends.npy` and `{split}_{method}.npy`.
 
-    A stack that is there already is kept if it is whole, with a row for each blend of the catalogue; else it is made
-    again.
+    An existing stack is kept if it is complete, with a row for each blend of the catalogue; otherwise it is rewritten.
 
     Returns
     -------
     list of Path
-        The single files, none of which is needed any more for these stacks.
+        The single files, which these stacks no longer need.
 
     Raises
     ------
@@ -190,7 +189,7 @@ def _stack(
 
 
 def read_catalogue(folder: Path, split: str) -> pd.DataFrame:
-    """A split's catalogue; raises `BuildError` if the folder has none."""
+    """Read a split's catalogue. Raises `BuildError` if the folder has none."""
     path = folder / catalogue_name(split)
     try:
         return read_csv(path, HEADER, text=("g1_type", "g2_type"))
@@ -199,7 +198,7 @@ def read_catalogue(folder: Path, split: str) -> pd.DataFrame:
 
 
 def write_flux(folder: Path, zeropoint: float) -> list[Path]:
-    """Fluxes (float64 [n, 2]) of both splits' galaxies as `{split}_flux.npy`, from the magnitudes in the catalogues."""
+    """Write the fluxes (float64 [n, 2]) of both splits as `{split}_flux.npy`, from the magnitudes in the catalogues."""
     written = []
     with clear_errors(folder), hold(folder, lock=_lock(folder)):
         for split in SPLITS:

@@ -1,4 +1,4 @@
-"""The options that decide which pairs are drawn, as both commands have them."""
+"""Options that determine which pairs are drawn, shared by both commands."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ _OPTIONS = (
 
 
 def sample_options(command: Callable) -> Callable:
-    """Give a command the options of `candels_blend.draw.Sample`, by the names of its fields."""
+    """Add the options of `candels_blend.draw.Sample` to a command, named after its fields."""
     for add in reversed(_OPTIONS):
         command = add(command)
     return command

@@ -1,4 +1,4 @@
-"""Pictures of galaxies and blends, in an asinh stretch that shows both the noise and the centres."""
+"""Plot galaxies and blends, in an asinh stretch that shows both the noise and the centres."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ except ImportError as error:
     raise ImportError("candels_blend.plots needs matplotlib: pip install 'skyshards[notebooks]'") from error
 
 SOFTENING = 0.02
-"""Share of the brightest pixel's value at which the stretch turns from linear to logarithmic."""
+"""Fraction of the brightest pixel's value at which the stretch turns from linear to logarithmic."""
 COUNTS = colormaps["gray"].with_extremes(bad="#3d5a80")
 """Grey for counts, blue for pixels without any."""
 REGIONS = ListedColormap(["#1b1b2f", "#f4f1de", "#3d85c6", "#e07a5f"])
@@ -28,14 +28,14 @@ REGIONS = ListedColormap(["#1b1b2f", "#f4f1de", "#3d85c6", "#e07a5f"])
 
 
 def show_image(axes: Axes, image: np.ndarray, title: str) -> None:
-    """An image of counts, its row 0 at the bottom."""
+    """Show an image of counts, with row 0 at the bottom."""
     norm = ImageNormalize(image, interval=MinMaxInterval(), stretch=AsinhStretch(SOFTENING))
     axes.imshow(image, origin="lower", norm=norm, cmap=COUNTS)
     _finish(axes, title)
 
 
 def show_regions(axes: Axes, masks: np.ndarray, title: str) -> None:
-    """Two masks (uint8 [2, height, width]) in one picture: overlap, and each galaxy alone."""
+    """Show two masks (uint8 [2, height, width]) in one image: overlap, and each galaxy alone."""
     first, second = masks.astype(np.int64)
     axes.imshow(
         np.array([[0, 3], [2, 1]])[first, second], origin="lower", cmap=REGIONS, vmin=0, vmax=3, interpolation="nearest"
@@ -50,14 +50,14 @@ def _finish(axes: Axes, title: str) -> None:
 
 
 def plot_galaxy(archive: Archive, row: int) -> Figure:
-    """A galaxy of the archive: its stamp, its segmentation map, and what of it goes into a blend.
+    """Plot a galaxy of the archive: its stamp, its segmentation map, and its part in a blend.
 
     Parameters
     ----------
     archive : Archive
-        As `candels_blend.stamp_archive.read_archive` gives it.
+        Archive from `candels_blend.stamp_archive.read_archive`.
     row : int
-        The galaxy's row of the catalogue.
+        Row of the galaxy in the catalogue.
 
     Returns
     -------
@@ -80,12 +80,12 @@ def plot_galaxy(archive: Archive, row: int) -> Figure:
 
 
 def plot_blend(blend: Mapping[str, Any]) -> Figure:
-    """A blend: its image, its two galaxies if it has them, and its masks.
+    """Plot a blend: its image, its two galaxies if present, and its masks.
 
     Parameters
     ----------
     blend : mapping
-        A row of `Blends`, or of a dataset that was built.
+        Row of `Blends` or of a built dataset.
 
     Returns
     -------

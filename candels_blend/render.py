@@ -1,15 +1,15 @@
-"""Pixels of a blend, from two stamps, a shift and the noise of its number.
+"""Render the pixels of a blend from two stamps, a shift and the noise of its number.
 
 candels-blender replaces the neighbours of a galaxy by Gaussian noise and then adds noise of the same deviation s to
 the whole stamp. A pixel's noise is thus Gaussian of variance v = s**2, or 2 s**2 where a neighbour was, and that of
-the blend is Gaussian of variance v1 + v2 (v2 shifted with its stamp, zeros coming in). So one deviate z a pixel gives
-the blend its noise, e = sqrt(v1 + v2) z. Where the two galaxies are wanted by themselves, a second deviate z' splits
-it: given their sum e, the first one's noise is Gaussian of mean e v1 / (v1 + v2) and variance v1 v2 / (v1 + v2), and
-the second has the rest. Both have the distribution that candels-blender's have, and the blend is the same whether or
-not it is split.
+the blend is Gaussian of variance v1 + v2 (v2 shifted with its stamp and padded with zeros). So one deviate z per pixel
+gives the blend's noise, e = sqrt(v1 + v2) z. If the two galaxies are also requested, a second deviate z' splits it:
+given their sum e, the first galaxy's noise is Gaussian of mean e v1 / (v1 + v2) and variance v1 v2 / (v1 + v2), and
+the second has the rest. Both are distributed as in candels-blender, and the blend is the same with or without the
+split.
 
-All pixels of a blend are whole multiples of one power of two, some 2**-22 of the brightest pixel: fine enough to be
-lost in the noise, and coarse enough that float32 sums and differences of them are exact. So the galaxies sum to the
+All pixels of a blend are integer multiples of one power of two, some 2**-22 of the brightest pixel: fine enough to
+vanish in the noise, and coarse enough that their float32 sums and differences are exact. So the galaxies sum to the
 image, to the last bit.
 """
 
@@ -25,38 +25,38 @@ from candels_blend.stamps import Stamps
 from candels_blend.targets import CHANNELS, MASKS
 
 Pair = tuple[int, int, int, int]
-"""A pair as `candels_blend.draw.PAIR` has it: the two galaxies' rows in the stamps, dy and dx."""
+"""Pair as in `candels_blend.draw.PAIR`: rows of the two galaxies in the stamps, dy and dx."""
 TINY = np.finfo(np.float32).tiny
 FLOATS = ("image", "galaxies")
 PIXELS = (*FLOATS, "masks", *MASKS)
-"""The columns that are rendered."""
+"""Rendered columns."""
 
 
 def noise_generator(seed: int, number: int) -> np.random.Generator:
-    """The generator of blend `number`'s deviates: of (seed, number) alone."""
-    # SFC64 is the fastest of NumPy's: 8 % ahead of PCG64 in float32 deviates.
+    """Generator of the deviates of blend `number`, determined by (seed, number)."""
+    # SFC64 is NumPy's fastest: 8 % ahead of PCG64 in float32 deviates.
     return np.random.Generator(np.random.SFC64(np.random.SeedSequence((seed, number))))
 
 
 def window(shift: int) -> tuple[slice, slice]:
-    """Where a shifted axis of a stamp falls within the stamp, and which part of the axis falls there."""
+    """Slice of the stamp covered by a shifted axis, and the slice of the axis that falls there."""
     return slice(max(shift, 0), SIZE + min(shift, 0)), slice(max(-shift, 0), SIZE - max(shift, 0))
 
 
 def grid_offset(bound: np.ndarray) -> np.ndarray:
-    """What float32 values up to `bound` are rounded by when it is added and subtracted: 1.5 * 2**23 grid steps."""
+    """Offset that rounds float32 values up to `bound` when added and subtracted: 1.5 * 2**23 grid steps."""
     return 1.5 * np.exp2(np.ceil(np.log2(np.maximum(bound, 1e-30))) + 1.0)
 
 
 class _Scratch(threading.local):
-    """Space to work in, for each thread its own."""
+    """Scratch arrays of each thread."""
 
     def __init__(self):
         self.variance, self.shifted, self.deviates = np.empty((3, SIZE, SIZE), np.float32)
 
 
 class Renderer:
-    """Renders blends; may be used from many threads."""
+    """Renderer of blends. Thread-safe."""
 
     def __init__(self, stamps: Stamps, seed: int):
         self._stamps = stamps
@@ -64,9 +64,9 @@ class Renderer:
         self._scratch = _Scratch()
 
     def batch(self, numbers: np.ndarray, pairs: np.ndarray, names: Collection[str]) -> dict[str, np.ndarray]:
-        """Those of the columns `PIXELS` that are named, for blends of these numbers and pairs; arrays [n, ...].
+        """Render the named columns of `PIXELS` for blends with these numbers and pairs; arrays [n, ...].
 
-        A blend's values depend on its number and pair alone, whatever is asked for beside them.
+        A blend's values depend only on its number and pair, not on the other columns requested.
         """
         shapes = {"image": (SIZE, SIZE), "masks": (2, SIZE, SIZE), "galaxies": (2, SIZE, SIZE)}
         shapes |= {name: (SIZE, SIZE, channels) for name, channels in CHANNELS.items()}
@@ -87,7 +87,7 @@ class Renderer:
         return out
 
     def _masks(self, pair: Pair, masks: np.ndarray) -> None:
-        """The pixels (uint8 [2, 128, 128]) of the central source of each galaxy, the second's shifted."""
+        """Render the masks (uint8 [2, 128, 128]) of each galaxy's central source, the second shifted."""
         g1, g2, dy, dx = pair
         (to_y, of_y), (to_x, of_x) = window(dy), window(dx)
         masks[0] = self._stamps.central[g1]
@@ -97,7 +97,7 @@ class Renderer:
     def _image(
         self, number: int, pair: Pair, offset: np.float32, image: np.ndarray, galaxies: np.ndarray | None
     ) -> None:
-        """The image (float32 [128, 128]) of a blend and, if wanted, its two galaxies (float32 [2, 128, 128])."""
+        """Render the image (float32 [128, 128]) of a blend and, optionally, its galaxies (float32 [2, 128, 128])."""
         stamps, generator = self._stamps, noise_generator(self._seed, number)
         g1, g2, dy, dx = pair
         (to_y, of_y), (to_x, of_x) = window(dy), window(dx)
@@ -113,7 +113,7 @@ class Renderer:
 
         generator.standard_normal(dtype=np.float32, out=image)
         image *= np.sqrt(variance, out=variance)
-        if galaxies is not None:  # of the noise in `image`, the share of the first galaxy, and its own part
+        if galaxies is not None:  # first galaxy's share of the noise in `image`, and its own part
             first *= np.subtract(1, share, out=variance)
             np.sqrt(first, out=first)
             first *= generator.standard_normal(dtype=np.float32, out=self._scratch.deviates)
@@ -129,12 +129,12 @@ class Renderer:
 
 
 def _add(to: np.ndarray, what: np.ndarray) -> None:
-    """Add to a window of an array; `array[window] += what` would then copy the window onto itself."""
+    """Add to a window of an array; `array[window] += what` would also copy the window onto itself."""
     to += what
 
 
 def _noise_variance(replaced: np.ndarray, variance: np.float32, out: np.ndarray) -> None:
-    """Variance of the noise in each pixel of a stamp: the background's, twice where another source was replaced."""
+    """Noise variance of each pixel of a stamp: the background's, doubled where another source was replaced."""
     np.multiply(replaced, variance, out=out)
     out += variance
 

@@ -1,4 +1,4 @@
-"""The archive of galaxy stamps as it lies on disk, read with every fault named."""
+"""Read and validate the unpacked archive of galaxy stamps."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ from skyshards.input_tables.table_file import open_table
 
 IMAGES, SEGMENTATION, CATALOGUE = FILES = ("candels_img.npy", "candels_seg.npy", "candels_cat.csv")
 COLUMNS = ("ID", "RA", "DEC", "mag", "radius", "z", "galtype")
-"""Columns of the catalogue that are used; it has FIELD, mag_err and segval besides."""
+"""Catalogue columns in use; it also has FIELD, mag_err and segval."""
 SIZE = 128
 """Width and height of a stamp in pixels."""
 NO_MAGNITUDE = 99
-"""Catalogues have 99 or -99 where a magnitude was not measured."""
+"""Values of unmeasured magnitudes in catalogues: 99 or -99."""
 HUGE = 1e15
-"""A pixel value that no image has: its square would not fit float32."""
+"""Bound on pixel values: their squares must fit float32."""
 
 
 @dataclass(frozen=True)
 class Archive:
-    """The archive's galaxies, those without a usable stamp left out.
+    """Galaxies of the archive, except those without a usable stamp.
 
     Attributes
     ----------
     images : array, float32 [n, 128, 128]
-        Mapped from the file.
+        Stamps, memory-mapped.
     segmentation : array, any integer dtype [n, 128, 128]
-        0 for the background, else the number of the source that a pixel belongs to; mapped from the file.
+        Number of the source that a pixel belongs to, 0 for the background; memory-mapped.
     catalogue : DataFrame of n rows
-        With at least `COLUMNS`.
+        Catalogue with at least `COLUMNS`.
     rows : array, int64 [m]
-        The usable galaxies.
+        Rows of the usable galaxies.
     left_out : dict of reason -> list of ID
-        The others.
+        IDs of the other galaxies.
     """
 
     images: np.ndarray
@@ -50,7 +50,7 @@ class Archive:
     left_out: dict[str, list[int]]
 
     def complaints(self) -> Iterator[str]:
-        """One line for each reason for which stamps were left out: how many, why, and which."""
+        """Yield a line for each reason for leaving out stamps: how many, why, and which."""
         for reason, ids in self.left_out.items():
             yield f"{len(ids)} of {len(self.images)} stamps left out ({reason}): ID {', '.join(map(str, ids))}"
 
@@ -58,14 +58,14 @@ class Archive:
 def read_archive(folder: Path | str) -> Archive:
     """Open the three files of an unpacked archive.
 
-    A stamp is left out, and named in `left_out`, if it holds a NaN, an infinity or a value beyond `HUGE`, if its
-    centre is background, or if the catalogue has no position, radius or magnitude for it. Right ascensions
-    from -180 to 0 become those from 180 to 360.
+    A stamp is left out, and listed in `left_out`, if it has a NaN, an infinity or a value beyond `HUGE`, if its
+    centre is background, or if the catalogue lacks its position, radius or magnitude. Right ascensions
+    from -180 to 0 are wrapped to 180 to 360.
 
     Raises
     ------
     BuildError
-        A file is missing, truncated or of another form, or the three do not have the same number of galaxies.
+        A file is missing, truncated or of another form, or the three differ in the number of galaxies.
     """
     folder = Path(folder)
     missing = [name for name in FILES if not (folder / name).is_file()]
@@ -98,7 +98,7 @@ def _open(path: Path, kind: type, kind_name: str) -> np.ndarray:
 
 
 def let_go(array: np.ndarray) -> None:
-    """Have the pages of an array that were read count as this process's memory no longer, if it is mapped."""
+    """Release the pages of a memory-mapped array from this process's memory."""
     if isinstance(array.base, mmap.mmap):
         array.base.madvise(mmap.MADV_DONTNEED)
 
@@ -128,7 +128,7 @@ def _read_catalogue(path: Path) -> pd.DataFrame:
 
 
 def _faults(images: np.ndarray, segmentation: np.ndarray, catalogue: pd.DataFrame) -> dict[str, np.ndarray]:
-    """Which galaxies cannot be used, by reason."""
+    """Masks of unusable galaxies, by reason."""
     largest = np.fromiter((np.abs(stamp).max() for stamp in images), float, len(images))
     centre = np.array(segmentation[:, SIZE // 2, SIZE // 2])
     let_go(images)

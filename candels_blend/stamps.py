@@ -1,4 +1,4 @@
-"""What a blend needs of each galaxy's stamp, worked out once from the image and the segmentation map."""
+"""Prepare each galaxy's stamp for blending, once, from the image and the segmentation map."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import numpy as np
 from candels_blend.stamp_archive import SIZE, Archive, let_go
 
 DILATIONS = 5
-"""How often sources are dilated before the neighbours are taken out, as in candels-blender."""
+"""Number of dilations of sources before neighbours are removed, as in candels-blender."""
 BLOCK = 64
-"""Stamps worked on at a time."""
+"""Number of stamps processed at a time."""
 
 
 def _spread(mask: np.ndarray, axis: int) -> np.ndarray:
-    """A mask and the pixels on both sides of it along one axis."""
+    """Grow a mask by the pixels on both sides of it along one axis."""
     spread = mask.copy()
     to, of = np.moveaxis(spread, axis, 0), np.moveaxis(mask, axis, 0)
     to[1:] |= of[:-1]
@@ -24,21 +24,21 @@ def _spread(mask: np.ndarray, axis: int) -> np.ndarray:
 
 
 def dilate(mask: np.ndarray, times: int = 1) -> np.ndarray:
-    """Masks (bool [..., height, width]) grown so many times by the four pixels beside each pixel."""
+    """Dilate masks (bool [..., height, width]) `times` times by the four neighbours of each pixel."""
     for _ in range(times):
         mask = _spread(mask, -1) | _spread(mask, -2)
     return mask
 
 
 def central_mask(segmentation: np.ndarray) -> np.ndarray:
-    """Pixels (bool [..., 128, 128]) of the source at the centre (64, 64) of a segmentation map."""
+    """Mask (bool [..., 128, 128]) of the source at the centre (64, 64) of a segmentation map."""
     return segmentation == segmentation[..., SIZE // 2, SIZE // 2, None, None]
 
 
 def split_pixels(segmentation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels of the background, and those of every source but the central one (both bool [..., 128, 128]).
+    """Masks of the background and of all sources but the central one (both bool [..., 128, 128]).
 
-    Sources are dilated `DILATIONS` times; what the dilated central source covers is neither.
+    Sources are dilated `DILATIONS` times; pixels of the dilated central source are in neither.
     """
     sources = dilate(segmentation != 0, DILATIONS)
     return ~sources, sources & ~dilate(central_mask(segmentation), DILATIONS)
@@ -47,9 +47,9 @@ def split_pixels(segmentation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def is_clean(segmentation: np.ndarray) -> np.ndarray:
     """Whether no other source touches the central one or the edge of the stamp (bool [...]).
 
-    Another source is any pixel whose value is neither 0 nor that at the centre. It touches the central one where one
-    of its pixels is among the eight around a pixel of that; it touches the edge where it has a pixel in the first or
-    last row or column.
+    Pixels of other sources have a value that is neither 0 nor that at the centre. Such a source touches the central one
+    if one of its pixels is among the eight neighbours of a central pixel; it touches the edge if it has a pixel in the
+    first or last row or column.
     """
     central = central_mask(segmentation)
     other = (segmentation != 0) & ~central
@@ -59,7 +59,7 @@ def is_clean(segmentation: np.ndarray) -> np.ndarray:
 
 
 def clean_rows(archive: Archive) -> np.ndarray:
-    """Which of the archive's galaxies have a clean stamp (bool [n]); see `is_clean`."""
+    """Mask (bool [n]) of the archive's galaxies with a clean stamp; see `is_clean`."""
     blocks = range(0, len(archive.segmentation), BLOCK)
     clean = np.concatenate([is_clean(archive.segmentation[start : start + BLOCK]) for start in blocks])
     let_go(archive.segmentation)
@@ -68,20 +68,20 @@ def clean_rows(archive: Archive) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Stamps:
-    """The galaxies' stamps, ready to be blended.
+    """Galaxy stamps, ready to be blended.
 
     Attributes
     ----------
     images : array, float32 [n, 128, 128]
-        Without the sources beside the central one: 0 in their pixels.
+        Stamps with all sources but the central one set to 0.
     central : array, uint8 [n, 128, 128]
         1 in the pixels of the central source.
     replaced : array, uint8 [n, 128, 128]
-        1 in the pixels that the other sources had.
+        1 in the pixels of the removed sources.
     variance : array, float32 [n]
-        Of the background noise.
+        Variance of the background noise.
     bound : array, float64 [n]
-        No pixel of the stamp with its noise is farther from 0 than this.
+        Bound on the absolute value of the stamp's pixels including noise.
     """
 
     images: np.ndarray
@@ -92,9 +92,9 @@ class Stamps:
 
 
 def prepare(archive: Archive) -> Stamps:
-    """The stamps of an archive; those that are left out of it are all 0.
+    """Prepare the stamps of an archive; stamps left out of it are all 0.
 
-    The noise's standard deviation is that of the image times the background mask, over the whole stamp, as in
+    The standard deviation of the noise is that of the image times the background mask, over the whole stamp, as in
     candels-blender.
     """
     shape = archive.images.shape
@@ -111,5 +111,5 @@ def prepare(archive: Archive) -> Stamps:
         peak[rows] = np.abs(alone).max(axis=(1, 2))
         let_go(archive.images)
         let_go(archive.segmentation)
-    # 32 deviations: float32 deviates end at about 8, and a pixel's noise adds up to three of them.
+    # 32 deviations: float32 deviates end at about 8, and a pixel's noise is the sum of up to three.
     return Stamps(images, central, replaced, np.square(sigma).astype(np.float32), peak + 32.0 * sigma)

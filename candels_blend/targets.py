@@ -1,4 +1,4 @@
-"""What a model is to predict: the two galaxies' masks in the forms that candels-blender has for them."""
+"""Targets for models: the two galaxies' masks in the formats of candels-blender."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import numpy as np
 
 
 def ogg_masks(masks: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-    """Overlap, galaxy 1, galaxy 2, channels last.
+    """Make the target with channels overlap, galaxy 1, galaxy 2, channels last.
 
     Parameters
     ----------
     masks : uint8 array [..., 2, height, width] of 0 and 1
-        Central galaxy, shifted galaxy.
+        Masks of the central and the shifted galaxy.
     out : uint8 array [..., height, width, 3], optional
-        Where to write the target.
+        Output array.
 
     Returns
     -------
@@ -24,7 +24,7 @@ def ogg_masks(masks: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
 
 
 def bogg_masks(masks: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-    """Background, overlap, galaxy 1 alone, galaxy 2 alone (one in each pixel): uint8 [..., height, width, 4].
+    """Make the target background, overlap, galaxy 1 alone, galaxy 2 alone (one-hot): uint8 [..., height, width, 4].
 
     Parameters as for `ogg_masks`.
     """
@@ -40,11 +40,11 @@ def _each(masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 MASKS = {"ogg_masks": ogg_masks, "bogg_masks": bogg_masks}
 CHANNELS = {"ogg_masks": 3, "bogg_masks": 4}
 METHODS = ("gg_masks", *MASKS, "single_images")
-"""The targets by name; `gg_masks` is the two masks as they are, `single_images` the two galaxies themselves."""
+"""Targets by name; `gg_masks` is the two masks unchanged, `single_images` the two galaxies."""
 
 
 def flux(magnitude: np.ndarray, zeropoint: float) -> np.ndarray:
-    """Flux of a magnitude: 10 ** (-0.4 (mag - zeropoint)), in the unit that the zero point stands for."""
+    """Flux of a magnitude: 10 ** (-0.4 (mag - zeropoint)), in the unit of the zero point."""
     exponents = -0.4 * (np.asarray(magnitude, float) - zeropoint)
-    # Versions of NumPy differ in the last digit of such a power.
+    # The last digit of such a power differs between NumPy versions.
     return np.array([10.0**exponent for exponent in exponents.ravel().tolist()]).reshape(exponents.shape)

@@ -57,8 +57,8 @@ from skyshards.progress import say, waiting
 
 FILTERED = "ZooSpecPhotoDR19_filtered.csv.gz"
 FEW, FEW_ROWS = 5, 50
-"""Up to this many galaxies, and rows requested for them, as some may pass the server's cuts but not ours; for more, the
-whole catalogue is requested. So the first N are always the same."""
+"""For up to `FEW` galaxies, `FEW_ROWS` rows are requested, as some may pass only the server's cuts; for more, the whole
+catalogue, so that the first N are always the same."""
 
 JPEG_BYTES = 2.2e3
 """Approximate size of a 64 x 64 cutout, measured on the demo archive's."""
