@@ -1,9 +1,9 @@
-"""How fast GZ3D is packed from FITS files on disk, in how much memory, beside the way of the Multimodal Universe.
+"""Measure the rate and memory of packing GZ3D from FITS files on disk, beside the Multimodal Universe's method.
 
     pip install -e '.[bench]' && python benchmarks/building.py [--quick]
 
-Each build runs in a process of its own; those that are compared run in turn, `--rounds` times, and the fastest of each
-counts. Memory is the peak of a whole process tree, sampled ten times a second. Prints Markdown tables.
+Each build runs in its own process. Compared builds run in turn, `--rounds` times, and the fastest of each counts.
+Memory is the peak of the whole process tree, sampled ten times a second. Prints Markdown tables.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ PROCESSES = 2
 
 @dataclass(frozen=True)
 class Built:
-    """One build: rows and seconds, peak memory of its process tree and size of its output, bytes."""
+    """Result of a build: rows, seconds, peak memory of its process tree and size of its output, both in bytes."""
 
     rows: int
     seconds: float
@@ -61,7 +61,7 @@ def measure(builder, fits_folder: Path, output: Path) -> Built:
 
 
 def rebuild_seconds(fits_folder: Path, output: Path) -> float:
-    """How long the whole command takes on a dataset that has nothing left to build."""
+    """Seconds that the whole command takes on a finished dataset."""
     command = [sys.executable, "build_parent_sample.py", "gz3d", "--local_data_path", fits_folder, "-o", output]
     start = time.perf_counter()
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)

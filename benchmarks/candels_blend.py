@@ -1,9 +1,9 @@
-"""How fast blends are made: on the fly, as files, as shards, and on a GPU; and in how much memory.
+"""Measure the rate and memory of making blends: on the fly, as files, as shards, and on a GPU.
 
     python benchmarks/candels_blend.py [--datapath data] [--n_blends 20000] [--many 200000] [--workers 2]
 
-Without `--datapath`, the galaxies are simulated. candels-blender (its package `blender`) is timed, too, where it is
-installed. What is built goes to a temporary folder (`--folder` says where). Prints Markdown tables.
+Without `--datapath`, the galaxies are simulated. candels-blender (package `blender`) is also timed if installed.
+Output goes to a temporary folder (in `--folder`). Prints Markdown tables.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from demo_archive.holdings import candels as stamps
 
 PIXELS = 128 * 128
 GALAXIES = 2001
-"""As many as the real archive has."""
+"""Number of galaxies, as in the real archive."""
 SETS = {
     "image": ("ogg_masks", ("image",)),
     "image, masks": ("ogg_masks", ("image", "masks")),
@@ -45,7 +45,7 @@ SETS = {
 
 
 def simulate(folder: Path) -> Path:
-    """An archive of simulated galaxies: 60 of them, again and again."""
+    """Make an archive of 60 simulated galaxies, repeated."""
     (folder / "archive.tar.gz").write_bytes(stamps.archive(60, 0))
     unpack(folder / "archive.tar.gz", folder / "some")
     some, times = read_archive(folder / "some"), -(-GALAXIES // 60)
@@ -60,7 +60,7 @@ def simulate(folder: Path) -> Path:
 
 
 def rate(make: Callable[[int, int], object], batch: int, seconds: float = 3.0) -> float:
-    """Blends a second of a function of a batch's first and last number; the best of three times."""
+    """Blends per second of a function of a batch's first and last number; the best of three."""
     make(0, batch)
     best = 0.0
     for _ in range(3):
@@ -95,7 +95,7 @@ def on_the_fly(datapath: Path) -> None:
 
 
 def run(command: tuple, folder: Path) -> float:
-    """Seconds that a command takes."""
+    """Run a command; returns its seconds."""
     start = time.perf_counter()
     subprocess.run(
         [sys.executable, *map(str, command)],
@@ -134,7 +134,7 @@ def on_disk(datapath: Path, folder: Path, n_blends: int, many: int, workers: int
 
 
 def candels_blender(datapath: Path, folder: Path) -> None:
-    """The original, if it is installed: single files, and stacks of them."""
+    """Measure the original, if installed: single files, and stacks of them."""
     try:
         from blender import Blender
     except ImportError:
@@ -157,7 +157,7 @@ def candels_blender(datapath: Path, folder: Path) -> None:
 
 
 def memory_bandwidth(torch, synchronised) -> float:
-    """Bytes read and written in a second, where all that is done is to copy."""
+    """Bytes read and written per second by a plain copy."""
     one, other = torch.empty((2, 1 << 28), dtype=torch.float32, device="cuda")
     return rate(synchronised(lambda start, stop: other.copy_(one)), 1, 1.0) * 2 * one.nbytes
 

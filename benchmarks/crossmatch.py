@@ -1,8 +1,8 @@
-"""How long a crossmatch of two large tables takes, and in how much memory; checked against astropy on a sample.
+"""Measure the time and memory of a crossmatch of two large tables; checked against astropy on a sample.
 
     python benchmarks/crossmatch.py [--rows 1000000]
 
-The positions lie all over the sky; those of the second table are those of the first, moved by up to 2 arcsec.
+Positions cover the whole sky; those of the second table are those of the first, offset by up to 2 arcsec.
 """
 
 from __future__ import annotations

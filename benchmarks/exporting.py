@@ -1,4 +1,4 @@
-"""How fast GZ3D is exported as a HATS collection, in how much memory, beside what encoding its PNG files alone allows.
+"""Measure the rate and memory of exporting GZ3D as a HATS collection, beside the rate of encoding its PNGs alone.
 
     pip install -e '.[bench,hats]' && python benchmarks/exporting.py [--rows 3000] [--data FOLDER]
 
@@ -25,7 +25,7 @@ from skyshards.export.run import export
 
 PROCESSES = 2
 SAMPLE = 100
-"""Rows that are encoded alone; what they take goes for all."""
+"""Number of rows encoded alone; their rate stands for all."""
 
 
 def exported(folder: Path, out: Path) -> tuple[int, float]:
@@ -35,7 +35,7 @@ def exported(folder: Path, out: Path) -> tuple[int, float]:
 
 
 def encode_alone(folder: Path, first: int) -> tuple[int, float]:
-    """Encode the pictures of some rows; gives how many rows, and the seconds without reading them."""
+    """Encode the images of some rows; returns the number of rows, and the seconds without reading."""
     rows = skyshards.open(folder, threads=1).columns(["image", "segmentation.array"])
     rows = rows[first : first + SAMPLE // PROCESSES]
     start = time.perf_counter()
@@ -46,7 +46,7 @@ def encode_alone(folder: Path, first: int) -> tuple[int, float]:
 
 
 def encoded(folder: Path) -> float:
-    """Rows a second, all processes at once."""
+    """Rows per second of all processes together."""
     with ProcessPoolExecutor(PROCESSES) as pool:
         parts = list(pool.map(encode_alone, [folder] * PROCESSES, range(0, SAMPLE, SAMPLE // PROCESSES)))
     return sum(rows / seconds for rows, seconds in parts)

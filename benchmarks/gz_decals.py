@@ -1,9 +1,9 @@
-"""How fast 424 x 424 PNGs are packed out of a zip archive and read back, against others; memory of joining vectors.
+"""Measure packing 424 x 424 PNGs from a zip archive and reading them back, against peers; memory of joining vectors.
 
     pip install -e '.[bench]' && python benchmarks/gz_decals.py [--images 3000]
 
-The images are made up, about as noisy and as large (0.33 MB) as those of the release. Every way of reading gets two
-processes or two threads. Each measure runs in a process of its own, and the best of `--rounds` counts. Prints Markdown
+The images are simulated, about as noisy and as large (0.33 MB) as those of the release. Every reader gets two
+processes or two threads. Each measure runs in its own process, and the best of `--rounds` counts. Prints Markdown
 tables.
 """
 
@@ -34,7 +34,7 @@ SIDE, BATCH, KINDS = 424, 64, 24
 
 
 def picture(number: int) -> bytes:
-    """A made-up galaxy on a noisy sky, as a PNG of about the size of the release's."""
+    """Simulate a galaxy on a noisy sky, as a PNG of about the size of the release's."""
     random = np.random.default_rng(number)
     y, x = np.mgrid[:SIDE, :SIDE] - SIDE / 2
     light = 200 * np.exp(-np.hypot(x, y / random.uniform(0.4, 1)) / random.uniform(20, 50))
@@ -45,9 +45,9 @@ def picture(number: int) -> bytes:
 
 
 def make(folder: Path, images: int) -> None:
-    """The same PNGs as a zip archive (with a catalogue), as a folder of files and as a tar archive."""
+    """Write the same PNGs as a zip archive (with a catalogue), as a folder of files and as a tar archive."""
     pictures = [picture(number) for number in range(KINDS)]
-    # As close together as the release's galaxies are: 314,000 in some 5,000 square degrees.
+    # As dense on the sky as the release's galaxies: 314,000 in some 5,000 square degrees.
     places = [(number % 100 * 23, number // 100) for number in range(images)]
     names = [f"J00{ra // 60:02d}{ra % 60:02d}.00+{dec // 6:02d}{dec % 6}000.0" for ra, dec in places]
     (folder / "chunk").mkdir()
@@ -70,7 +70,7 @@ def make(folder: Path, images: int) -> None:
 
 
 def pack(folder: Path, output: Path, size: int | None) -> float:
-    """Build from the zip archive with two workers; images a second."""
+    """Build from the zip archive with two workers; returns images per second."""
     from gz_decals.build_parent_sample import GZDecalsRecipe
     from skyshards.pipeline.build import build
 
@@ -81,7 +81,7 @@ def pack(folder: Path, output: Path, size: int | None) -> float:
 
 
 def make_representations(path: Path, rows: int) -> None:
-    """A file as large as the one published, in a single row group: the hardest case for memory."""
+    """Write a file as large as the published one, in a single row group: the hardest case for memory."""
     random = np.random.default_rng(0)
     columns = {f"feat_{number}_pred": random.standard_normal(rows, np.float32) for number in range(1280)}
     table = pa.table({"iauname": [f"J{number}" for number in range(rows)]} | columns)
@@ -89,7 +89,7 @@ def make_representations(path: Path, rows: int) -> None:
 
 
 def join(path: Path, rows: int) -> float:
-    """Join the representations of all these objects, and look each up; seconds."""
+    """Join the representations of all these objects, and look each up; returns the seconds."""
     from skyshards.embed.representations import Joined, open_representations
 
     start = time.perf_counter()
@@ -99,7 +99,7 @@ def join(path: Path, rows: int) -> float:
 
 
 def ours(folder: Path) -> float:
-    """Shuffled, decoded batches of a table, by its own two threads."""
+    """Read shuffled, decoded batches of a table with its own two threads."""
     import skyshards
 
     table = skyshards.open(folder / "built", threads=2).select_columns(["image"])
@@ -110,7 +110,7 @@ def ours(folder: Path) -> float:
 
 
 class Files:
-    """A folder of files, read by Pillow."""
+    """Folder of files, read by Pillow."""
 
     def __init__(self, folder: Path):
         self.paths = sorted(folder.glob("*.png"))
@@ -124,14 +124,14 @@ class Files:
 
 
 def files(folder: Path) -> float:
-    """Shuffled, decoded batches of a folder of files, by two processes of a DataLoader."""
+    """Read shuffled, decoded batches of a folder of files with two processes of a DataLoader."""
     from torch.utils.data import DataLoader
 
     return _rate(DataLoader(Files(folder / "files"), BATCH, shuffle=True, num_workers=2, collate_fn=np.stack))
 
 
 def webdataset(folder: Path) -> float:
-    """Batches of a webdataset through its shuffle buffer, by two processes, each with half of the images."""
+    """Read batches of a webdataset through its shuffle buffer with two processes, each with half of the images."""
     import webdataset as wds
     from torch.utils.data import DataLoader
 
@@ -148,7 +148,7 @@ def webdataset(folder: Path) -> float:
 
 
 def _rate(loader) -> float:
-    """Images a second after the first batch, so that starting processes does not count."""
+    """Images per second after the first batch, so that starting processes does not count."""
     batches = iter(loader)
     next(batches)
     start = time.perf_counter()

@@ -1,12 +1,12 @@
-"""How fast gz_sdss downloads, resumes, filters and decodes, with servers and tables made up for the purpose.
+"""Measure how fast gz_sdss downloads, resumes, filters and decodes, with simulated servers and tables.
 
     python benchmarks/gz_sdss.py [cutouts] [resume] [filter] [decode] [read]
 
-cutouts: 2,000 cutouts from a local server that answers each request after 50 ms, over 20 connections, against what the
-server can give, which a bare client without checks or archives measures. resume: from the start of a build to its first
+cutouts: 2,000 cutouts from a local server that responds to each request after 50 ms, over 20 connections, against the
+server's limit, as measured by a bare client without checks or archives. resume: from the start of a build to its first
 request, with 60,000 images done. filter: 660,000 rows read, cut and written. decode: JPEGs of 64 x 64 by Pillow and by
-simplejpeg. read: shuffled decoded batches of 64 from a table, and from what other libraries keep (see `jpegs`). All of
-them unless some are named. Prints Markdown tables.
+simplejpeg. read: shuffled decoded batches of 64 from a table, and from the formats of other libraries (see `jpegs`).
+The default is all of them. Prints Markdown tables.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ LATENCY, CONNECTIONS, CUTOUTS = 0.05, 20, 2_000
 DONE, ROWS, PICTURES = 60_000, 660_000, 5_000
 SECONDS, ROUNDS = 3.0, 1
 _alive: list = []
-"""Loaders whose workers are still busy when a measure ends."""
+"""Loaders kept alive, whose workers are still busy when a measure ends."""
 
 
 def picture(number: int) -> bytes:
-    """A made-up galaxy on a noisy sky, as a JPEG of Pillow's own quality."""
+    """Simulate a galaxy on a noisy sky, as a JPEG of Pillow's default quality."""
     random = np.random.default_rng(number)
     y, x = np.mgrid[:64, :64] - 31.5
     light = 220 * np.exp(-np.hypot(x, y / random.uniform(0.4, 1)) / random.uniform(4, 12))
@@ -55,7 +55,7 @@ def picture(number: int) -> bytes:
 
 
 def catalog(rows: int, good: bool) -> pd.DataFrame:
-    """A table with the columns of ZooSpec and PhotoObj; about a tenth of its rows pass the cuts, or all if `good`."""
+    """Make a table with the columns of ZooSpec and PhotoObj; about a tenth of the rows pass the cuts, all if `good`."""
     from gz_sdss.cuts import BANDS
     from gz_sdss.tables import IDENTIFIERS, NEEDED
 
@@ -73,7 +73,7 @@ def catalog(rows: int, good: bool) -> pd.DataFrame:
 
 
 class SlowServer(ThreadingHTTPServer):
-    """Answers every request with a picture, `LATENCY` seconds after it came."""
+    """Server that responds to every request with an image after `LATENCY` seconds."""
 
     daemon_threads = True
     request_queue_size = 128
@@ -112,7 +112,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def serve(connection) -> None:
-    """The server, in a process of its own so that it takes no time from the client's."""
+    """Run the server in its own process, so that it takes no time from the client's."""
     with SlowServer() as server:
         connection.send(server.url)
         while connection.recv() is not None:
@@ -122,7 +122,7 @@ def serve(connection) -> None:
 
 @contextlib.contextmanager
 def slow_server():
-    """Start one; gives its address, and a function for the times of the requests since it was last called."""
+    """Start a server; yields its address, and a function for the times of the requests since its last call."""
     here, there = multiprocessing.Pipe()
     process = multiprocessing.get_context("spawn").Process(target=serve, args=(there,))
     process.start()
@@ -138,7 +138,7 @@ def slow_server():
 
 
 def apart(function, *args):
-    """Call a function in a fresh process, for the sake of its peak memory."""
+    """Call a function in a fresh process, to measure its peak memory."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
         return process.submit(function, *args).result()
 
@@ -148,7 +148,7 @@ def peak() -> float:
 
 
 def bare(url: str, count: int) -> float:
-    """Requests a second of a client that does nothing else, over as many connections."""
+    """Requests per second of a bare client over as many connections."""
     host = url.split("/")[2]
 
     def work(number: int) -> None:
@@ -165,7 +165,7 @@ def bare(url: str, count: int) -> float:
 
 
 def download(folder: Path, url: str, count: int) -> tuple[float, float]:
-    """Images a second and peak MiB of the fetching of a build: downloaded, checked and archived, by its threads."""
+    """Images per second and peak MiB of a build's fetching: downloaded, checked and archived by its threads."""
     from gz_sdss.build_parent_sample import GZSDSSRecipe
     from skyshards.fetch.client import Fetcher
 
@@ -181,7 +181,7 @@ def download(folder: Path, url: str, count: int) -> tuple[float, float]:
 
 
 def whole_build(folder: Path, url: str, count: int) -> tuple[float, float]:
-    """Images a second and peak MiB of a whole build, with its workers and shards."""
+    """Images per second and peak MiB of a whole build, with its workers and shards."""
     from gz_sdss.build_parent_sample import GZSDSSRecipe
     from skyshards.pipeline.build import build
 
@@ -193,7 +193,7 @@ def whole_build(folder: Path, url: str, count: int) -> tuple[float, float]:
 
 
 def from_first_to_last(times: list[float]) -> float:
-    """Requests a second, as the server saw them."""
+    """Requests per second as seen by the server."""
     return (len(times) - 1) / (times[-1] - times[0])
 
 
@@ -218,7 +218,7 @@ def cutouts() -> None:
 
 
 def to_first_request(folder: Path, url: str) -> float:
-    """Seconds from the start of a build to its first request, of a build that is stopped then."""
+    """Seconds from the start of a build to its first request; the build is then stopped."""
     from gz_sdss.build_parent_sample import GZSDSSRecipe
     from skyshards.pipeline.build import build
 
@@ -230,7 +230,7 @@ def to_first_request(folder: Path, url: str) -> float:
 
 
 def resumed() -> None:
-    """A folder in which all but 40 of 60,040 galaxies are done, as images and as shards; then the build of the rest."""
+    """Make a folder with all but 40 of 60,040 galaxies done, as images and as shards; then build the rest."""
     from gz_sdss.build_parent_sample import GZSDSSRecipe
     from gz_sdss.image_tars import ImageArchive
     from skyshards.pipeline.build import build
@@ -296,7 +296,7 @@ def decoding() -> None:
 
 
 def many_cutouts(folder: Path) -> None:
-    """A dataset of 20,000 small JPEGs, of which 500 differ."""
+    """Build a dataset of 20,000 small JPEGs, 500 of them distinct."""
     from gz_sdss.build_parent_sample import GZSDSSRecipe
     from gz_sdss.image_tars import ImageArchive
     from skyshards.pipeline.build import build
@@ -312,7 +312,7 @@ def many_cutouts(folder: Path) -> None:
 
 
 def measure(name: str, built: Path, folder: Path, workers: int) -> float:
-    """Rows a second over `SECONDS` of shuffled passes, each from the moment that every worker gave a batch."""
+    """Rows per second over `SECONDS` of shuffled passes, timed once every worker has returned a batch."""
     seconds, count = 0.0, 0
     while seconds < SECONDS:
         start = None

@@ -1,4 +1,4 @@
-"""What the benchmarks share: each measure in a process of its own, watched from outside, and Markdown tables."""
+"""Common parts of the benchmarks: measures in their own processes, monitored from outside, and Markdown tables."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ SAMPLE_SECONDS = 0.1
 
 @dataclass(frozen=True)
 class Measured:
-    """What a function in a process of its own returned, and the most memory that the process and its descendants held.
+    """Return value of a function in its own process, and the peak memory of the process and its descendants, bytes.
 
-    `pss` shares out what processes have in common; `rss` counts it in each of them. Both in bytes.
+    `pss` counts shared pages once; `rss` counts them in each process.
     """
 
     value: Any
@@ -31,9 +31,9 @@ class Measured:
 
 
 def in_fresh_process(function: Callable, *args: Any) -> Measured:
-    """Run a module's function in a new process, so that no measure profits or suffers from the one before it.
+    """Run a module's function in a new process, so that measures do not affect each other.
 
-    Raises `RuntimeError` with the reason if it raised, or if its process died.
+    Raises `RuntimeError` with the reason if the function raises or its process dies.
     """
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
@@ -53,7 +53,7 @@ def in_fresh_process(function: Callable, *args: Any) -> Measured:
 
 
 def _end(process: Any) -> None:
-    """End a process and its workers, which may be in the midst of a batch that nobody waits for."""
+    """End a process and its workers, which may be busy with an unwanted batch."""
     try:
         workers = psutil.Process(process.pid).children(recursive=True)
     except psutil.Error:
@@ -62,22 +62,22 @@ def _end(process: Any) -> None:
     process.join()
     for worker in workers:
         with contextlib.suppress(psutil.Error):
-            # Python's own tracker frees the shared memory of the others, and then ends.
+            # Python's resource tracker frees the shared memory of the others, and then ends.
             if "resource_tracker" not in " ".join(worker.cmdline()):
                 worker.kill()
 
 
 def _call(pipe: Any, function: Callable, args: tuple) -> None:
-    multiprocessing.set_start_method(None, force=True)  # what the function starts, it starts as it would anywhere
+    multiprocessing.set_start_method(None, force=True)  # the function starts processes by the default method
     try:
         pipe.send((function(*args), None))
     except Exception as error:
         pipe.send((None, f"{type(error).__name__}: {error}"))
-    pipe.recv()  # never comes: what the function left running does so until it is killed
+    pipe.recv()  # never arrives: whatever the function left running continues until it is killed
 
 
 class _Sampler(threading.Thread):
-    """Watches the memory of all descendants of this process."""
+    """Sampler of the memory of all descendants of this process."""
 
     def __init__(self):
         super().__init__(daemon=True)
@@ -105,12 +105,12 @@ class _Sampler(threading.Thread):
                     continue
                 pss, rss = pss + memory.pss, rss + memory.rss
             self.pss, self.rss = max(self.pss, pss), max(self.rss, rss)
-            # The system walks all the pages: of many GB that takes long enough to disturb what is measured.
+            # The system walks all pages; for many GB, that takes long enough to disturb the measure.
             pause = max(SAMPLE_SECONDS, 20 * (time.perf_counter() - start))
 
 
 def best_in_turn(functions: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
-    """The shortest time of each function, called in turn so that a busy moment of the machine hits none alone."""
+    """Shortest time of each function, called in turn so that a busy moment of the machine affects all."""
     best = dict.fromkeys(functions, float("inf"))
     for _ in range(rounds):
         for name, function in functions.items():
@@ -121,7 +121,7 @@ def best_in_turn(functions: dict[str, Callable[[], Any]], rounds: int) -> dict[s
 
 
 def machine() -> str:
-    """Processor, cores, memory, system and Python in a line."""
+    """Describe processor, cores, memory, system and Python in one line."""
     model = platform.processor() or platform.machine()
     try:
         with open("/proc/cpuinfo") as file:
@@ -135,7 +135,7 @@ def machine() -> str:
 
 
 def versions(packages: Iterable[str]) -> str:
-    """Installed versions in a line."""
+    """List installed versions in one line."""
     found = []
     for package in packages:
         try:
@@ -146,7 +146,7 @@ def versions(packages: Iterable[str]) -> str:
 
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """A Markdown table."""
+    """Print a Markdown table."""
     print("| " + " | ".join(header) + " |\n|" + "---|" * len(header))
     for row in rows:
         print("| " + " | ".join(str(cell) for cell in row) + " |")

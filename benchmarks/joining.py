@@ -1,9 +1,9 @@
-"""What a join costs: two tables of a million rows to the first batch, and batches of joined rows beside both tables'.
+"""Measure joins: time to the first batch for two tables of a million rows, and joined batches beside both tables'.
 
     pip install -e '.[bench]' && python benchmarks/joining.py [--rows 1000000] [--seconds 5]
 
-The positions lie all over the sky; those of the second table are those of the first, moved by about an arcsecond. Each
-measure has a process of its own. Prints Markdown tables.
+Positions cover the whole sky; those of the second table are those of the first, offset by about an arcsecond. Each
+measure runs in its own process. Prints Markdown tables.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ NAMES = ("first", "second")
 
 
 def scatter(folder: Path, ra: np.ndarray, dec: np.ndarray) -> None:
-    """Put the rows of a catalogue elsewhere."""
+    """Move the rows of a catalogue to other positions."""
     table, manifest = catalog.open_folder(folder)
     for name, values in (("ra", ra), ("dec", dec)):
         table = table.set_column(table.column_names.index(name), table.schema.field(name), pa.array(values))
@@ -35,7 +35,7 @@ def scatter(folder: Path, ra: np.ndarray, dec: np.ndarray) -> None:
 
 
 def make_large(small: Path, scratch: Path, rows: int) -> list[Path]:
-    """Two catalogues of so many rows, whose images are those of a small folder."""
+    """Make two catalogues of `rows` rows that share the images of a small folder."""
     random = np.random.default_rng(0)
     ra, dec = random.uniform(0, 360, rows), np.degrees(np.arcsin(random.uniform(-1, 1, rows)))
     order, near = random.permutation(rows), random.normal(0, 0.6 / 3600, (2, rows))
@@ -51,8 +51,8 @@ def make_large(small: Path, scratch: Path, rows: int) -> list[Path]:
 
 
 def to_first_batch(folders: list[Path]) -> dict[str, float]:
-    """Seconds from folders to a batch of joined rows in hand, and how many there are."""
-    import scipy.spatial  # noqa: F401 (its import is no part of the measure)
+    """Seconds from folders to the first batch of joined rows, and the number of rows."""
+    import scipy.spatial  # noqa: F401 (importing it is not part of the measure)
 
     start = time.perf_counter()
     tables = [skyshards.open(folder) for folder in folders]
@@ -66,11 +66,11 @@ def to_first_batch(folders: list[Path]) -> dict[str, float]:
 
 
 def nothing() -> None:
-    """What the imports alone take in memory."""
+    """Do nothing, to measure the memory of the imports alone."""
 
 
 def batch_times(folders: list[Path], on: str, seconds: float) -> dict[str, float]:
-    """The shortest seconds a batch took, of random rows, from both tables and from their join, one by one and ahead."""
+    """Shortest seconds per batch of random rows, from both tables and from their join, one by one and read ahead."""
     tables = [skyshards.open(folder) for folder in folders]
     joined = skyshards.join(*tables, on=on, names=NAMES)
     random = np.random.default_rng(0)

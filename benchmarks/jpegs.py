@@ -1,7 +1,7 @@
-"""Ways to keep and read small JPEGs with labels for training: each writes its own format, and reads shuffled batches.
+"""Peers for small JPEGs with labels: each writes its own format, and reads shuffled batches for training.
 
-Images are decoded by Pillow, as these libraries do by themselves; the fastest of them once more by simplejpeg, which
-the table uses.
+Images are decoded by Pillow, the default of these libraries; the fastest is also measured with simplejpeg, which the
+table uses.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from rows import BATCH, SEED, loader, pass_on, random_batches
 import skyshards
 
 BUFFER = 500
-"""Rows of the shuffle buffers."""
+"""Size of the shuffle buffers, rows."""
 FILE_ROWS = 1000
-"""Rows of a tar archive or a chunk."""
+"""Rows per tar archive or chunk."""
 
 
 @dataclass(frozen=True)
 class Peer:
-    """`batches(built, folder, workers)` reads, in so many processes beside this one, what `write(built, folder)` wrote
-    from the dataset in `built`; a peer without `write` reads that itself.
+    """Library to compare with. `batches(built, folder, workers)` reads, with `workers` processes beside this one, what
+    `write(built, folder)` wrote from the dataset in `built`; a peer without `write` reads that dataset itself.
     """
 
     package: str
@@ -42,7 +42,7 @@ class Peer:
 
 
 def rows(built: Path) -> Iterator[tuple[bytes, int]]:
-    """Every JPEG with its label."""
+    """Yield every JPEG with its label."""
     table = skyshards.open(built, decode=False).select_columns(["image", "label"])
     for first in range(0, len(table), FILE_ROWS):
         batch = table[first : first + FILE_ROWS]
@@ -177,7 +177,7 @@ def litdata_batches(built: Path, folder: Path, workers: int, decode: Callable = 
 
 
 class OneFile:
-    """Rows of one HDF5 file that has them all, by h5py alone: what Grain reads from."""
+    """Rows of a single HDF5 file, read with h5py: the source for Grain."""
 
     def __init__(self, path: Path):
         self.path = path

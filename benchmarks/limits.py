@@ -1,4 +1,4 @@
-"""The table's own rates beside what the machine can do at all, and what a catalogue costs."""
+"""Measure the table's rates beside the machine's limits, and the cost of a catalogue."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from rows import BATCH, SEED, SHAPES, deflated
 import skyshards
 
 MAX_ROWS = 512
-"""Rows that a round reads; their deflated bytes are held in memory."""
+"""Rows read per round; their deflated bytes are held in memory."""
 LABELS = ("total_classifications", "ra", "dec")
 
 
@@ -38,7 +38,7 @@ class Limits:
 
 
 def measure_limits(built: Path, rounds: int) -> Limits:
-    """All of these in turn in one process: the best of each."""
+    """Measure all limits in turn in one process; the best of each counts."""
     import datasets
 
     import gz3d  # noqa: F401 (registers the builder)
@@ -85,7 +85,7 @@ def _inflate(contents: list[tuple[bytes, int]]) -> None:
 
 
 def measure_small_columns(folder: Path, scratch_file: Path) -> dict[str, float]:
-    """Rows/s of label and position, from the table and by h5py from whole columns of one file."""
+    """Rows/s of label and position, from the table, and with h5py from whole columns of one file."""
     table = skyshards.open(folder).select_columns(LABELS)
     values = table[:]
     with h5py.File(scratch_file, "w") as file:
@@ -112,7 +112,7 @@ def measure_opening(folder: Path) -> float:
 
 
 def measure_memory(folder: Path) -> float:
-    """Bytes that this process grows by when it opens a table and looks up a label and a place."""
+    """Growth of this process, bytes, when it opens a table and looks up a label and a position."""
     import pyarrow as pa
 
     before = psutil.Process().memory_full_info().uss

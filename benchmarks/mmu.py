@@ -1,7 +1,7 @@
-"""The peer of the build benchmark: does what the Multimodal Universe's builder of GZ3D does, in code of its own.
+"""Peer of the build benchmark: our own implementation of the Multimodal Universe's method of building GZ3D.
 
-One pass over the objects with `astropy.io.fits`, by a pool of processes; masks stay float64, and all rows are in memory
-before the first is written; one HDF5 file a HEALPix pixel, its arrays uint8 and not compressed.
+A pool of processes makes one pass over the objects with `astropy.io.fits`. Masks stay float64, and all rows are in
+memory before the first is written. There is one HDF5 file per HEALPix pixel, with uncompressed uint8 arrays.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from skyshards.format.healpix import pixel_of
 
 
 def read(path: Path) -> dict[str, Any]:
-    """A row of one object."""
+    """Read the row of one object."""
     with fits.open(path) as hdus:
         meta = hdus[5].data[0]
         total = max(int(meta["GZ_total_classifications"]), 1)
@@ -34,7 +34,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def build(fits_folder: Path, output: Path, processes: int, nside: int = 16) -> int:
-    """Build all files of a folder; gives the number of rows."""
+    """Build all files of a folder; returns the number of rows."""
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
         rows = list(pool.imap(read, sorted(fits_folder.iterdir())))
     pixels = pixel_of([row["ra"] for row in rows], [row["dec"] for row in rows], nside)

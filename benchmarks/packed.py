@@ -1,6 +1,6 @@
-"""Peers that keep the rows in formats of their own: tar archives, MDS and litdata's chunks.
+"""Peers with their own formats: tar archives, MDS and litdata's chunks.
 
-The arrays are the same deflated bytes as in the shards, and inflated with Python's zlib, as these libraries' users do.
+Arrays are the same deflated bytes as in the shards, inflated with Python's zlib, as these libraries' users do.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ MDS_ARRAYS = {name: f"ndarray:uint8:{','.join(map(str, shape))}" for name, shape
 
 
 def streaming_without_pictures() -> types.ModuleType:
-    """mosaicml-streaming without its parts for pictures and text.
+    """Import mosaicml-streaming without its image and text modules.
 
     These import torchvision and transformers, in versions that exclude the current `datasets`; arrays need neither.
     """

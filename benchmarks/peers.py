@@ -1,6 +1,6 @@
-"""Other ways to keep and read the same rows for training: each writes its own format, and reads shuffled batches.
+"""Other ways to store and read the same rows for training: each writes its format, and reads shuffled batches.
 
-Those with formats of their own are in `packed`.
+Libraries with their own formats are in `packed`.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ import skyshards
 
 @dataclass(frozen=True)
 class Peer:
-    """How one library does it.
+    """Library to compare with.
 
-    `batches(built, folder, workers)` reads shuffled, in so many processes beside this one, what `write(built, folder)`
-    wrote from the dataset built in the folder `built`; that gives which of its files each row lies in. A peer without
-    `write` reads the shards themselves. `packages` are those to name the versions of.
+    `batches(built, folder, workers)` reads shuffled batches, with `workers` processes beside this one, of what
+    `write(built, folder)` wrote from the dataset built in `built`; `write` returns the file of each row. A peer without
+    `write` reads the shards themselves. `packages` are those whose versions are printed.
     """
 
     packages: tuple[str, ...]
@@ -70,12 +70,12 @@ def stock_torch(built: Path, folder: Path, workers: int) -> Iterator[dict[str, A
 
 
 def stock_iter(built: Path, folder: Path, workers: int) -> Iterator[dict[str, Any]]:
-    """In one process: only row by row does `datasets` deal out the shards to a loader's workers."""
+    """Read in one process: `datasets` distributes shards over a loader's workers only when read row by row."""
     return map(pick, _stream(str(built), "numpy").iter(BATCH))
 
 
 def _parts(built: Path) -> Iterator[Any]:
-    """The rows as `datasets` has them in memory, 64 at a time."""
+    """Yield the rows as `datasets` holds them in memory, 64 at a time."""
     import datasets
 
     import gz3d
@@ -125,7 +125,7 @@ def arrow_map_style(built: Path, folder: Path, workers: int) -> Iterator[dict[st
 
 
 class H5Rows:
-    """Rows or batches of rows of the shards, with h5py alone; files stay open once they were read."""
+    """Rows or batches of the shards, read with h5py alone; files stay open."""
 
     def __init__(self, built: Path):
         self.paths = sorted(built.glob("healpix=*/*.hdf5"), key=str)
@@ -145,7 +145,7 @@ class H5Rows:
         return self.files[number]
 
     def slab(self, number: int, rows: slice | int) -> dict[str, Any]:
-        """Rows of one file."""
+        """Read rows of one file."""
         file = self._file(number)
         names = ARRAYS | {name: name for name in SMALL}
         return {name: file[inner][rows] for name, inner in names.items()}
@@ -164,7 +164,7 @@ def h5py_random(built: Path, folder: Path, workers: int) -> Iterator[dict[str, A
 
 
 class H5Slabs:
-    """Up to 64 rows that lie together in a shard."""
+    """Runs of up to 64 consecutive rows of a shard."""
 
     def __init__(self, built: Path):
         self.rows = H5Rows(built)

@@ -1,9 +1,9 @@
-"""How fast a training loop gets GZ3D rows from a table, beside the machine's limits and other ways to keep the rows.
+"""Measure how fast a training loop reads GZ3D rows from a table, beside the machine's limits and other formats.
 
     pip install -e '.[bench]' && python benchmarks/reading.py [--quick]
 
-Everything is read from the page cache. Each measure has a process of its own; all run in turn, `--rounds` times,
-and the best of each counts. Peers that are not installed are left out, and named. Prints Markdown tables.
+Everything is read from the page cache. Each measure runs in its own process; all run in turn, `--rounds` times,
+and the best of each counts. Peers that are not installed are skipped, with a note. Prints Markdown tables.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ import skyshards
 
 IMPORT_NAMES = {"mosaicml-streaming": "streaming"}
 _alive: list[Any] = []
-"""Loaders whose workers are still busy when a measure ends: to stop them in order could take longer than it took."""
+"""Loaders kept alive, whose workers are still busy when a measure ends: stopping them could outlast the measure."""
 CATALOG_ROWS, CATALOG_SHARDS, LARGE_CATALOG_ROWS = 30_000, 700, 1_000_000
 
 
 @dataclass(frozen=True)
 class Rate:
-    """What one way of reading reached; `files` are those that a batch's rows came from, `changed` the dtypes lost."""
+    """Result of one reader; `files` are those that a batch's rows came from, `changed` the dtypes lost."""
 
     rows_per_second: float
     files: float
@@ -48,7 +48,7 @@ class Rate:
 
 
 def save_source(fits_folder: Path, distinct: int, folder: Path) -> None:
-    """What the FITS files hold, by astropy alone, of the files that the others are copies of."""
+    """Save the contents of the distinct FITS files, read with astropy alone."""
     first = sorted(fits_folder.iterdir(), key=_subject)[:distinct]
     rows: dict[str, list] = {"image": [], "masks": [], "ra": [], "dec": [], "total_classifications": []}
     for path in first:
@@ -67,7 +67,7 @@ def _subject(path: Path) -> int:
 
 
 def check(batch: dict[str, Any], source: dict[str, np.ndarray]) -> str:
-    """Compare a batch with the FITS files; gives the dtypes that are not the shards'. Raises if a value differs."""
+    """Compare a batch with the FITS files; returns dtypes that differ from the shards'. Raises if a value differs."""
     batch = {name: np.asarray(values) for name, values in batch.items()}
     position = np.searchsorted(source["subject_id"], source["subject_id"][0] + _place(batch["subject_id"], source))
     copy = (batch["subject_id"] - source["subject_id"][position]) // COPY_SUBJECT
@@ -91,10 +91,9 @@ def _place(subjects: np.ndarray, source: dict[str, np.ndarray]) -> np.ndarray:
 def measure_peer(
     name: str, built: Path, folder: Path, workers: int, seconds: float, source_folder: Path | None
 ) -> Rate:
-    """Rows a second over one shuffled pass, or over `seconds` of it; with a source, a pass before compares with that.
+    """Rows per second over one shuffled pass, or `seconds` of it; with a source, an earlier pass compares with that.
 
-    The clock starts when each worker has given a batch, so that the start of processes and the filling of buffers do
-    not count.
+    The clock starts once each worker has returned a batch, so that starting processes and filling buffers do not count.
     """
     peer, checked, changed, files = PEERS[name], 0, "", []
     if source_folder is not None:
@@ -121,7 +120,7 @@ def measure_peer(
 
 
 def prepare_peer(name: str, built: Path, folder: Path) -> float:
-    """Write the peer's files, and beside them which of them each row is in; gives the bytes on disk a row."""
+    """Write the peer's files, and beside them the file of each row; returns the bytes on disk per row."""
     table = skyshards.open(built)
     catalog, write = table.catalog, PEERS[name].write
     folder.mkdir()
@@ -132,7 +131,7 @@ def prepare_peer(name: str, built: Path, folder: Path) -> float:
 
 
 def measure_peers(built: Path, scratch: Path, seconds: float, rounds: int) -> tuple[dict[str, Rate], dict[str, str]]:
-    """The best rate of each peer over its numbers of workers, and why others have none."""
+    """Best rate of each peer over its numbers of workers, and the reasons why others have none."""
     rates: dict[str, Rate] = {}
     absent: dict[str, str] = {}
     disks: dict[str, float] = {}
@@ -159,7 +158,7 @@ def measure_peers(built: Path, scratch: Path, seconds: float, rounds: int) -> tu
 
 
 def _better(before: Rate | None, now: Rate, pss: int, disk: float) -> Rate:
-    """The faster of two measures of a peer, with what was found in the first round."""
+    """Faster of two measures of a peer, with the findings of the first round."""
     pss = max(pss, before.pss) if before else pss
     fast = now if before is None or now.rows_per_second > before.rows_per_second else before
     known = before or now
@@ -183,7 +182,7 @@ def print_peers(rates: dict[str, Rate], absent: dict[str, str]) -> None:
 
 
 def print_bars(rates: dict[str, Rate], limits: Limits, small: dict[str, float], opening: float, memory: float) -> None:
-    """The measures that have a bar, and how they stand to it."""
+    """Print the measures with a bar, and whether they meet it."""
     rivals = {name: rate for name, rate in rates.items() if name != TABLE and "not compressed" not in name}
     best = max(rivals, key=lambda name: rivals[name].rows_per_second)
     table = rates[TABLE].rows_per_second

@@ -1,6 +1,6 @@
-"""The rows that all readers give, and small things that they share.
+"""Common rows of all readers, and small helpers.
 
-Batches are dicts of arrays: `image`, `masks` and the small columns of `SMALL`, a row each along the first dimension.
+Batches are dicts of arrays: `image`, `masks` and the small columns of `SMALL`, with rows along the first dimension.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ SHAPES = {"image": (525, 525, 3), "masks": (4, 525, 525)}
 SMALL = ("subject_id", "ra", "dec", "total_classifications")
 ARRAYS = {"image": "image", "masks": "segmentation/array"}
 BUFFER = 2 * BATCH
-"""Rows of the shuffle buffers. (By default `datasets` takes 1,000, in 15 MB a row.)"""
+"""Size of the shuffle buffers, rows. (The default of `datasets` is 1,000, at 15 MB per row.)"""
 
 
 def pick(row: dict[str, Any]) -> dict[str, Any]:
-    """The columns that are compared, of a row or a batch of the dataset."""
+    """Pick the compared columns from a row or a batch of the dataset."""
     segmentation = row["segmentation"]
     if isinstance(segmentation, np.ndarray):  # the numpy format of `datasets` has a dict for each row
         segmentation = {"array": np.stack([one["array"] for one in segmentation])}
@@ -45,7 +45,7 @@ def random_batches(rows: int) -> list[list[int]]:
 
 
 def deflated(built: Path) -> Iterator[dict[str, Any]]:
-    """Every row with its arrays as the shards have them."""
+    """Yield every row with its arrays as stored in the shards."""
     for path in sorted(built.glob("healpix=*/*.hdf5"), key=str):
         with h5py.File(path) as file:
             small = {name: file[name][()].tolist() for name in SMALL}

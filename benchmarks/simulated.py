@@ -1,4 +1,4 @@
-"""What the benchmarks read: GZ3D files of simulated galaxies, and datasets with very many small rows."""
+"""Simulated data for the benchmarks: GZ3D files, and datasets with very many small rows."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ from skyshards.pipeline.build import Summary, build
 from skyshards.pipeline.recipe import Recipe, Source
 
 COPY_SUBJECT = 1_000_000
-"""What a copy's subject number is higher by than that of the copy before it."""
+"""Difference of subject numbers between successive copies."""
 COPY_RA = np.float32(0.002)
-"""What a copy's right ascension is higher by, degrees."""
+"""Difference of right ascension between successive copies, degrees."""
 GZIP_LEVEL = 6
-"""Within 1 % or so of what level 9 gives, that of `astropy.io.fits`, in half of the time."""
+"""Compression level: within about 1 % of level 9, that of `astropy.io.fits`, in half the time."""
 
 
 def make_fits(folder: Path, count: int, distinct: int) -> None:
-    """Make `count` GZ3D files, of which `distinct` are rendered and the others are copies of these.
+    """Make `count` GZ3D files: `distinct` rendered ones, and copies of these.
 
-    A copy is a galaxy of its own: MaNGA ID, subject number and position differ.
+    Copies count as other galaxies: MaNGA ID, subject number and position differ.
     """
     folder.mkdir()
     shown = subjects(simulate(distinct, 0))
@@ -101,7 +101,7 @@ class ManyRows(Recipe):
     def read(self, source: Source, fetched: Any) -> Iterator[dict[str, Any]]:
         random = np.random.default_rng(source.info)
         for number in range(source.info, min(source.info + self.block, self.rows)):
-            # Pixels are equal in area, so that a cap of so many pixels has this height in sin(dec).
+            # Pixels have equal areas, so a cap of this many pixels has this height in sin(dec).
             height = 2 * self.shards / (12 * 16**2)
             yield {
                 "object_id": f"{number:09d}",
@@ -117,7 +117,7 @@ def build_many_rows(output: Path, rows: int, shards: int) -> Summary:
 
 
 def enlarge_catalog(folder: Path, output: Path, rows: int) -> int:
-    """Write a catalogue of `rows` rows, another one's again and again; gives its size as an Arrow table, bytes."""
+    """Write a catalogue of `rows` rows by repeating another; returns its size as an Arrow table, bytes."""
     table, manifest = catalog.open_folder(folder)
     times = -(-rows // len(table))
     output.mkdir()

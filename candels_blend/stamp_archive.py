@@ -104,7 +104,7 @@ def let_go(array: np.ndarray) -> None:
 
 
 def read_csv(path: Path, needed: Sequence[str], text: Sequence[str]) -> pd.DataFrame:
-    """A catalogue, its columns in `text` as text. Raises `BuildError` if it cannot be read or lacks a column."""
+    """Read a catalogue, with the columns `text` as text. Raises `BuildError` if it cannot be read or lacks a column."""
     table = open_table(path)
     for name in needed:
         if (found := table.names.count(name)) != 1:
