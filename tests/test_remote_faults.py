@@ -7,6 +7,7 @@ import pytest
 
 import skyshards
 from skyshards.errors import FolderError
+from skyshards.fetch import answers
 from skyshards.format.columns import flatten
 from skyshards.pipeline.build import build
 from skyshards.read import bounded_answers, store
@@ -124,6 +125,29 @@ def test_a_body_without_end_is_not_read_on(folder, kind, catalog, monkeypatch):
             skyshards.open(server.url).columns(["noise"])[3]
         assert len(server.requests) == (1 if catalog else 2)
     assert sum(sent) < 64 << 20, "what the sockets hold, and a little"
+
+
+def drip_body(connection, whole):
+    head, end, _ = whole.partition(b"\r\n\r\n")
+    connection.send(head + end)
+    connection.drip(b"x", 0.2)
+
+
+SLOW = {
+    "silent": lambda connection, whole: connection.hang(),
+    "headers that drip": lambda connection, whole: connection.drip(b"HTTP/1.1 200 OK\r\nX: " + b"x" * 999, 0.2),
+    "a body that stalls": lambda connection, whole: (connection.send(whole[:-1]), connection.hang()),
+    "a body that drips": drip_body,
+}
+
+
+@pytest.mark.parametrize("catalog", [False, True])
+@pytest.mark.parametrize("kind", SLOW)
+def test_what_is_too_slow_is_asked_for_again(folder, kind, catalog, monkeypatch):
+    monkeypatch.setattr(bounded_answers, "TIMEOUT", 1.0)
+    monkeypatch.setattr(answers, "SPEED_WINDOW", 1.0)
+    with serving(folder, SLOW[kind], catalog) as server:
+        assert_same(flatten(skyshards.open(server.url)[:]), flatten(skyshards.open(folder)[:]))
 
 
 @pytest.mark.parametrize("status", ["403 Forbidden", "401 Unauthorized", "404 Not Found"])

@@ -155,9 +155,9 @@ class RemoteStore:
         """Return file system options that bound the size of HTTP responses."""
         if not self.url.startswith(("http://", "https://")) or "get_client" in self._options:
             return {}
-        from skyshards.read.bounded_answers import BoundedResponse
+        from skyshards.read.bounded_answers import client_options
 
-        return {"client_kwargs": {"response_class": BoundedResponse} | self._options.get("client_kwargs", {})}
+        return {"client_kwargs": client_options() | self._options.get("client_kwargs", {})}
 
     def read_catalog(self) -> tuple[pa.Table, Manifest]:
         return catalog.read(io.BytesIO(self._whole(CATALOG)), self.url)
