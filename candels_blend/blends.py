@@ -100,7 +100,7 @@ class Blends:
         for complaint in archive.complaints():
             log.warning("%s: %s", datapath, complaint)
         if device is None:
-            renderer = Renderer(stamps, seed)
+            renderer: Renderer | DeviceRenderer = Renderer(stamps, seed)
         else:
             try:
                 from candels_blend.device import DeviceRenderer
@@ -208,9 +208,9 @@ def _place(sample: Sample, split: str, length: int | None, n_blends: int | None)
     for name, value in (("length", length), ("n_blends", n_blends)):
         if value is not None and (not isinstance(value, Integral) or value < 0):
             raise UsageError(f"{name}: expected an integer of at least 0, found {value!r}")
-    if n_blends is None and (split == "train" or length is None):
-        return length, None
     if n_blends is None:
+        if split == "train" or length is None:
+            return length, None
         if not sample.test_ratio:
             raise UsageError("a test_ratio of 0 leaves no test split")
         n_blends = max(0, int(length / sample.test_ratio) - 1)

@@ -6,15 +6,18 @@ import functools
 from collections.abc import Collection
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from candels_blend.render import PIXELS
+from candels_blend.render import PIXELS, Renderer
 from candels_blend.stamp_archive import FILES, Archive, read_archive
 from candels_blend.stamps import Stamps, prepare
 from candels_blend.targets import flux
 from skyshards.format import healpix as sky
+
+if TYPE_CHECKING:  # it needs PyTorch
+    from candels_blend.device import DeviceRenderer
 
 BLOCK = 64
 """Number of blends per source of a build."""
@@ -40,7 +43,7 @@ class Blender:
     Parameters
     ----------
     archive : Archive
-    renderer : candels_blend.render.Renderer or candels_blend.device.DeviceRenderer
+    renderer : Renderer or DeviceRenderer
     seed : int
     split : str
     first : int
@@ -49,7 +52,15 @@ class Blender:
         Magnitude of flux 1.
     """
 
-    def __init__(self, archive: Archive, renderer: Any, seed: int, split: str, first: int, zeropoint: float):
+    def __init__(
+        self,
+        archive: Archive,
+        renderer: Renderer | DeviceRenderer,
+        seed: int,
+        split: str,
+        first: int,
+        zeropoint: float,
+    ):
         self._archive = archive
         self._renderer = renderer
         self._prefix = f"s{seed}-{split}-"
@@ -76,7 +87,7 @@ class Blender:
         """HEALPix pixels of the galaxies; -1 for those left out, which may have no position."""
         pixels = np.full(len(self._archive.catalogue), -1, np.int64)
         usable = self._archive.rows
-        pixels[usable] = sky.pixel_of(*(self._galaxies[name][usable] for name in ("ra", "dec")), NSIDE)
+        pixels[usable] = sky.pixel_of(self._galaxies["ra"][usable], self._galaxies["dec"][usable], NSIDE)
         return pixels
 
     def columns(self, numbers: np.ndarray, pairs: np.ndarray, names: Collection[str]) -> dict[str, Any]:

@@ -148,4 +148,5 @@ class DeviceRenderer:
         drawn = np.stack([pairs["g1"], pairs["g2"], pairs["dy"], pairs["dx"], numbers]).astype(np.int64)
         offset = grid_offset(self._bound[pairs["g1"]] + self._bound[pairs["g2"]]).astype(np.float32)
         drawn, offset = (torch.from_numpy(array).to(self._device, non_blocking=True) for array in (drawn, offset))
-        return self._render(*self._stamps, drawn, offset[:, None, None], self._seed, tuple(names))
+        images, flags, variance = self._stamps
+        return self._render(images, flags, variance, drawn, offset[:, None, None], self._seed, tuple(names))

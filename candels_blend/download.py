@@ -8,7 +8,6 @@ import tarfile
 import tempfile
 import zlib
 from pathlib import Path, PurePosixPath
-from typing import IO
 
 from candels_blend.stamp_archive import FILES
 from skyshards.errors import BuildError, FetchError
@@ -90,7 +89,7 @@ def unpack(archive: Path, folder: Path) -> None:
             Path(temporary, name).replace(folder / name)
 
 
-def _extract(archive: Path, content: IO[bytes], folder: Path) -> None:
+def _extract(archive: Path, content: gzip.GzipFile, folder: Path) -> None:
     total = 0
     with tarfile.open(fileobj=content, mode="r:") as tar:
         for member in tar:
@@ -102,9 +101,10 @@ def _extract(archive: Path, content: IO[bytes], folder: Path) -> None:
                 raise BuildError(f"{archive}: {member.name!r} is neither a file nor a folder; refused")
             if member.name.startswith("/") or ".." in PurePosixPath(member.name).parts:
                 raise BuildError(f"{archive}: {member.name!r} lies outside the archive's folder; refused")
-            if member.isdir() or name not in FILES:
+            file = tar.extractfile(member)  # none of a folder
+            if file is None or name not in FILES:
                 continue
             if (folder / name).exists():
                 raise BuildError(f"{archive}: two files named {name}; refused")
-            with open(folder / name, "wb") as file:
-                shutil.copyfileobj(tar.extractfile(member), file, BLOCK)
+            with open(folder / name, "wb") as unpacked:
+                shutil.copyfileobj(file, unpacked, BLOCK)

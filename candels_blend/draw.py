@@ -171,18 +171,15 @@ def split_galaxies(
 ) -> dict[str, np.ndarray]:
     """Rows of the archive's train and test galaxies, shuffled at the start and again after each cut."""
     catalogue, rows = archive.catalogue, archive.rows
-    cuts = [("`use_clean_galaxies`", lambda: clean_rows(archive))] if sample.use_clean_galaxies else []
+    cuts = [("`use_clean_galaxies`", clean_rows(archive))] if sample.use_clean_galaxies else []
     cuts += [
-        (f"`mag_low` {sample.mag_low}", lambda: (catalogue["mag"] > sample.mag_low).to_numpy()),
-        (f"`mag_high` {sample.mag_high}", lambda: (catalogue["mag"] < sample.mag_high).to_numpy()),
+        (f"`mag_low` {sample.mag_low}", (catalogue["mag"] > sample.mag_low).to_numpy()),
+        (f"`mag_high` {sample.mag_high}", (catalogue["mag"] < sample.mag_high).to_numpy()),
     ]
-    cuts += [
-        (f"`excluded_types` {name}", lambda name=name: (catalogue["galtype"] != name).to_numpy())
-        for name in sample.excluded_types
-    ]
+    cuts += [(f"`excluded_types` {name}", (catalogue["galtype"] != name).to_numpy()) for name in sample.excluded_types]
     order = state.permutation(len(rows))
     for what, cut in cuts:
-        before, rows = len(rows), rows[cut()[rows]]
+        before, rows = len(rows), rows[cut[rows]]
         if len(rows) < before:
             left_out(what.replace("`", ""), before - len(rows), before)
         if len(rows) < 2:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
+import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -16,14 +19,53 @@ import pandas as pd
 
 from candels_blend.columns import BLOCK, load
 from candels_blend.draw import SPLITS
-from candels_blend.npy import Form, is_whole_stack, save_stack
 from candels_blend.render import Renderer
 from candels_blend.stamp_archive import SIZE, Archive, read_csv
 from candels_blend.targets import CHANNELS, MASKS, flux
 from skyshards.errors import BuildError, UsageError
 from skyshards.files import clear_errors, hold, replacing
 from skyshards.processes import fork_server, start_worker
-from skyshards.progress import progress
+from skyshards.progress import Progress, progress
+
+
+def _header(dtype: np.dtype, shape: tuple[int, ...]) -> bytes:
+    buffer = io.BytesIO()
+    np.lib.format.write_array_header_1_0(buffer, {"descr": dtype.str, "fortran_order": False, "shape": shape})
+    return buffer.getvalue()
+
+
+@dataclass(frozen=True)
+class Form:
+    """Common dtype and shape of many files, so that their header is made only once."""
+
+    dtype: np.dtype
+    shape: tuple[int, ...]
+
+    @cached_property
+    def header(self) -> bytes:
+        return _header(self.dtype, self.shape)
+
+    def save(self, path: Path, array: np.ndarray) -> None:
+        """Write a file as `numpy.save` does."""
+        with open(path, "wb") as file:
+            file.write(self.header)
+            file.write(np.ascontiguousarray(array, self.dtype).data)
+
+    def load(self, path: Path) -> np.ndarray:
+        """Read a file. Raises `BuildError`, naming it, if it is missing, truncated or of another form."""
+        try:
+            content = path.read_bytes()
+            if content.startswith(self.header):
+                return np.frombuffer(content, self.dtype, offset=len(self.header)).reshape(self.shape)
+            array = np.ascontiguousarray(np.lib.format.read_array(io.BytesIO(content), allow_pickle=False))
+        except FileNotFoundError:
+            raise BuildError(f"{path}: not found; were the single files deleted? Produce the sample again") from None
+        except (ValueError, EOFError) as error:
+            raise BuildError(f"{path}: not a whole .npy file ({error}); produce the sample again") from error
+        if array.dtype != self.dtype or array.shape != self.shape:
+            raise BuildError(f"{path}: expected {self.dtype} {self.shape}, found {array.dtype} {array.shape}")
+        return array
+
 
 IMAGE = Form(np.dtype(np.float32), (SIZE, SIZE, 2))
 MASKS_PAIR = Form(np.dtype(np.uint8), (2, SIZE, SIZE))
@@ -183,9 +225,34 @@ def concatenate(folder: Path, method: str) -> list[Path]:
 def _stack(
     path: Path, form: Form, files: list[Path], file_form: Form, make: Callable[[np.ndarray], np.ndarray]
 ) -> None:
+    def rows(bar: Progress) -> Iterator[np.ndarray]:
+        for file in files:
+            bar.update()
+            yield make(file_form.load(file))
+
     if not is_whole_stack(path, len(files), form):
         with progress(path.name, "blends", len(files)) as bar:
-            save_stack(path, len(files), form, (bar.update() or make(file_form.load(file)) for file in files))
+            save_stack(path, len(files), form, rows(bar))
+
+
+def save_stack(path: Path, length: int, form: Form, rows: Iterable[np.ndarray]) -> None:
+    """Write an array of `length` rows of a form, row by row; `path` appears once it is safely on disk."""
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        file.write(_header(form.dtype, (length, *form.shape)))
+        for row in rows:
+            file.write(row.data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def is_whole_stack(path: Path, length: int, form: Form) -> bool:
+    """Whether a file has the header that `save_stack` writes for `length` rows, and all its bytes."""
+    header = _header(form.dtype, (length, *form.shape))
+    size = len(header) + length * math.prod(form.shape) * form.dtype.itemsize
+    if not path.exists() or path.stat().st_size != size:
+        return False
+    with open(path, "rb") as file:
+        return file.read(len(header)) == header
 
 
 def read_catalogue(folder: Path, split: str) -> pd.DataFrame:

@@ -67,7 +67,7 @@ def plot_segmentation(
     masks = show_masks(row, right, vmax)
     right.set_title("Drawn by the volunteers", fontsize=11)
     _legend(right, _votes(row), loc="upper center", bbox_to_anchor=(0.5, -0.11), ncols=len(masks))
-    bars = [right.inset_axes([1.06 + 0.12 * place, 0, 0.035, 0.94]) for place in range(len(masks))]
+    bars = [right.inset_axes((1.06 + 0.12 * place, 0, 0.035, 0.94)) for place in range(len(masks))]
     _colour_bars(masks, bars)
     bars[-1].set_ylabel(MARKED, fontsize=9, labelpad=-2)
     return ax
@@ -100,7 +100,7 @@ def plot_gallery(
     if vmax is None:
         vmax = max(1, *(mask.max() for row in rows for mask in masks_by_class(row).values()))
     figure = plt.figure(figsize=(4.2 * columns, 2.25 * lines + 0.8), layout="constrained")
-    body, foot = figure.subfigures(2, 1, height_ratios=[2.25 * lines, 0.8])
+    body, foot = figure.subfigures(2, 1, squeeze=False, height_ratios=[2.25 * lines, 0.8]).flat
     body.suptitle(title, fontsize=11)
     panels = body.subplots(lines, 2 * columns, squeeze=False, gridspec_kw={"wspace": 0.02, "hspace": 0.04})
     for panel in panels.flat:
@@ -134,11 +134,22 @@ def show_masks(row: Mapping[str, Any], ax: Axes, vmax: float | None = None) -> d
     ax.imshow(grey**GAMMA, cmap="gray", vmin=0, vmax=1 / DIMMED, extent=extent, interpolation="antialiased")
     shown = {}
     for layer, (name, mask) in enumerate(masks_by_class(row).items(), 1):
-        common = {"extent": extent, "origin": "upper", "zorder": layer / 10}
         top = max(1, mask.max()) if vmax is None else vmax
-        shown[name] = ax.imshow(mask, cmap=_fading(name), vmin=0, vmax=top, interpolation="nearest", **common)
+        shown[name] = ax.imshow(
+            mask,
+            cmap=_fading(name),
+            vmin=0,
+            vmax=top,
+            interpolation="nearest",
+            extent=extent,
+            origin="upper",
+            zorder=layer / 10,
+        )
         if mask.any():
-            ax.contour(mask, levels=[0.5], colors=[COLOURS[name]], linewidths=0.8, **common)
+            line = [COLOURS[name]]
+            ax.contour(
+                mask, levels=[0.5], colors=line, linewidths=0.8, extent=extent, origin="upper", zorder=layer / 10
+            )
     _label_axes(ax)
     return shown
 
@@ -215,8 +226,9 @@ def _colour_bars(masks: Mapping[str, AxesImage], axes: Iterable[Axes], orientati
     for name, ax in zip((name for name in COLOURS if name in masks), axes, strict=True):
         ax.set_facecolor(SKY)
         bar = ax.figure.colorbar(masks[name], cax=ax, orientation=orientation)
-        bar.solids.set(edgecolor="face", linewidth=0)
-        bar.set_ticks([0, masks[name].norm.vmax])
+        if bar.solids is not None:  # only bars of contour lines have none
+            bar.solids.set(edgecolor="face", linewidth=0)
+        bar.set_ticks([0, masks[name].get_clim()[1]])
         bar.ax.tick_params(labelsize=8, length=2, pad=1.5)
         bar.ax.set_title(name, fontsize=9, pad=7 if orientation == "vertical" else 4)
 

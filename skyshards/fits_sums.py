@@ -19,7 +19,7 @@ def ones_complement_sum(content: bytes | memoryview) -> int:
     return total
 
 
-def check_sums(content: bytes | memoryview, header: Mapping[str, Any], place: Mapping[str, int]) -> None:
+def check_sums(content: bytes | bytearray | memoryview, header: Mapping[str, Any], place: Mapping[str, int]) -> None:
     """Compare the bytes of an HDU with the checksums in its header; headers without them pass.
 
     The bytes are summed as stored: astropy's own check rewrites the header first, and rejects valid headers that

@@ -46,7 +46,11 @@ class DataSet:
         module = self.value.partition(":")[0].strip()
         package = module.rpartition(".")[0] or module
         try:
-            source = importlib.util.find_spec(package).loader.get_source(package)
+            spec = importlib.util.find_spec(package)
+            loader = spec.loader if spec is not None else None
+            if loader is None or not hasattr(loader, "get_source"):
+                raise ImportError(f"{package}: its source cannot be found")
+            source = loader.get_source(package)
             return (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
         except Exception:  # a broken dataset must not hide the others
             return f"(cannot be found; registered by {' and '.join(self.distributions)})"

@@ -236,15 +236,17 @@ class _Adapter(HTTPAdapter):
     def get_connection_with_tls_context(self, *args, **kwargs):
         return with_deadlines(super().get_connection_with_tls_context(*args, **kwargs))
 
-    def send(self, request: requests.PreparedRequest, **kwargs) -> requests.Response:
-        kwargs["timeout"] = kwargs.get("timeout") or self._fetcher.timeout
-        if _is_loopback(request.url):
-            kwargs["proxies"] = {}  # `HTTP_PROXY` is not meant for this machine
+    def send(
+        self, request: requests.PreparedRequest, stream=False, timeout=None, verify=True, cert=None, proxies=None
+    ) -> requests.Response:
+        url = request.url or ""
+        if _is_loopback(url):
+            proxies = {}  # `HTTP_PROXY` is not meant for this machine
         tries = Tries(self._fetcher, self._retries, self._fetcher.backoff)
         while True:
             self._fetcher.limit.wait()
             try:
-                response = super().send(request, **kwargs)
+                response = super().send(request, stream, timeout or self._fetcher.timeout, verify, cert, proxies)
                 is_busy = response.status_code in RETRY_STATUSES and tries.left
                 if response.is_redirect:
                     _words(response)
@@ -257,12 +259,12 @@ class _Adapter(HTTPAdapter):
             except (requests.ConnectionError, requests.Timeout) as error:
                 if not tries.left:
                     raise
-                tries.wait(request.url, BrokenAnswer(reason(error)))
+                tries.wait(url, BrokenAnswer(reason(error)))
                 continue
             if not is_busy:
                 return response
             response.close()
-            tries.wait(request.url, Busy(f"HTTP status {response.status_code}", response))
+            tries.wait(url, Busy(f"HTTP status {response.status_code}", response))
 
 
 @contextlib.contextmanager

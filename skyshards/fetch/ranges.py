@@ -32,7 +32,9 @@ class RemoteFile(io.RawIOBase):
 
     def __init__(self, url: str, fetcher: Fetcher):
         self.url, self._fetcher, self._position = url, fetcher, 0
+        self._length = 0
         self._whole: tuple[int, str | None] | None = None
+        """Its length, and what tells this state of the file from others, once the first range has come."""
         self._read(0, 1)
 
     def _read(self, start: int, stop: int) -> bytes:
@@ -43,7 +45,7 @@ class RemoteFile(io.RawIOBase):
         headers = {"Range": f"bytes={start}-{stop - 1}", "Accept-Encoding": "identity"}
         with self._fetcher.open(self.url, expect_200=False, headers=headers) as response:
             status, (first, total) = response.status_code, content_range(response.headers)
-            if status == 200 and self._whole is not None and (start, stop) == (0, self._whole[0]):
+            if status == 200 and (start, stop) == (0, self._length):
                 status, first, total = 206, start, stop  # the whole file was requested
             if status != 206 or first != start or total is None or "Content-Encoding" in response.headers:
                 found = response.headers.get("Content-Range", "no Content-Range")
@@ -51,7 +53,7 @@ class RemoteFile(io.RawIOBase):
             whole = total, mark_of(response.headers)
             if whole != (self._whole or whole):
                 raise FetchError("the file has changed on the server while it was read; run the same command again")
-            self._whole = whole
+            self._length, self._whole = total, whole
             content = b"".join(body(response, stop - start))
         if len(content) != stop - start:
             raise BrokenAnswer(f"asked for {stop - start} bytes from {start}, got {len(content)}")
@@ -67,12 +69,12 @@ class RemoteFile(io.RawIOBase):
         return self._position
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._whole[0]}[whence]
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._length}[whence]
         self._position = max(0, start + offset)
         return self._position
 
     def readinto(self, buffer) -> int:
-        stop = min(self._position + len(buffer), self._whole[0])
+        stop = min(self._position + len(buffer), self._length)
         if stop <= self._position:
             return 0
         content = self._read(self._position, stop)

@@ -77,12 +77,9 @@ class Recipe(abc.ABC):
 
     name: ClassVar[str]
     """Name of the dataset and of its folder."""
-    schema: ClassVar[Schema]
     splits: ClassVar[tuple[str, ...]] = ("train",)
     downloads: ClassVar[str] = "downloads"
     """Folder for downloads, inside the output folder."""
-    keeps_downloads: bool = False
-    """Whether to keep downloads, also in later builds; otherwise, they are discarded once read."""
     unit: ClassVar[str] = "sources"
     """Plural noun for sources in messages."""
     making: ClassVar[str] = "reading"
@@ -97,6 +94,16 @@ class Recipe(abc.ABC):
         recipe = copy.copy(self)
         vars(recipe).update(limit=limit, simulated=simulated or self.simulated)  # recipes may be frozen
         return recipe
+
+    @property
+    @abc.abstractmethod
+    def schema(self) -> Schema:
+        """Columns of the rows; a class attribute, unless options change them."""
+
+    @property
+    def keeps_downloads(self) -> bool:
+        """Whether to keep downloads, also in later builds; otherwise, they are discarded once read."""
+        return False
 
     @property
     def folder(self) -> Path:

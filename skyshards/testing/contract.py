@@ -5,6 +5,8 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any, ClassVar
 
 import datasets
 import h5py
@@ -90,7 +92,7 @@ def run_card_formats(folder, split):
     """Run the code in the formats section of a folder's card; return its variables."""
     section = (folder / "README.md").read_text().partition("## In the formats of `datasets`")[2].partition("\n## ")[0]
     program = "\n".join(re.findall(r"```python\n(.*?)```", section, re.DOTALL))
-    found = {}
+    found: dict[str, Any] = {}
     exec(re.sub(r'"data/\w+", split="\w+"', f'{str(folder)!r}, split="{split}"', program), found)
     return found
 
@@ -104,6 +106,8 @@ class Contract:
     """
 
     split = "train"
+    built: ClassVar[Path]
+    """The dataset of the tests of one class, once the first of them has built it."""
 
     @pytest.fixture
     def folder(self, recipe, tmp_path_factory):
@@ -265,7 +269,7 @@ print(sum(1 for row in rows))
             assert any(value.dtype == array.dtype and np.array_equal(value, array) for value in first.values())
             assert array.dtype == tensor.dtype
             assert np.array_equal(array, tensor if array.shape == tensor.shape else np.moveaxis(tensor, 0, 2))
-        name = next((name for name in first if name in ("image", "picture")), None)
+        name = next((name for name in first if name in ("image", "picture")), "")
         if "picture" in found:
             assert np.abs(np.asarray(found["picture"]).astype(int) - first[name]).max() <= 2
         if "pictures" in found:

@@ -278,7 +278,7 @@ def test_full_disk_is_named_and_no_stack_is_left(produced, monkeypatch):
     def full(_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("candels_blend.npy.os.fsync", full)
+    monkeypatch.setattr("candels_blend.npy_files.os.fsync", full)
     before = content(produced)
     output = run("concatenate", "-d", produced, "-m", "gg_masks", "--delete", expect=1)
     assert "the disk is full; free some space and run the same command again" in output
