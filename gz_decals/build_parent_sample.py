@@ -118,12 +118,17 @@ class GZDecalsRecipe(Recipe):
     name = "gz_decals"
 
     @property
+    def _known_layout(self) -> Layout:
+        assert self.layout is not None, "`prepare` comes first"
+        return self.layout
+
+    @property
     def schema(self) -> Schema:
-        return schema(self.layout.values, self.representations.length if self.representations else None)
+        return schema(self._known_layout.values, self.representations.length if self.representations else None)
 
     @cached_property
     def _catalog_sha256(self) -> str:
-        return file_digest(self.layout.path)
+        return file_digest(self._known_layout.path)
 
     def options(self) -> dict[str, Any]:
         archive = DEMO if self.simulated else self.archive_url.rstrip("/")
@@ -146,14 +151,14 @@ class GZDecalsRecipe(Recipe):
         return replace(self, layout=catalogs.layout(path))
 
     def sources(self, fetcher: Fetcher) -> Iterator[Source]:
-        catalog = catalogs.read(self.layout, self.max_smooth, self.max_edge_on)
+        catalog = catalogs.read(self._known_layout, self.max_smooth, self.max_edge_on)
         index = Index(self._places(fetcher))
         found: list[tuple[Place, int]] = []
         for number, wanted in enumerate(catalog.images):
             if place := index.find(wanted):
                 found.append((place, number))
         if not found:
-            wanted = f"{len(catalog):,} galaxies of {self.layout.path.name}"
+            wanted = f"{len(catalog):,} galaxies of {self._known_layout.path.name}"
             raise BuildError(f"none of the {wanted} is among the {len(index):,} images found")
         found.sort(key=lambda pair: pair[0].order)
         joined = None
@@ -177,16 +182,16 @@ class GZDecalsRecipe(Recipe):
 
     def _say(self, catalog: Catalog, found: list, joined: Joined | None) -> None:
         """Print what the build leaves out or empty, and why."""
-        counts = {f"galaxies of {self.layout.path.name} are outside the cut": catalog.outside}
+        counts = {f"galaxies of {self._known_layout.path.name} are outside the cut": catalog.outside}
         counts["galaxies have no image here"] = len(catalog) - len(found)
-        if joined is not None:
+        if joined is not None and self.representations is not None:
             counts[f"galaxies are not in {self.representations.path.name}; their representation is NaN"] = (
                 joined.missing
             )
         for words, count in counts.items():
             if count:
                 say(f"{count:,} {words}")
-        for note in self.layout.notes:
+        for note in self._known_layout.notes:
             say(note)
 
     def cost(self, sources: Sequence[Source]) -> Cost:

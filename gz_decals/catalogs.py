@@ -71,21 +71,22 @@ def layout(path: Path) -> Layout:
     for column in columns:
         if column.place in places.values():
             continue
+        dtype = _dtype(column)
         if _ROW_NUMBERS.fullmatch(column.name):
             left_out.append(f"{column.name or f'column {column.place + 1}'} (no name but that of row numbers)")
-        elif _dtype(column) is None:
+        elif dtype is None:
             why = f"text: {column.note}" if column.type == pa.string() else column.note
             left_out.append(f"{column.name} ({why})")
         else:
-            kept.append(column)
-    names = stored_names([column.name for column in kept], FIXED)
-    renamed = [f"{column.name} -> {name}" for column, name in zip(kept, names, strict=True) if column.name != name]
+            kept.append((column, dtype))
+    names = stored_names([column.name for column, _ in kept], FIXED)
+    renamed = [f"{column.name} -> {name}" for (column, _), name in zip(kept, names, strict=True) if column.name != name]
     notes = {"columns left out": left_out, "columns stored under another name": renamed}
     return Layout(
         path,
         roles,
-        tuple((name, _dtype(column)) for name, column in zip(names, kept, strict=True)),
-        tuple(kept),
+        tuple((name, dtype) for name, (_, dtype) in zip(names, kept, strict=True)),
+        tuple(column for column, _ in kept),
         tuple(f"{path.name}: {words}: {', '.join(found)}" for words, found in notes.items() if found),
     )
 
@@ -101,9 +102,9 @@ def _roles(table: TableFile) -> dict[str, int]:
         if here:
             found[role] = here[0]
     if "name" not in found:
-        names = ", ".join(table.names[:20])
+        there = ", ".join(table.names[:20])
         raise BuildError(
-            f"{table.origin}: expected a column {' or '.join(NAMES)} with the galaxies' names, found {names}"
+            f"{table.origin}: expected a column {' or '.join(NAMES)} with the galaxies' names, found {there}"
         )
     if not {"ra", "dec"} <= set(found):
         found = {role: place for role, place in found.items() if role not in ("ra", "dec")}

@@ -21,26 +21,36 @@ PATIENCE = 10.0
 
 @dataclass(frozen=True)
 class Place:
-    """Location of one image: a file, or a member of an archive. `key` names it in the dataset."""
+    """Location of one image file. `key` names it in the dataset."""
 
     key: str
     name: str
     path: Path | None = None
-    chunk: Chunk | None = None
-    member: ZipInfo | None = None
 
     @property
     def url(self) -> str | None:
-        return f"{self.chunk.url}#{self.name}" if self.chunk is not None and self.chunk.url else None
+        return None
 
     @property
     def order(self) -> tuple[str, int]:
         """Sort key: files before archives, members in archive order."""
-        return (self.chunk.name, self.member.header_offset) if self.chunk is not None else ("", 0)
+        return "", 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Packed(Place):
+    """Location of an image that is a member of a zip archive."""
+
+    chunk: Chunk
+    member: ZipInfo
 
     @property
-    def nbytes(self) -> int:
-        return self.member.compress_size if self.member is not None else 0
+    def url(self) -> str | None:
+        return f"{self.chunk.url}#{self.name}" if self.chunk.url else None
+
+    @property
+    def order(self) -> tuple[str, int]:
+        return self.chunk.name, self.member.header_offset
 
 
 def stem(name: str) -> str:
@@ -61,7 +71,7 @@ def folder_places(folder: Path) -> Iterator[Place]:
                 yield Place(name, name, path=path)
 
 
-def chunk_places(chunks: Iterable[Chunk], fetcher: Fetcher) -> Iterator[Place]:
+def chunk_places(chunks: Iterable[Chunk], fetcher: Fetcher) -> Iterator[Packed]:
     """Yield all images in zip archives, in archive order. Raises `BuildError` if an archive cannot be listed."""
     for chunk in chunks:
         try:
@@ -69,7 +79,7 @@ def chunk_places(chunks: Iterable[Chunk], fetcher: Fetcher) -> Iterator[Place]:
         except FetchError as error:
             raise BuildError(f"the images in {chunk.name} cannot be listed: {error}; try again later") from error
         for member in members:
-            yield Place(f"{chunk.name}/{member.filename}", member.filename, chunk=chunk, member=member)
+            yield Packed(f"{chunk.name}/{member.filename}", member.filename, chunk=chunk, member=member)
 
 
 class Index:
@@ -106,7 +116,7 @@ class ImageStore:
     """
 
     def __init__(self) -> None:
-        self._places: dict[str, Place] = {}
+        self._places: dict[str, Packed] = {}
         self._waiting: dict[str, set[str]] = {}
         self._chunks: dict[str, Chunk] = {}
         self._released = threading.Condition()
@@ -116,19 +126,19 @@ class ImageStore:
 
     def take(self, places: Sequence[Place], limit: int | None) -> None:
         """Prepare to read these images, or the first `limit` of them, in this order."""
-        self._places = {place.key: place for place in places if place.chunk is not None}
+        self._places = {place.key: place for place in places if isinstance(place, Packed)}
         self._chunks = {place.chunk.name: place.chunk for place in self._places.values()}
         self._waiting = {name: set() for name in self._chunks}
         soon = list(self._places.values())[:limit]
         for chunk in self._chunks.values():
-            chunk.settle(sum(place.nbytes for place in soon if place.chunk is chunk))
+            chunk.settle(sum(place.member.compress_size for place in soon if place.chunk is chunk))
 
     def nbytes(self, keys: Iterable[str]) -> list[tuple[Chunk, int]]:
         """Number of bytes of the given images, by archive."""
         found: Counter[str] = Counter()
         for key in keys:
             if place := self._places.get(key):
-                found[place.chunk.name] += place.nbytes
+                found[place.chunk.name] += place.member.compress_size
         return [(self._chunks[name], nbytes) for name, nbytes in found.items()]
 
     def read(self, key: str, fetcher: Fetcher) -> bytes:

@@ -76,7 +76,7 @@ def schema(values: tuple[tuple[str, str], ...], representation: int | None) -> S
         "scale": Column(Value("float64"), "angular extent of a pixel of the stored image; NaN where unknown", "deg"),
         **{name: published_column(name, dtype) for name, dtype in values},
     }
-    configs = {"images": ("object_id", "ra", "dec", "healpix", "image", "scale")}
+    configs: dict[str, tuple[str, ...]] = {"images": ("object_id", "ra", "dec", "healpix", "image", "scale")}
     if representation is not None:
         vector = Sequence(Value("float32"), length=representation)
         words = "image embedding from a neural network, before its last layer; NaN where unavailable"

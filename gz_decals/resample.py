@@ -40,14 +40,14 @@ def stored(content: bytes, size: int | None = None) -> tuple[bytes, float]:
         try:
             if picture.format == "JPEG":
                 decode_image(content)  # Pillow accepts one that lacks its end
-            picture = to_rgb(picture)
+            rgb = to_rgb(picture)
         except (OSError, SyntaxError, ValueError) as error:
             raise SourceError(f"not a whole PNG or JPEG file: {described(content)} ({error})") from error
-        if growth != 1.0:
+        if size is not None and growth != 1.0:
             # Pillow's Lanczos kernel widens with the step, which prevents aliasing of fine structure.
-            picture = picture.resize((size, size), Image.Resampling.LANCZOS, reducing_gap=None)
+            rgb = rgb.resize((size, size), Image.Resampling.LANCZOS, reducing_gap=None)
         file = io.BytesIO()
-        picture.save(file, "PNG")
+        rgb.save(file, "PNG")
         return file.getvalue(), growth
 
 

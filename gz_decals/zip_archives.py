@@ -110,14 +110,13 @@ class Chunk:
                 with contextlib.suppress(NoRanges):
                     self._archive = self._open(io.BufferedReader(RemoteFile(self.url, fetcher), RANGE_BYTES))
                     self.by_range = True
-            if self._archive is None:
-                self._download(fetcher)
+            members = self._opened(fetcher).infolist()
+        self._length = sum(member.compress_size for member in members)
         suffixes = tuple(IMAGE_SUFFIXES)
-        return [member for member in self._archive.infolist() if member.filename.lower().endswith(suffixes)]
+        return [member for member in members if member.filename.lower().endswith(suffixes)]
 
     def settle(self, wanted: int) -> None:
         """Decide how to fetch, given the number of bytes wanted of its members."""
-        self._length = sum(member.compress_size for member in self._archive.infolist())
         if self.by_range and wanted >= FEW * self._length:
             self.by_range, self._archive = False, None
 
@@ -130,9 +129,8 @@ class Chunk:
     def read(self, member: zipfile.ZipInfo, fetcher: Fetcher) -> bytes:
         """Read one image; the first call downloads the archive, unless it is read by byte ranges."""
         with self._lock:
-            if self._archive is None:
-                self._download(fetcher)
-        return read_member(self._archive, member)
+            archive = self._opened(fetcher)
+        return read_member(archive, member)
 
     def remove(self) -> None:
         """Close the archive, and delete its download unless it is to be kept. It can be downloaded again."""
@@ -143,7 +141,13 @@ class Chunk:
             if self.url is not None:
                 (release if self.keep else delete_claimed)(self.path)
 
-    def _download(self, fetcher: Fetcher) -> None:
+    def _opened(self, fetcher: Fetcher) -> zipfile.ZipFile:
+        """Open the archive, downloading it if needed; the caller holds the lock."""
+        if self._archive is None:
+            self._archive = self._download(fetcher)
+        return self._archive
+
+    def _download(self, fetcher: Fetcher) -> zipfile.ZipFile:
         if self._failure is not None:  # do not retry an archive of 26 GB for each of its images
             raise self._failure
         try:
@@ -151,7 +155,7 @@ class Chunk:
                 size, most = self.file.size, MAX_ARCHIVE
                 claim(self.path)
                 fetcher.download(self.file.url, self.path, self.file.checksum, most, size, keep_part=True)
-            self._archive = self._open(self.path)
+            return self._open(self.path)
         except FetchError as error:
             self._failure = error
             if not self.path.with_name(f"{self.path.name}.part").exists():  # otherwise the next run resumes it
