@@ -71,12 +71,12 @@ class Galaxy:
     """Catalogue row and representation of a galaxy; the latter is looked up when it is sent to a worker."""
 
     record: np.record
-    representations: Sequence | None = None
+    representations: Joined | Sequence[np.ndarray | None] | None = None
     number: int = 0
 
     @property
-    def representation(self) -> np.ndarray:
-        return self.representations[self.number]
+    def representation(self) -> np.ndarray | None:
+        return None if self.representations is None else self.representations[self.number]
 
     def __reduce__(self):
         return Galaxy, (self.record, None if self.representations is None else [self.representation])
@@ -159,14 +159,22 @@ class GZSDSSRecipe(Recipe):
         """Search the VO Registry for an image service, if none is named."""
         return replace(self, sia=self.sia.first()) if isinstance(self.sia, ServiceSearch) else self
 
+    @property
+    def _service(self) -> Service | None:
+        """Image service, if one is used; known after `prepare`."""
+        assert not isinstance(self.sia, ServiceSearch), "`prepare` comes first"
+        return self.sia
+
     def options(self) -> dict[str, Any]:
-        origin = {"image_source": "hips2fits", "hips": HIPS}
+        origin: dict[str, Any] = {"image_source": "hips2fits", "hips": HIPS}
         if self.hips2fits_urls != HIPS2FITS_URLS and not self.simulated:
             origin["hips2fits_url"] = self.hips2fits_urls[0]
         if self.sia is not None:
             origin = {"image_source": "sia", "max_missing": self.max_missing}
-            if self.simulated or isinstance(self.sia, Service):
-                origin["sia_service"] = DEMO if self.simulated else self.sia.title or self.sia.url
+            if self.simulated:
+                origin["sia_service"] = DEMO
+            elif isinstance(self.sia, Service):
+                origin["sia_service"] = self.sia.title or self.sia.url
         if self.catalog is not None:
             origin |= {"catalog": self.catalog.name, "catalog_sha256": file_digest(self.catalog)}
         else:
@@ -178,7 +186,8 @@ class GZSDSSRecipe(Recipe):
     @cached_property
     def images(self) -> ImageArchive:
         """Archive of the images on disk."""
-        service = f"{HIPS} by hips2fits" if self.sia is None else self.sia.title or self.sia.url
+        sia = self._service
+        service = f"{HIPS} by hips2fits" if sia is None else sia.title or sia.url
         origin = f"{self.format} cutouts of {'a simulated sky' if self.simulated else service}"
         return ImageArchive(self.output_dir / self.downloads, f".{self.format}", origin=origin)
 
@@ -188,9 +197,9 @@ class GZSDSSRecipe(Recipe):
 
     @cached_property
     def _sia_source(self) -> SIASource | None:
-        if self.sia is None:
+        if self._service is None:
             return None
-        return SIASource(self.sia, self.format, self._client, max_missing=self.max_missing)
+        return SIASource(self._service, self.format, self._client, max_missing=self.max_missing)
 
     def filtered(self) -> pd.DataFrame:
         """Select the galaxies that pass the cuts, by dr7objid, and write `ZooSpecPhotoDR19_filtered.csv.gz`.
@@ -201,7 +210,7 @@ class GZSDSSRecipe(Recipe):
             The catalogue cannot be fetched, or no galaxy passes.
         """
         if self.catalog is not None:
-            whole, origin = self._read_catalog(), str(self.catalog)
+            whole, origin = _read_catalog(self.catalog), str(self.catalog)
         else:
             request = self.request
             if self.limit is not None and self.limit <= FEW and request == CatalogRequest():
@@ -222,14 +231,6 @@ class GZSDSSRecipe(Recipe):
         if not is_read_only(self.output_dir):
             write_csv(kept, self.output_dir / FILTERED)
         return kept
-
-    def _read_catalog(self) -> pd.DataFrame:
-        """Read the table of `--catalog`, and print which of its columns are left out."""
-        table = open_table(self.catalog)
-        used = set(places(table).values())
-        if unused := [name or f"column {place + 1}" for place, name in enumerate(table.names) if place not in used]:
-            say(f"{self.catalog.name}: columns left out, which rows do not have: {', '.join(unused)}")
-        return typed(table)
 
     def sources(self, fetcher: Fetcher) -> Iterator[Source]:
         """List the galaxies in a fixed order, so that the first N are always the same sample."""
@@ -252,13 +253,14 @@ class GZSDSSRecipe(Recipe):
 
     def _url(self, galaxy: np.record) -> str:
         ra, dec, radius = (float(galaxy[name]) for name in ("ra", "dec", "petroR90_r"))
-        if self.sia is None:
+        sia = self._service
+        if sia is None:
             return Hips2Fits_access(ra, dec, radius, hips2fits_url=self.hips2fits_urls[0])
-        separator = "&" if "?" in self.sia.url else "?"
+        separator = "&" if "?" in sia.url else "?"
         size = field_of_view(radius)
-        if self.sia.version == 2:
-            return f"{self.sia.url.rstrip('?&')}{separator}POS=CIRCLE {ra} {dec} {size / 2}"
-        return f"{self.sia.url.rstrip('?&')}{separator}POS={ra},{dec}&SIZE={size}"
+        if sia.version == 2:
+            return f"{sia.url.rstrip('?&')}{separator}POS=CIRCLE {ra} {dec} {size / 2}"
+        return f"{sia.url.rstrip('?&')}{separator}POS={ra},{dec}&SIZE={size}"
 
     def cost(self, sources: Sequence[Source]) -> Cost:
         fetched = sum(int(source.info.record["objid"]) not in self.images for source in sources)
@@ -273,11 +275,13 @@ class GZSDSSRecipe(Recipe):
         objid = int(galaxy["objid"])
         content = self.images.get(objid)
         if content is None or not self._is_image(content):
-            place = (float(galaxy[name]) for name in ("ra", "dec", "petroR90_r"))
-            if self.sia is None:
-                content = download_with_retries(*place, hips2fits_urls=self.hips2fits_urls, client=self._client)
+            ra, dec, radius = (float(galaxy[name]) for name in ("ra", "dec", "petroR90_r"))
+            if self._sia_source is None:
+                content = download_with_retries(
+                    ra, dec, radius, hips2fits_urls=self.hips2fits_urls, client=self._client
+                )
             else:
-                content = self._sia_source.fetch(*place)
+                content = self._sia_source.fetch(ra, dec, radius)
             self.images.add(objid, content)
         return content
 
@@ -311,6 +315,15 @@ class GZSDSSRecipe(Recipe):
         """Seal the last TAR archive."""
         if "images" in vars(self):
             self.images.close()
+
+
+def _read_catalog(path: Path) -> pd.DataFrame:
+    """Read the table of `--catalog`, and print which of its columns are left out."""
+    table = open_table(path)
+    used = set(places(table).values())
+    if unused := [name or f"column {place + 1}" for place, name in enumerate(table.names) if place not in used]:
+        say(f"{path.name}: columns left out, which rows do not have: {', '.join(unused)}")
+    return typed(table)
 
 
 @build_command("gz_sdss")
@@ -373,7 +386,6 @@ def main(
         raise UsageError(f"{names}: only with `image_source` hips2fits")
     if catalog is not None and (names := given("tap_url", "adql", "top", "refresh_catalog")):
         raise UsageError(f"`catalog` cannot be combined with {names}")
-    cuts = Cuts(**cuts)
     request = CatalogRequest(adql.read_text() if adql else None, top=top)
     registry_url = None
     if demo is not None:
@@ -390,7 +402,7 @@ def main(
     return GZSDSSRecipe(
         output_dir=output_dir,
         request=request,
-        cuts=cuts,
+        cuts=Cuts(**cuts),
         tap_url=tap_url,
         refresh_catalog=refresh_catalog,
         catalog=catalog,

@@ -230,7 +230,7 @@ class ImageArchive:
             return {}
         try:
             table = pd.read_csv(path, dtype={"objid": "int64", "tar": "str", "sha256": "str"})
-            numbers = {name: int(TAR_NAME.fullmatch(name)[1]) for name in table["tar"].unique()}
+            numbers = {name: _number(name) for name in table["tar"].unique()}
             places = zip(table["tar"].map(numbers).tolist(), table["sha256"].tolist(), strict=True)
             return dict(zip(table["objid"].tolist(), places, strict=True))
         except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
@@ -276,6 +276,14 @@ class ImageArchive:
             for objid, (start, size) in members.items():
                 file.seek(start)
                 self._done[objid] = number, hashlib.sha256(file.read(size)).hexdigest()
+
+
+def _number(name: str) -> int:
+    """Number of the archive of this name. Raises `ValueError` for any other name."""
+    match = TAR_NAME.fullmatch(name)
+    if match is None:
+        raise ValueError(f"expected names such as {_tar_name(0)}, found {name}")
+    return int(match[1])
 
 
 def _tar_name(number: int) -> str:

@@ -112,7 +112,7 @@ def get_catalog(
     if request.adql is None:
         table = _fetch_in_pages(request, folder / PAGES, tap_url, page_rows)
     else:
-        table = _fetch_at_once(request, tap_url)
+        table = _fetch_at_once(request.adql, request.top, tap_url)
     if table.empty:
         raise BuildError(f"{tap_url}: the query gave no row; expected galaxies")
     path.unlink(missing_ok=True)  # the note must never stand beside a table that it does not describe
@@ -156,9 +156,9 @@ def _fetch_in_pages(request: CatalogRequest, folder: Path, tap_url: str, page_ro
     if following != LAST:
         first = None if following is None else int(following)
         with progress("catalogue", "rows", request.top, rows) as bar:
-            for page, following in _pages(request, tap_url, page_rows, rows, first):
+            for page, key in _pages(request, tap_url, page_rows, rows, first):
                 # The name holds the next page's first key, so that page and key are saved together.
-                with replacing(folder / f"{len(pages):06d}-{following or LAST}.parquet") as temporary:
+                with replacing(folder / f"{len(pages):06d}-{key or LAST}.parquet") as temporary:
                     page.to_parquet(temporary)
                 pages.append(page)
                 bar.update(len(page))
@@ -203,12 +203,12 @@ def _saved_pages(request: CatalogRequest, folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if PAGE_NAME.fullmatch(path.name))
 
 
-def _fetch_at_once(request: CatalogRequest, tap_url: str) -> pd.DataFrame:
-    result = run_query(tap_service(tap_url), request.adql, request.top or MOST_ROWS)
+def _fetch_at_once(adql: str, top: int | None, tap_url: str) -> pd.DataFrame:
+    result = run_query(tap_service(tap_url), adql, top or MOST_ROWS)
     table = of_votable(result.resultstable, tap_url)
-    if is_cut(result) and (request.top is None or len(table) < request.top):
+    if is_cut(result) and (top is None or len(table) < top):
         raise BuildError(
             f"{tap_url}: the server cut the result of `adql` after {len(table)} rows, so it is not all there is;"
             " narrow the query, ask for fewer rows with `top`, or leave out `adql`: the default query is paged"
         )
-    return table.head(request.top)
+    return table.head(top)

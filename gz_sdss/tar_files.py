@@ -8,6 +8,7 @@ import os
 import tarfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from skyshards.files import replacing
 
@@ -27,7 +28,7 @@ def save_images_to_TAR(TAR_path: Path | str, contents: Mapping[str, bytes] | Ite
     OSError
         It cannot be written; an existing archive is unchanged.
     """
-    pairs = contents.items() if isinstance(contents, Mapping) else contents
+    pairs: Iterable[Sequence[Any]] = contents.items() if isinstance(contents, Mapping) else contents
     with replacing(Path(TAR_path)) as temporary, tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar:
         for name, content in {name: content for name, content, *_ in pairs}.items():
             tar.addfile(_member(name, len(content)), io.BytesIO(content))

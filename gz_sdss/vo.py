@@ -31,7 +31,7 @@ TOO_MUCH = "ask for fewer rows or columns, or see whether the address is right"
 class _Body(io.BytesIO):
     """Complete body with the interface of a streamed one."""
 
-    def read(self, size: int = -1, decode_content: bool | None = None) -> bytes:
+    def read(self, size: int | None = -1, decode_content: bool | None = None) -> bytes:
         return super().read(size)
 
 
