@@ -14,7 +14,7 @@ from demo_archive.protocols.adql import Database
 from demo_archive.protocols.tap import Tap
 from demo_archive.serve.faults import Fault, Faults
 from demo_archive.serve.files import Files
-from demo_archive.serve.server import Request, Response, Server, error_page
+from demo_archive.serve.server import Request, Response, Server, Service, error_page
 from demo_archive.serve.temporary import temporary_folder
 from demo_archive.simulation.galaxies import simulate
 from demo_archive.simulation.sky import Sky
@@ -100,7 +100,7 @@ class DemoArchive:
         )
         sky = Sky(self.galaxies, self.seed)
         images = sia.Sia(sky)
-        self._services = {
+        self._services: dict[str, Service] = {
             TAP_PREFIX: self._taps[0],
             registry.PREFIX: self._taps[1],
             hips2fits.PREFIX: hips2fits.Hips2Fits(sky),

@@ -131,7 +131,7 @@ def photoobj_row(galaxy: Galaxy) -> dict[str, object]:
     # Errors at the magnitude of a typical galaxy of the spectroscopic sample; u and z are shallower.
     depth = {"u": 0.06, "g": 0.006, "r": 0.004, "i": 0.005, "z": 0.015}
     errors = {band: depth[band] * 10 ** (0.3 * (magnitudes["r"] - 16.5)) for band in depth}
-    row = {
+    row: dict[str, object] = {
         "objID": galaxy.dr7objid,
         "run": (galaxy.dr7objid >> 32) & 0xFFFF,
         "camcol": (galaxy.dr7objid >> 29) & 0x7,
@@ -151,8 +151,9 @@ def photoobj_row(galaxy: Galaxy) -> dict[str, object]:
         "specObjID": galaxy.specobjid - 224002048,
     }
     spoiled = {1: ("modelMag_z", -9999.0), 2: ("modelMagErr_u", NAN), 3: ("petroR90_r", None), 4: ("modelMag_u", None)}
-    if _spoiled(galaxy) in spoiled:
-        name, value = spoiled[_spoiled(galaxy)]
+    way = _spoiled(galaxy)
+    if way in spoiled:
+        name, value = spoiled[way]
         row[name] = value
     return row
 

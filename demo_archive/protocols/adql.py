@@ -77,10 +77,10 @@ class Database:
         if top := TOP.match(adql):
             adql = f"{top[1]}{adql[top.end() :]} LIMIT {top[2]}"
         with self._lock:
-            self._load()
+            connection = self._load()
             self._deadline = time.monotonic() + TIME_LIMIT
             try:
-                cursor = self._connection.execute(re.sub(r"\bILIKE\b", "LIKE", adql, flags=re.IGNORECASE))
+                cursor = connection.execute(re.sub(r"\bILIKE\b", "LIKE", adql, flags=re.IGNORECASE))
                 rows = cursor.fetchmany(maxrec + 1)
             except (sqlite3.Error, sqlite3.Warning, OverflowError) as error:
                 raise QueryError(f"Field query: {error}") from error
@@ -91,9 +91,9 @@ class Database:
         names = [name.lower() if name in aliases else name for name in names]
         return Result(self._columns(names, rows), rows[:maxrec], len(rows) > maxrec)
 
-    def _load(self) -> None:
+    def _load(self) -> sqlite3.Connection:
         if self._connection is not None:
-            return
+            return self._connection
         self._tables = self._make_tables()
         connection = sqlite3.connect(":memory:", check_same_thread=False)
         for schema in {table.schema for table in self._tables}:
@@ -109,6 +109,7 @@ class Database:
         connection.set_authorizer(lambda action, *_: sqlite3.SQLITE_OK if action in _READING else sqlite3.SQLITE_DENY)
         connection.set_progress_handler(lambda: time.monotonic() > self._deadline, 100_000)
         self._connection = connection
+        return connection
 
     def _columns(self, names: list[str], rows: list[tuple]) -> tuple[Column, ...]:
         known: dict[str, list[Column]] = {}
@@ -145,7 +146,7 @@ def _add_functions(connection: sqlite3.Connection) -> None:
     connection.create_function("ivo_hashlist_has", 2, _hash_list_has, deterministic=True)
     connection.create_function("ivo_nocasematch", 2, _no_case_match, deterministic=True)
     connection.create_function("ivo_hasword", 2, _has_word, deterministic=True)
-    connection.create_aggregate("ivo_string_agg", 2, _StringAgg)
+    connection.create_aggregate("ivo_string_agg", 2, _StringAgg)  # type: ignore[arg-type]  # typed for one argument
 
 
 def _circle(*args) -> str:

@@ -133,11 +133,11 @@ class Sia:
             )
         try:
             ra, dec = _numbers(request.get("POS"), "POS", 2)
-            size = _numbers(request.get("SIZE"), "SIZE", 2)
+            width, height = _numbers(request.get("SIZE"), "SIZE", 2)
             forms = _forms(request.get("FORMAT") or "ALL")
         except ValueError as error:
             return Response(votable.error(str(error)), "text/xml")
-        table = _sia1_table(list(offers(ra % 360, dec, size, forms)), _base(request))
+        table = _sia1_table(list(offers(ra % 360, dec, (width, height), forms)), _base(request))
         return Response(votable.document(votable.info("QUERY_STATUS", "OK") + table), votable.CONTENT_TYPE)
 
     def version_2(self, request: Request) -> Response:

@@ -109,7 +109,7 @@ class Jobs:
         }
         if what in texts:
             return Response(texts[what].encode(), "text/plain")
-        if what == "results/result" and job.shown_phase == "COMPLETED":
+        if what == "results/result" and job.shown_phase == "COMPLETED" and job.result is not None:
             return job.result
         if what == "error" and job.shown_phase == "ERROR":
             return Response(job.message.encode(), "text/plain")

@@ -54,15 +54,16 @@ def _clean(value):
 
 def binary_table(columns: Sequence[Column], rows: Sequence[tuple], name: str) -> str:
     """Make a TABLE element in the BINARY serialization; NULL floats become NaN."""
-    dtype, fields, filled = [], [], []
+    dtype, fields = [], []
+    filled: list[list[object]] = []
     for place, column in enumerate(columns):
         values = [row[place] for row in rows]
         if column.datatype == "char":
-            texts = ["" if value is None else str(value).encode() for value in values]
+            texts = [b"" if value is None else str(value).encode() for value in values]
             width = max([1, *(len(text) for text in texts)])
             dtype.append((f"f{place}", f"S{width}"))
             fields.append(field(column, "char", arraysize=str(width)))
-            filled.append(texts)
+            filled.append([*texts])
         else:
             dtype.append((f"f{place}", _DTYPES[column.datatype]))
             fields.append(field(column, column.datatype))

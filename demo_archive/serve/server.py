@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import overload
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from demo_archive.serve.faults import Fault, Faults
@@ -42,9 +43,16 @@ class Request:
     form: Mapping[str, list[str]]
     time: float
 
+    @overload
+    def get(self, name: str) -> str | None: ...
+
+    @overload
+    def get(self, name: str, default: str) -> str: ...
+
     def get(self, name: str, default: str | None = None) -> str | None:
         """Last value of a parameter in the form or the query."""
-        return (self.form.get(name) or self.query.get(name) or [default])[-1]
+        values = self.form.get(name) or self.query.get(name)
+        return values[-1] if values else default
 
 
 @dataclass
@@ -55,13 +63,15 @@ class Response:
     content_type: str = "text/plain; charset=utf-8"
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
-    length: int | None = None
+    length: int = -1
 
     def __post_init__(self) -> None:
         if isinstance(self.body, bytes):
             self.length = len(self.body)
         elif isinstance(self.body, Path):
             self.length = self.body.stat().st_size
+        elif self.length < 0:
+            raise ValueError("expected the `length` of a streamed body, found none")
 
     def pieces(self, start: int, stop: int) -> Iterator[bytes]:
         """Yield bytes `start` to `stop` of the body; a streamed body is always sent completely."""
@@ -179,7 +189,7 @@ class Handler(BaseHTTPRequestHandler):
     def _spoiled(self, pieces: Iterator[bytes], length: int, fault: Fault | None) -> Iterator[bytes]:
         """Apply a fault to the body."""
         kind = fault.kind if fault else None
-        if kind == "slow":
+        if fault and kind == "slow":
             whole = b"".join(pieces)
             step = max(1, -(-length // 10))
             for place in range(0, max(length, 1), step):
@@ -190,10 +200,10 @@ class Handler(BaseHTTPRequestHandler):
         elif kind == "truncate":
             yield b"".join(pieces)[: length // 2]
         elif kind == "bad_checksum":
-            whole = bytearray(b"".join(pieces))
-            if whole:
-                whole[len(whole) // 2] ^= 0xFF
-            yield bytes(whole)
+            spoiled = bytearray(b"".join(pieces))
+            if spoiled:
+                spoiled[len(spoiled) // 2] ^= 0xFF
+            yield bytes(spoiled)
         else:
             yield from pieces
 
@@ -290,5 +300,5 @@ class Server(ThreadingHTTPServer):
     def handle_error(self, request, client_address) -> None:
         """Record errors while sending a response, except a peer that disconnects."""
         error = sys.exception()
-        if not isinstance(error, (ConnectionError, TimeoutError)):
+        if isinstance(error, Exception) and not isinstance(error, (ConnectionError, TimeoutError)):
             self.errors.append(error)

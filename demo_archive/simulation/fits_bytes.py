@@ -31,6 +31,7 @@ def image_hdu(data: np.ndarray, cards: Iterable[fits.Card] = (), primary: bool =
 
 def table_hdu(rows: np.ndarray) -> bytes:
     """Make a binary table HDU from a structured array whose fields are big-endian numbers or bytes."""
+    names = rows.dtype.names or ()
     cards = [
         ("XTENSION", "BINTABLE", "binary table extension"),
         ("BITPIX", 8),
@@ -39,9 +40,9 @@ def table_hdu(rows: np.ndarray) -> bytes:
         ("NAXIS2", len(rows)),
         ("PCOUNT", 0),
         ("GCOUNT", 1),
-        ("TFIELDS", len(rows.dtype.names)),
+        ("TFIELDS", len(names)),
     ]
-    for number, name in enumerate(rows.dtype.names, 1):
+    for number, name in enumerate(names, 1):
         kind = rows.dtype[name]
         form = f"{kind.itemsize}A" if kind.kind == "S" else _TFORM[kind.str[1:]]
         cards += [(f"TTYPE{number}", name), (f"TFORM{number}", form)]

@@ -46,8 +46,8 @@ def foreground(galaxy: Galaxy) -> list[Blob]:
         r_i = 0.05 + 0.4 * (g_r - 0.2) + rng.normal(0, 0.04)
         fwhm = PSF_FWHM if star else PSF_FWHM * rng.uniform(1.1, 2.0)
         if np.hypot(x, y) > 0.8 * galaxy.petroR90_r + 3:
-            magnitudes = magnitude + g_r, magnitude, magnitude - r_i
-            blobs.append(Blob(x, y, tuple(10 ** (0.4 * (22.5 - m)) for m in magnitudes), fwhm, star))
+            g, r, i = (10 ** (0.4 * (22.5 - m)) for m in (magnitude + g_r, magnitude, magnitude - r_i))
+            blobs.append(Blob(x, y, (g, r, i), fwhm, star))
     return blobs
 
 

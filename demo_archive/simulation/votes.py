@@ -83,7 +83,8 @@ def chances(galaxy: Galaxy) -> dict[str, dict[str, float]]:
 
 def fractions(galaxy: Galaxy, tree: Tree) -> dict[str, float]:
     """Probability of each `{question}_{answer}` of a tree; those of a question add up to 1."""
-    result, likely = {}, chances(galaxy)
+    result: dict[str, float] = {}
+    likely = chances(galaxy)
     for question, (_, answers) in tree.items():
         weights = np.array([likely[question][answer] for answer in answers])
         result |= {
@@ -100,12 +101,13 @@ def cast(galaxy: Galaxy, tree: Tree, voters: int, rng: np.random.Generator) -> d
     """
     expected = fractions(galaxy, tree)
     row: dict[str, float] = {}
+    votes: dict[str, int] = {}
     for question, (parent, answers) in tree.items():
-        total = voters if parent is None else row[parent]
+        total = voters if parent is None else votes[parent]
         counts = rng.multinomial(total, [expected[f"{question}_{answer}"] for answer in answers])
         row[f"{question}_total-votes"] = total
         for answer, count in zip(answers, counts.tolist(), strict=True):
-            row[f"{question}_{answer}"] = count
+            row[f"{question}_{answer}"] = votes[f"{question}_{answer}"] = count
             row[f"{question}_{answer}_fraction"] = count / total if total else np.nan
             row[f"{question}_{answer}_debiased"] = count / total if total else np.nan
     return row
