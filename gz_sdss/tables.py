@@ -16,7 +16,7 @@ from gz_sdss.cuts import BANDS
 from skyshards.errors import BuildError
 from skyshards.files import replacing
 from skyshards.input_tables.formats import InMemory
-from skyshards.input_tables.kinds import Guess, converted
+from skyshards.input_tables.guess import Guess, converted
 from skyshards.input_tables.positions import degrees
 from skyshards.input_tables.table_file import InputColumn, TableFile, open_table
 

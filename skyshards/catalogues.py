@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from skyshards.crossmatch import IDS
+from skyshards.crossmatch import TABLE_ID_COLUMNS
 from skyshards.errors import FolderError, UsageError
 from skyshards.input_tables import positions
 from skyshards.input_tables.table_file import open_table as open_file
@@ -80,7 +80,7 @@ class Catalogue:
         if ra is None and on is None:
             wanted = " and ".join(position or POSITION)
             raise UsageError(f"{self.location}: no columns {wanted} among {there}; name them with `position_{which}`")
-        ids = [self._there(identity)] if identity else [name for name in IDS if name in self.names][:1]
+        ids = [self._there(identity)] if identity else [name for name in TABLE_ID_COLUMNS if name in self.names][:1]
         if not ids and not self.numbered:
             raise UsageError(
                 f"{self.location}: its rows have no numbers; say with `id_{which}` what names them, of {there}"

@@ -13,7 +13,7 @@ from skyshards.errors import UsageError
 from skyshards.read.angles import degrees
 from skyshards.read.random_access import RandomAccess
 
-IDS = ("object_id", "iauname", "id_str")
+TABLE_ID_COLUMNS = ("object_id", "iauname", "id_str")
 """Columns that may identify the rows of a table, by preference; without any of them, row numbers do."""
 
 MATCH = ("nearest", "all")
@@ -138,7 +138,7 @@ def columns_of(
         there = f"expected a column {missing[0]!r}, found {', '.join(names)}"
         advice = "on=(name in a, name in b)" if name else f'position_{which}=("RA", "DEC")'
         raise UsageError(f"table {which}: {there}; name its columns with {advice}")
-    columns = {column: _arrow(values(column)) for column in names if column in (*IDS, name)}
+    columns = {column: _arrow(values(column)) for column in names if column in (*TABLE_ID_COLUMNS, name)}
     if set(position) <= set(names):
         for role, column in zip((RA, DEC), position, strict=True):
             columns[role] = _arrow(_in_degrees(values(column), f"table {which}, column {column!r}"))
@@ -169,7 +169,7 @@ def _arrow(values: Any) -> pa.ChunkedArray:
 
 
 def _ids(columns: Mapping[str, pa.ChunkedArray]) -> pa.ChunkedArray:
-    name = next((name for name in IDS if name in columns), None)
+    name = next((name for name in TABLE_ID_COLUMNS if name in columns), None)
     if name is not None:
         return columns[name]
     length = len(next(iter(columns.values())))

@@ -25,7 +25,8 @@ from skyshards.errors import BuildError
 from skyshards.files import file_digest
 from skyshards.input_tables.table_file import InputColumn, open_table
 
-IDS = ("iauname", "id_str", "object_id")
+VECTOR_ID_COLUMNS = ("iauname", "id_str", "object_id")
+"""Columns that may identify the rows of a file of representations, by preference."""
 _COMPONENT = re.compile(r"feat_(\d+)(_pred)?")
 BATCH_BYTES = 64 << 20
 """Approximate number of bytes to read of a file at once."""
@@ -57,9 +58,9 @@ def open_representations(path: Path) -> RepresentationFile:
     table = open_table(path)
     names = table.names
     found = sorted((int(match[1]), place) for place, name in enumerate(names) if (match := _COMPONENT.fullmatch(name)))
-    key = next((name for name in IDS if name in names), None)
+    key = next((name for name in VECTOR_ID_COLUMNS if name in names), None)
     if key is None or not found:
-        wanted = f"a column {' or '.join(IDS)}, and columns feat_0, feat_1, …"
+        wanted = f"a column {' or '.join(VECTOR_ID_COLUMNS)}, and columns feat_0, feat_1, …"
         raise BuildError(f"{path}: expected {wanted}; found {', '.join(names[:10])}")
     if [number for number, _ in found] != list(range(len(found))) or names.count(key) > 1:
         raise BuildError(

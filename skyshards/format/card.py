@@ -30,7 +30,7 @@ SIMULATED = (
     "> are made up. It shows how the dataset works, and nothing about the sky.\n"
 )
 
-SLAB_BYTES = 16 << 20
+STOCK_BATCH_BYTES = 16 << 20
 """Approximate bytes per batch of stock `datasets`; its default, 1,000 rows, takes 1 s and 750 MB with large rows."""
 
 
@@ -61,7 +61,7 @@ def front_matter(schema: Schema, manifest: Manifest, table: pa.Table, digest: st
     configs, infos = [], []
     for config in schema.config_names:
         row_bytes = sum(_mean_bytes(schema.specs[column], table) for column in schema.config_columns(config))
-        batch_size = max(1, min(10_000, SLAB_BYTES // round(row_bytes)))
+        batch_size = max(1, min(10_000, STOCK_BATCH_BYTES // round(row_bytes)))
         configs.append({"config_name": config, "data_files": [dict(file) for file in files], "batch_size": batch_size})
         splits = [
             {"name": split, "num_bytes": round(rows * row_bytes), "num_examples": rows}

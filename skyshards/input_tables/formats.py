@@ -14,7 +14,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from skyshards.errors import BuildError
-from skyshards.input_tables.kinds import MISSING
+from skyshards.input_tables.guess import MISSING
 
 BATCH_ROWS = 1 << 15
 HEADER_BYTES = 1 << 20

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from skyshards.errors import BuildError
 from skyshards.input_tables.formats import Csv, InMemory, Parquet, Raw
-from skyshards.input_tables.kinds import Guess, converted
+from skyshards.input_tables.guess import Guess, converted
 
 FORMATS = "CSV, Parquet, FITS, ECSV or VOTable"
 _BINARY = {"parquet": "Parquet", "pq": "Parquet", "fits": "FITS", "fit": "FITS", "vot": "VOTable", "votable": "VOTable"}

@@ -26,7 +26,7 @@ from skyshards.read.arrow import to_arrow
 from skyshards.read.joined import JoinedTable
 from skyshards.read.table import Table, open_table
 
-SLAB_BYTES = 64 << 20
+ARROW_TABLE_BYTES = 64 << 20
 """Approximate maximum size of one Arrow table in bytes. Smaller tables leave threads idle."""
 
 _Key = getattr(datasets.builder, "Key", lambda *numbers: numbers)  # the key of a table; new in datasets 5
@@ -146,7 +146,7 @@ class ShardBuilder(datasets.ArrowBasedBuilder):
         ]
 
     def _generate_tables(self, table: Table | JoinedTable, shards: list[np.ndarray]) -> Iterator[tuple[Any, pa.Table]]:
-        length = max(1, SLAB_BYTES // max(table.row_nbytes, 1))
+        length = max(1, ARROW_TABLE_BYTES // max(table.row_nbytes, 1))
         slabs = [
             (_Key(number, start // length), rows[start : start + length])
             for number, rows in enumerate(shards)
