@@ -40,5 +40,5 @@ class _Factory(datasets.load.PackagedDatasetModuleFactory):
         return datasets.load.DatasetModule(*_registered[self.name], nothing)
 
 
-datasets.load.PackagedDatasetModuleFactory = _Factory  # type: ignore[misc]
+datasets.load.PackagedDatasetModuleFactory = _Factory
 register("skyshards", "skyshards.read.hf_builder")
