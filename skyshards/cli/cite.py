@@ -85,7 +85,7 @@ def bibliography(citations: Iterable[Citation]) -> str:
     comments, entries = [], {}
     keys: dict[str, str] = {}
     for found in citations:
-        simulated = " This copy is simulated: it is no data of theirs." if found.simulated else ""
+        simulated = " This copy is simulated and contains none of their data." if found.simulated else ""
         comments += [f"% {found.name}.{simulated}", *(f"% {line}".rstrip() for line in found.words.splitlines()), "%"]
         for entry in found.entries:
             work, key = _work(entry), _key(entry)

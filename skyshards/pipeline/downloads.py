@@ -54,7 +54,7 @@ class Downloads:
         if failed and is_here and self._stays(fetched.name):
             fetched.unlink(missing_ok=True)
         elif failed and is_here and not is_claimed(fetched):
-            say(f"{fetched}: cannot be read, and no build downloaded it; remove it, and the next one does")
+            say(f"{fetched}: cannot be read, and no build downloaded it; remove it to have it downloaded")
         if failed or not (is_here and self._stays(fetched.name)):
             self._recipe.discard(source, fetched, failed)
 

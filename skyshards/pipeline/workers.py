@@ -80,7 +80,7 @@ def read_source(recipe: Recipe, files: PayloadFiles, limit: int | None, source: 
         ids = [row.object_id for row in rows]
         if len(set(ids)) < len(ids):
             twice = next(name for name in ids if ids.count(name) > 1)
-            raise SourceError(f"object_id {twice!r} stands twice in one source, expected each once")
+            raise SourceError(f"object_id: expected unique values in a source, found {twice!r} more than once")
     except Exception as error:  # one bad file must not end a build of 30,000
         return ReadSource((), nbytes, sha256, reason(error, recipe), traceback=traceback.format_exc())
     return ReadSource(files.keep(rows), nbytes, sha256)
@@ -224,7 +224,7 @@ class Workers:
     def _read_singly(self, suspects: list[Arrived]) -> list[Outcome]:
         """Read sources one by one after a worker died, to find the one that killed it."""
         if self._given is not None:
-            raise BuildError("the executor that was given lost its workers; start it again and run the build again")
+            raise BuildError("the given executor lost its workers; restart it and rerun the build")
         for task in self._tasks.values():
             suspects += task
         self._tasks.clear()
@@ -239,13 +239,13 @@ class Workers:
         try:
             self._pool.submit(os.getpid).result()
         except BrokenProcessPool as error:
-            raise BuildError("worker processes cannot start; what they printed above says why") from error
+            raise BuildError("worker processes cannot start; see their output above") from error
         outcomes = []
         for suspect in suspects:
             try:
                 outcome = self._pool.submit(read_source, *self._common, *suspect).result()
             except BrokenProcessPool:
-                outcome = ReadSource(error="the process that read it died, twice; is it too large for the memory?")
+                outcome = ReadSource(error="the process that read it died twice; is it too large for the memory?")
                 self._pool = self._new_pool()
             outcomes.append((suspect, outcome))
         return outcomes
