@@ -61,7 +61,7 @@ def schema_of(method: str) -> Schema:
     elif method in TARGETS:
         columns[method] = Column(datasets.Array3D((SIZE, SIZE, CHANNELS[method]), "uint8"), TARGETS[method])
     elif method not in METHODS:
-        raise ValueError(f"no method {method!r}; there are {', '.join(METHODS)}")
+        raise ValueError(f"no method {method!r}; available: {', '.join(METHODS)}")
     targets = tuple(name for name in ("masks", "galaxies", *TARGETS) if name in columns)
     return Schema(columns, configs={"segmentation": ("image", *targets, "object_id")})
 

@@ -42,7 +42,7 @@ def fetch_catalog(catalog: str, record_url: str, fetcher: Fetcher, folder: Path)
     name = CATALOGS[catalog]
     files = _files(record_url, fetcher)
     if name not in files and catalog in RELEASE_CATALOGS:
-        raise BuildError(f"{record_url}: has no file {name}; there are {', '.join(sorted(files))}")
+        raise BuildError(f"{record_url}: has no file {name}; available: {', '.join(sorted(files))}")
     file = files.get(name, RecordFile(RINGS_URL + name))
     claim(folder / name)
     try:

@@ -83,7 +83,7 @@ class Catalogue:
         ids = [self._there(identity)] if identity else [name for name in TABLE_ID_COLUMNS if name in self.names][:1]
         if not ids and not self.numbered:
             raise UsageError(
-                f"{self.location}: its rows have no numbers; say with `id_{which}` what names them, of {there}"
+                f"{self.location}: no identifier column found; choose one with `id_{which}`, available: {there}"
             )
         others = dict.fromkeys([*ids, *([self._there(on)] if on else [])])
         found = self.read([name for name in dict.fromkeys([ra, dec, *others]) if name], near)
@@ -107,7 +107,7 @@ class Catalogue:
 
     def _there(self, name: str) -> str:
         if name not in self.names:
-            raise UsageError(f"{self.location}: no column {name!r}; there are {', '.join(self.names)}")
+            raise UsageError(f"{self.location}: no column {name!r}; available: {', '.join(self.names)}")
         return name
 
     def _degrees(self, values: Any, name: str, role: str) -> np.ndarray:

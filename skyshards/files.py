@@ -93,7 +93,7 @@ def clear_errors(where: Path | str) -> Iterator[None]:
         raise
     except OSError as error:
         if is_disk_full(error):
-            message = "the disk is full; free some space and run the same command again, nothing done is lost"
+            message = "the disk is full; free some space and run the same command again to resume"
             raise BuildError(f"{where}: {message}") from error
         raise BuildError(f"{where}: {error}") from error
 

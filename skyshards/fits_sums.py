@@ -42,12 +42,12 @@ def check_sums(content: bytes | bytearray | memoryview, header: Mapping[str, Any
     view = memoryview(content)
     expected = str(header.get("DATASUM", "")).strip()
     if expected and ones_complement_sum(view[start:end]) != _number(expected):
-        raise ValueError(f"its data do not have the DATASUM {expected} that its header says; fetch the file again")
+        raise ValueError(f"its data do not match the DATASUM {expected} in its header; download the file again")
     if str(header.get("CHECKSUM", "")).strip() and ones_complement_sum(view[place["hdrLoc"] : end]) not in (
         0,
         ALL_ONES,
     ):
-        raise ValueError("its CHECKSUM is not that of its bytes; fetch the file again")
+        raise ValueError("its bytes do not match its CHECKSUM; download the file again")
 
 
 def _number(text: str) -> int | None:

@@ -68,7 +68,7 @@ def join(
     """
     for table in tables:
         if not isinstance(table, Table):
-            advice = "open a folder with skyshards.open, give all tables to one join, and options by name"
+            advice = "open a folder with skyshards.open, pass all tables to one join, and options by name"
             raise UsageError(f"join: expected tables of built datasets, found {type(table).__name__}; {advice}")
     if len(tables) < 2:
         raise UsageError(f"join: expected two tables or more, found {len(tables)}")

@@ -159,7 +159,7 @@ def waiting(url: str, seconds: float, asked: float | None = None) -> None:
         _waits[server] = max(end, now + seconds), asked is not None
         in_bar = sys.stderr.isatty() and bool(_shown)
     if asked is not None and asked > seconds and end <= now:
-        say(f"{server} asks to wait {duration(min(asked, 1e9))}; it is asked again in {duration(seconds)}")
+        say(f"{server} asks to wait {duration(min(asked, 1e9))}; retrying in {duration(seconds)}")
     elif end <= now and not in_bar:
         say(_wait_for(server, seconds, asked is not None))
 
@@ -174,7 +174,7 @@ def _waiting_for() -> list[str]:
 
 
 def _wait_for(server: str, seconds: float, asked: bool) -> str:
-    return f"{printable(server)} {'asks to wait' if asked else 'does not answer, asked again in'} {duration(seconds)}"
+    return f"{printable(server)} {'asks to wait' if asked else 'does not answer, retrying in'} {duration(seconds)}"
 
 
 def duration(seconds: float) -> str:

@@ -45,14 +45,14 @@ def problems(folder: Path) -> Iterator[str]:
         position += shard.rows
         yield from (f"{shard.path}: {problem}" for problem in _shard_problems(folder, shard, manifest, part, selected))
     if counts:
-        yield f"{CATALOG}: has rows of files that are no shards of this dataset: {', '.join(counts)}"
+        yield f"{CATALOG}: has rows of files that are not shards of this dataset: {', '.join(counts)}"
     known = {shard.path for shard in manifest.shards}
     for path in sorted(path.relative_to(folder) for path in folder.rglob(SHARDS)):
         hidden = any(part.startswith(".") for part in path.parts)  # such as those of an unfinished build
         if not hidden and (name := path.as_posix()) not in known:
             yield f"{name}: is not in the catalogue, and stock datasets would load it"
     if not (folder / CARD).is_file():
-        yield f"{CARD}: missing, so that stock datasets does not know how to load the folder"
+        yield f"{CARD}: missing; stock datasets needs it to load the folder"
     yield from hashes.problems(folder, manifest.shards)
     yield from _source_problems(folder, rows)
 
@@ -66,7 +66,7 @@ def _shard_problems(folder: Path, shard: Shard, manifest: Manifest, part: pa.Tab
         yield f"{path.stat().st_size} bytes, expected {shard.nbytes}"
         return
     if file_digest(path) != shard.sha256:
-        yield "its sha256 is not the one recorded when it was built"
+        yield "its sha256 differs from the one in the catalogue"
         return
     try:
         with hdf5.open_safely(path) as file:
@@ -98,7 +98,7 @@ def _content_problems(file, shard: Shard, manifest: Manifest, part: pa.Table) ->
         if spec.heavy:
             listed = _listed_contents(file.filename, part, name)
             if any(hdf5.stored(dataset, spec, index) != content for index, content in enumerate(listed)):
-                yield f"column {name!r} does not lie where the catalogue says"
+                yield f"column {name!r} is not where the catalogue says"
         if not spec.heavy:
             values = hdf5.read_light(file, spec)
             listed = pa.array(values.tolist(), KINDS[spec.kind].arrow_type(spec))
@@ -112,12 +112,12 @@ def _content_problems(file, shard: Shard, manifest: Manifest, part: pa.Table) ->
         )
     )
     if ids != sorted(set(ids)):
-        yield "its rows are not in order of (object_id, source), or one is there twice"
+        yield "its rows are not in order of (object_id, source), or not unique"
     if part[ROW].to_pylist() != list(range(shard.rows)) or set(part[SPLIT].to_pylist()) != {shard.split}:
-        yield "the catalogue numbers its rows otherwise, or has them in another split"
+        yield "its row numbers or split differ from the catalogue's"
     pixels = sky.pixel_of(file["ra"][()], file["dec"][()], manifest.nside)
     if (pixels != shard.pixel).any() or (file[HEALPIX][()] != shard.pixel).any():
-        yield f"has rows that do not lie in its pixel {shard.pixel}"
+        yield f"has rows that lie outside its pixel {shard.pixel}"
 
 
 def _listed_contents(path: str, part: pa.Table, name: str) -> Iterator[bytes]:

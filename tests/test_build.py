@@ -316,7 +316,7 @@ def test_a_fork_server_that_the_system_ends_is_named(tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(workers, "start_fork_server", start_and_stop)
-        with pytest.raises(BuildError, match="ended by the system .*run the same command again, nothing done is lost"):
+        with pytest.raises(BuildError, match="ended by the system .*run the same command again to resume"):
             build(Toy(4), tmp_path / "toy", workers=2)
     assert build(Toy(4), tmp_path / "toy", workers=2).rows == 4
 

@@ -190,7 +190,7 @@ def test_a_built_folder_is_needed(load, tmp_path):
 
 
 def test_unknown_columns_are_named(load, built_gz3d):
-    with pytest.raises(KeyError, match="no column 'masks'; there are object_id, ra"):
+    with pytest.raises(KeyError, match="no column 'masks'; available: object_id, ra"):
         load(built_gz3d, columns=["masks"])
 
 
@@ -203,7 +203,7 @@ def test_configs(load, built_gz3d):
 
 
 def test_a_folder_must_be_given(load):
-    with pytest.raises(UsageError, match="give the built folder: load_dataset"):
+    with pytest.raises(UsageError, match="data_dir is missing; name the built folder: load_dataset"):
         load(None)
 
 

@@ -59,7 +59,7 @@ def test_a_group_stands_for_its_columns():
 
 @pytest.mark.parametrize("name", ["grou", "group.", "b", "", "group.inner.c.d"])
 def test_an_unknown_column_is_named_with_those_there_are(name):
-    with pytest.raises(KeyError, match=f"no column '{name}'; there are a, group.b, group.inner.c"):
+    with pytest.raises(KeyError, match=f"no column '{name}'; available: a, group.b, group.inner.c"):
         select(("a", "group.b", "group.inner.c"), ["a", name])
 
 

@@ -151,7 +151,7 @@ def test_says_what_is_wrong(folder, tmp_path):
             (folder, tmp_path / "b.csv", "--position_b", "x"),
             "--position_b: expected two columns, such as RAJ2000,DEJ20",
         ),
-        ((folder, tmp_path / "b.csv", "--on", "name"), f"{folder}: no column 'name'; there are object_id, ra"),
+        ((folder, tmp_path / "b.csv", "--on", "name"), f"{folder}: no column 'name'; available: object_id, ra"),
         ((folder, tmp_path / "odd.csv"), "odd.csv: column dec: expected numbers or sexagesimal angles"),
         ((folder, tmp_path / "nothing"), "nothing: there is no such file or folder"),
         ((folder, tmp_path / "empty"), "empty: not a built dataset"),

@@ -136,7 +136,7 @@ def test_goes_on_where_it_was_killed(toy, exported, tmp_path, monkeypatch):
 
 
 def test_other_options_or_datasets_are_refused(toy, exported, tmp_path):
-    with pytest.raises(UsageError, match="tile_mb = 0.005, and not 7"):
+    with pytest.raises(UsageError, match="tile_mb = 0.005 instead of 7"):
         export(toy, exported, tile_mb=7, workers=0)
     other = tmp_path / "other"
     build(Toy(3), other, workers=1)
@@ -144,7 +144,7 @@ def test_other_options_or_datasets_are_refused(toy, exported, tmp_path):
         export(other, exported, **SMALL_TILES)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("mine")
-    with pytest.raises(UsageError, match="files that are not of an export"):
+    with pytest.raises(UsageError, match="files that are not part of an export"):
         export(toy, tmp_path / "mine")
     with pytest.raises(UsageError, match="within each other"):
         export(toy, toy / "hats")

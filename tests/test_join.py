@@ -184,7 +184,7 @@ def test_columns_read_nothing_else(tables, monkeypatch):
     for table in only._matches.parts.values():
         monkeypatch.setattr(type(table._data.reader), "_read", None)
     assert set(flatten(only[:5])) == {"separation", "first.ra"}
-    with pytest.raises(KeyError, match=r"no column 'first\.nothing'; there are first\.object_id, "):
+    with pytest.raises(KeyError, match=r"no column 'first\.nothing'; available: first\.object_id, "):
         joined.columns(["first.nothing"])
 
 
@@ -217,7 +217,7 @@ def test_selections(tables):
     assert pairs_of(joined.find(name[0])) == pairs_of(joined.find([name[2]], by="third.object_id")) == [name]
     with pytest.raises(KeyError, match=r"no row has first.object_id 'nobody'"):
         joined.find("nobody")
-    with pytest.raises(KeyError, match="no column 'flux'; there are first.object_id"):
+    with pytest.raises(KeyError, match="no column 'flux'; available: first.object_id"):
         joined.where("flux > 0")
     place = joined.select([6]).columns(["first.ra", "first.dec"])[0]["first"]
     assert pairs_of(joined)[6] in pairs_of(joined.cone(place["ra"], place["dec"], 1e-6))
@@ -329,10 +329,10 @@ def test_a_table_with_itself(tables):
 def test_says_what_cannot_be_joined(tables):
     first, second, third = tables
     for arguments, options, words in [
-        ((first, second), {}, r"two tables are named alike \(sky, sky\); name them, as in names="),
+        ((first, second), {}, r"two tables have the same name \(sky, sky\); name them, as in names="),
         ((first, second), {"names": ("a",)}, "names: expected one for each of 2 tables"),
-        ((first, second), {"names": ("a", "separation")}, "'separation' cannot name a table"),
-        ((first, second), {"names": ("a", "b.c")}, "'b.c' cannot name a table"),
+        ((first, second), {"names": ("a", "separation")}, "'separation' is not a valid name for a table"),
+        ((first, second), {"names": ("a", "b.c")}, "'b.c' is not a valid name for a table"),
         ((first,), {}, "expected two tables or more, found 1"),
         ((first, second, 2.0), {}, "expected tables of built datasets, found float; .* options by name"),
         ((first, second.catalog), {}, "found Table; open a folder"),
@@ -341,7 +341,7 @@ def test_says_what_cannot_be_joined(tables):
         ((first, second), {"names": NAMES[:2], "on": "nothing"}, "table first: expected a column 'nothing'"),
         ((first, second, third), {"names": NAMES, "on": ("source", "source")}, "on: expected a column for each of 3"),
         ((first, second), {"names": NAMES[:2], "radius_arcsec": -1}, "radius_arcsec: expected 0 to 648000"),
-        ((join(first, second), third), {}, "found JoinedTable; .* give all tables to one join"),
+        ((join(first, second), third), {}, "found JoinedTable; .* pass all tables to one join"),
     ]:
         with pytest.raises(UsageError, match=words):
             skyshards.join(*arguments, **options)

@@ -83,7 +83,7 @@ def test_refuses_what_is_no_join_and_another_build(joined, home, tmp_path):
             skyshards.open_join(tmp_path / name)
     joined.save(tmp_path / "pairs.parquet")
     build_sky(tmp_path / "b", [1.0], [2.0])
-    with pytest.raises(FolderError, match="b at .* is another build than the one that was joined; join it again"):
+    with pytest.raises(FolderError, match="b at .* has changed since it was joined; join it again"):
         skyshards.open_join(tmp_path / "pairs.parquet", folders={"b": tmp_path / "b"})
 
 

@@ -71,8 +71,8 @@ def test_a_wait_that_is_cut_and_one_that_nobody_asked_for_are_told_apart(capsys)
     progress.waiting("https://one.example.org/", 3600, 86_400)
     progress.waiting("https://two.example.org/", 30)
     assert capsys.readouterr().err.splitlines() == [
-        "one.example.org asks to wait 24 h; it is asked again in 60 min",
-        "two.example.org does not answer, asked again in 30 s",
+        "one.example.org asks to wait 24 h; retrying in 60 min",
+        "two.example.org does not answer, retrying in 30 s",
     ]
     progress._waits.clear()
 

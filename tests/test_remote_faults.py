@@ -116,7 +116,7 @@ def test_a_body_without_end_is_not_read_on(folder, kind, catalog, monkeypatch):
             connection.send(block)
             sent.append(len(block))
 
-    in_place = "longer than the 1,048,576 bytes" if catalog else "it gives no byte ranges"
+    in_place = "longer than the 1,048,576 bytes" if catalog else "it does not support byte ranges"
     expected = {"an error": "403"}.get(kind, in_place)
     if kind == "a long page" and not catalog:
         expected = r"an HTML page \(Log in\)"

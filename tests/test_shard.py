@@ -154,7 +154,7 @@ def test_what_the_disk_did_not_keep_is_found_at_once(path, monkeypatch):
         return real(path, specs, encoded)
 
     monkeypatch.setattr(hdf5, "_verified_ranges", spoil)
-    with pytest.raises(ShardCorrupted, match="row 0 of column 'noise' was not written as given"):
+    with pytest.raises(ShardCorrupted, match="row 0 of column 'noise' was not written correctly"):
         hdf5.write(path, SPECS, rows(), {})
 
 

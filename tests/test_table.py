@@ -126,7 +126,7 @@ def test_columns_reads_only_these(table, everything, monkeypatch):
     assert len(read) == 2  # the masks, and nothing else that lies in a shard
     table.columns(["ra", "label"])[:]
     assert len(read) == 2
-    with pytest.raises(KeyError, match="no column 'vote'; there are object_id"):
+    with pytest.raises(KeyError, match="no column 'vote'; available: object_id"):
         table.columns(["vote"])
 
 
@@ -257,12 +257,12 @@ def test_files_are_left_as_encoded_if_asked(folder):
 
 def test_split_must_exist(folder):
     assert len(skyshards.open(folder, "train")) == ROWS
-    with pytest.raises(FolderError, match="no split 'test'; there are train"):
+    with pytest.raises(FolderError, match="no split 'test'; available: train"):
         skyshards.open(folder, "test")
 
 
 def test_what_is_no_data_set(tmp_path):
-    with pytest.raises(FolderError, match=r"not a built dataset, there is no catalog\.parquet in it"):
+    with pytest.raises(FolderError, match=r"not a built dataset, it has no catalog\.parquet"):
         skyshards.open(tmp_path)
 
 

@@ -203,8 +203,8 @@ def swap_rows(file):
 
 TAMPERED = {
     "another value": (lambda file: file["flux"].__setitem__(0, 77.0), "column 'flux' differs from the catalogue's"),
-    "another pixel": (lambda file: file["healpix"].__setitem__(0, 1), "do not lie in its pixel"),
-    "another place": (lambda file: file["dec"].__setitem__(0, -80.0), "do not lie in its pixel"),
+    "another pixel": (lambda file: file["healpix"].__setitem__(0, 1), "lie outside its pixel"),
+    "another place": (lambda file: file["dec"].__setitem__(0, -80.0), "lie outside its pixel"),
     "another order": (swap_rows, r"not in order of \(object_id, source\)"),
     "another dtype": (
         replace_dataset("flux", lambda file: file["dec"][()]),
@@ -346,7 +346,7 @@ def test_failures_are_listed_too(tmp_path):
     assert problems(tmp_path / "toy") == []
     with open(tmp_path / "toy" / "failures.csv", "a") as file:
         file.write("more\n")
-    assert problems(tmp_path / "toy") == ["failures.csv: its sha256 is not the one that SHA256SUMS lists"]
+    assert problems(tmp_path / "toy") == ["failures.csv: its sha256 differs from SHA256SUMS"]
 
 
 @pytest.mark.skipif(shutil.which("sha256sum") is None, reason="sha256sum is not on this machine")

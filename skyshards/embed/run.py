@@ -68,7 +68,7 @@ def embed(folder: Path, out: Path, encoder: Encoder, *, column: str = "image", b
         raise UsageError(f"{out}: exists already; delete it, or choose another `out`")
     table = open_table(folder)
     if column not in table.column_names:
-        raise UsageError(f"column: there is no {column}; there are {', '.join(table.column_names)}")
+        raise UsageError(f"column: there is no {column}; available: {', '.join(table.column_names)}")
     manifest = catalog.open_folder(folder)[1]
     about = encoder.about | {
         "data_set": manifest.name,

@@ -101,7 +101,7 @@ def _check_ascii(column: Column) -> None:
         np.char.encode(column, "ascii")
     except UnicodeEncodeError as error:
         found = f"expected ASCII in column {column.name!r}, found {error.object!r}"
-        raise UsageError(f"FITS has no other letters: {found}; choose another format, such as votable") from None
+        raise UsageError(f"FITS holds only ASCII text: {found}; choose another format, such as votable") from None
 
 
 def _votable(rows: pa.Table, manifest: Manifest, path: Path) -> None:

@@ -148,12 +148,12 @@ def _resume(place: Place, state: dict[str, Any]) -> set[str]:
             found = json.loads(place.read(STATE))
             differing = [name for name in state if found[name] != state[name]]
         except (ValueError, KeyError, TypeError):
-            raise UsageError(f"{place.url}/{STATE}: not that of an export; choose another OUT") from None
+            raise UsageError(f"{place.url}/{STATE}: not the state of an export; choose another OUT") from None
         if differing:
-            what = ", ".join(f"{name} = {found[name]!r}, and not {state[name]!r}" for name in differing)
+            what = ", ".join(f"{name} = {found[name]!r} instead of {state[name]!r}" for name in differing)
             raise UsageError(f"{place.url}: holds an export with {what}; delete it, or choose another OUT")
     elif there:
-        raise UsageError(f"{place.url}: holds files that are not of an export; choose another OUT")
+        raise UsageError(f"{place.url}: holds files that are not part of an export; choose another OUT")
     else:
         with place.writing(STATE) as path:
             path.write_text(text)

@@ -46,9 +46,7 @@ def results(
             while waiting:
                 yield waiting.popleft().result()
         except BrokenProcessPool as error:
-            raise BuildError(
-                "a process died (out of memory?); run the same command again, nothing done is lost"
-            ) from error
+            raise BuildError("a process died (out of memory?); run the same command again to resume") from error
         finally:
             for future in waiting:
                 future.cancel()

@@ -23,5 +23,5 @@ def bibtex_entries(text: str) -> Iterator[str]:
             if depth == 0 and found[0] == "}":
                 break
         else:
-            raise ValueError(f"the entry {head[2]!r} has no end: a brace is not closed")
+            raise ValueError(f"the entry {head[2]!r} has an unclosed brace")
         yield text[head.start() : place]

@@ -141,7 +141,7 @@ def read(file: Any, folder: str) -> tuple[pa.Table, Manifest]:
         found, declared = parquet.schema_arrow, schema(manifest.specs).remove_metadata()
         unread = [name for name in declared.names if name.startswith(CRC32) and name not in found.names]
         if found.remove_metadata() != pa.schema([field for field in declared if field.name not in unread]):
-            raise ValueError("its columns are not those that it declares")
+            raise ValueError("its columns differ from its manifest")
         check_memory(file, parquet, found.names)
         table = parquet.read()
         for name in unread:  # built before this column existed
@@ -169,14 +169,14 @@ def _check_rows(table: pa.Table, manifest: Manifest) -> None:
         raise ValueError(f"column {empty[0]!r} lacks values")
     shards = {shard.path: shard for shard in manifest.shards}
     if not set(shards).issuperset(paths := table[SHARD].unique().to_pylist()):
-        raise ValueError("it has rows of shards that it does not declare")
+        raise ValueError("it has rows of undeclared shards")
     if not set(manifest.splits).issuperset(table[SPLIT].unique().to_pylist()):
-        raise ValueError("it has rows of splits that it does not declare")
+        raise ValueError("it has rows of undeclared splits")
     codes = pc.index_in(table[SHARD].cast(pa.string()), pa.array(paths, pa.string())).to_numpy()
     rows, lengths = (np.array([getattr(shards[path], what) for path in paths], np.int64) for what in ("rows", "nbytes"))
     numbers = table[ROW].to_numpy()
     if len(numbers) and ((numbers < 0) | (numbers >= rows[codes])).any():
-        raise ValueError("it has rows that their shards do not have")
+        raise ValueError("it has rows beyond the end of their shards")
     for path, spec in manifest.specs.items():
         if spec.heavy and len(numbers):
             starts, sizes = (table[what + path].to_numpy() for what in (START, SIZE))
@@ -186,6 +186,6 @@ def _check_rows(table: pa.Table, manifest: Manifest) -> None:
 def open_folder(folder: Path) -> tuple[pa.Table, Manifest]:
     """Read the catalogue and manifest of a built dataset on disk; raises `FolderError` if there is none."""
     if not (folder / CATALOG).is_file():
-        advice = "`skyshards build --help` says how to make one"
-        raise FolderError(f"{folder}: not a built dataset, there is no {CATALOG} in it; {advice}")
+        advice = "build one with `skyshards build`"
+        raise FolderError(f"{folder}: not a built dataset, it has no {CATALOG}; {advice}")
     return read(folder / CATALOG, str(folder))

@@ -93,4 +93,4 @@ def select(columns: Iterable[str], names: Iterable[str]) -> tuple[str, ...]:
 
 def unknown_column(name: str, names: Iterable[str]) -> KeyError:
     """Make the error for an unknown column, listing the known ones."""
-    return KeyError(f"no column {name!r}; there are {', '.join(names)}")
+    return KeyError(f"no column {name!r}; available: {', '.join(names)}")

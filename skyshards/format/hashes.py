@@ -36,7 +36,7 @@ def problems(folder: Path, shards: Iterable[Shard]) -> Iterator[str]:
         elif path.is_file() and name not in listed:
             yield f"{name}: is not listed in {HASHES}"
         elif name in listed and file_digest(path) != listed[name]:
-            yield f"{name}: its sha256 is not the one that {HASHES} lists"
+            yield f"{name}: its sha256 differs from {HASHES}"
     expected = {shard.path: shard.sha256 for shard in shards}
     if {name: sha256 for name, sha256 in listed.items() if name not in HASHED} != expected or len(lines) != len(listed):
-        yield f"{HASHES}: does not list just the files that there are"
+        yield f"{HASHES}: does not list exactly the existing files"

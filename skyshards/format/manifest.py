@@ -92,7 +92,7 @@ class Manifest:
             }
             found = cls(**_known(cls, {"format": 0, "written_by": "skyshards"} | record))
         except (KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise ValueError(f"its manifest lacks something ({type(error).__name__}: {error})") from error
+            raise ValueError(f"its manifest is incomplete ({type(error).__name__}: {error})") from error
         found.check()
         return found
 
@@ -137,7 +137,9 @@ def _check_format(record: dict[str, Any]) -> None:
     _expect(_is_count(found, 1 << 31, 0), "the number of a format", found)
     if found > FORMAT_VERSION:
         by = writer if _is_text(writer) else "a later version"
-        raise NewerFormat(f"written by {by} (format {found}), this is {WRITER} (format {FORMAT_VERSION}): upgrade")
+        raise NewerFormat(
+            f"written by {by} (format {found}), this is {WRITER} (format {FORMAT_VERSION}): upgrade skyshards"
+        )
 
 
 def _expect(condition: Any, expected: str, found: Any) -> None:
@@ -182,7 +184,7 @@ def _check_config(name: str, columns: tuple[str, ...], paths: list[str]) -> None
     _expect(all(isinstance(column, str) for column in columns), f"names of columns in config {name!r}", columns)
     for column in columns:
         there = any(path == column or path.startswith(f"{column}.") for path in paths)
-        _expect(there, f"columns that there are in config {name!r}", column)
+        _expect(there, f"existing columns in config {name!r}", column)
 
 
 def _check_shard(shard: Shard, splits: tuple[str, ...], nside: int) -> None:
@@ -200,8 +202,8 @@ def _check_shard(shard: Shard, splits: tuple[str, ...], nside: int) -> None:
 def check_ranges(spec: ColumnSpec, starts: np.ndarray, sizes: np.ndarray, lengths: np.ndarray) -> None:
     """Raise `ValueError` if byte ranges of a heavy column exceed their files, or cannot hold its values."""
     if ((starts < 0) | (sizes < 0) | (starts > lengths - sizes)).any():
-        raise ValueError(f"values of column {spec.path!r} lie outside of their files")
+        raise ValueError(f"values of column {spec.path!r} lie outside their files")
     fewest = spec.nbytes if not spec.deflate else -(-spec.nbytes // MAX_INFLATION)  # 0 for image files
     most = MAX_VALUE_BYTES if spec.varies or spec.deflate else spec.nbytes
     if ((sizes < fewest) | (sizes > most)).any():
-        raise ValueError(f"values of column {spec.path!r} cannot have the sizes that it says")
+        raise ValueError(f"values of column {spec.path!r} have impossible sizes")

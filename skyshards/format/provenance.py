@@ -133,7 +133,7 @@ def read_table(file: Any, where: str) -> pa.Table:
             raise ValueError(f"column {empty[0]!r} lacks values")
     except (pa.ArrowException, OSError, ValueError) as error:
         raise FolderError(
-            f"{where}: cannot be read ({error}); delete it, and the build looks at all sources again"
+            f"{where}: cannot be read ({error}); delete it and build again, which checks all sources"
         ) from error
     return table
 

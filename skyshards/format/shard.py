@@ -109,7 +109,7 @@ def _split(row: EncodedRow) -> dict[str, memoryview]:
     if len(payload) != row.nbytes:
         raise ShardCorrupted(
             f"row {row.object_id!r} of source {row.source!r}: expected {row.nbytes} bytes of large values, found "
-            f"{len(payload)}; the file that they were kept in is damaged, delete it and build again"
+            f"{len(payload)}; the file that held them is damaged, delete it and build again"
         )
     for name, size in row.sizes.items():
         parts[name] = payload[start : start + size]
@@ -163,7 +163,7 @@ def _verified_ranges(path: Path, specs: Specs, rows: Sequence[EncodedRow]) -> Ra
                     after, same = start + len(content), start >= 0
                 if not same:
                     raise ShardCorrupted(
-                        f"{path}: row {index} of column {name!r} was not written as given; is the disk sound?"
+                        f"{path}: row {index} of column {name!r} was not written correctly; check the disk"
                     )
                 ranges[name][index] = start, len(content), deflate.crc32(content)
     return ranges
@@ -225,7 +225,7 @@ def _refuse_links(group: h5py.Group, path: Path, seen: set[int]) -> None:
             )
         item = group[name]
         if (address := _address(item)) in seen:
-            raise ShardCorrupted(f"{path}: {name!r} has another name too, expected one; do not trust this file")
+            raise ShardCorrupted(f"{path}: {name!r} has a second name, expected one; do not trust this file")
         seen.add(address)
         if isinstance(item, h5py.Group):
             _refuse_links(item, path, seen)

@@ -200,9 +200,7 @@ class Workers:
             while waiting:
                 yield waiting.popleft().result()
         except BrokenProcessPool as error:
-            raise BuildError(
-                "a process died (out of memory?); run the same command again, nothing done is lost"
-            ) from error
+            raise BuildError("a process died (out of memory?); run the same command again to resume") from error
         finally:
             for future in waiting:
                 future.cancel()
@@ -262,7 +260,7 @@ class Workers:
             pool.shutdown()
             raise BuildError(
                 "the process that starts the workers was ended by the system (out of memory?); "
-                "run the same command again, nothing done is lost"
+                "run the same command again to resume"
             ) from error
         self._processes = multiprocessing.active_children()
         return pool

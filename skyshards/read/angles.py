@@ -32,7 +32,7 @@ def cone(ra: Any, dec: Any = None, radius: Any = None) -> tuple[float, float, fl
             raise UsageError(f"expected the position of one cone, found a SkyCoord of shape {centre.shape}")
         ra, dec = centre.icrs.ra.deg, centre.icrs.dec.deg
     if dec is None or radius is None:
-        raise UsageError("a cone is (ra, dec, radius) in degrees, or (SkyCoord, radius): found no radius")
+        raise UsageError("expected a cone as (ra, dec, radius) in degrees or (SkyCoord, radius), found no radius")
     given = {"ra": ra, "dec": dec, "radius": radius}
     angles = [degrees(value, name) for name, value in given.items()]
     try:

@@ -135,7 +135,7 @@ class Reader:
                 if len(content) != sizes[position]:
                     raise ValueError(f"the file ends after {len(content)} of its {sizes[position]} bytes")
                 if crc32s[position] >= 0 and crc32(content) != crc32s[position]:
-                    raise ValueError("its bytes are not those that were written (another crc32)")
+                    raise ValueError("its bytes do not match their crc32")
                 decode_one(position, content)
                 position += 1
                 del content  # now, so that the next value can reuse its memory
@@ -143,7 +143,7 @@ class Reader:
             where = (
                 f"{self.store}/{request.shards[position]}: row {request.rows[position]} of column {request.spec.path!r}"
             )
-            raise ShardCorrupted(f"{where} is damaged: {error}; `skyshards verify` finds all that is") from error
+            raise ShardCorrupted(f"{where} is damaged: {error}; `skyshards verify` lists all damage") from error
         except ShardCorrupted as error:
             raise _located(error, request, position) from error
 

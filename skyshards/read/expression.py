@@ -71,7 +71,7 @@ def evaluate(condition: str, column: Callable[[str], np.ndarray]) -> np.ndarray:
     except (SyntaxError, TypeError, ValueError, RecursionError, MemoryError) as error:
         reason = getattr(error, "msg", None) or str(error).strip() or type(error).__name__
         hint = "; a comparison beside & or | needs brackets" if re.search("[&|]", condition) else ""
-        raise UsageError(f"{condition!r:.200} is no condition ({reason}){hint}") from error
+        raise UsageError(f"{condition!r:.200} is not a condition ({reason}){hint}") from error
     if np.ndim(found) == 0 or found.dtype != bool:
         raise UsageError(f"{condition!r:.200}: expected a condition on columns, such as 'dec > 0'")
     if found.ndim > 1:

@@ -97,7 +97,8 @@ class ShardBuilder(datasets.ArrowBasedBuilder):
     @property
     def _opened(self) -> Table | JoinedTable:
         if self._table is None:
-            raise UsageError(f'give the built folder: load_dataset("{self.dataset_name}", data_dir="path/to/it", ...)')
+            advice = f'load_dataset("{self.dataset_name}", data_dir="path/to/it", ...)'
+            raise UsageError(f"data_dir is missing; name the built folder: {advice}")
         return self._table
 
     def select(self, table: Table | JoinedTable) -> Table | JoinedTable:
@@ -127,7 +128,7 @@ class ShardBuilder(datasets.ArrowBasedBuilder):
         """Return the features selected by the options."""
         if self.config.name not in schema.config_names:
             there = ", ".join(schema.config_names)
-            raise UsageError(f"{self._where}: has no config {self.config.name!r}; there are {there}")
+            raise UsageError(f"{self._where}: has no config {self.config.name!r}; available: {there}")
         columns = schema.config_columns(self.config.name)
         if self.config.columns is not None:
             if not len(self.config.columns):

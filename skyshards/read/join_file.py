@@ -78,6 +78,6 @@ def read(path: str | os.PathLike, folders: Mapping[str, Any], **options: Any) ->
         where = folders.get(name, where if "://" in where else path.resolve().parent / where)
         part = parts[name] = open_table(where, **options)
         if part._data.state != table["state"]:
-            raise FolderError(f"{path}: {name} at {where} is another build than the one that was joined; join it again")
+            raise FolderError(f"{path}: {name} at {where} has changed since it was joined; join it again")
         rows[name] = pairs[table["rows"]].fill_null(-1).to_numpy()
     return Matches(parts, rows, {name: np.asarray(pairs[name]) for name in about["own"]})

@@ -92,7 +92,7 @@ def part_names(tables: Sequence[Table], names: Sequence[str] | None) -> list[str
             or name.startswith("_")
             or name in (SEPARATION, MATCHED)
         ):
-            raise UsageError(f"{name!r} cannot name a table of a join; {advice}")
+            raise UsageError(f"{name!r} is not a valid name for a table; {advice}")
     if len(set(found)) < len(found):
-        raise UsageError(f"two tables are named alike ({', '.join(found)}); {advice}")
+        raise UsageError(f"two tables have the same name ({', '.join(found)}); {advice}")
     return found

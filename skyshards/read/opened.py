@@ -52,7 +52,7 @@ class OpenedFolder:
         key = self.rows["source"][row].as_py()
         found = origin(self.sources, key)
         if found is None:
-            raise FolderError(f"{self.reader.store}: {SOURCES} has no source {key!r}; get or build the folder again")
+            raise FolderError(f"{self.reader.store}: {SOURCES} has no source {key!r}; build the folder again")
         return found
 
     def array(self, name: str) -> np.ndarray:
@@ -119,6 +119,6 @@ def _opened_again(store: LocalStore | RemoteStore, threads: int | None, decode: 
     """Open a folder again when unpickling. Raises `FolderError` if its row numbers have changed."""
     data = OpenedFolder(store, threads, decode)
     if data.state != state:
-        cause = "the dataset is another than when this table was pickled, and its rows have other places"
-        raise FolderError(f"{store}: {cause}; open it again, and make the selection again")
+        cause = "the dataset has changed since this table was pickled, and its rows may have moved"
+        raise FolderError(f"{store}: {cause}; open it again and repeat the selection")
     return data

@@ -65,7 +65,7 @@ def _by_arrow(condition: pc.Expression, names: Sequence[str], column: Callable[[
     except (pa.ArrowException, TypeError, ValueError) as error:
         if unknown := re.search(r"No match for FieldRef\.Name\((.*?)\) in ", str(error)):
             raise unknown_column(unknown[1], names) from error
-        advice = "; leave out those rows first, or give the condition as text, with inf and NaN as in NumPy"
+        advice = "; exclude those rows first, or write the condition as text, which gives inf and NaN as in NumPy"
         raise UsageError(f"{text:.200}: {error}{advice if 'divide by zero' in str(error) else ''}") from error
     if not pa.types.is_boolean(found.type):
         raise UsageError(
@@ -114,7 +114,7 @@ def named(ids: Any, column: pa.ChunkedArray, by: str) -> np.ndarray:
     if (absent := wanted[first == last]).size:
         more = f" and {absent.size - NAMED:,} more" if absent.size > NAMED else ""
         listed = ", ".join(repr(name) for name in absent[:NAMED].tolist())
-        raise KeyError(f"no row has {by} {listed}{more}; {len(values):,} rows were looked at")
+        raise KeyError(f"no row has {by} {listed}{more}; searched {len(values):,} rows")
     runs = [order[start:stop] for start, stop in zip(first.tolist(), last.tolist(), strict=True)]
     return np.concatenate([np.zeros(0, np.int64), *runs])
 

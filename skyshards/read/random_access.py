@@ -112,7 +112,7 @@ class RandomAccess(abc.ABC):
             positions = np.asarray(key)
             if positions.dtype == bool:
                 if positions.shape != (length,):
-                    raise IndexError(f"a mask of shape {positions.shape} for a table of {length} rows")
+                    raise IndexError(f"expected a mask of shape ({length},), found {positions.shape}")
                 positions = np.flatnonzero(positions)
             elif positions.ndim != 1 or (positions.size and positions.dtype.kind not in "iu"):
                 raise TypeError(f"a table is indexed by integers, slices and 1-D arrays of integers, found {key!r:.60}")

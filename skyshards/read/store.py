@@ -145,7 +145,7 @@ class RemoteStore:
                 filesystem, root = fsspec.core.url_to_fs(self.url, **self._options | self._bounds())
             except (ImportError, ValueError) as error:
                 raise FolderError(
-                    f"{self.url}: {error} (`pip install 'skyshards[remote]'` has what https and s3 need)"
+                    f"{self.url}: {error} (https and s3 need `pip install 'skyshards[remote]'`)"
                 ) from error
             pool = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="skyshards-fetch")
             self._opened = opened = os.getpid(), filesystem, root, pool
@@ -171,7 +171,7 @@ class RemoteStore:
         ask = functools.partial(_fetch, filesystem, f"{root}/{name}{self._query}")
         content = _until_whole(ask, None, ask())
         if isinstance(content, FileNotFoundError):
-            raise FolderError(f"{self.url}: not a built dataset, there is no {name} in it") from content
+            raise FolderError(f"{self.url}: not a built dataset, it has no {name}") from content
         return self._checked(content, name)
 
     def read(self, names: Sequence[str], starts: Sequence[int], sizes: Sequence[int]) -> Iterator[bytes]:
@@ -192,9 +192,9 @@ class RemoteStore:
             ask = functools.partial(_fetch, filesystem, path, start, end, length)
             content = self._checked(_until_whole(ask, min(end, length) - start, content), name)
             if len(content) > end - start:
-                found = f"asked for {end - start} bytes of it, the server sent {len(content)}"
+                found = f"requested {end - start} bytes, the server sent {len(content)}"
                 raise FolderError(
-                    f"{self.url}/{name}: {found}: it gives no byte ranges; use another server, or a copy on disk"
+                    f"{self.url}/{name}: {found}: it does not support byte ranges; use another server or a local copy"
                 )
             yield content
 
@@ -208,7 +208,7 @@ class RemoteStore:
             from skyshards.fetch.answers import page_title
 
             if title := page_title(content):
-                advice = "see whether the address is right, and whether one has to log in"
+                advice = "check the address, and whether you must log in"
                 raise FolderError(f"{self.url}/{name}: an HTML page ({title}) came in its place; {advice}")
         return content
 

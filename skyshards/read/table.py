@@ -72,7 +72,7 @@ def open_table(
     if split is None:
         return table
     if split not in data.manifest.splits:
-        raise FolderError(f"{location}: no split {split!r}; there are {', '.join(data.manifest.splits)}")
+        raise FolderError(f"{location}: no split {split!r}; available: {', '.join(data.manifest.splits)}")
     return table.where(pc.field(SPLIT) == split)
 
 

@@ -256,7 +256,7 @@ def test_counts_are_said(real, shared_data, features, tmp_path):
 
 
 def test_a_config_that_is_not_there_is_named(volunteers):
-    with pytest.raises(ValueError, match="no config 'representations'; there are default, images, catalog"):
+    with pytest.raises(ValueError, match="no config 'representations'; available: default, images, catalog"):
         load_dataset("gz_decals", "representations", data_dir=str(volunteers), split="train", streaming=True)
 
 

@@ -93,7 +93,7 @@ def _checked(value: Any, path: str) -> str:
     if not isinstance(value, str):
         raise SourceError(f"column {path!r}: expected a string, found {type(value).__name__} {value!r}")
     if "\0" in value or not _is_utf8(value):
-        raise SourceError(f"column {path!r}: expected text, found a NUL or half a character in {value!r}")
+        raise SourceError(f"column {path!r}: expected text, found a NUL or a lone surrogate in {value!r}")
     return str(value)
 
 
