@@ -179,7 +179,7 @@ def test_pickled_selections_are_of_the_data_set_as_it_was(tmp_path):
     whole = pickle.dumps(table.columns(["object_id"]))
     assert pickle.loads(few)[0]["object_id"] == "galaxy-007-é"
     build(Toy(40), tmp_path / "toy", workers=1)
-    with pytest.raises(FolderError, match=r"toy: the dataset is another .*make the selection again"):
+    with pytest.raises(FolderError, match=r"toy: the dataset has changed .*repeat the selection"):
         pickle.loads(few)
     with pytest.raises(FolderError, match="open it again"):
         pickle.loads(whole)
