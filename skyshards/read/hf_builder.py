@@ -168,7 +168,7 @@ class ShardBuilder(datasets.ArrowBasedBuilder):
 
 
 def _open(location: str, **options: Any) -> Table | JoinedTable:
-    if os.path.isfile(location):
+    if "://" not in location and os.path.isfile(location):  # streaming, `datasets` has this function ask servers
         return JoinedTable.of(join_file.read(location, {}, **options))
     return open_table(location, **options)
 
