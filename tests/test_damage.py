@@ -98,7 +98,7 @@ def test_a_catalogue_that_names_other_files_is_refused(tmp_path, path):
     table, manifest = catalog.open_folder(folder)
     strange = manifest.shards[0]._replace(path=str(victim) if path.startswith("/") else path)
     catalog.write(folder, replace(manifest, shards=(*manifest.shards, strange)), table)
-    with pytest.raises(FolderError, match="expected shards such as healpix=7/001-of-001.hdf5, found"):
+    with pytest.raises(FolderError, match=f"expected shards such as healpix={strange.pixel}/001-of-001.hdf5, found"):
         skyshards.open(folder)
     with pytest.raises(BuildError, match="catalog.parquet is damaged; delete the folder and build again"):
         build(Toy(5), folder, workers=1)
