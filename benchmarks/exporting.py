@@ -2,9 +2,9 @@
 
     pip install -e '.[bench,hats]' && python benchmarks/exporting.py [--rows 3000] [--data FOLDER]
 
-Each runs in a process of its own, with two workers; the fastest of `--rounds` counts. Encoding alone means: the same
-arrays, read before, each encoded as the export does it. Memory is the peak of a whole process tree. Sizes are not told:
-most galaxies are copies, of which zstd finds the next one. Prints Markdown.
+Each runs in its own process, with two workers; the fastest of `--rounds` counts. Encoding alone means encoding the same
+arrays, already read, as the export does. Memory is the peak of the whole process tree. Sizes are not reported: most
+galaxies are copies, which zstd detects. Prints Markdown.
 """
 
 from __future__ import annotations

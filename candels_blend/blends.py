@@ -122,7 +122,7 @@ class Blends:
 
     def __len__(self) -> int:
         if self._length is None:
-            raise TypeError("these blends are endless; give length or n_blends for a number of them")
+            raise TypeError("these blends are endless; give length or n_blends to bound them")
         return self._length
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
@@ -173,7 +173,7 @@ class Blends:
 
     @property
     def columns(self) -> ColumnNames[Blends]:
-        """The same as `column_names`. Called, it is `select_columns`."""
+        """Same as `column_names`; calling it is `select_columns`."""
         return ColumnNames(self._columns, self.select_columns)
 
     def select_columns(self, names: Iterable[str]) -> Blends:
@@ -199,7 +199,7 @@ def _schema(split: str, method: str) -> Schema:
 def _options(seed: int, sample: dict[str, Any]) -> Sample:
     known = inspect.signature(Sample).parameters
     if unknown := sorted(set(sample) - set(known)):
-        raise UsageError(f"no option {', '.join(unknown)}; beside those of Blends there are {', '.join(known)}")
+        raise UsageError(f"no option {', '.join(unknown)}; beside its own, Blends takes {', '.join(known)}")
     return Sample(seed, **sample)
 
 

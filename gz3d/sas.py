@@ -103,7 +103,7 @@ def list_gz3d(url: str, fetcher: Fetcher) -> Listing:
     checksums = {name: digest for text in sums.values() for name, digest in parse_sha1sum(text).items()}
     if unlisted := sorted(name for name in checksums.keys() - objects.keys() if name.endswith(SUFFIX)):
         raise BuildError(
-            f"{url}: its listing is not whole: it lacks {len(unlisted):,} of the files that its sha1sum file names,"
+            f"{url}: its listing is incomplete: it lacks {len(unlisted):,} of the files named in its sha1sum file,"
             f" such as {unlisted[0]}; try again later"
         )
     return Listing(objects, checksums, tuple(_complaints(url, objects, sums, checksums)))

@@ -92,7 +92,7 @@ def layout(path: Path) -> Layout:
 
 
 def _roles(table: TableFile) -> dict[str, int]:
-    """The places of the columns that are more than values."""
+    """Positions of the columns with a role, such as the name."""
     found = {}
     wanted = {"name": NAMES, "ra": ("ra",), "dec": ("dec",), "scale": SCALES}
     for role, names in wanted.items():

@@ -145,7 +145,7 @@ class ImageStore:
         """Read an image. Raises `SourceError` if it is refused or damaged, `FetchError` if it cannot be fetched."""
         place = self._places.get(key)
         if place is None:
-            raise SourceError(f"{key}: no such image any more; run the build again")
+            raise SourceError(f"{key}: the image no longer exists; run the build again")
         with self._released:
             self._waiting[place.chunk.name].add(key)
         try:

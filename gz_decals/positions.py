@@ -29,7 +29,7 @@ def position_of_name(iauname: str) -> tuple[float, float]:
     dec = int(degrees) + int(arcminutes) / 60 + float(arcseconds) / 3600
     sixties = (int(minutes), float(seconds), int(arcminutes), float(arcseconds))
     if ra >= 360 or dec > 90 or max(sixties) >= 60:
-        raise ValueError(f"expected a name of the form JHHMMSS.ss+DDMMSS.s, found {iauname!r}, which is no position")
+        raise ValueError(f"expected a name of the form JHHMMSS.ss+DDMMSS.s, found {iauname!r}, an invalid position")
     return ra, -dec if sign == "-" else dec
 
 
@@ -47,7 +47,7 @@ def position(iauname: str, ra: float = np.nan, dec: float = np.nan) -> tuple[flo
     except ValueError as error:
         if given:  # a name of another form does not contradict the table
             return float(ra), float(dec)
-        raise SourceError(f"no position: the table has no ra, dec, and its name none either ({error})") from error
+        raise SourceError(f"no position: the table has no ra, dec, and the name gives none ({error})") from error
     if not given:
         return named
     from astropy.coordinates import angular_separation

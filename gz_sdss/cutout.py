@@ -61,7 +61,7 @@ def resample(planes: np.ndarray, wcs: WCS, ra: float, dec: float, size: float) -
     height, width = planes.shape[1:]
     inside = (x > -1) & (x < width) & (y > -1) & (y < height)
     if not inside.all():
-        raise FetchError(f"expected an image of all the cutout at ra={ra}, dec={dec}; it has {inside.mean():.0%} of it")
+        raise FetchError(f"expected an image of all the cutout at ra={ra}, dec={dec}; it covers {inside.mean():.0%}")
     return _bilinear(planes, y, x).astype(np.float32)
 
 
@@ -108,7 +108,7 @@ def fits_cutout(content: bytes, ra: float, dec: float, size: float, max_missing:
     pixels, header = images.open_fits(content)
     wcs = WCS(header, naxis=2)
     if not wcs.has_celestial:
-        raise FetchError("a FITS image that does not say where in the sky it is (no celestial WCS)")
+        raise FetchError("a FITS image with no celestial WCS: its position is unknown")
     planes = _without_fill(pixels if pixels.ndim == 3 else pixels[None], wcs, ra, dec, size)
     cutout = resample(planes, wcs, ra, dec, size)
     there = np.isfinite(cutout)

@@ -234,7 +234,7 @@ class ImageArchive:
             places = zip(table["tar"].map(numbers).tolist(), table["sha256"].tolist(), strict=True)
             return dict(zip(table["objid"].tolist(), places, strict=True))
         except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
-            raise BuildError(f"{path}: {error}; delete it, and it is made again from the archives beside it") from error
+            raise BuildError(f"{path}: {error}; delete it to rebuild it from the archives beside it") from error
 
     def _write_list(self, sealed: set[int]) -> None:
         """Write the list of these archives' images, in order: a gzip member for the header and for each archive."""

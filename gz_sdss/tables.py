@@ -90,7 +90,7 @@ def places(table: TableFile) -> dict[str, int]:
             kind = " of float64" if name in POSITION else ""
             raise BuildError(
                 f"{table.origin}: expected one column {name}{kind}, found {', '.join(names[place] for place in here)};"
-                f" leave out, or give other names to, all but the one that is meant, and name that {name}"
+                f" remove or rename all but the right one, and name that {name}"
             )
         if here:
             found[name] = here[0]

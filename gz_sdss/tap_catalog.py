@@ -208,7 +208,7 @@ def _fetch_at_once(adql: str, top: int | None, tap_url: str) -> pd.DataFrame:
     table = of_votable(result.resultstable, tap_url)
     if is_cut(result) and (top is None or len(table) < top):
         raise BuildError(
-            f"{tap_url}: the server cut the result of `adql` after {len(table)} rows, so it is not all there is;"
+            f"{tap_url}: the server cut the result of `adql` after {len(table)} rows, so rows are missing;"
             " narrow the query, ask for fewer rows with `top`, or leave out `adql`: the default query is paged"
         )
     return table.head(top)

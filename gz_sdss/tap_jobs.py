@@ -91,7 +91,7 @@ def _wait_for(job: AsyncTAPJob, url: str) -> None:
         except DALServiceError as error:
             phase, lost = None, lost + 1
             if lost == LOST_LOOKS:
-                raise BuildError(f"{url}: the job cannot be looked at any more: {error}; try again later") from error
+                raise BuildError(f"{url}: the job can no longer be polled: {error}; try again later") from error
         if phase == "COMPLETED":
             return
         looks += phase is not None

@@ -86,7 +86,7 @@ def server_errors(url: str, kind: type[SkyshardsError]) -> Iterator[None]:
         raise kind(f"{url}: {reason(error)}") from error
     except (OSError, ValueError, IndexError, AttributeError, KeyError) as error:
         # The parsers raise all of these for a response that is not a VOTable, or truncated.
-        raise kind(f"{url}: no answer that can be read: {type(error).__name__}: {error}") from error
+        raise kind(f"{url}: unreadable response: {type(error).__name__}: {error}") from error
 
 
 def _words(error: DALAccessError) -> str:

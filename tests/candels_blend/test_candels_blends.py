@@ -243,7 +243,7 @@ def test_grain(blends):
         ({"rad_diff": float("nan")}, "rad_diff: expected"),
         ({"split": "valid"}, "expected train or test"),
         ({"method": "masks"}, "expected one of gg_masks"),
-        ({"mag_max": 3}, "no option mag_max; beside those of Blends there are seed, mag_low"),
+        ({"mag_max": 3}, "no option mag_max; beside its own, Blends takes seed, mag_low"),
         ({"length": -1}, "at least 0"),
         ({"n_blends": 10, "length": 9}, "10 blends have 8 train ones, found 9"),
         ({"split": "test", "test_ratio": 0, "length": 3}, "leaves no test split"),

@@ -273,7 +273,7 @@ def test_the_ends_of_real_pages(shared_data):
 
 def test_a_listing_without_files_that_the_sha1sum_file_names_is_an_error():
     pages = Pages(listing=WHOLE, sums=sums("a.fits.gz", "b.fits.gz", "c.fits.gz"))
-    with pytest.raises(BuildError, match="it lacks 1 of the files that its sha1sum file names, such as c.fits.gz"):
+    with pytest.raises(BuildError, match="it lacks 1 of the files named in its sha1sum file, such as c.fits.gz"):
         list_gz3d(URL, pages)
 
 

@@ -276,7 +276,7 @@ JOB = "pyvo/io/uws/tests/data/"
         ("job-error.xml", "tap_sync_ok.vot", "We have problem"),  # `wait` of a job that failed does not raise
         ("job.xml", "tap_sync_error.vot", "No such field known: column 'nope'"),  # with the HTTP status 200
         ("job.xml", "tap_sync_ok.vot", "lacks the columns dr7objid"),
-        ("job.xml", "tap_availability.xml", "no answer that can be read"),
+        ("job.xml", "tap_availability.xml", "unreadable response"),
     ],
 )
 def test_recorded_jobs(replay, tmp_path, job, result, message):

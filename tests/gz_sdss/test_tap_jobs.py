@@ -84,7 +84,7 @@ def test_polls_that_a_gateway_cuts_go_on(tap):
 
 
 def test_a_job_that_is_out_of_reach_for_long_is_given_up(tap):
-    with pytest.raises(BuildError, match="the job cannot be looked at any more: .*504"):
+    with pytest.raises(BuildError, match="the job can no longer be polled: .*504"):
         rows(tap(*[504] * tap_jobs.LOST_LOOKS))
 
 
