@@ -26,5 +26,6 @@ def run(command: str, arguments: Sequence[str]) -> None:
 
 
 def _leave(number: int, _) -> None:
-    os.write(sys.__stderr__.fileno(), f"{INTERRUPTED}\n".encode())
+    if sys.__stderr__ is not None:
+        os.write(sys.__stderr__.fileno(), f"{INTERRUPTED}\n".encode())
     os._exit(128 + number)
