@@ -11,6 +11,8 @@ import pytest
 
 import skyshards
 
+pytestmark = pytest.mark.slow
+
 REPOSITORY = Path(__file__).parents[1]
 PAGE = (REPOSITORY / "docs" / "adding-a-dataset.md").read_text(encoding="utf-8")
 PROGRAMS = {

@@ -10,6 +10,8 @@ import pytest
 import skyshards
 from tests.data_sets import DATA_SETS
 
+pytestmark = pytest.mark.slow
+
 REPOSITORY = Path(__file__).parents[1]
 COMMAND = Path(sys.executable).with_name("skyshards")
 SCRIPT = "build_parent_sample.py"

@@ -12,6 +12,8 @@ from skyshards.files import file_digest
 from tests.data_sets import DATA_SETS
 from tests.raw_server import answer, raw_server
 
+pytestmark = pytest.mark.slow
+
 FAULTS = [Fault("", "503", 1, 0.2), Fault("", "reset"), Fault("", "truncate")]
 
 

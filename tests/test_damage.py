@@ -22,6 +22,8 @@ from tests.contract import assert_same
 from tests.toy import Toy
 from tests.toy_folder import assert_whole, shard_bytes
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def toy_folder(tmp_path_factory):

@@ -14,6 +14,8 @@ import pytest
 from candels_blend.cli import main as candels_blender
 from skyshards.cli import main
 
+pytestmark = pytest.mark.slow
+
 REPOSITORY = Path(__file__).parents[1]
 SCRIPT = "build_parent_sample.py"
 DOCUMENTS = sorted(

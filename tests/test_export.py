@@ -27,6 +27,8 @@ from skyshards.format.columns import flatten
 from skyshards.pipeline.build import build
 from tests.toy import Toy
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("hats", reason="the extra `hats` is not installed")
 REPOSITORY = Path(__file__).parents[1]
 SMALL_TILES = {"tile_mb": 0.005, "workers": 0}

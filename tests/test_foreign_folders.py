@@ -28,6 +28,8 @@ from skyshards.read.arrow import to_arrow
 from tests.contract import assert_same
 from tests.toy import Toy
 
+pytestmark = pytest.mark.slow
+
 RECIPE = Toy(4, rows_each=2)
 
 

@@ -15,6 +15,8 @@ from tests.raw_server import answer, raw_server
 from tests.toy import Toy
 from tests.toy_folder import assert_whole, shard_bytes
 
+pytestmark = pytest.mark.slow
+
 REPOSITORY = Path(__file__).parents[1]
 
 PROGRAM = """

@@ -18,6 +18,8 @@ from skyshards.errors import UsageError
 from skyshards.testing.contract import stock_reads_hdf5
 from tests.data_sets import DATA_SETS
 
+pytestmark = pytest.mark.slow
+
 REPOSITORY = Path(__file__).parents[1]
 
 

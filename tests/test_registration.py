@@ -11,6 +11,8 @@ import skyshards
 from skyshards.pipeline.build import build
 from tests.toy import Toy
 
+pytestmark = pytest.mark.slow
+
 ORDERS = {
     "datasets first": "from datasets import load_dataset\nimport skyshards",
     "skyshards first": "import skyshards\nfrom datasets import load_dataset",

@@ -15,6 +15,8 @@ from tests.contract import assert_same
 from tests.raw_server import answer, raw_server
 from tests.toy import Toy
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("aiohttp", reason="the extra `remote` is not installed")
 
 

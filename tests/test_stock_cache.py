@@ -2,9 +2,13 @@
 
 import sys
 
+import pytest
+
 from tests.environments.python import run
 from tests.stock_cache import LOAD, assert_told_apart
 from tests.versions import stock_reads_hdf5
+
+pytestmark = pytest.mark.slow
 
 
 @stock_reads_hdf5

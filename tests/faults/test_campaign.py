@@ -19,6 +19,7 @@ SEED = int(os.environ.get("CAMPAIGN_SEED", "12"))
 PASSED = os.environ.get("CAMPAIGN_PASSED")
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs LD_PRELOAD and /proc"),
     pytest.mark.skipif(compiler() is None, reason="needs a C compiler"),
 ]
