@@ -1,6 +1,6 @@
 """A build that is killed, or whose disk fails, at any step goes on with the same command to the same bytes.
 
-`pytest -m campaign` tries every fault at every step, in an hour or two; by default a sample, drawn with `SEED`. A file
+`pytest -m campaign` tries every fault at every step, in an hour or two; `pytest -m "slow and not campaign" tests/faults` a sample, drawn with `SEED`. A file
 that CAMPAIGN_PASSED names keeps the cases that have passed, which are not tried again.
 """
 
