@@ -10,7 +10,7 @@ from skyshards.errors import FolderError
 from skyshards.fetch import answers
 from skyshards.format.columns import flatten
 from skyshards.pipeline.build import build
-from skyshards.read import bounded_answers, store
+from skyshards.read import store
 from tests.contract import assert_same
 from tests.raw_server import answer, raw_server
 from tests.toy import Toy
@@ -18,6 +18,7 @@ from tests.toy import Toy
 pytestmark = pytest.mark.slow
 
 pytest.importorskip("aiohttp", reason="the extra `remote` is not installed")
+from skyshards.read import bounded_answers  # noqa: E402
 
 
 @pytest.fixture(scope="module")

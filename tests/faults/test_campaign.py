@@ -1,7 +1,7 @@
 """A build that is killed, or whose disk fails, at any step goes on with the same command to the same bytes.
 
-`pytest -m campaign` tries every fault at every step, in an hour or two; `pytest -m "slow and not campaign" tests/faults` a sample, drawn with `SEED`. A file
-that CAMPAIGN_PASSED names keeps the cases that have passed, which are not tried again.
+`pytest -m campaign` tries every fault at every step, in an hour; `pytest -m "slow and not campaign" tests/faults` tries
+a sample, drawn with `SEED`. A file that CAMPAIGN_PASSED names keeps the cases that have passed, to skip them next time.
 """
 
 import hashlib
