@@ -63,6 +63,7 @@ class TestToy(Contract):
         return rows
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", ["workers", "order", "in steps", "executor"])
 def test_same_sources_give_same_bytes(toy_folder, tmp_path, change):
     folder = tmp_path / "toy"
@@ -82,6 +83,7 @@ def test_same_sources_give_same_bytes(toy_folder, tmp_path, change):
     assert_whole(folder)
 
 
+@pytest.mark.slow
 def test_threads_pack_many_pixels(tmp_path):
     """h5py before 3.16 is not fit to write two files at once."""
     with ThreadPoolExecutor(4) as executor:
@@ -97,6 +99,7 @@ def test_a_second_run_has_nothing_to_do(tmp_path):
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "toy").rglob("*")} == before
 
 
+@pytest.mark.slow
 def test_failed_sources_are_recorded_and_tried_again(tmp_path):
     folder = tmp_path / "toy"
     summary = build(Toy(6, broken=(2, 4)), folder, workers=2)
@@ -124,6 +127,7 @@ def test_all_sources_may_fail(tmp_path):
     assert build(Toy(2), folder, workers=1).rows == 2
 
 
+@pytest.mark.slow
 def test_a_source_that_kills_its_process_fails_alone(tmp_path):
     folder = tmp_path / "toy"
     summary = build(Toy(12, deadly=5), folder, workers=2)
@@ -214,6 +218,7 @@ def full(*_, **__):
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["spool", "shard", "catalog"])
 def test_a_full_disk_loses_nothing(tmp_path, toy_folder, monkeypatch, where):
     folder = tmp_path / "toy"
@@ -236,6 +241,7 @@ def test_a_full_disk_loses_nothing(tmp_path, toy_folder, monkeypatch, where):
     assert_whole(folder)
 
 
+@pytest.mark.slow
 def test_a_really_full_file_system(tmp_path):
     """The same, on a tiny file system where this process may mount one."""
     mount = tmp_path / "tiny"
@@ -292,6 +298,7 @@ class Steering(Toy):
         yield from super().read(source, fetched)
 
 
+@pytest.mark.slow
 def test_control_characters_of_errors_reach_no_terminal(tmp_path, capsys):
     build(Steering(4), tmp_path / "toy", workers=1)
     listed = (tmp_path / "toy" / "failures.csv").read_text()
@@ -303,6 +310,7 @@ def test_control_characters_of_errors_reach_no_terminal(tmp_path, capsys):
     assert "\x1b" not in said + listed
 
 
+@pytest.mark.slow
 def test_a_fork_server_that_the_system_ends_is_named(tmp_path, monkeypatch):
     """While it still imports, as a machine short of memory would have it."""
     real = workers.start_fork_server
@@ -321,6 +329,7 @@ def test_a_fork_server_that_the_system_ends_is_named(tmp_path, monkeypatch):
     assert build(Toy(4), tmp_path / "toy", workers=2).rows == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moved", [0, 1, 4, 9, 10_000])
 def test_killed_while_files_move_to_their_places(tmp_path, toy_folder, monkeypatch, moved):
     """The dataset is then of two minds; the next build, with nothing to fetch, makes it whole."""
@@ -364,6 +373,7 @@ def children(process):
     return [int(pid) for pid in listing.split()]
 
 
+@pytest.mark.slow
 def test_kill_9_at_random_moments(tmp_path):
     whole = tmp_path / "whole"
     build(Toy(60), whole, workers=2)
@@ -391,6 +401,7 @@ def test_kill_9_at_random_moments(tmp_path):
     assert_whole(folder)
 
 
+@pytest.mark.slow
 def test_ctrl_c_goes_on_later(tmp_path):
     folder = tmp_path / "toy"
     process = start(folder)
@@ -437,6 +448,7 @@ class _Sealing(Toy):
         raise OSError(errno.ENOSPC, "No space left on device")
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_while_a_recipe_closes(tmp_path):
     with pytest.raises(BuildError, match="the disk is full; free some space and run the same command again"):
         build(_Sealing(2), tmp_path / "toy", workers=1)

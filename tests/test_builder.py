@@ -50,6 +50,7 @@ def ids(data_set):
     return sorted((row["object_id"], row["source"]) for row in data_set)
 
 
+@pytest.mark.slow
 def test_columns_are_cut_before_reading(load, built_gz3d, table, tmp_path):
     """With the masks destroyed in every shard, the other columns can be read."""
     copy = tmp_path / "gz3d"

@@ -226,6 +226,7 @@ def test_debug_shows_the_traceback_of_what_ends_a_build(tmp_path, monkeypatch):
     assert outcome.exit_code == 1 and "Traceback" in outcome.stderr and outcome.stderr.endswith("a line of words\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [["--help"], ["build", "--help"]])
 def test_help_is_quick_to_come(command):
     """It needs neither astropy nor h5py nor datasets."""

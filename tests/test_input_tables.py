@@ -98,6 +98,7 @@ def read(path):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["csv", "csv.gz", "csv.bz2", "parquet", "text.parquet", "ecsv", "fits", "vot"])
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(columns=tables(), random=st.randoms(use_true_random=False))
@@ -124,6 +125,7 @@ def column_of(path, *cells):
     return read(path)["x"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", ["", "1", "0.5", "true"])
 @pytest.mark.parametrize(("last", "kind"), [("2.5", "double"), ("7", "int64"), ("false", "bool"), ("bar", "string")])
 def test_the_last_of_many_rows_counts(tmp_path, first, last, kind, monkeypatch):

@@ -64,6 +64,7 @@ def test_a_build_says_its_plan_first(tmp_path, capsys):
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DATA_SETS)
 def test_every_dataset_has_a_plan(name, tmp_path):
     outcome = CliRunner().invoke(

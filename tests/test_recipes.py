@@ -56,6 +56,7 @@ def recipe_class(name) -> type[Recipe]:
     return found
 
 
+@pytest.mark.slow
 @every_dataset
 def test_tiny_and_limit_5_ask_for_the_same(name, archives, tmp_path):
     for folder, options in (("tiny", ["--tiny"]), ("limit", ["--limit", "5"])):

@@ -78,6 +78,7 @@ def test_goes_on_in_the_next_run(path, checksum):
     assert path.read_bytes() == OLD and list(path.parent.iterdir()) == [path]
 
 
+@pytest.mark.slow
 def test_goes_on_after_kill_9(path):
     code = "import sys; from pathlib import Path; from skyshards.fetch.client import Fetcher\n"
     code += "Fetcher().download(sys.argv[1], Path(sys.argv[2]), keep_part=True)"
@@ -319,6 +320,7 @@ DROPS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", DROPS)
 @pytest.mark.parametrize("way", ["session", "get", "download"])
 def test_what_stands_around_a_body_comes_within_the_time_out(path, what, way):

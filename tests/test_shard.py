@@ -49,6 +49,7 @@ hdf5.write(Path(sys.argv[1]), SPECS, rows(), ATTRIBUTES)
 """
 
 
+@pytest.mark.slow
 def test_the_same_rows_give_the_same_bytes_whenever_and_wherever(shard, tmp_path):
     digest = hashlib.sha256(shard.read_bytes()).hexdigest()
     time.sleep(1.1)  # HDF5 keeps times in seconds, where it keeps any
@@ -191,6 +192,7 @@ hdf5.write(path, SPECS, encoded, ATTRIBUTES)
 """
 
 
+@pytest.mark.slow
 def test_a_disk_without_room_is_an_error_of_the_system_wherever_it_ends(path):
     """And the process lives on; HDF5 by itself would end it sooner or later."""
     subprocess.run([sys.executable, "-c", WRITE_WITH_LITTLE_ROOM, str(path)], cwd=REPOSITORY, check=True)

@@ -39,6 +39,7 @@ def info(folder) -> str:
     return outcome.stdout
 
 
+@pytest.mark.slow
 def test_a_killed_build_says_how_far_it_is_and_how_to_go_on(tmp_path):
     script = tmp_path / "my build.py"
     script.write_text(KILLED)

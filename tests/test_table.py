@@ -198,6 +198,7 @@ def _read_in_child(table, queue):
     queue.put(flatten(table[[7, 3]]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_usable_in_a_child_process(table, everything, method):
     table[:4]  # opens files and starts threads, none of which a child can use

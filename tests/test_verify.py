@@ -58,6 +58,7 @@ def test_a_good_folder_has_no_problem(built):
     assert (outcome.exit_code, outcome.stdout) == (0, f"{built}: all is well\n")
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None)
 @given(data=st.data())
 def test_any_changed_byte_of_a_shard_is_noticed(built, tmp_path_factory, data):
@@ -73,6 +74,7 @@ def test_any_changed_byte_of_a_shard_is_noticed(built, tmp_path_factory, data):
     shutil.rmtree(folder.parent)
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None)
 @given(data=st.data())
 def test_a_changed_byte_of_the_catalogue_raises_nothing_strange(built, tmp_path_factory, data):

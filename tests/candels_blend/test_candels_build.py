@@ -71,6 +71,7 @@ class TestTest(TestTrain):
     split = "test"
 
 
+@pytest.mark.slow
 @stock_reads_hdf5
 @pytest.mark.parametrize("method", ["ogg_masks", "bogg_masks", "single_images"])
 def test_target_is_stored_and_read_by_all_three_readers(by_method, datapath, method, tmp_path):
@@ -128,6 +129,7 @@ def test_no_pair_within_mag_diff_ends_the_build(datapath, tmp_path):
     assert not list((tmp_path / "out").rglob("*.hdf5"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "program", [("build_parent_sample.py", "candels_blend"), ("candels_blend/build_parent_sample.py",)]
 )

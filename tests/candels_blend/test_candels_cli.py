@@ -244,6 +244,7 @@ def test_nothing_is_left_of_a_sample_that_cannot_be_drawn(here, datapath, option
     assert not list(here.glob("output*"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_full_disk_leaves_nothing_half_written(here, datapath, workers):
     """Files may not grow beyond 100 kB: writing fails in the system call itself, in the processes, too."""
@@ -289,6 +290,7 @@ def environment():
     return os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
 
 
+@pytest.mark.slow
 def test_killed_run_leaves_no_sample_and_the_next_one_starts_afresh(here, datapath):
     program = "from candels_blend.cli import main; main()"
     command = [

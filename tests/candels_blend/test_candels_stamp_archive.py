@@ -248,6 +248,7 @@ def test_body_that_breaks_off_is_taken_up_again(tmp_path):
     assert len(read_archive(tmp_path).rows) == 12
 
 
+@pytest.mark.slow
 def test_body_that_never_arrives_whole(tmp_path):
     fault = Fault(f"GET .*{ARCHIVE}", "bad_checksum", times=None)
     with (

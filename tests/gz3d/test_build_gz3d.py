@@ -122,6 +122,7 @@ def test_the_summary_counts_and_its_lines_load(whole, local, folder):
     assert len(names["table"]) == GALAXIES
 
 
+@pytest.mark.slow
 def test_passing_faults_cost_nothing(archive, whole, folder):
     names = sorted(sources(whole))
     for name, kind in zip(names, ["503", "429", "reset", "truncate", "bad_checksum", "500", "502", "504"], strict=True):
@@ -135,6 +136,7 @@ LASTING = [("404", 1), ("bad_checksum", 6), ("truncate", 6), ("503", 6)]
 REASONS = ["HTTP status 404", "wrong checksum: expected sha1:", "bytes", "HTTP status 503"]
 
 
+@pytest.mark.slow
 def test_lasting_faults_are_recorded_and_only_those_sources_tried_again(archive, whole, folder):
     names = sorted(sources(whole))[1::2]
     for name, (kind, times) in zip(names, LASTING, strict=True):
@@ -222,6 +224,7 @@ def test_nothing_is_deleted_from_a_folder_of_the_users(local, tmp_path, folder):
     assert {path.name: path.stat().st_mtime_ns for path in local.iterdir()} == before
 
 
+@pytest.mark.slow
 def test_keep_fits_keeps_the_files(archive, local, whole, folder):
     assert run("--archive_url", archive.sas_url, "--keep_fits", "-o", folder).exit_code == 0
     kept = {path.name: path.read_bytes() for path in (folder / "fits").glob("*.fits.gz")}
@@ -234,6 +237,7 @@ def test_keep_fits_keeps_the_files(archive, local, whole, folder):
     assert digests(folder) == digests(whole)
 
 
+@pytest.mark.slow
 def test_kept_files_stay_when_a_later_build_keeps_none(archive, whole, folder):
     assert run("--archive_url", archive.sas_url, "--keep_fits", "--limit", 2, "-o", folder).exit_code == 0
     kept = {path.name: path.read_bytes() for path in (folder / "fits").glob("*.fits.gz")}
@@ -245,6 +249,7 @@ def test_kept_files_stay_when_a_later_build_keeps_none(archive, whole, folder):
     assert digests(folder) == digests(whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [[], ["--limit", "2"], ["--keep_fits"]])
 def test_files_that_a_user_put_there_stay(archive, local, whole, folder, options):
     """One of the archive's, and one of the user's own; what the build downloaded goes as ever."""
@@ -271,6 +276,7 @@ def test_a_kept_file_that_is_damaged_is_fetched_again(archive, whole, folder):
     assert digests(folder) == digests(whole)
 
 
+@pytest.mark.slow
 def test_a_cut_leaves_out_rows_and_says_so(local, folder):
     fractions = {path.name: max(read_gz3d(path)["segmentation"]["vote_fraction"]) for path in local.iterdir()}
     cut = sorted(fractions.values())[len(fractions) // 2]  # a value itself: the bound is included
@@ -294,6 +300,7 @@ def test_a_cut_of_0_keeps_those_nobody_classified(whole):
     assert (fractions[:, 2:] == -0.5).all(axis=1).any()
 
 
+@pytest.mark.slow
 def test_a_sample_can_grow(archive, whole, folder):
     for limit, rows in (("--limit=3", 3), ("--tiny", 5)):
         outcome = run("--archive_url", archive.sas_url, "-o", folder, limit)
@@ -325,6 +332,7 @@ def environment():
     return os.environ | {"PYTHONPATH": str(REPOSITORY), "no_proxy": "127.0.0.1"}
 
 
+@pytest.mark.slow
 def test_the_three_commands_are_one(archive, tmp_path):
     """From a folder that is not the repository's, with `gz3d.py` first on the path of one of them."""
     commands = {
@@ -405,6 +413,7 @@ def test_unusable_options_are_refused_in_a_line(tmp_path, monkeypatch, options):
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["a_file"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("url", ["{}/nothing/", "nonsense", "ftp://127.0.0.1/", "http://127.0.0.1:0/"])
 def test_a_wrong_archive_is_named_in_a_line(archive, folder, url):
     outcome = run("--archive_url", url.format(archive.url), "-o", folder)
@@ -429,6 +438,7 @@ def test_help_names_every_option_both_ways():
     assert GZ3D_URL in "".join(text.split())  # in lines that help wraps
 
 
+@pytest.mark.slow
 def test_another_archive_is_refused(archive, folder):
     assert run("--archive_url", archive.sas_url, "-o", folder, "--limit", 2).exit_code == 0
     before = digests(folder)
@@ -440,6 +450,7 @@ def test_another_archive_is_refused(archive, folder):
     assert run("--archive_url", archive.sas_url.rstrip("/"), "-o", folder).exit_code == 0
 
 
+@pytest.mark.slow
 def test_the_demo_archive_is_the_same_in_every_run(folder):
     assert run("--demo", "-o", folder, "--limit", 1).exit_code == 0
     assert run("--demo", "-o", folder, "--limit", 2).exit_code == 0

@@ -127,6 +127,7 @@ def test_links_that_lead_elsewhere_do_not_count(target):
     assert list(files_in_listing(listing(target, "good.fits.gz"), URL)) == ["good.fits.gz"]
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(st.text(min_size=1, max_size=30))
 def test_no_link_makes_a_path_out_of_the_folder(target):
@@ -178,6 +179,7 @@ def test_lines_of_a_sha1sum_file(line, found):
     assert parse_sha1sum(line) == found
 
 
+@pytest.mark.slow
 def test_the_demo_archive_is_listed(demo, fetcher):
     listing = list_gz3d(demo.sas_url, fetcher)
     files = listing.files
@@ -209,6 +211,7 @@ def test_a_page_that_lists_no_such_file(demo, fetcher):
         list_gz3d(url, fetcher)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["v4_0_0/$", "sha1sum"])
 @pytest.mark.parametrize("kind", ["503", "reset", "truncate"])
 def test_a_listing_is_asked_for_again(fetcher, what, kind):

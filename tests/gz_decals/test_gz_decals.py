@@ -174,6 +174,7 @@ def download(demo, name, folder):
     return path
 
 
+@pytest.mark.slow
 def test_tiny_demo(tmp_path):
     outcome = CliRunner().invoke(main, ["--tiny", "--demo", "-o", str(tmp_path / "tiny")])
     assert outcome.exit_code == 0, outcome.output
@@ -181,6 +182,7 @@ def test_tiny_demo(tmp_path):
     assert "simulated" in outcome.output
 
 
+@pytest.mark.slow
 def test_advanced_cut_counts_what_it_leaves_out(demo, tmp_path):
     path = download(demo, "example_ring_catalog_advanced.parquet", tmp_path)
     arguments = ["--catalog", "advanced", "--archive_url", demo.decals_url]
@@ -233,6 +235,7 @@ def test_another_size_in_the_same_folder_is_refused(real, shared_data):
     assert outcome.exit_code == 2 and "was built without --size, now with 64" in outcome.output
 
 
+@pytest.mark.slow
 def test_a_position_that_the_name_denies_fails_alone(shared_data, tmp_path):
     images = shared_data / "zoobot" / "decals_png"
     names = sorted(path.stem for path in images.glob("*.png"))[:2]
@@ -244,6 +247,7 @@ def test_a_position_that_the_name_denies_fails_alone(shared_data, tmp_path):
     assert "arcsec from where the name says" in (folder / "failures.csv").read_text()
 
 
+@pytest.mark.slow
 def test_counts_are_said(real, shared_data, features, tmp_path):
     zoobot = shared_data / "zoobot"
     arguments = ["--catalog_file", str(zoobot / "example_ring_catalog_basic.csv"), "--representations", str(features)]

@@ -83,6 +83,7 @@ def test_columns_of_any_name_are_kept_beside_ours(tmp_path, images):
     assert "image -> published_image" in said and "a/b -> a_b_2" in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["csv", "parquet", "fits", "ecsv", "vot"])
 def test_sexagesimal_positions_in_every_format(tmp_path, images, suffix):
     columns = {"iauname": ["g0", "g1", "g2"], "ra": ["10:30:00"] * 3, "dec": ["-01:30:36"] * 3, "ring": [1, 0, 1]}

@@ -226,6 +226,7 @@ def recipe_from(archive, tmp_path, **options):
     return GZDecalsRecipe(tmp_path / "rings.csv", tmp_path / "built", archive_url=archive.decals_url, **options)
 
 
+@pytest.mark.slow
 def test_archives_go_one_by_one(crowd, tmp_path, monkeypatch):
     """When an archive is fetched, none is there."""
     there = []
@@ -244,6 +245,7 @@ def test_archives_go_one_by_one(crowd, tmp_path, monkeypatch):
     assert not list((tmp_path / "built").rglob("*.zip"))
 
 
+@pytest.mark.slow
 def test_goes_on_after_kill_9(crowd, tmp_path):
     """Killed while archives come and go, the same command ends with what an undisturbed one gives, and nothing else."""
     folder = tmp_path / "built"

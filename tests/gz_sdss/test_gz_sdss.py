@@ -242,6 +242,7 @@ def test_faults_leave_no_trace(built, tmp_path, faults, monkeypatch):
         assert path.read_bytes() == (tmp_path / path.relative_to(built.output_dir)).read_bytes()
 
 
+@pytest.mark.slow
 def test_a_cutout_that_cannot_be_had_is_a_recorded_failure(tmp_path):
     with DemoArchive(galaxies=40, faults=[Fault("hips2fits", "404", 2)]) as archive:
         summary = build_with(recipe_for(archive, tmp_path))
@@ -277,6 +278,7 @@ def test_own_table_with_sexagesimal_positions(built, archive, tmp_path):
         assert abs(row["ra"] - galaxy["ra"]) < 0.2 / 3600 and abs(row["dec"] - galaxy["dec"]) < 0.2 / 3600
 
 
+@pytest.mark.slow
 def test_a_killed_build_loses_nothing_that_arrived(tmp_path, built):
     """Each image is asked for once, and those in flight when the build was killed, once more."""
     with DemoArchive(galaxies=40, faults=[Fault("hips2fits", "slow", None, delay=0.1)]) as archive:
@@ -351,6 +353,7 @@ def run(*arguments):
     return CliRunner().invoke(main, [str(argument) for argument in arguments], catch_exceptions=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options", [(), ("--image_source", "sia"), ("--image-source", "sia", "--sia_version", 2, "--format", "fits")]
 )
@@ -362,6 +365,7 @@ def test_tiny_demo_builds_five(tmp_path, options):
     assert list((tmp_path / "Images").glob("*.part")) == []
 
 
+@pytest.mark.slow
 def test_tiny_asks_for_little_and_the_whole_follows_in_the_same_folder(built, tmp_path):
     assert run("--tiny", "--demo", "-o", tmp_path).exit_code == 0
     assert json.loads((tmp_path / REQUEST).read_text())["top"] == FEW_ROWS
@@ -380,6 +384,7 @@ def test_demo_with_a_service_from_the_registry(tmp_path):
     assert any(" --sia_version 2: " in other for other in others)
 
 
+@pytest.mark.slow
 def test_simulated_data_do_not_get_into_a_real_data_set(tmp_path):
     """A build that ends before there is a row leaves its table and images, and nothing else to tell them by."""
     outcome = run("--demo", "--min_vote", 1.5, "-o", tmp_path)
@@ -414,6 +419,7 @@ def test_adql_from_a_file(tmp_path):
     assert (np.asarray(skyshards.open(tmp_path / "out").catalog["dec"]) > 20).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("broken", ["two bytes short", "a page", "another size"])
 def test_a_broken_image_of_an_earlier_version_is_downloaded_again(built, archive, tmp_path, broken):
     folder = tmp_path / "out"

@@ -269,6 +269,7 @@ def _fill_until_killed(folder, said):
         said.send(objid)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [3, 50])
 def test_kill_9_loses_nothing_that_was_added(tmp_path, count):
     context = multiprocessing.get_context("spawn")

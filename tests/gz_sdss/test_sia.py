@@ -165,6 +165,7 @@ def test_every_try_counts_to_the_rate(version, monkeypatch):
         assert turns == [client.limit] * len(archive.requests)
 
 
+@pytest.mark.slow
 def test_every_request_has_a_time_out():
     with (
         DemoArchive(galaxies=1, faults=[Fault("sia", "silence", None)]) as archive,

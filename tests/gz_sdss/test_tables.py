@@ -31,6 +31,7 @@ def table():
 MISSING = [None, "", " ", "nan", "NaN", "NAN", "-nan", " nan "]
 
 
+@pytest.mark.slow
 @given(st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1), st.lists(st.sampled_from(MISSING)))
 def test_integers_in_text_stay_exact(numbers, gaps):
     text = [str(number) for number in numbers] + gaps

@@ -125,6 +125,7 @@ def test_a_few_rows_ask_little_of_the_server(tmp_path):
         assert 0 < cuts.mask(table).sum() < len(table)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page_rows", [7, 30, 99, 100, 101])
 def test_pages_of_any_size_give_the_same(tmp_path, page_rows, whole):
     with DemoArchive(galaxies=100) as archive:
@@ -153,6 +154,7 @@ def die(monkeypatch):
     return start
 
 
+@pytest.mark.slow
 def test_pages_of_another_service_are_not_used(archive, whole, tmp_path, die):
     for source in (None, "demo"):
         with DemoArchive(galaxies=200) as other:
