@@ -1,6 +1,8 @@
 """Fixtures that all tests share."""
 
+import gc
 import signal
+import warnings
 from pathlib import Path
 
 import pytest
@@ -32,6 +34,15 @@ def cases(shared_data) -> Path:
     if not folder.is_dir():
         pytest.skip("the shared cases are not beside this checkout")
     return folder
+
+
+@pytest.fixture(scope="module")
+def pyvo_leftovers():
+    """Close here, not during another file's tests, the connections that pyvo leaves to the garbage collector."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 @pytest.fixture(scope="session")

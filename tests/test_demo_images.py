@@ -14,7 +14,10 @@ from PIL import Image
 from demo_archive import DemoArchive
 
 # pyvo reads answers as streams, and leaves their connections to the garbage collector.
-pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.usefixtures("pyvo_leftovers"),
+]
 
 COLOUR = "CDS/P/SDSS9/color"
 

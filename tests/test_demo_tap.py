@@ -15,7 +15,10 @@ from astropy.coordinates import SkyCoord
 from demo_archive import DemoArchive, Fault
 
 # pyvo reads answers as streams, and leaves their connections to the garbage collector.
-pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.usefixtures("pyvo_leftovers"),
+]
 
 JOIN = "FROM BestDR9.ZooSpec AS z JOIN BestDR7.PhotoObj AS p ON p.objid = z.dr7objid"
 
