@@ -166,13 +166,17 @@ def test_of_two_positions_those_of_float64_are_taken(table, tmp_path, suffix, na
 @pytest.mark.parametrize("kind", ["float32", "float64"])
 def test_refuses_two_positions_of_one_kind(table, tmp_path, kind):
     with_two_positions(table.fillna({"specobjid": 0}), tmp_path / "t.parquet", "ra_", kind, kind)
-    with pytest.raises(BuildError, match="expected one column ra of float64, found ra, ra_; leave out"):
+    with pytest.raises(
+        BuildError, match="expected one column ra of float64, found ra, ra_; remove or rename all but the right one"
+    ):
         read_table(tmp_path / "t.parquet")
 
 
 def test_refuses_two_positions_in_text_which_says_nothing_of_their_kinds(table, tmp_path):
     table.assign(ra_=table["ra"]).to_csv(tmp_path / "t.csv", index=False)
-    with pytest.raises(BuildError, match="expected one column ra of float64, found ra, ra_; leave out"):
+    with pytest.raises(
+        BuildError, match="expected one column ra of float64, found ra, ra_; remove or rename all but the right one"
+    ):
         read_table(tmp_path / "t.csv")
 
 
