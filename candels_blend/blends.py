@@ -77,6 +77,12 @@ class Blends:
         Invalid options, or an unavailable device.
     BuildError
         The archive is incomplete, or the cuts leave too few galaxies.
+
+    Examples
+    --------
+    >>> blends = Blends("data/candels", seed=0, split="train", length=20_000)  # doctest: +SKIP
+    >>> blends[[3, 1, 4]]["image"].shape  # doctest: +SKIP
+    (3, 128, 128)
     """
 
     def __init__(

@@ -14,7 +14,7 @@ from candels_blend.render import PIXELS, Renderer
 from candels_blend.stamp_archive import FILES, Archive, read_archive
 from candels_blend.stamps import Stamps, prepare
 from candels_blend.targets import flux
-from skyshards.format import healpix as sky
+from skyshards.format import healpix
 
 if TYPE_CHECKING:  # it needs PyTorch
     from candels_blend.device import DeviceRenderer
@@ -87,7 +87,7 @@ class Blender:
         """HEALPix pixels of the galaxies; -1 for those left out, which may have no position."""
         pixels = np.full(len(self._archive.catalogue), -1, np.int64)
         usable = self._archive.rows
-        pixels[usable] = sky.pixel_of(self._galaxies["ra"][usable], self._galaxies["dec"][usable], NSIDE)
+        pixels[usable] = healpix.pixel_of(self._galaxies["ra"][usable], self._galaxies["dec"][usable], NSIDE)
         return pixels
 
     def columns(self, numbers: np.ndarray, pairs: np.ndarray, names: Collection[str]) -> dict[str, Any]:

@@ -13,8 +13,7 @@ import pyarrow.compute as pc
 
 from skyshards.errors import FolderError, ShardCorrupted
 from skyshards.files import file_digest
-from skyshards.format import catalog, hashes, provenance
-from skyshards.format import healpix as sky
+from skyshards.format import catalog, hashes, healpix, provenance
 from skyshards.format import shard as hdf5
 from skyshards.format.kinds import KINDS
 from skyshards.format.layout import CARD, CATALOG, HEALPIX, ROW, SHARD, SHARDS, SIZE, SOURCE, SOURCES, SPLIT, START
@@ -115,7 +114,7 @@ def _content_problems(file, shard: Shard, manifest: Manifest, part: pa.Table) ->
         yield "its rows are not in order of (object_id, source), or not unique"
     if part[ROW].to_pylist() != list(range(shard.rows)) or set(part[SPLIT].to_pylist()) != {shard.split}:
         yield "its row numbers or split differ from the catalogue's"
-    pixels = sky.pixel_of(file["ra"][()], file["dec"][()], manifest.nside)
+    pixels = healpix.pixel_of(file["ra"][()], file["dec"][()], manifest.nside)
     if (pixels != shard.pixel).any() or (file[HEALPIX][()] != shard.pixel).any():
         yield f"has rows that lie outside its pixel {shard.pixel}"
 

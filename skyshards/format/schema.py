@@ -67,6 +67,23 @@ class Schema:
     configs : dict of name -> tuple of dotted column names
         Named selections of columns, in addition to "default" (all) and "catalog" (scalars only), which every dataset
         has. A group's name selects all its members.
+
+    Examples
+    --------
+    >>> from datasets import Array2D, Value
+    >>> from skyshards import Column, Schema
+    >>> schema = Schema(
+    ...     {
+    ...         "object_id": Column(Value("string"), "name of the galaxy"),
+    ...         "ra": Column(Value("float64"), "right ascension (ICRS)", "deg"),
+    ...         "dec": Column(Value("float64"), "declination (ICRS)", "deg"),
+    ...         "healpix": Column(Value("int64"), "HEALPix pixel of the position (NESTED)"),
+    ...         "source": Column(Value("string"), "key of the source"),
+    ...         "image": Column(Array2D((64, 64), "float32"), "r band", "mJy"),
+    ...     }
+    ... )
+    >>> schema.config_columns("catalog")
+    ('object_id', 'ra', 'dec', 'healpix', 'source')
     """
 
     columns: Columns

@@ -23,8 +23,7 @@ from skyshards.errors import BuildError, SourceError, UsageError
 from skyshards.fetch.client import Fetcher
 from skyshards.fetch.waiting import FETCHING_THREADS, Stopped, stop_with
 from skyshards.files import is_disk_full, is_read_only
-from skyshards.format import card, catalog, hashes, provenance
-from skyshards.format import healpix as sky
+from skyshards.format import card, catalog, hashes, healpix, provenance
 from skyshards.format.layout import CATALOG, SHARD, SOURCE
 from skyshards.format.manifest import Manifest, Shard
 from skyshards.format.provenance import SourceRecord
@@ -115,12 +114,18 @@ def build(
         The options are invalid, or differ from those that the folder was built with.
     BuildError
         The sources cannot be listed, the disk is full, or another build holds the folder. Finished work is kept.
+
+    Examples
+    --------
+    >>> from gz3d.build_parent_sample import GZ3DRecipe
+    >>> if __name__ == "__main__":  # worker processes import this script  # doctest: +SKIP
+    ...     summary = skyshards.build(GZ3DRecipe(), "data/gz3d", limit=5)
     """
     leave_if_unguarded()
     started = time.monotonic()
     if workers is not None and workers < 0:
         raise UsageError(f"workers: expected a number of processes, or 0 for none, found {workers}")
-    if not sky.is_nside(nside):
+    if not healpix.is_nside(nside):
         raise UsageError(f"nside: expected a power of two up to 2**29, found {nside}")
     card.check(recipe.folder)
     folder = Path(output_dir)
@@ -170,7 +175,7 @@ def build(
             staged.mkdir()
             if own_processes:
                 start_fork_server(recipe)
-            sky.load()  # meanwhile
+            healpix.load()  # meanwhile
             with Workers(recipe, spool.files, workers, executor, limit) as pool:
                 _read_all(sample, pending, records, fetcher, pool, spool, downloads)
                 table, manifest = _pack_all(staged, spool, table, manifest, pool)

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from skyshards.format import healpix as sky
+from skyshards.format import healpix
 from skyshards.format.kinds.base import Json
 from skyshards.format.layout import HEALPIX
 from skyshards.format.provenance import SourceRecord
@@ -190,7 +190,7 @@ class Spool:
     def enter(self, outcomes: Sequence[tuple[SourceRecord, str, Sequence[SpooledRow]]]) -> None:
         """Enter sources durably, each with its split and rows; if this raises, none is entered."""
         rows = [(split, row) for _, split, of_source in outcomes for row in of_source]
-        pixels = sky.pixel_of([row.ra for _, row in rows], [row.dec for _, row in rows], self._nside).tolist()
+        pixels = healpix.pixel_of([row.ra for _, row in rows], [row.dec for _, row in rows], self._nside).tolist()
         entries = [(split, pixel, *row[2:]) for (split, row), pixel in zip(rows, pixels, strict=True)]
         with self._journal:  # commits
             self._journal.execute("BEGIN")

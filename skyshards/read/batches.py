@@ -27,7 +27,7 @@ fast that threads would only contend."""
 
 
 @dataclass(frozen=True)
-class Request:
+class ColumnRequest:
     """Values of one heavy column to read: shard, row in it, byte range and crc32 (-1 if unknown) of each value.
 
     Decoded values go to `out`: an array [values, *shape] for a number column, a list of that length for image files.
@@ -64,7 +64,7 @@ class Reader:
     def __reduce__(self):
         return Reader, (self.store, self.threads, self.decode_images)
 
-    def start(self, requests: Sequence[Request], ahead: bool) -> Callable[[], None]:
+    def start(self, requests: Sequence[ColumnRequest], ahead: bool) -> Callable[[], None]:
         """Start filling the requests' `out`; return a function that helps and waits until that is done.
 
         With `ahead`, the caller does other work before calling it; with one thread, reading only starts in that call.
@@ -115,11 +115,11 @@ class Reader:
             self._opened = opened = os.getpid(), ThreadPoolExecutor(number, thread_name_prefix="skyshards")
         return opened[1]
 
-    def _read(self, request: Request, part: slice) -> Iterator[bytes]:
+    def _read(self, request: ColumnRequest, part: slice) -> Iterator[bytes]:
         """Yield the stored bytes of some values, read lazily."""
         return self.store.read(request.shards[part], request.starts[part], request.sizes[part])
 
-    def _read_all(self, request: Request) -> list[bytes]:
+    def _read_all(self, request: ColumnRequest) -> list[bytes]:
         contents: list[bytes] = []
         try:
             contents.extend(self._read(request, slice(None)))
@@ -127,7 +127,7 @@ class Reader:
             raise _located(error, request, len(contents)) from error
         return contents
 
-    def _decode(self, request: Request, part: slice, contents: Iterator[bytes]) -> None:
+    def _decode(self, request: ColumnRequest, part: slice, contents: Iterator[bytes]) -> None:
         """Decode some values. Keep the loop body minimal: it runs under the GIL."""
         decode_one, sizes, crc32s, position = self._decoder(request), request.sizes, request.crc32s, part.start
         try:
@@ -147,7 +147,7 @@ class Reader:
         except ShardCorrupted as error:
             raise _located(error, request, position) from error
 
-    def _decoder(self, request: Request) -> Callable[[int, bytes], None]:
+    def _decoder(self, request: ColumnRequest) -> Callable[[int, bytes], None]:
         """Return a function that decodes a value's stored bytes to its place."""
         out, images, spec = request.out, request.images, request.spec
         decode = KINDS[spec.kind].decode
@@ -165,7 +165,7 @@ class Reader:
         return image if self.decode_images else out.__setitem__
 
 
-def _located(error: ShardCorrupted, request: Request, position: int) -> ShardCorrupted:
+def _located(error: ShardCorrupted, request: ColumnRequest, position: int) -> ShardCorrupted:
     """Add the row being read to an error."""
     return ShardCorrupted(f"{error} (row {request.rows[position]} of column {request.spec.path!r})")
 

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from skyshards.format import healpix as sky
+from skyshards.format import healpix
 from skyshards.format.columns import ColumnSpec, unknown_column
 from skyshards.format.provenance import Origin
 from skyshards.read import angles, join_file, query
@@ -186,7 +186,7 @@ class JoinedTable(RandomAccess):
         """Select rows by position in the first table, within a radius (edge included); called as `Table.cone`."""
         ra, dec, radius = angles.cone(ra, dec, radius)
         data, rows = self._matches.parts[self._matches.first]._data, self._rows_of(self._matches.first)
-        return self.select(sky.in_cone(data.array("ra")[rows], data.array("dec")[rows], (ra, dec), radius))
+        return self.select(healpix.in_cone(data.array("ra")[rows], data.array("dec")[rows], (ra, dec), radius))
 
     def where(self, condition: str | pc.Expression) -> JoinedTable:
         """Select the rows for which a condition on the catalogue is true.

@@ -13,7 +13,7 @@ from skyshards.format.columns import ColumnSpec
 from skyshards.format.kinds import KINDS
 from skyshards.format.layout import CRC32, ROW, SHARD, SIZE, SOURCES, START
 from skyshards.format.provenance import Origin, origin
-from skyshards.read.batches import Reader, Request
+from skyshards.read.batches import ColumnRequest, Reader
 from skyshards.read.memory import Recycler
 from skyshards.read.store import LocalStore, RemoteStore
 
@@ -78,12 +78,12 @@ class OpenedFolder:
             return self.array(spec.path)[rows]
         return kind.from_arrow(self.rows[spec.path].take(pa.array(rows)), spec)
 
-    def heavy(self, spec: ColumnSpec, rows: np.ndarray) -> Request:
+    def heavy(self, spec: ColumnSpec, rows: np.ndarray) -> ColumnRequest:
         """Make the request for values of a heavy column."""
         images = None
         if spec.path in self._image_shapes:
             images = self._memory.empty((len(rows), *self._image_shapes[spec.path]), "uint8")
-        return Request(
+        return ColumnRequest(
             spec,
             [self._shards[code] for code in self.array(SHARD)[rows].tolist()],
             self.array(ROW)[rows].tolist(),
@@ -94,7 +94,7 @@ class OpenedFolder:
             images,
         )
 
-    def stack(self, request: Request) -> np.ndarray:
+    def stack(self, request: ColumnRequest) -> np.ndarray:
         """Return the values of a finished request as an array.
 
         Images of one size are an array [rows, H, W, C]; bytes, and images of several sizes, an array of objects.

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from skyshards.errors import FolderError
-from skyshards.format import healpix as sky
+from skyshards.format import healpix
 from skyshards.format.columns import ColumnSpec
 from skyshards.format.layout import CRC32, SIZE, SPLIT, START
 from skyshards.format.provenance import Origin
@@ -230,4 +230,6 @@ class Table(RandomAccess):
         """
         ra, dec, radius = angles.cone(ra, dec, radius)
         rows = self._positions(slice(None))
-        return self.select(sky.in_cone(self._data.array("ra")[rows], self._data.array("dec")[rows], (ra, dec), radius))
+        return self.select(
+            healpix.in_cone(self._data.array("ra")[rows], self._data.array("dec")[rows], (ra, dec), radius)
+        )
