@@ -19,6 +19,11 @@ if (
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
+def pytest_make_parametrize_id(config, val, argname) -> str | None:
+    """Name long bytes by their length: those that gzip makes differ from process to process, and so would names."""
+    return f"{len(val)} bytes" if isinstance(val, bytes) and len(val) > 30 else None
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Real-format input that lies beside a development checkout."""
