@@ -4,6 +4,7 @@ import pickle
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 import skyshards
 from candels_blend.build_parent_sample import main as build_candels_blend
@@ -25,7 +26,7 @@ def exports(built_gz3d, tmp_path_factory):
     place = tmp_path_factory.mktemp("exports")
     build(Toy(60), place / "toy", workers=1)
     options = ["--demo", "--limit", "40", "--workers", "0", "-o", str(place / "candels_blend")]
-    build_candels_blend(options, standalone_mode=False)
+    assert CliRunner().invoke(build_candels_blend, options).exit_code == 0
     found = {}
     for folder in (built_gz3d, place / "toy", place / "candels_blend"):
         out, rows = place / "out" / folder.name, place / f"{folder.name}.pickle"
