@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
+import fsspec.asyn
 import pyarrow as pa
 
 from skyshards.errors import FolderError, ShardCorrupted
@@ -30,6 +31,10 @@ WAITS = (0.2, 1.0, 4.0, 10.0)
 """Seconds before each retry of a byte range: a transient server error must not end an epoch."""
 LASTING = (FileNotFoundError, PermissionError, NotImplementedError, ImportError, TypeError, ValueError)
 """Errors that are not retried."""
+
+if not hasattr(fsspec.asyn, "reset_after_fork"):
+    # Earlier versions leave a forked process an event loop whose thread it lacks: its first request would never end.
+    os.register_at_fork(after_in_child=fsspec.asyn.reset_lock)
 
 _caches: set[weakref.ref] = set()
 """The caches of open files of all stores in this process."""
