@@ -138,6 +138,7 @@ def progress(what: str, unit: str, total: int | None = None, done: int = 0) -> I
 def say(message: str) -> None:
     """Print a line on standard error, above any bars; control characters are escaped."""
     tqdm.write(printable(message), file=sys.stderr)
+    sys.stderr.flush()
 
 
 def waiting(url: str, seconds: float, asked: float | None = None) -> None:
