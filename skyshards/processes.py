@@ -12,8 +12,13 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
 
+from skyshards.errors import BuildError
 from skyshards.machine import keep_freed_memory
 
 UNGUARDED = 77
@@ -70,6 +75,26 @@ def start_worker(lifeline: multiprocessing.connection.Connection | None = None) 
         os._exit(1)
 
     threading.Thread(target=follow, daemon=True).start()
+
+
+def in_order(pool: Executor, function: Callable, calls: Iterable[tuple], ahead: int) -> Iterator[Any]:
+    """Call a function in a pool with each tuple of arguments and yield the results in order.
+
+    At most `ahead` calls more than the one that is waited for are submitted. Raises `BuildError` if a process dies.
+    """
+    waiting: deque[Future] = deque()
+    try:
+        for arguments in calls:
+            waiting.append(pool.submit(function, *arguments))
+            if len(waiting) > ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    except BrokenProcessPool as error:
+        raise BuildError("a process died (out of memory?); run the same command again to resume") from error
+    finally:
+        for future in waiting:
+            future.cancel()
 
 
 def leave_if_unguarded() -> None:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import Executor, ProcessPoolExecutor
 from typing import Any
 
-from skyshards.errors import BuildError
 from skyshards.machine import usable_cores
-from skyshards.processes import fork_server, leave_if_unguarded, start_worker
+from skyshards.processes import fork_server, in_order, leave_if_unguarded, start_worker
 
 
 def results(
@@ -36,20 +33,8 @@ def results(
         yield from (function(*arguments) for arguments in calls)
         return
     count = workers or usable_cores()
-    waiting: deque[Future] = deque()
     with contextlib.nullcontext(executor) if executor else _processes(count, function.__module__) as pool:
-        try:
-            for arguments in calls:
-                waiting.append(pool.submit(function, *arguments))
-                if len(waiting) > 2 * count:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        except BrokenProcessPool as error:
-            raise BuildError("a process died (out of memory?); run the same command again to resume") from error
-        finally:
-            for future in waiting:
-                future.cancel()
+        yield from in_order(pool, function, calls, 2 * count)
 
 
 @contextlib.contextmanager

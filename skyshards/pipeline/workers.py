@@ -9,7 +9,6 @@ import os
 import re
 import sys
 import traceback
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -25,7 +24,7 @@ from skyshards.machine import usable_cores
 from skyshards.pipeline.encode import encode
 from skyshards.pipeline.recipe import Recipe, Source
 from skyshards.pipeline.spool import PayloadFiles, SpooledRow
-from skyshards.processes import UNGUARDED, fork_server, start_worker
+from skyshards.processes import UNGUARDED, fork_server, in_order, start_worker
 from skyshards.text import printable
 
 Arrived = tuple[Source, Any]
@@ -191,19 +190,7 @@ class Workers:
 
         At most one call more than there are processes is submitted at a time. Raises `BuildError` if a process dies.
         """
-        waiting: deque[Future] = deque()
-        try:
-            for arguments in calls:
-                waiting.append(self._pool.submit(function, *arguments))
-                if len(waiting) > self.count:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        except BrokenProcessPool as error:
-            raise BuildError("a process died (out of memory?); run the same command again to resume") from error
-        finally:
-            for future in waiting:
-                future.cancel()
+        return in_order(self._pool, function, calls, self.count)
 
     def finished(self) -> list[Outcome]:
         """Outcomes of the sources read since the last call."""
