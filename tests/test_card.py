@@ -137,12 +137,12 @@ def test_the_table_of_columns_is_put_between_the_marks():
     text = f"before\n{card.COLUMNS_START}\nold\n{card.COLUMNS_END}\nafter"
     filled = with_columns(text, SCHEMA)
     assert filled.startswith("before\n") and filled.endswith("\nafter") and "old" not in filled
-    assert columns_table(SCHEMA) in filled
+    assert columns_table(SCHEMA.specs.values()) in filled
     assert with_columns(filled, SCHEMA) == filled
 
 
 def test_the_table_of_columns_has_a_line_for_each():
-    lines = columns_table(SCHEMA).splitlines()[2:]
+    lines = columns_table(SCHEMA.specs.values()).splitlines()[2:]
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     assert [cell[0] for cell in cells] == [f"`{name}`" for name in SCHEMA.specs]
     kinds = {cell[0].strip("`"): cell[1] for cell in cells}

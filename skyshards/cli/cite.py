@@ -13,12 +13,11 @@ from skyshards.cli.options import messages
 from skyshards.errors import FolderError
 from skyshards.files import open_regular
 from skyshards.format import catalog
-from skyshards.format.bibtex import HEAD, bibtex_entries
+from skyshards.format.bibtex import HEAD, bibtex_entries, bibtex_field
 from skyshards.format.layout import CARD, CITATION
 from skyshards.text import printable
 
 _HEADING = "## How to cite"
-_DOI = re.compile(r"""\bdoi\s*=\s*[{"]\s*([^}"]+?)\s*[}"]""", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -33,8 +32,8 @@ class Citation:
 
 def _work(entry: str) -> str:
     """Identifier of an entry's work: the DOI, or else the key."""
-    doi = _DOI.search(entry)
-    return doi[1].lower().removeprefix("https://doi.org/") if doi else _key(entry)
+    doi = bibtex_field(entry, "doi")
+    return doi.lower() if doi else _key(entry)
 
 
 def _key(entry: str) -> str:

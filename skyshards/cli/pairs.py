@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as csv
 import pyarrow.parquet as pq
 
 from skyshards.errors import UsageError
+from skyshards.export.catalogue import astropy_table
 from skyshards.files import clear_errors, replacing
 from skyshards.format import votable
 from skyshards.read import join_file
@@ -46,7 +46,9 @@ def write_pairs(pairs: pa.Table, path: Path, a: Table | None, b: Table | None) -
         elif path.suffix.lower() == ".csv":
             csv.write_csv(pairs, temporary)
         else:
-            _write_astropy(pairs, temporary, ASTROPY[path.suffix.lower()])
+            known = [_without_nulls(pairs[name]) for name in pairs.column_names]
+            table = astropy_table(pa.table(known, schema=pairs.schema))
+            table.write(temporary, format=ASTROPY[path.suffix.lower()], overwrite=True)
 
 
 def _join(a: Table, b: Table, path: Path) -> dict[bytes, str]:
@@ -54,21 +56,10 @@ def _join(a: Table, b: Table, path: Path) -> dict[bytes, str]:
     return join_file.metadata({names[0]: (a, "row_a"), names[1]: (b, "row_b")}, ["separation"], path)
 
 
+def _without_nulls(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pc.fill_null(column, "") if pa.types.is_string(column.type) else column
+
+
 def _described(field: pa.Field) -> pa.Field:
     unit = {"unit": "arcsec"} if field.name == "separation" else {}
     return field.with_metadata({"description": DESCRIPTIONS[field.name]} | unit)
-
-
-def _write_astropy(pairs: pa.Table, path: Path, format: str) -> None:
-    from astropy import table
-
-    columns = []
-    for field in pairs.schema:
-        column = pairs[field.name]
-        if pa.types.is_string(field.type):
-            values = np.array(pc.fill_null(column, "").to_pylist(), dtype=str)
-        else:
-            values = column.to_numpy()
-        words = {key.decode(): text.decode() for key, text in field.metadata.items()}
-        columns.append(table.Column(values, field.name, unit=words.get("unit"), description=words["description"]))
-    table.Table(columns).write(path, format=format, overwrite=True)

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
 import yaml
 
 from skyshards.export.columns import features, picture_shape
-from skyshards.format.card import COLUMNS_END, COLUMNS_START
+from skyshards.format.card import COLUMNS_END, COLUMNS_START, columns_table, type_in_words
 from skyshards.format.columns import ColumnSpec
 from skyshards.format.manifest import WRITER, Manifest
 
 NOT_OF_THIS_FORM = ("Load it", "Build it", "In the formats of `datasets`", "This copy")
 """Sections of a built dataset's card that apply to HDF5 shards only."""
 TAGS = ("hats", "lsdb")
+INDEX_ROW = "| `_healpix_29` | int64 |  | HEALPix pixel of order 29 (NESTED), by which rows are sorted |"
 
 LOAD = """\
 ## Load it
@@ -78,31 +79,19 @@ def body(card: str, manifest: Manifest, load: str, this_copy: str) -> str:
     """Return the card's Markdown: that of the built dataset, without the sections on its files."""
     before, start, rest = card.partition(COLUMNS_START)
     _, end, after = rest.partition(COLUMNS_END)
-    text = f"{before}{start}\n{columns_table(manifest.columns)}\n{end}{after}"
+    table = f"{columns_table(manifest.columns, _type_in_words)}\n{INDEX_ROW}"
+    text = f"{before}{start}\n{table}\n{end}{after}"
     title, *sections = re.split(r"^(?=## )", text.strip(), flags=re.MULTILINE)
     kept = [part.strip() for part in sections if part.partition("\n")[0].removeprefix("## ") not in NOT_OF_THIS_FORM]
     return "\n\n".join([title.strip(), *kept[:1], load.strip(), *kept[1:], this_copy.strip()]) + "\n"
 
 
-def columns_table(specs: Sequence[ColumnSpec]) -> str:
-    """Format the columns as a Markdown table: name, type in Parquet, unit and description."""
-    lines = ["| column | type | unit | what it is |", "|---|---|---|---|"]
-    for spec in specs:
-        names = ", ".join(f"{label} {name}" for label, name in enumerate(spec.classes or ()))
-        words = f"{spec.description} ({names})" if names else spec.description
-        lines.append(f"| `{spec.path}` | {_kind(spec)} | {spec.unit} | {words} |")
-    return "\n".join(
-        [*lines, "| `_healpix_29` | int64 |  | HEALPix pixel of order 29 (NESTED), by which rows are sorted |"]
-    )
-
-
-def _kind(spec: ColumnSpec) -> str:
+def _type_in_words(spec: ColumnSpec) -> str:
     picture = picture_shape(spec)
-    if picture is not None:
-        files = "PNG" if picture == spec.shape else f"list of {spec.shape[0]} PNG"
-        return f"{files} {list(picture)}"
-    kind = {"bytes": "image file", "string": "string"}.get(spec.kind, spec.dtype)
-    return f"{kind} {list(spec.shape)}" if spec.shape else kind
+    if picture is None:
+        return type_in_words(spec)
+    files = "PNG" if picture == spec.shape else f"list of {spec.shape[0]} PNG"
+    return f"{files} {list(picture)}"
 
 
 def this_copy(manifest: Manifest, rows: Mapping[str, int], tiles: int, margin: str) -> str:

@@ -17,6 +17,7 @@ from astropy.table import Column, Table
 from skyshards.errors import UsageError
 from skyshards.files import clear_errors, replacing
 from skyshards.format import catalog, healpix, votable
+from skyshards.format.columns import in_words
 from skyshards.format.layout import SPLIT
 from skyshards.format.manifest import Manifest
 
@@ -83,7 +84,7 @@ def _as_json(table: pa.Table, which: Callable[[pa.DataType], bool]) -> pa.Table:
 
 
 def _fits(rows: pa.Table, manifest: Manifest, path: Path) -> None:
-    table = _astropy_table(_light(rows, manifest))
+    table = astropy_table(_light(rows, manifest))
     for column in table.columns.values():
         if column.dtype.kind == "U":
             _check_ascii(column)
@@ -109,18 +110,18 @@ def _votable(rows: pa.Table, manifest: Manifest, path: Path) -> None:
     light = _as_json(
         _light(rows, manifest), lambda kind: pa.types.is_nested(kind) and pa.types.is_string(kind.value_type)
     )
-    document = VOTableFile.from_table(_astropy_table(light))
+    document = VOTableFile.from_table(astropy_table(light))
     table = document.get_first_table()
     table.name, table.description = manifest.name, SIMULATED if manifest.simulated else None
     document.to_xml(str(path))
 
 
-def _astropy_table(light: pa.Table) -> Table:
+def astropy_table(light: pa.Table) -> Table:
     """Convert to an astropy table with units, descriptions and class names, in types of FITS and VOTable."""
     table = Table()
     for field in light.schema:
-        words = {key.decode(): value.decode() for key, value in (field.metadata or {}).items()}
-        names = ", ".join(f"{label} {name}" for label, name in enumerate(json.loads(words.get("classes", "[]"))))
+        words = votable.words_of(field)
+        names = in_words(json.loads(words.get("classes", "[]")))
         description = words["description"] + (f" ({names})" if names else "")
         table.add_column(
             Column(_array(light[field.name]), name=field.name, unit=words.get("unit"), description=description)

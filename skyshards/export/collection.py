@@ -14,6 +14,7 @@ from skyshards.export import card, croissant, hats_files
 from skyshards.export.place import Place
 from skyshards.export.plan import Plan
 from skyshards.format import layout
+from skyshards.format.bibtex import bibtex_entries, bibtex_field
 from skyshards.format.card import SIMULATED
 
 
@@ -86,7 +87,7 @@ def _words(source: DatasetCard, plan: Plan, bibtex: str) -> dict[str, str]:
         "obs_title": title,
         "obs_description": re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", about),
         "obs_copyright": ", ".join(_listed(source.data.get("license"))),
-        "bib_reference": " ".join(re.findall(r"\bdoi\s*=\s*[{\"]\s*([^}\"]+?)\s*[}\"]", bibtex)),
+        "bib_reference": " ".join(doi for entry in bibtex_entries(bibtex) if (doi := bibtex_field(entry, "doi"))),
     }
     if plan.manifest.simulated:
         notice = " ".join(line.removeprefix(">").strip(" *") for line in SIMULATED.splitlines()).replace("**", "")

@@ -17,10 +17,8 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from skyshards.errors import ShardCorrupted
 from skyshards.export import documentation
 from skyshards.format.columns import ColumnSpec, flatten, nest
-from skyshards.format.images import JPEG, PNG, described
 from skyshards.format.kinds import KINDS
 from skyshards.format.kinds.image import ImageFile
 from skyshards.format.layout import SPLIT
@@ -156,7 +154,7 @@ def _array(member: Any) -> pa.Array:
 
 def _values(values: Any, spec: ColumnSpec) -> pa.Array:
     if is_file(spec):
-        return _images(list(values))
+        return _images(values)
     picture = picture_shape(spec)
     if picture is None:
         kind, item = KINDS[spec.kind], _item(spec)
@@ -175,13 +173,8 @@ def _lists(flat: pa.Array, shape: tuple[int, ...]) -> pa.Array:
     return flat
 
 
-def _images(contents: list[bytes]) -> pa.Array:
-    for content in contents:
-        if not content.startswith((JPEG, PNG)):  # `datasets` lets Pillow decode any format
-            raise ShardCorrupted(f"an image column holds {described(content)}, expected a PNG or JPEG file")
-    return pa.StructArray.from_arrays(
-        [pa.array(contents, pa.binary()), pa.nulls(len(contents), pa.string())], fields=list(IMAGE)
-    )
+def _images(contents: Any) -> pa.Array:
+    return ImageFile().to_arrow(contents, datasets.Image())
 
 
 def png(pixels: np.ndarray) -> bytes:

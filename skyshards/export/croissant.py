@@ -10,6 +10,7 @@ from huggingface_hub import DatasetCard
 
 from skyshards.export.columns import is_bare, is_file, picture_shape
 from skyshards.export.plan import Plan
+from skyshards.format.bibtex import bibtex_entries, bibtex_field
 from skyshards.format.columns import ColumnSpec, nest
 from skyshards.format.croissant import CONTEXT, PARQUET_FORMAT
 from skyshards.format.kinds import KINDS
@@ -23,7 +24,8 @@ def describe(
     """Describe the export as JSON-LD with one record set, `rows`, over the files of all splits."""
     title = source.data.get("pretty_name") or plan.name
     simulated = " This dataset contains simulated galaxies only." if plan.manifest.simulated else ""
-    doi, year = _first(r"doi", bibtex), _first(r"year", bibtex)
+    first = next(bibtex_entries(bibtex), "")  # the work that describes the data
+    doi, year = bibtex_field(first, "doi"), bibtex_field(first, "year")
     found = {
         "@context": CONTEXT,
         "@type": "sc:Dataset",
@@ -59,12 +61,6 @@ def describe(
         ],
     }
     return {name: value for name, value in found.items() if value}
-
-
-def _first(key: str, bibtex: str) -> str | None:
-    """Return a field of the first BibTeX entry, the work that describes the data."""
-    found = re.search(rf"\b{key}\s*=\s*[{{\"]?\s*([^}}\",]+?)\s*[}}\",]", bibtex, re.IGNORECASE)
-    return found and found[1].removeprefix("https://doi.org/")
 
 
 def _version(written_by: str) -> str:

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import yaml
 
 from skyshards.format import votable
@@ -21,12 +20,7 @@ from skyshards.format.kinds.text import Text
 
 def text_lengths(specs: Mapping[str, ColumnSpec], rows: pa.Table) -> dict[str, int]:
     """Return the maximum length of each text column in characters (at least 1, as readers have no shorter type)."""
-    return {path: _longest(rows[path]) for path, spec in specs.items() if isinstance(KINDS[spec.kind], Text)}
-
-
-def _longest(column: pa.ChunkedArray) -> int:
-    values = column if pa.types.is_string(column.type) else pc.list_flatten(column)
-    return max(1, pc.max(pc.utf8_length(values)).as_py() or 0)
+    return {path: votable.text_length(rows[path]) for path, spec in specs.items() if isinstance(KINDS[spec.kind], Text)}
 
 
 def metadata(
@@ -56,7 +50,6 @@ def _plain(field: pa.Field, specs: Mapping[str, ColumnSpec]) -> pa.DataType | No
 
 
 def _astropy_column(field: pa.Field) -> dict[str, Any]:
-    words = {key.decode(): value.decode() for key, value in (field.metadata or {}).items()}
-    kept = {key: value for key, value in words.items() if key in ("unit", "description")}
+    kept = {key: value for key, value in votable.words_of(field).items() if key in ("unit", "description")}
     datatype = "object" if pa.types.is_nested(field.type) else str(field.type)
     return {"name": field.name, "datatype": datatype} | kept

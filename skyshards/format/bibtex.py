@@ -1,4 +1,4 @@
-"""Split a BibTeX file into its entries."""
+"""Read the entries of a BibTeX file and their fields."""
 
 from __future__ import annotations
 
@@ -25,3 +25,9 @@ def bibtex_entries(text: str) -> Iterator[str]:
         else:
             raise ValueError(f"the entry {head[2]!r} has an unclosed brace")
         yield text[head.start() : place]
+
+
+def bibtex_field(entry: str, name: str) -> str | None:
+    """Return the value of an entry's field, which holds no braces; a DOI without the address of its resolver."""
+    found = re.search(rf"""\b{name}\s*=\s*(?:[{{"]\s*([^}}"]+?)\s*[}}"]|(\w+))""", entry, re.IGNORECASE)
+    return (found[1] or found[2]).removeprefix("https://doi.org/") if found else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -96,22 +97,25 @@ def _mean_bytes(spec: ColumnSpec, table: pa.Table) -> float:
     return spec.nbytes or 16.0 * math.prod(spec.shape)  # text: a rough guess
 
 
-def columns_table(schema: Schema) -> str:
+def type_in_words(spec: ColumnSpec) -> str:
+    """Return the type of a column as cards show it."""
+    words = KINDS[spec.kind].card_words(spec)
+    return f"{words} {list(spec.shape)}" if spec.shape else words
+
+
+def columns_table(specs: Iterable[ColumnSpec], kind: Callable[[ColumnSpec], str] = type_in_words) -> str:
     """Format the columns as a Markdown table: name, type, unit and description."""
     lines = ["| column | type | unit | what it is |", "|---|---|---|---|"]
-    for path, spec in schema.specs.items():
-        shape = f" {list(spec.shape)}" if spec.shape else ""
-        kind = KINDS[spec.kind].card_words(spec)
-        names = ", ".join(f"{label} {name}" for label, name in enumerate(spec.classes or ()))
-        words = f"{spec.description} ({names})" if names else spec.description
-        lines.append(f"| `{path}` | {kind}{shape} | {spec.unit} | {words} |")
+    for spec in specs:
+        words = f"{spec.description} ({spec.labels})" if spec.labels else spec.description
+        lines.append(f"| `{spec.path}` | {kind(spec)} | {spec.unit} | {words} |")
     return "\n".join(lines)
 
 
 def with_columns(text: str, schema: Schema) -> str:
     """Insert the table of columns between the two marks of a card."""
     before, after = _around_columns(text)
-    return f"{before}\n{columns_table(schema)}\n{after}"
+    return f"{before}\n{columns_table(schema.specs.values())}\n{after}"
 
 
 def _around_columns(text: str) -> tuple[str, str]:

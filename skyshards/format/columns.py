@@ -47,9 +47,19 @@ class ColumnSpec:
         return KINDS[self.kind].varies
 
     @property
+    def labels(self) -> str:
+        """The classes in words: "0 elliptical, 1 spiral"; "" for a column without."""
+        return in_words(self.classes)
+
+    @property
     def scalar(self) -> bool:
         """Whether a value is a single number or string."""
         return not self.heavy and not self.shape
+
+
+def in_words(classes: Iterable[str] | None) -> str:
+    """Number the names of classes: "0 elliptical, 1 spiral"; "" for none."""
+    return ", ".join(f"{label} {name}" for label, name in enumerate(classes or ()))
 
 
 def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -34,7 +34,7 @@ _UCDS = {"object_id": "meta.id;meta.main", "ra": "pos.eq.ra;meta.main", "dec": "
 
 def metadata(name: str, table: pa.Table) -> dict[str, str]:
     """Make the metadata for a Parquet file of this table, whose fields carry `description`, `unit` and `classes`."""
-    lengths = {field.name: _text_length(table[field.name]) for field in table.schema if _is_text(_item(field.type))}
+    lengths = {field.name: text_length(table[field.name]) for field in table.schema if _is_text(_item(field.type))}
     return {
         "IVOA.VOTable-Parquet.version": "1.0",
         "IVOA.VOTable-Parquet.content": document(name, table.schema, lengths),
@@ -51,13 +51,14 @@ def _is_text(kind: pa.DataType) -> bool:
     return pa.types.is_string(kind)
 
 
-def _text_length(column: pa.ChunkedArray) -> int:
+def text_length(column: pa.ChunkedArray) -> int:
     """Return the length of the longest text in characters; at least 1, as readers have no shorter type."""
-    values = pc.list_flatten(column) if pa.types.is_fixed_size_list(column.type) else column
+    values = pc.list_flatten(column) if pa.types.is_nested(column.type) else column
     return max(1, pc.max(pc.utf8_length(values)).as_py() or 0)
 
 
-def _words(field: pa.Field) -> dict[str, str]:
+def words_of(field: pa.Field) -> dict[str, str]:
+    """Return the description, unit and classes that a field carries."""
     return {key.decode(): value.decode() for key, value in (field.metadata or {}).items()}
 
 
@@ -68,7 +69,7 @@ def document(name: str, schema: pa.Schema, lengths: Mapping[str, int]) -> str:
     ElementTree.SubElement(resource, "COOSYS", ID="icrs", system="ICRS")
     table = ElementTree.SubElement(resource, "TABLE", name=name)
     for field in schema:
-        words = _words(field)
+        words = words_of(field)
         attributes = {"name": field.name, "datatype": _DATATYPES[str(_item(field.type))]}
         sizes = [lengths[field.name]] if field.name in lengths else []
         sizes += [field.type.list_size] if pa.types.is_fixed_size_list(field.type) else []
@@ -95,6 +96,6 @@ def _astropy_header(schema: pa.Schema) -> str:
     for field in schema:
         kind = _item(field.type)
         dtype = "string" if _is_text(kind) else str(kind.to_pandas_dtype()().dtype)
-        words = {key: value for key, value in _words(field).items() if key in ("unit", "description")}
+        words = {key: value for key, value in words_of(field).items() if key in ("unit", "description")}
         columns.append({"name": field.name, "datatype": dtype} | words)
     return yaml.safe_dump({"datatype": columns}, sort_keys=False, allow_unicode=True, width=1000)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Generic, NamedTuple, TypeVar
 
-from skyshards.format.columns import ColumnSpec
+from skyshards.format.columns import ColumnSpec, in_words
 from skyshards.format.kinds import KINDS
 
 T = TypeVar("T")
@@ -44,7 +44,7 @@ class ColumnInfo(NamedTuple):
 
     def __str__(self) -> str:
         kind = f"{self.dtype} {list(self.shape)}" if self.shape else self.dtype
-        names = ", ".join(f"{label} {name}" for label, name in enumerate(self.classes or ()))
+        names = in_words(self.classes)
         return f"{self.name}: {kind}" + (f" ({self.unit or names})" if self.unit or names else "")
 
 
