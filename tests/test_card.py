@@ -183,4 +183,4 @@ def test_formats_are_described_for_the_columns_there_are(folder):
                 vectors = {"numpy": "float32", "torch": "torch.float32"}
                 wanted = (vectors if spec.shape else vectors | {"numpy": "float64"})[form]
                 assert str(values[path].dtype) == wanted
-                assert not spec.shape or f"does so with vectors alone (`{path}`" in text
+                assert not spec.shape or f"does the same to vectors only (`{path}`" in text

@@ -17,8 +17,8 @@ rows = load_dataset("data/{name}", split="{split}")
 """
 
 INTEGERS = """\
-`rows.with_format("numpy")` and `rows.with_format("torch")` make int64 of arrays of integers ({names}): {times} times
-their size in memory, the same values. To have the dtype back{first}:
+`rows.with_format("numpy")` and `rows.with_format("torch")` convert arrays of integers ({names}) to int64: the same
+values in {times} times the memory. To restore the dtype{first}:
 
 ```python
 import torch
@@ -29,9 +29,9 @@ tensor = rows.with_format("torch")[0]{key}.to(torch.{dtype}){permuted}
 """
 
 DOUBLES = """\
-`rows.with_format("torch")` makes float32 of float64 ({names}): positions are then off by up to 0.06 arcsec.{vectors}
-Before `datasets` 5, `with_format("numpy")` does so with all of them in streams, whose rows keep them without a format.
-With the dtype given, all digits are there:
+`rows.with_format("torch")` converts float64 ({names}) to float32: positions are then off by up to 0.06 arcsec.{vectors}
+Before `datasets` 5, so does `with_format("numpy")` for all float64 columns of a stream; without a format, a stream
+keeps them. Name the dtype to keep all digits:
 
 ```python
 import torch
@@ -41,11 +41,11 @@ positions = rows.select_columns(["ra", "dec"]).with_format("torch", dtype=torch.
 """
 
 VECTORS = """ \
-`rows.with_format("numpy")` does so with vectors alone ({names})."""
+`rows.with_format("numpy")` does the same to vectors only ({names})."""
 
 PICTURES = """\
-`{column}` has its channels last in every format. A picture of a row (`cast_column("{column}", Image())` gives the same,
-and encodes all of them as PNG files first):
+`{column}` has its channels last in every format. To view the picture of a row (`cast_column("{column}", Image())` shows
+the same, but first encodes every picture as PNG):
 
 ```python
 import PIL.Image
@@ -70,7 +70,7 @@ def formats(schema: Schema, name: str, split: str) -> str:
                 key="".join(f'["{part}"]' for part in first.path.split(".")),
                 dtype=first.dtype,
                 permuted=".permute(2, 0, 1)" if _is_picture(first) else "",
-                first=", and for PyTorch the channels first" if _is_picture(first) else "",
+                first=", and put the channels first for PyTorch" if _is_picture(first) else "",
             )
         )
     if doubles:

@@ -21,9 +21,9 @@ class ImageFile(Kind):
     features = "Image"
     varies = True
     format_notes = """\
-`{column}` holds the bytes of an image file. `with_format` gives them as int64, and
-`rows.cast_column("{column}", Image())` takes them for pixels: its picture is one pixel wide. The right pictures, of
-one row and of all:
+`{column}` holds the bytes of an image file. `with_format` converts them to int64, and
+`rows.cast_column("{column}", Image())` takes them for pixels and gives a picture one pixel wide. To decode the pictures
+of one row, or of all rows:
 
 ```python
 import io
