@@ -77,7 +77,7 @@ def _refuse_foreign(workspace: Path, folder: Path) -> None:
     catalogs = [place / CATALOG for place in (ready, folder) if (place / CATALOG).is_file()]
     found = [catalog.open_folder(path.parent)[1] for path in catalogs]
     what = ""
-    if not found or any(_differs(found[0], other) for other in found[1:]):
+    if not found or any(difference(found[0], other) for other in found[1:]):
         what = "no catalogue of this dataset"
     shards = {shard.path: shard.nbytes for manifest in found[:1] for shard in manifest.shards}
     for path in ready.rglob("*"):
@@ -143,8 +143,8 @@ def refuse_other_options(folder: Path, known: Manifest) -> None:
     A folder whose options cannot be read is left to `what_is_there`.
     """
     try:
-        begun = folder / WORKSPACE / "manifest.json"
-        if (folder / catalog.CATALOG).exists():
+        begun = folder / WORKSPACE / MANIFEST
+        if (folder / CATALOG).exists():
             found = catalog.read_manifest(folder)
         elif begun.exists():
             found = Manifest.from_json(begun.read_text())
@@ -155,12 +155,6 @@ def refuse_other_options(folder: Path, known: Manifest) -> None:
     options = {name: found.options.get(name) for name in known.options}
     if words := difference(replace(found, options=options, columns=known.columns), known):
         raise UsageError(f"{folder}: {words}")
-
-
-def _differs(found: Manifest, wanted: Manifest) -> list[str]:
-    """Names of the manifest fields in which a folder differs from the requested build."""
-    names = ("name", "simulated", "nside", "options", "form")
-    return [name for name in names if getattr(found, name) != getattr(wanted, name)]
 
 
 def without_lost_shards(folder: Path, table: pa.Table, manifest: Manifest) -> tuple[pa.Table, Manifest, set[str]]:
