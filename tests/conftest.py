@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import requests
+from hypothesis import HealthCheck, settings
 
 from demo_archive import DemoArchive
 from skyshards.pipeline.build import build
@@ -15,6 +16,10 @@ if (
     signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 ):  # what runs in the background ignores it, and so does all it starts
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# a slow machine is no fault
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 

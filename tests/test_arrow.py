@@ -41,7 +41,7 @@ def batch(count):
     return {name: filled[name] if name in filled else stack(name, feature) for name, feature in FEATURES.items()}
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(count=st.integers(1, 9))
 def test_there_and_back(count):
     values = batch(count)
@@ -100,7 +100,7 @@ def test_arrays_of_a_memory_mapped_dataset_can_be_written_to(tmp_path):
     assert run(sys.executable, "-c", WRITE, tmp_path / "toy", tmp_path / "cache").endswith("unharmed\n")
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(start=st.integers(0, 8), length=st.integers(0, 8), pieces=st.integers(1, 3))
 def test_slices_and_pieces(start, length, pieces):
     values = batch(8)

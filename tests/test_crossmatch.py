@@ -55,7 +55,7 @@ def test_equals_astropy(radius):
     np.testing.assert_allclose(found["separation"], apart, atol=1e-7)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.tuples(st.floats(0, 360), st.floats(-90, 90)), min_size=2, max_size=30), st.floats(0.1, 7200))
 def test_equals_all_pairs(places, radius):
     ra, dec = np.array(places).T

@@ -157,7 +157,7 @@ def jpeg_folder(tmp_path_factory):
     return folder
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(place=st.floats(0, 1, exclude_max=True), flip=st.integers(1, 255), shard=st.integers(0, 2))
 def test_a_changed_byte_never_gives_other_values(jpeg_folder, place, flip, shard):
     """Whatever lies in a shard: the row as it was built, or a named error."""

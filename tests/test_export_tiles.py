@@ -11,7 +11,6 @@ from skyshards.format.healpix import pixel_of
 PIXELS = 12 << 2 * ORDER
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.integers(0, PIXELS - 1) | st.integers(0, 50), max_size=60).map(sorted),
     st.floats(0.5, 40),
@@ -31,7 +30,6 @@ def test_each_row_is_in_the_largest_tile_that_is_small_enough(index, max_bytes, 
             assert nbytes[parent].sum() > max_bytes
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 9), max_size=40), st.integers(1, 7), st.floats(1, 30))
 def test_row_groups_are_full_and_hold_all_rows(nbytes, max_rows, max_bytes):
     nbytes = np.array(nbytes, np.int64)
@@ -44,7 +42,7 @@ def test_row_groups_are_full_and_hold_all_rows(nbytes, max_rows, max_bytes):
             assert rows == max_rows or size + nbytes[following.start] > max_bytes
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.integers(0, 2**32 - 1), st.sampled_from([1.0, 10.0, 60.0]))
 def test_what_is_near_a_tile_is_in_its_margin(seed, arcsec):
     pytest.importorskip("hats", reason="the extra `hats` is not installed")

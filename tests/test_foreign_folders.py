@@ -368,7 +368,7 @@ def test_shards_of_other_bytes_are_named(folder):
 NAMES = sorted((HASHED | {HASHES}) - {"failures.csv"})
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_whatever_happens_to_a_file(built, whole, tmp_path_factory, data):
     """Random damage to any file: the right rows or a named error from all that reads, and `verify` finds it."""

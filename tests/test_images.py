@@ -26,7 +26,7 @@ def smooth(seed, size=64):
     return np.clip(light + random.normal(10, 5, (size, size, 3)), 0, 255).astype(np.uint8)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 999), quality=st.integers(40, 95), progressive=st.booleans(), sampling=st.integers(0, 2))
 def test_jpegs_are_those_of_pillow(seed, quality, progressive, sampling):
     content = encoded(smooth(seed), "jpeg", quality=quality, progressive=progressive, subsampling=sampling)

@@ -100,7 +100,7 @@ def read(path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["csv", "csv.gz", "csv.bz2", "parquet", "text.parquet", "ecsv", "fits", "vot"])
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(columns=tables(), random=st.randoms(use_true_random=False))
 def test_a_table_is_read_back_from_every_format(tmp_path, suffix, columns, random):
     if suffix in ("fits", "vot"):  # neither has a truth value that is missing, and VOTable no integers beyond 2**63

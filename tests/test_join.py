@@ -101,7 +101,7 @@ def test_finds_pairs_across_the_borders_of_pixels(tables):
     assert (fine[0] != fine[1]).any()  # else this would show nothing
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     st.lists(st.tuples(st.floats(0, 360), st.floats(-90, 90)) | st.sampled_from(EDGES), min_size=2, max_size=24),
     st.floats(0.5, 7200),
@@ -123,7 +123,7 @@ def test_all_pairs_anywhere(places, radius, seed):
     np.testing.assert_allclose(found["separation"], apart[rows], atol=1e-5)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     st.integers(0, 6),
     st.lists(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 9)), max_size=8), min_size=1, max_size=3),

@@ -98,7 +98,7 @@ def digests(folder):
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in (folder / "healpix=5").iterdir()}
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(st.permutations(range(9)), st.lists(st.integers(0, 9), max_size=3), st.sampled_from([None, 1, 4]))
 def test_any_steps_give_the_bytes_of_one_step(tmp_path_factory, order, cuts, max_rows):
     one, many = tmp_path_factory.mktemp("one"), tmp_path_factory.mktemp("many")

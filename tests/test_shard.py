@@ -96,7 +96,7 @@ def test_no_filter_but_deflate(shard):
     assert {name: filters for name, filters in used.items() if filters} == {"votes/mask": [h5py.h5z.FILTER_DEFLATE]}
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(numbers=st.lists(st.integers(0, 10**5), min_size=1, max_size=12, unique=True))
 def test_ranges_point_at_the_very_bytes(tmp_path_factory, numbers):
     path = tmp_path_factory.mktemp("ranges") / "shard.hdf5"

@@ -58,7 +58,7 @@ def expected(numbers, split="train"):
     return sorted(found)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.lists(st.lists(st.integers(0, 40), max_size=6, unique=True), max_size=6))
 def test_rows_come_back_whatever_the_order(tmp_path_factory, groups):
     folder, numbers = tmp_path_factory.mktemp("spool") / "spool", []

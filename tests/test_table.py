@@ -62,7 +62,7 @@ integers = st.integers(-ROWS, ROWS - 1)
 slices = st.builds(slice, *[st.none() | st.integers(-60, 60)] * 2, st.none() | st.integers(-5, 5).filter(bool))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     key=st.lists(integers, max_size=9) | slices | st.lists(st.booleans(), min_size=ROWS, max_size=ROWS).map(np.array)
 )
@@ -142,7 +142,7 @@ def test_selections_combine(table, everything):
     assert table.where(pc.field("count") > 10_000)[:]["votes"]["mask"].shape == (0, 16, 18)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(ra=st.floats(-10, 370), dec=st.floats(-90, 90), radius=st.floats(0, 180))
 def test_cone_is_that_of_astropy(table, everything, ra, dec, radius):
     separation = SkyCoord(everything["ra"] * deg, everything["dec"] * deg).separation(SkyCoord(ra * deg, dec * deg)).deg

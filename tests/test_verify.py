@@ -59,7 +59,7 @@ def test_a_good_folder_has_no_problem(built):
 
 
 @pytest.mark.slow
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(data=st.data())
 def test_any_changed_byte_of_a_shard_is_noticed(built, tmp_path_factory, data):
     folder = tmp_path_factory.mktemp("flip") / "toy"
@@ -75,7 +75,7 @@ def test_any_changed_byte_of_a_shard_is_noticed(built, tmp_path_factory, data):
 
 
 @pytest.mark.slow
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(data=st.data())
 def test_a_changed_byte_of_the_catalogue_raises_nothing_strange(built, tmp_path_factory, data):
     """Not every byte of a Parquet file counts; those that do are noticed, in words."""

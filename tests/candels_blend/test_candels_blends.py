@@ -48,7 +48,7 @@ def test_row(blends, archive):
     assert (row["bogg_masks"] == MASKS["bogg_masks"](row["masks"])).all()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.integers(-300, 299), max_size=12))
 def test_batch_is_its_rows(blends, numbers):
     batch = blends[numbers]

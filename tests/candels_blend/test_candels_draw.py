@@ -65,7 +65,7 @@ def test_catalogue_is_that_of_candels_blender_byte_for_byte(shared_archive, shar
     assert (tmp_path / "catalogue.csv").read_bytes() == expected.read_bytes()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     seed=st.integers(0, 2**32 - 1),
     mag_diff=st.floats(0.3, 8),
@@ -88,7 +88,7 @@ def test_pairs_are_those_of_the_naive_draw(archive, **options):
     assert rejected == expected_rejected
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(seed=st.integers(0, 2**32 - 1), bounds=st.lists(st.integers(2, 5000), min_size=1, max_size=300))
 def test_words_make_the_integers_of_randint(seed, bounds):
     word, state = _words(np.random.RandomState(seed)), np.random.RandomState(seed)
@@ -130,7 +130,7 @@ def test_a_longer_sample_starts_with_the_same_train_pairs(archive):
     assert (long[: len(short)] == short).all()
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.lists(st.lists(st.integers(0, 3000), max_size=5), max_size=6))
 def test_pairs_are_the_same_in_whatever_order_they_are_asked_for(archive, requests):
     expected = draw_sample(archive, Sample(test_ratio=0.1), 3400)["train"]
