@@ -171,6 +171,7 @@ def download(folder: Path, url: str, count: int) -> tuple[float, float]:
 
     recipe = GZSDSSRecipe(folder, catalog=folder / "own.parquet", hips2fits_urls=(url,), rate=0.0)
     fetcher = Fetcher(CONNECTIONS)
+    recipe = recipe.prepare(fetcher, folder)
     sources = list(recipe.sources(fetcher))[:count]
     with contextlib.closing(recipe), ThreadPoolExecutor(CONNECTIONS) as threads:
         start = time.perf_counter()

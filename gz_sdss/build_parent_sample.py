@@ -129,6 +129,8 @@ class GZSDSSRecipe(Recipe):
         Maximum number of image requests per second, over all threads; 0 for no limit.
     representations : RepresentationFile, optional
         Representations to join by DR7 objID.
+    galaxies : pandas.DataFrame, optional
+        The galaxies that pass the cuts; set by `prepare`.
     """
 
     output_dir: Path
@@ -143,21 +145,24 @@ class GZSDSSRecipe(Recipe):
     max_missing: float = MAX_MISSING
     rate: float = RATE
     representations: RepresentationFile | None = None
+    galaxies: pd.DataFrame | None = field(default=None, repr=False, compare=False)
 
     name = "gz_sdss"
     downloads = "Images"
 
     def __getstate__(self) -> dict[str, Any]:
-        """Pickle all but the archive and the client, which stay in the process that downloads."""
-        return {name: value for name, value in vars(self).items() if name not in ("images", "_client", "_sia_source")}
+        """Pickle all but the archive, the client and the catalogue, which stay in the process that downloads."""
+        kept = ("galaxies", "images", "_client", "_sia_source")
+        return {name: value for name, value in vars(self).items() if name not in kept}
 
     @property
     def schema(self) -> Schema:
         return schema_of(self.format, self.representations.length if self.representations else None)
 
     def prepare(self, fetcher: Fetcher, folder: Path) -> GZSDSSRecipe:
-        """Search the VO Registry for an image service, if none is named."""
-        return replace(self, sia=self.sia.first()) if isinstance(self.sia, ServiceSearch) else self
+        """Fetch the catalogue and cut it; search the VO Registry for an image service, if none is named."""
+        sia = self.sia.first() if isinstance(self.sia, ServiceSearch) else self.sia
+        return replace(self, sia=sia, galaxies=shuffled(self.filtered()))
 
     @property
     def _service(self) -> Service | None:
@@ -234,7 +239,8 @@ class GZSDSSRecipe(Recipe):
 
     def sources(self, fetcher: Fetcher) -> Iterator[Source]:
         """List the galaxies in a fixed order, so that the first N are always the same sample."""
-        galaxies = shuffled(self.filtered())
+        assert self.galaxies is not None, "`prepare` comes first"
+        galaxies = self.galaxies.copy()
         galaxies["specobjid"] = galaxies["specobjid"].fillna(0).astype("int64")
         self.images.arrange(galaxies["objid"].tolist())
         _ = self._sia_source, self._client  # created here, before other threads start

@@ -137,6 +137,9 @@ def build(
         given = {"max_rows_per_shard": max_rows_per_shard}
         known = Manifest(recipe.name, nside, recipe.options() | given, simulated, recipe.splits, (), ())
         refuse_other_options(folder, known)  # before any download; `what_is_there` compares all options
+        own_processes = executor is None and workers != 0
+        if own_processes and not dry_run and not (folder / CATALOG).exists():  # a new build has sources to read
+            start_fork_server(recipe)
         recipe = stack.enter_context(_prepared(recipe, fetcher, place))
         options = recipe.options() | given
         columns = tuple(recipe.schema.specs.values())
@@ -148,9 +151,6 @@ def build(
         table, manifest, lost = without_lost_shards(folder, table, manifest)
         records = {key: record for key, record in provenance.read(folder).items() if key not in lost}
         records |= {record.key: record for record in spool.records()}
-        own_processes = executor is None and workers != 0
-        if not records and own_processes and not dry_run:  # a new build has sources to read
-            start_fork_server(recipe)
         rows = _rows_of_sources(table, spool) if limit else {}
         listing = iter(recipe.sources(fetcher))
         first = list(islice(listing, 1))  # downloads needed before the first source show their own bars

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import abc
-import copy
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -91,8 +90,8 @@ class Recipe(abc.ABC):
 
     def told(self, limit: int | None, simulated: bool) -> Recipe:
         """Copy the recipe with the build's `limit` and `simulated`; a true `simulated` stays true."""
-        recipe = copy.copy(self)
-        vars(recipe).update(limit=limit, simulated=simulated or self.simulated)  # recipes may be frozen
+        recipe = object.__new__(type(self))  # recipes may be frozen, and `copy.copy` drops what a pickle leaves out
+        vars(recipe).update(vars(self) | {"limit": limit, "simulated": simulated or self.simulated})
         return recipe
 
     @property

@@ -121,6 +121,7 @@ class Contract:
     def expected(self, recipe, tmp_path):
         fetcher, rows = Fetcher(), {}
         files = [path for path, spec in recipe.schema.specs.items() if spec.kind == "bytes"]  # the table decodes them
+        recipe = recipe.prepare(fetcher, tmp_path)
         for source in recipe.sources(fetcher):
             if source.split == self.split:
                 for row in recipe.read(source, recipe.fetch(source, fetcher, tmp_path)):

@@ -344,7 +344,7 @@ def test_the_larger_vote_names_the_label(archive, tmp_path):
 
 def test_sources_take_little_memory(built):
     """70,000 of them are listed at once."""
-    with contextlib.closing(replace(built)) as recipe:
+    with contextlib.closing(built.prepare(Fetcher(), built.output_dir)) as recipe:
         sources = list(recipe.sources(Fetcher()))
     assert len(pickle.dumps(sources)) < 2000 * len(sources)
 
@@ -423,7 +423,7 @@ def test_adql_from_a_file(tmp_path):
 @pytest.mark.parametrize("broken", ["two bytes short", "a page", "another size"])
 def test_a_broken_image_of_an_earlier_version_is_downloaded_again(built, archive, tmp_path, broken):
     folder = tmp_path / "out"
-    recipe = recipe_for(archive, folder)
+    recipe = recipe_for(archive, folder).prepare(Fetcher(), folder)
     objids = [int(source.info.record["objid"]) for source in recipe.sources(Fetcher())][:3]
     contents = {objid: built.images.get(objid) for objid in objids}
     broken = {"two bytes short": contents[objids[1]][:-2], "a page": b"<html>", "another size": picture(32, 32)}[broken]
@@ -462,8 +462,7 @@ def test_every_cut_is_an_option():
 
 def light_rows(catalog, folder):
     """The light values of the rows of a catalogue's file, as they would be stored."""
-    recipe = GZSDSSRecipe(folder, catalog=catalog, rate=0.0)
-    with contextlib.closing(recipe):
+    with contextlib.closing(GZSDSSRecipe(folder, catalog=catalog, rate=0.0).prepare(Fetcher(), folder)) as recipe:
         sources = list(recipe.sources(Fetcher()))
         rows = [row for source in sources for row in recipe.read(source, picture())]
     return [encode(row, recipe.schema.specs, "").light() for row in rows]
