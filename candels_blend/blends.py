@@ -22,7 +22,7 @@ from candels_blend.targets import METHODS
 from skyshards.errors import UsageError
 from skyshards.format.columns import select
 from skyshards.format.schema import Schema
-from skyshards.read.column_info import ColumnNames
+from skyshards.read.column_names import ColumnNames
 
 ZEROPOINT = 25.96
 """Zero point, the magnitude of flux 1, as in candels-blender: HST's F160W."""

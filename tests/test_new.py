@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from datasets import load_dataset, packaged_modules
 
 import skyshards
+from skyshards import entry_points
 from skyshards.cli import data_sets as module
 from skyshards.cli.main import main
 from skyshards.cli.new import TEMPLATE, write_new
@@ -69,10 +70,10 @@ def run_python(*words, cwd, path=()):
 def test_the_tree_s_own_are_registered_alike(monkeypatch, tmp_path):
     """A clone finds in pyproject.toml what an installation finds in its metadata."""
     assert list(module.own_data_sets()) == list(DATA_SETS) == ["gz3d", "gz_sdss", "candels_blend", "gz_decals"]
-    monkeypatch.setattr(module, "PROJECT", tmp_path / "pyproject.toml")
+    monkeypatch.setattr(entry_points, "PROJECT", tmp_path / "pyproject.toml")
     distribution(tmp_path, "skyshards", "gz3d.build_parent_sample:main", "gz3d")
     monkeypatch.syspath_prepend(tmp_path)
-    assert module.own_data_sets.__wrapped__() == {"gz3d": module.own_data_sets()["gz3d"]}
+    assert entry_points.own.__wrapped__(module.GROUP) == {"gz3d": module.own_data_sets()["gz3d"].value}
 
 
 def test_another_distribution_s_dataset_is_built_by_name(survey, tmp_path):

@@ -16,18 +16,19 @@ MODULES = [
     if "template" not in path.parts  # a dataset's folder
 ]
 OURS = ("skyshards", "demo_archive", *DATA_SETS)
-ANYWHERE = {"errors", "files", "machine", "processes", "text", "version"}
+ANYWHERE = {"entry_points", "errors", "files", "machine", "processes", "text", "version"}
 """Modules of skyshards that know nothing of the others."""
 ALLOWED = {
     "format": {"format"},
     "fetch": {"fetch"},
     "pipeline": {"pipeline", "format", "fetch", "progress"},
-    "read": {"read", "format", "fetch"},
+    "pictures": {"pictures", "format"},
+    "read": {"read", "format", "fetch", "pictures"},
     "input_tables": {"input_tables"},
     "embed": {"embed", "read", "format", "input_tables", "progress"},
     "export": {"export", "read", "format", "progress"},
     "cli": {"cli", "embed", "export", "read", "format", "pipeline", "fetch", "progress", "verify", "crossmatch"}
-    | {"catalogues"},
+    | {"catalogues", "pictures"},
 }
 """By package of skyshards, what else of skyshards it imports."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +19,9 @@ from skyshards.read.matches import Matches
 from skyshards.read.memory import Recycler
 from skyshards.read.random_access import RandomAccess
 from skyshards.read.table import Table
+
+if TYPE_CHECKING:
+    from skyshards.pictures.drawing import Drawing
 
 _memory = Recycler()
 
@@ -133,6 +136,13 @@ class JoinedTable(RandomAccess):
         absent = rows < 0
         column = self._matches.parts[part]._asked(name.partition(".")[2])
         return column.take(pa.array(rows, mask=absent if absent.any() else None))
+
+    @property
+    def drawing(self) -> Drawing:
+        from skyshards.pictures.drawing import side_by_side  # not needed for reading
+
+        flags = {name: flag for name in self._parts if (flag := self._matches.flag_of(name)) in self._columns}
+        return side_by_side({name: part.drawing for name, part in self._parts.items()}, flags)
 
     @property
     def simulated(self) -> bool:

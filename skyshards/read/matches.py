@@ -75,6 +75,11 @@ class Matches:
         """Return the table of a column; None for the join's own columns."""
         return None if path in self.own else path.partition(".")[0]
 
+    def flag_of(self, name: str) -> str | None:
+        """Return the column that tells which rows have this table; None if all have it."""
+        flag = f"{MATCHED}.{name}" if len(self.parts) > 2 else MATCHED
+        return flag if name != self.first and flag in self.own else None
+
 
 def part_names(tables: Sequence[Table], names: Sequence[str] | None) -> list[str]:
     """Return the names of the tables in a join; default: the names of their datasets.

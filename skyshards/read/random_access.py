@@ -5,15 +5,19 @@ from __future__ import annotations
 import abc
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from skyshards.format.column_info import ColumnInfo, TableSchema
 from skyshards.format.columns import ColumnSpec, nest, select, unknown_column
 from skyshards.read import query
-from skyshards.read.column_info import ColumnInfo, ColumnNames, TableSchema
+from skyshards.read.column_names import ColumnNames
+
+if TYPE_CHECKING:
+    from skyshards.pictures.drawing import Drawing
 
 
 class RandomAccess(abc.ABC):
@@ -161,6 +165,18 @@ class RandomAccess(abc.ABC):
         'deg'
         """
         return TableSchema(ColumnInfo.of(name, self._leaves[name]) for name in self._columns)
+
+    @property
+    @abc.abstractmethod
+    def drawing(self) -> Drawing:
+        """How a row is drawn as a picture, from which of the table's columns.
+
+        Examples
+        --------
+        >>> drawn = table.select_columns(table.drawing.columns)
+        >>> table.drawing.picture(drawn[0], size=160).shape
+        (160, 160, 3)
+        """
 
     @property
     def column_names(self) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +20,9 @@ from skyshards.read import angles
 from skyshards.read.opened import OpenedFolder
 from skyshards.read.random_access import RandomAccess
 from skyshards.read.store import LocalStore, RemoteStore
+
+if TYPE_CHECKING:
+    from skyshards.pictures.drawing import Drawing
 
 
 def open_table(
@@ -162,6 +165,12 @@ class Table(RandomAccess):
     def simulated(self) -> bool:
         """Whether the dataset contains simulated galaxies only."""
         return self._data.manifest.simulated
+
+    @property
+    def drawing(self) -> Drawing:
+        from skyshards.pictures.drawing import drawing  # not needed for reading
+
+        return drawing(self.name, self.schema)
 
     @property
     def format(self) -> FolderFormat:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Generic, NamedTuple, TypeVar
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
 
 from skyshards.format.columns import ColumnSpec, in_words
 from skyshards.format.kinds import KINDS
-
-T = TypeVar("T")
 
 
 class ColumnInfo(NamedTuple):
@@ -65,14 +63,3 @@ class TableSchema(Mapping[str, ColumnInfo]):
 
     def __repr__(self) -> str:
         return "\n".join(f"{column}: {column.description}" for column in self._columns.values())
-
-
-class ColumnNames(list[str], Generic[T]):
-    """A list of column names; calling it with names is `select_columns`."""
-
-    def __init__(self, names: Iterable[str], select: Callable[[Iterable[str]], T]):
-        super().__init__(names)
-        self._select = select
-
-    def __call__(self, names: Iterable[str]) -> T:
-        return self._select(names)

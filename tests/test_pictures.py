@@ -1,0 +1,282 @@
+"""Pictures of rows: what is drawn of which columns, in which colours, how large."""
+
+import io
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from PIL import Image
+
+import skyshards
+from skyshards.format.column_info import ColumnInfo
+from skyshards.format.columns import nest
+from skyshards.pictures.drawing import GAP, MISSING, generic, side_by_side
+from skyshards.pictures.overlay import overlay
+from skyshards.pictures.pixels import BLANK, shrink, stretch, to_rgb
+from skyshards.pipeline.build import build
+from tests.toy import Toy
+
+YELLOW, BLUE = (0xF0, 0xE4, 0x42), (0x56, 0xB4, 0xE9)
+
+
+def columns(**kinds):
+    """Columns by name, of a dtype and a shape each; dots are written __."""
+    names = {name.replace("__", "."): kind for name, kind in kinds.items()}
+    return {
+        name: ColumnInfo(name, dtype, shape, "", "", None)
+        for name, (dtype, *shape) in names.items()
+        for shape in [tuple(shape)]
+    }
+
+
+def file(pixels, kind="PNG"):
+    content = io.BytesIO()
+    Image.fromarray(pixels).save(content, kind)
+    return content.getvalue()
+
+
+def sky(random, shape=(40, 50)):
+    """Noise around 100, and a bright object in the row 10 and column 20."""
+    flux = random.normal(100, 2, shape)
+    flux[10, 20] += 5000
+    return flux.astype(np.float32)
+
+
+# Pixels
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "bool", "uint16", "int32", "float32", "float64"])
+@pytest.mark.parametrize("shape", [(6, 5), (6, 5, 1), (6, 5, 2), (6, 5, 3), (6, 5, 4)])
+def test_every_kind_of_image_becomes_rgb(dtype, shape):
+    pixels = np.random.default_rng(0).uniform(0, 200, shape).astype(dtype)
+    assert to_rgb(pixels).shape == (6, 5, 3) and to_rgb(pixels).dtype == np.uint8
+
+
+def test_colours_and_greys_stay_as_they_are():
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 5, 3), np.uint8)
+    assert np.array_equal(to_rgb(pixels), pixels)
+    assert np.array_equal(to_rgb(pixels[..., 0]), np.dstack([pixels[..., 0]] * 3))
+    assert np.array_equal(to_rgb(pixels / np.float32(255)), pixels)
+    assert to_rgb(np.array([[True, False]])).tolist() == [[[255] * 3, [0] * 3]]
+
+
+@pytest.mark.parametrize("as_given", [bytes, lambda content: np.frombuffer(content, np.uint8)], ids=["bytes", "array"])
+def test_files_are_decoded(as_given):
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 5, 3), np.uint8)
+    assert np.array_equal(to_rgb(as_given(file(pixels))), pixels)
+
+
+def test_transparent_pixels_are_black():
+    pixels = np.full((2, 2, 4), 200, np.uint8)
+    pixels[0, 0, 3] = 0
+    pixels[1, 1, 3] = 255
+    assert to_rgb(pixels)[0, 0].tolist() == [0, 0, 0] and to_rgb(pixels)[1, 1].tolist() == [200, 200, 200]
+
+
+@pytest.mark.parametrize("image", [b"", np.zeros((0, 0), np.uint8), np.full((3, 3), np.nan)], ids=repr)
+def test_a_missing_image_is_none(image):
+    assert to_rgb(image) is None
+
+
+@pytest.mark.parametrize("image", [b"no picture", np.zeros(7), np.zeros((2, 2, 2, 2)), np.array([["a"]])], ids=repr)
+def test_what_is_no_image_is_refused(image):
+    with pytest.raises(ValueError, match="image|identify"):
+        to_rgb(image)
+
+
+def test_the_stretch_shows_sky_noise_and_bright_pixels():
+    drawn = stretch(sky(np.random.default_rng(1)))
+    assert drawn[10, 20] == 255
+    assert 0 < np.median(drawn) < 60 and 5 < drawn.std() < 60
+
+
+@given(arrays.arrays(np.float32, (5, 4), elements=st.floats(width=32)))
+def test_the_stretch_takes_any_numbers_in_their_order(flux):
+    drawn = stretch(flux)
+    order = np.argsort(flux[np.isfinite(flux)])
+    assert (np.diff(drawn[np.isfinite(flux)][order].astype(int)) >= 0).all()
+
+
+def test_the_stretch_does_not_depend_on_the_unit():
+    flux = sky(np.random.default_rng(2))
+    assert np.abs(stretch(flux).astype(int) - stretch(flux * np.float32(1e-9))).max() <= 1
+    assert np.abs(stretch(flux).astype(int) - stretch(flux - 100)).max() <= 1
+
+
+def test_pixels_without_a_value_are_blue():
+    flux = sky(np.random.default_rng(3))
+    flux[0, 0] = np.nan
+    assert tuple(to_rgb(flux)[0, 0]) == BLANK
+
+
+def test_the_last_band_is_red():
+    bands = np.zeros((5, 6, 7), np.float32)
+    bands[4] = np.arange(42).reshape(6, 7)
+    drawn = to_rgb(bands)
+    assert drawn[5, 6].tolist() == [255, 0, 0]
+
+
+@pytest.mark.parametrize(("shape", "size", "expected"), [
+    ((100, 50), 20, (20, 10)), ((50, 100), 20, (10, 20)), ((10, 10), 20, (10, 10)), ((10, 10), None, (10, 10)),
+    ((1000, 1), 20, (20, 1)),
+])  # fmt: skip
+def test_the_longer_side_is_shrunk(shape, size, expected):
+    assert shrink(np.zeros((*shape, 3), np.uint8), size).shape[:2] == expected
+
+
+# Masks
+
+
+def test_masks_have_colours_of_their_own_and_the_smaller_is_on_top():
+    masks = np.zeros((2, 20, 20), np.uint8)
+    masks[0, 8:12, 8:12] = 1
+    masks[1, 2:18, 2:18] = 1
+    drawn = overlay(np.zeros((20, 20, 3), np.uint8), [masks])
+    assert not drawn[0].any()
+    assert np.array_equal(drawn[2, 2], np.rint(np.multiply(BLUE, np.float32(0.9))))
+    assert np.array_equal(drawn[5, 5], np.rint(np.multiply(BLUE, np.float32(0.5))))
+    assert drawn[10, 10][0] > drawn[10, 10][2], "yellow over blue"
+
+
+def test_a_mask_is_the_more_opaque_the_higher_its_count():
+    mask = np.tile(np.arange(10, dtype=np.uint8), (10, 1))[np.newaxis]
+    drawn = overlay(np.zeros((10, 10, 3), np.uint8), [mask])[5]
+    assert (np.diff(drawn[4:, 0].astype(int)) > 0).all() and not drawn[0].any()
+
+
+def test_each_label_has_a_colour_and_0_has_none():
+    labels = np.zeros((30, 30), np.int32)
+    labels[2:9, 2:9], labels[12:20, 12:20], labels[22:29, 2:9] = 7, 4, -3
+    drawn = overlay(np.zeros((30, 30, 3), np.uint8), [labels])
+    assert np.array_equal(drawn[15, 15], np.rint(np.multiply(YELLOW, np.float32(0.5))))
+    assert np.array_equal(drawn[5, 5], np.rint(np.multiply(BLUE, np.float32(0.5))))
+    assert not drawn[25, 5].any() and not drawn[0, 0].any()
+
+
+def test_many_labels_are_drawn_at_once():
+    labels = np.arange(300 * 300).reshape(300, 300)
+    assert overlay(np.zeros((50, 60, 3), np.uint8), [labels]).any()
+
+
+def test_masks_shrink_with_the_picture():
+    masks = np.zeros((1, 100, 100), np.uint8)
+    masks[0, 20:60, 40:80] = 9
+    drawn = overlay(np.zeros((10, 10, 3), np.uint8), [masks])
+    assert drawn[2:6, 4:8].all(axis=(0, 1, 2)) and not drawn[:2].any() and not drawn[:, 8:].any()
+
+
+def test_masks_of_a_few_pixels_are_seen_in_a_small_picture():
+    masks = np.zeros((1, 500, 500), np.uint8)
+    masks[0, 250:253, 250:253] = 1
+    assert overlay(np.zeros((100, 100, 3), np.uint8), [masks]).max() > 100
+
+
+# Which columns
+
+
+@pytest.mark.parametrize(("kinds", "used"), [
+    (columns(picture=("image file",), image=("float32", 9, 9)), ("image",)),
+    (columns(noise=("float32", 9, 9), picture=("image file",)), ("picture",)),
+    (columns(noise=("float32", 9, 9), colours=("uint8", 9, 9, 3)), ("colours",)),
+    (columns(mask=("uint8", 9, 9), flux=("float32", 9, 9)), ("mask", "flux")),
+    (columns(a__image=("float32", 9, 9), a__masks=("uint8", 2, 9, 9)), ("a.image", "a.masks")),
+    (columns(bands=("float32", 5, 9, 9), z=("float32",)), ("bands",)),
+    (columns(image=("uint8", 9, 9), labels=("int32", 9, 9)), ("image", "labels")),
+    (columns(masks=("uint8", 2, 9, 9)), ("masks",)),
+    (columns(segmentation=("uint8", 9, 9), stamp=("uint8", 9, 9)), ("segmentation", "stamp")),
+    (columns(representation=("float32", 1280), ra=("float64",), name=("str", 4)), ()),
+    (columns(empty=("float32", 0, 9), words=("str", 3, 3)), ()),
+])  # fmt: skip
+def test_the_columns_that_a_picture_needs(kinds, used):
+    assert generic(kinds).columns == used
+    row = nest(
+        {
+            name: np.ones(kind.shape, kind.dtype)
+            if kind.dtype not in ("str", "image file")
+            else file(np.zeros((9, 9, 3), np.uint8))
+            for name, kind in kinds.items()
+            if name in used
+        }
+    )
+    picture = generic(kinds).picture(row)
+    assert picture is None if not used else picture.shape == (9, 9, 3)
+
+
+def test_float_images_and_their_masks_have_row_0_at_the_bottom():
+    image = sky(np.random.default_rng(5))
+    masks = np.zeros((1, *image.shape), np.uint8)
+    masks[0, :5, :5] = 1
+    kinds = columns(image=("float32", *image.shape), masks=("uint8", *masks.shape))
+    picture = generic(kinds).picture({"image": image, "masks": masks})
+    assert picture[29, 20].tolist() == [255, 255, 255]
+    assert picture[-1, 0].tolist() != picture[0, 0].tolist() and picture[-3, 2, 0] > picture[-3, 2, 2]
+
+
+def test_masks_of_another_size_are_left_out():
+    kinds = columns(image=("uint8", 6, 6, 3), masks=("uint8", 2, 5, 6))
+    row = {"image": np.zeros((6, 6, 3), np.uint8), "masks": np.ones((2, 5, 6), np.uint8)}
+    assert not generic(kinds).picture(row).any()
+
+
+def test_captions_are_the_classes():
+    kinds = {"label": ColumnInfo("label", "int64", (), "", "", ("elliptical", "spiral"))}
+    assert [generic(kinds).caption({"label": np.int64(label)}) for label in (1, 0, -1, 2)] == [
+        "spiral",
+        "elliptical",
+        "",
+        "",
+    ]
+
+
+# Joined rows
+
+
+def grey(value):
+    return generic(columns(image=("uint8", 8, 8))), {"image": np.full((8, 8), value, np.uint8)}
+
+
+def test_joined_rows_are_drawn_side_by_side():
+    part, first = grey(10)
+    _, second = grey(20)
+    other = generic(columns(redshift=("float32",)))
+    joined = side_by_side({"a": part, "b": part, "c": other}, {"b": "matched"})
+    assert joined.columns == ("a.image", "b.image", "matched")
+    picture = joined.picture({"a": first, "b": second, "c": {}, "matched": True})
+    assert picture.shape == (8, 16 + GAP, 3)
+    assert picture[0, 0, 0] == 10 and picture[0, -1, 0] == 20
+    lacking = joined.picture({"a": first, "b": second, "c": {}, "matched": np.False_})
+    assert lacking[0, 0, 0] == 10 and lacking[0, -1, 0] == MISSING
+
+
+# Built datasets
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pictures") / "toy"
+    build(Toy(4), folder, workers=0)
+    return folder
+
+
+@pytest.mark.parametrize("decode", [True, False])
+def test_a_table_says_how_its_rows_are_drawn(toy, decode):
+    table = skyshards.open(toy, decode=decode)
+    assert table.drawing.columns == ("label", "votes.mask", "picture")
+    some = table.select_columns(table.drawing.columns)
+    whole = skyshards.open(toy)
+    for number in range(4):
+        assert np.array_equal(table.drawing.picture(some[number]), whole[number]["picture"])
+        assert table.drawing.caption(some[number]) == ("elliptical", "spiral")[int(whole[number]["label"])]
+
+
+def test_a_join_says_how_its_rows_are_drawn(toy):
+    table = skyshards.open(toy)
+    joined = skyshards.join(table, table.select([1, 2]), names=("all", "some"), how="left", on="object_id")
+    assert joined.drawing.columns[-1] == "matched"
+    rows = joined.select_columns(joined.drawing.columns)
+    shapes = {joined.drawing.picture(rows[number]).shape for number in range(4)}
+    assert shapes == {(6, 14 + GAP, 3), (6, 13 + GAP, 3)}
+    assert joined.drawing.caption(rows[1]).startswith("all: ") and "; some: " in joined.drawing.caption(rows[1])
+    assert "some" not in joined.drawing.caption(rows[0])
