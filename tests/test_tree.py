@@ -27,7 +27,8 @@ ALLOWED = {
     "input_tables": {"input_tables"},
     "embed": {"embed", "read", "format", "input_tables", "progress"},
     "export": {"export", "read", "format", "progress"},
-    "cli": {"cli", "embed", "export", "read", "format", "pipeline", "fetch", "progress", "verify", "crossmatch"}
+    "page": {"page", "read", "pictures", "format", "progress"},
+    "cli": {"cli", "embed", "export", "page", "read", "format", "pipeline", "fetch", "progress", "verify", "crossmatch"}
     | {"catalogues", "pictures"},
 }
 """By package of skyshards, what else of skyshards it imports."""

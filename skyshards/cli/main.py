@@ -1,4 +1,4 @@
-"""The command `skyshards build | info | verify | crossmatch | cite | embed | export | new`."""
+"""The command `skyshards build | info | verify | crossmatch | cite | embed | export | new | page`."""
 
 from __future__ import annotations
 
@@ -107,6 +107,7 @@ class _DataSets(_Group):
             "Write a built dataset as a HATS collection, for LSDB and Parquet readers.",
         ),
         "new": ("skyshards.cli.new", "Write the skeleton of a new dataset."),
+        "page": ("skyshards.cli.page", "Write a page of a built dataset: sky, counts, histograms, gallery."),
     },
 )
 @click.version_option(__version__)

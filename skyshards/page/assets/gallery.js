@@ -1,0 +1,56 @@
+// The gallery: a button for each row that passes the filters, with its picture.
+
+const STEP = 60;
+let limit = STEP;
+let found = [];
+
+function nameOf(row) {
+  return String(columns.get("object_id").values[row]);
+}
+
+function pictureOf(row, attributes = {}) {
+  const source = page.gallery.pictures[row], words = page.gallery.captions[row];
+  if (!source) return make("span", { class: "blank" }, "no picture");
+  return make("img", { src: source, alt: words ? `picture, ${words}` : "picture", ...attributes });
+}
+
+function card(row) {
+  const words = page.gallery.captions[row], { field } = order;
+  const detail = field ? `${textOf(field, row)}` : words;
+  return make("li", {},
+    make("button", { type: "button", class: "card", "data-row": row, onclick: () => openDetails(row) },
+      pictureOf(row, { loading: "lazy", decoding: "async" }),
+      make("span", { class: "card-name" }, nameOf(row)),
+      detail ? make("span", { class: "card-detail" }, detail) : null));
+}
+
+function drawCards() {
+  byId("cards").replaceChildren(...found.slice(0, limit).map(card));
+  byId("more").hidden = found.length <= limit;
+  const all = page.gallery.rows.length, some = Math.min(limit, found.length);
+  const of = found.length === all ? plural(all, "row") : `${count(found.length)} of ${plural(all, "row")} that match`;
+  byId("status").textContent = found.length ? `Showing ${some === found.length && found.length === all ? "all " : some < found.length ? `${count(some)} of ` : ""}${of}.` : "No row matches; remove a filter.";
+}
+
+function update() {
+  limit = STEP;
+  found = matching();
+  drawCards();
+  drawPoints(found);
+  const line = selectionCode();
+  byId("selection").hidden = !line;
+  byId("selection").replaceChildren(...(line ? [make("p", { class: "note" }, "The same selection of all rows:"), codeLine(line, "line that selects these rows")] : []));
+}
+
+function drawGallery() {
+  const shownRows = page.gallery.rows.length;
+  byId("sample").textContent = shownRows === page.rows
+    ? `All ${plural(page.rows, "row")} of the dataset.`
+    : `A sample of ${count(shownRows)} of ${plural(page.rows, "row")}, evenly spaced over the dataset. Sorting and filters act on the sample; counts and histograms on this page are of all rows.`;
+  byId("more").addEventListener("click", () => {
+    const next = limit;
+    limit += STEP;
+    drawCards();
+    byId("cards").children[next]?.querySelector("button").focus();
+  });
+}

@@ -1,0 +1,68 @@
+"""Pictures of sampled rows as small files that together stay within a number of bytes."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from skyshards.pictures.drawing import Drawing
+from skyshards.read.table import Table
+
+SIZE = 320
+"""Longer side of a picture, pixels."""
+TRIES = ((SIZE, 82), (SIZE, 60), (224, 60), (160, 50), (96, 40), (48, 20))
+"""Sizes and WebP qualities, from the best on; the first whose file is small enough is taken."""
+BATCH_BYTES = 64 << 20
+THREADS = 2
+
+
+class Thumbnail(NamedTuple):
+    """A WebP file, None for a row with nothing to draw, and the row's labels in words."""
+
+    content: bytes | None
+    caption: str
+
+
+def thumbnails(table: Table, rows: np.ndarray, nbytes: int) -> Iterator[Thumbnail]:
+    """Draw rows, in order, in files of at most `nbytes` each."""
+    drawing = table.drawing
+    if not drawing.columns:
+        yield from (Thumbnail(None, "") for _ in rows)
+        return
+    wanted = table.select_columns(drawing.columns)
+    length = max(1, min(64, BATCH_BYTES // max(1, wanted.row_nbytes)))
+    keys = [rows[first : first + length] for first in range(0, len(rows), length)]
+    with ThreadPoolExecutor(THREADS) as pool:
+        for key, batch in zip(keys, wanted.batches(keys), strict=True):
+            yield from pool.map(partial(_thumbnail, drawing, batch, nbytes), range(len(key)))
+
+
+def _thumbnail(drawing: Drawing, batch: Mapping[str, Any], nbytes: int, place: int) -> Thumbnail:
+    row = _row(batch, place)
+    picture = drawing.picture(row, SIZE)
+    return Thumbnail(None if picture is None else webp(picture, nbytes), drawing.caption(row))
+
+
+def _row(batch: Mapping[str, Any], place: int) -> dict[str, Any]:
+    """Return one row of a batch."""
+    return {name: _row(part, place) if isinstance(part, Mapping) else part[place] for name, part in batch.items()}
+
+
+def webp(picture: np.ndarray, nbytes: int) -> bytes:
+    """Encode a picture (uint8 [height, width, 3]) in at most `nbytes`, or as small as it gets."""
+    image, content = Image.fromarray(picture), b""
+    for size, quality in TRIES:
+        smaller = image.copy()
+        smaller.thumbnail((size, size))
+        file = io.BytesIO()
+        smaller.save(file, "webp", quality=quality)
+        content = file.getvalue()
+        if len(content) <= nbytes:
+            break
+    return content
