@@ -19,9 +19,11 @@ from skyshards.errors import (
     SourceError,
     UsageError,
 )
+from skyshards.format.kinds.ragged import Ragged
 from skyshards.join import join, open_join
 from skyshards.read.arrow import as_numpy
 from skyshards.read.joined import JoinedTable
+from skyshards.read.padding import Padded, pad
 from skyshards.read.registration import register_when_needed
 from skyshards.read.table import Table
 from skyshards.read.table import open_table as open
@@ -39,6 +41,8 @@ __all__ = [
     "FolderError",
     "JoinedTable",
     "NewerFormat",
+    "Padded",
+    "Ragged",
     "Recipe",
     "Schema",
     "ShardCorrupted",
@@ -54,6 +58,7 @@ __all__ = [
     "join",
     "open",
     "open_join",
+    "pad",
 ]
 
 _FOR_BUILDING = {

@@ -119,6 +119,12 @@ def test_nulls_are_refused():
         as_numpy(pa.table({"flux": [1.0, None]}))
 
 
-def test_lists_of_several_lengths_are_refused():
-    with pytest.raises(ValueError, match="column 'bytes' has lists of 1 to 2 values"):
-        as_numpy(pa.table({"bytes": [[1], [2, 3]]}))
+def test_lists_of_any_length_are_ragged():
+    values, lengths = as_numpy(pa.table({"bytes": [[1], [2, 3]]}))["bytes"]
+    assert (values.tolist(), lengths.tolist()) == ([1, 2, 3], [1, 2])
+
+
+def test_lists_of_text_and_lists_of_lists_are_refused():
+    for lists in ([["a"], ["b", "c"]], [[[1]], [[2], [3]]]):
+        with pytest.raises(ValueError, match="column 'x' has lists of .*, which no array can hold"):
+            as_numpy(pa.table({"x": lists}))

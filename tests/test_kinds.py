@@ -32,6 +32,7 @@ FEATURES = {
     "number": [datasets.Value("uint16"), datasets.ClassLabel(names=NAMES), datasets.Array3D((2, 2, 2), "bool")],
     "string": [datasets.Value("string"), datasets.Sequence(datasets.Value("string"), length=2)],
     "bytes": [datasets.Image(), datasets.Image(decode=False)],
+    "ragged": [datasets.Sequence(datasets.Value("float32")), datasets.Sequence(datasets.ClassLabel(names=NAMES))],
 }
 
 
@@ -68,6 +69,10 @@ def test_a_built_column_that_has_no_feature_is_named():
         datasets.Array5D((1, 1, 1, 1, 1), "int8"),
         datasets.Audio(),
         datasets.Sequence(datasets.Sequence(datasets.Value("int8"), length=2), length=2),
+        datasets.Sequence(datasets.Sequence(datasets.Value("int8"))),
+        datasets.Sequence(datasets.Value("string")),
+        datasets.Sequence({"flux": datasets.Value("float32")}),
+        datasets.Array2D((None, 5), "float32"),
         "float32",
     ],
     ids=str,

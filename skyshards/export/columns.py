@@ -21,6 +21,7 @@ from skyshards.export import documentation
 from skyshards.format.columns import ColumnSpec, flatten, nest
 from skyshards.format.kinds import KINDS
 from skyshards.format.kinds.image import ImageFile
+from skyshards.format.kinds.ragged import Ragged
 from skyshards.format.layout import SPLIT
 
 PNG_LEVEL = 4
@@ -156,6 +157,8 @@ def _values(values: Any, spec: ColumnSpec) -> pa.Array:
     if is_file(spec):
         return _images(values)
     picture = picture_shape(spec)
+    if isinstance(values, Ragged):
+        return KINDS[spec.kind].to_arrow(values, None)
     if picture is None:
         kind, item = KINDS[spec.kind], _item(spec)
         return _lists(kind.to_arrow(values.reshape(-1), kind.feature(item)), values.shape)

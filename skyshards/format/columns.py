@@ -18,8 +18,9 @@ class ColumnSpec:
     """One leaf column in terms of NumPy, cheap to send to a worker process.
 
     `path` is dotted ("segmentation.array"). `kind` is a key of `KINDS`: "number" (any fixed shape, `()` for a scalar),
-    "string" (likewise), or "bytes" (an image file, as a variable number of uint8 per row). `dtype` is a NumPy name,
-    "str" for strings. `classes` are the names of the labels 0, 1, …, None if the column is not a label.
+    "string" (likewise), "bytes" (an image file, as a variable number of uint8 per row), or "ragged" (a list of numbers
+    of any length). `dtype` is a NumPy name, "str" for strings. `classes` are the names of the labels 0, 1, …, None if
+    the column is not a label.
     """
 
     path: str
@@ -43,7 +44,7 @@ class ColumnSpec:
 
     @property
     def varies(self) -> bool:
-        """Whether stored values differ in length, so that a batch of them is not an array."""
+        """Whether stored values differ in length."""
         return KINDS[self.kind].varies
 
     @property

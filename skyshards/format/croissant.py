@@ -115,7 +115,7 @@ def _field(records: str, spec: ColumnSpec) -> dict[str, Any]:
         "dataType": KINDS[spec.kind].croissant_type(spec),
         "source": origin | {"extract": {"column": column}},
     }
-    return field | ({"repeated": True} if spec.shape else {})
+    return field | ({"repeated": True} if KINDS[spec.kind].is_list(spec) else {})
 
 
 def write(folder: Path, manifest: Manifest) -> None:

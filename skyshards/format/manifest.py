@@ -203,7 +203,9 @@ def check_ranges(spec: ColumnSpec, starts: np.ndarray, sizes: np.ndarray, length
     """Raise `ValueError` if byte ranges of a heavy column exceed their files, or cannot hold its values."""
     if ((starts < 0) | (sizes < 0) | (starts > lengths - sizes)).any():
         raise ValueError(f"values of column {spec.path!r} lie outside their files")
-    fewest = spec.nbytes if not spec.deflate else -(-spec.nbytes // MAX_INFLATION)  # 0 for image files
+    if spec.varies and (sizes % np.dtype(spec.dtype).itemsize).any():
+        raise ValueError(f"values of column {spec.path!r} are not whole numbers of {spec.dtype}")
+    fewest = spec.nbytes if not spec.deflate else -(-spec.nbytes // MAX_INFLATION)  # 0 where sizes vary
     most = MAX_VALUE_BYTES if spec.varies or spec.deflate else spec.nbytes
     if ((sizes < fewest) | (sizes > most)).any():
         raise ValueError(f"values of column {spec.path!r} have impossible sizes")

@@ -1,7 +1,8 @@
 """Write encoded rows to a shard (an HDF5 file) and read them back.
 
 A shard is plain HDF5: light columns are contiguous numbers or fixed-length UTF-8 text; heavy columns have one chunk per
-row, deflated or not; image files are variable-length uint8. The bytes do not depend on the time or machine.
+row, deflated or not; image files and lists of any length are variable-length. The bytes do not depend on the time or
+machine.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ def write(path: Path, specs: Specs, rows: Sequence[EncodedRow], attributes: Mapp
                 break
             for name, content in _split(row).items():
                 if specs[name].varies:
-                    datasets[name][index] = np.frombuffer(content, np.uint8)
+                    datasets[name][index] = np.frombuffer(content, specs[name].dtype)
                 else:
                     datasets[name].id.write_direct_chunk((index, *(0,) * len(specs[name].shape)), content)
     return _verified_ranges(path, specs, rows)
@@ -120,7 +121,7 @@ def _split(row: EncodedRow) -> dict[str, memoryview]:
 def _create(file: h5py.File, spec: ColumnSpec, light: Sequence[Mapping[str, Any]]) -> h5py.Dataset:
     name, count = _inner(spec.path), len(light)
     if spec.varies:
-        return file.create_dataset(name, shape=(count,), dtype=h5py.vlen_dtype(np.uint8))
+        return file.create_dataset(name, shape=(count,), dtype=h5py.vlen_dtype(np.dtype(spec.dtype)))
     if spec.heavy:
         file[name] = h5py.Dataset(_chunked(file, spec, count))
         return file[name]
@@ -247,7 +248,7 @@ def read_rows(file: h5py.File, specs: Specs) -> list[EncodedRow]:
     rows: list[EncodedRow] = []
     for index in range(len(light["object_id"])):
         sizes = {
-            name: chunks[name][index][1] if name in chunks else len(file[_inner(name)][index])
+            name: chunks[name][index][1] if name in chunks else file[_inner(name)][index].nbytes
             for name, spec in specs.items()
             if spec.heavy
         }

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from skyshards.format.kinds import kind_of
+from skyshards.format.kinds.ragged import Ragged
 from skyshards.read.memory import Recycler
 
 if TYPE_CHECKING:
@@ -38,8 +39,8 @@ def as_numpy(table: pa.Table) -> dict[str, Any]:
     """Convert an Arrow batch, such as from `ds.with_format("arrow").iter(64)`, to nested dicts of NumPy arrays.
 
     Dtypes and shapes are kept; the first dimension is the rows. Text becomes `str` arrays, image files become arrays
-    of `bytes` objects, b"" for none. All arrays are copies: Arrow's memory may be a read-only file mapping, and writing
-    to that crashes the process.
+    of `bytes` objects, b"" for none, lists of any length become `Ragged`. All arrays are copies: Arrow's memory may be
+    a read-only file mapping, and writing to that crashes the process.
 
     Parameters
     ----------
@@ -53,7 +54,7 @@ def as_numpy(table: pa.Table) -> dict[str, Any]:
     Raises
     ------
     ValueError
-        If a column has nulls, or lists of unequal lengths.
+        If a column has nulls, or lists of anything but numbers and bools.
 
     Examples
     --------
@@ -87,12 +88,10 @@ def _values(path: str, array: pa.Array | pa.ChunkedArray) -> Any:
     elif pa.types.is_fixed_size_list(array.type):
         shape, array = (array.type.list_size,), array.flatten()
     elif pa.types.is_list(array.type):
-        lengths = np.unique(np.diff(array.offsets.to_numpy()))
-        if len(lengths) > 1:
-            raise ValueError(
-                f"column {path!r} has lists of {lengths[0]} to {lengths[-1]} values, which no array can hold"
-            )
-        shape, array = tuple(lengths), array.flatten()
+        values = _values(path, array.flatten())
+        if not isinstance(values, np.ndarray) or values.dtype.kind not in "biuf":
+            raise ValueError(f"column {path!r} has lists of {array.type.value_type}, which no array can hold")
+        return Ragged(values, np.diff(array.offsets.to_numpy()).astype(np.int64))
     values = array.to_numpy(zero_copy_only=False)
     return (values.astype(str) if pa.types.is_string(array.type) else values).reshape(rows, *shape)
 
@@ -101,6 +100,8 @@ def _joined(parts: list[Any]) -> Any:
     """Concatenate parts of a batch into a copy."""
     if isinstance(parts[0], dict):
         return {name: _joined([part[name] for part in parts]) for name in parts[0]}
+    if isinstance(parts[0], Ragged):
+        return Ragged(_joined([part.values for part in parts]), np.concatenate([part.lengths for part in parts]))
     if parts[0].dtype.kind in "OU":
         return np.concatenate(parts)
     out = _memory.empty((sum(len(part) for part in parts), *parts[0].shape[1:]), parts[0].dtype)

@@ -18,6 +18,7 @@ from deflate import crc32
 from skyshards.errors import ShardCorrupted
 from skyshards.format.columns import ColumnSpec
 from skyshards.format.kinds import KINDS
+from skyshards.format.kinds.ragged import Ragged
 from skyshards.machine import usable_cores
 from skyshards.read.store import LocalStore, RemoteStore
 
@@ -30,7 +31,7 @@ fast that threads would only contend."""
 class ColumnRequest:
     """Values of one heavy column to read: shard, row in it, byte range and crc32 (-1 if unknown) of each value.
 
-    Decoded values go to `out`: an array [values, *shape] for a number column, a list of that length for image files.
+    Decoded values go to their places in `out`, which are parts of `batch`; image files have no `batch`, only a list.
     With `images` [values, H, W, C], an image that fits its slot there is decoded in place, and None in the list.
     """
 
@@ -40,7 +41,8 @@ class ColumnRequest:
     starts: Sequence[int]
     sizes: Sequence[int]
     crc32s: Sequence[int]
-    out: np.ndarray | list
+    out: Any
+    batch: np.ndarray | Ragged | None
     images: np.ndarray | None = None
 
 
@@ -160,7 +162,7 @@ class Reader:
             found = decode(content, spec, place)
             out[position] = None if found is place else found
 
-        if not spec.varies:
+        if request.batch is not None:
             return in_place
         return image if self.decode_images else out.__setitem__
 

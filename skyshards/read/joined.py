@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from skyshards.format import healpix
 from skyshards.format.columns import ColumnSpec, unknown_column
+from skyshards.format.kinds.ragged import Ragged
 from skyshards.format.provenance import Origin
 from skyshards.read import angles, join_file, query
 from skyshards.read.matches import Matches
@@ -95,10 +96,10 @@ class JoinedTable(RandomAccess):
         rows = self._matches.rows[name]
         return rows if self._index is None else rows[self._index]
 
-    def _start(self, rows: np.ndarray, ahead: bool) -> Callable[[], dict[str, np.ndarray]]:
+    def _start(self, rows: np.ndarray, ahead: bool) -> Callable[[], dict[str, np.ndarray | Ragged]]:
         finishes = {name: _start(part, self._matches.rows[name][rows], ahead) for name, part in self._parts.items()}
 
-        def values() -> dict[str, np.ndarray]:
+        def values() -> dict[str, np.ndarray | Ragged]:
             found = {path: column[rows] for path, column in self._matches.own.items()}
             for name, finish in finishes.items():
                 found |= {f"{name}.{path}": column for path, column in finish().items()}
@@ -232,7 +233,7 @@ class JoinedTable(RandomAccess):
         return self.select(np.logical_and.reduce(there)) if there and not np.all(there) else self
 
 
-def _start(part: Table, rows: np.ndarray, ahead: bool) -> Callable[[], dict[str, np.ndarray]]:
+def _start(part: Table, rows: np.ndarray, ahead: bool) -> Callable[[], dict[str, np.ndarray | Ragged]]:
     """Start reading rows of one table, -1 for none; return a function that waits for them."""
     there = rows >= 0
     if there.all():
@@ -242,8 +243,12 @@ def _start(part: Table, rows: np.ndarray, ahead: bool) -> Callable[[], dict[str,
     return lambda: {path: _spread(values, there) for path, values in finish().items()}
 
 
-def _spread(values: np.ndarray, there: np.ndarray) -> np.ndarray:
-    """Put values in their places, and fill values in the others."""
+def _spread(values: np.ndarray | Ragged, there: np.ndarray) -> np.ndarray | Ragged:
+    """Put values in their places, and fill values in the others: empty lists if they are lists."""
+    if isinstance(values, Ragged):
+        lengths = np.zeros(len(there), np.int64)
+        lengths[there] = values.lengths[: there.sum()]
+        return Ragged(values.values[: lengths.sum()], lengths)
     shape = (len(there), *values.shape[1:])
     if values.dtype.kind == "O":
         out = np.empty(shape, object)

@@ -11,6 +11,7 @@ import pyarrow as pa
 from skyshards.errors import FolderError
 from skyshards.format.columns import ColumnSpec
 from skyshards.format.kinds import KINDS
+from skyshards.format.kinds.ragged import Ragged
 from skyshards.format.layout import CRC32, ROW, SHARD, SIZE, SOURCES, START
 from skyshards.format.provenance import Origin, origin
 from skyshards.read.batches import ColumnRequest, Reader
@@ -83,25 +84,28 @@ class OpenedFolder:
         images = None
         if spec.path in self._image_shapes:
             images = self._memory.empty((len(rows), *self._image_shapes[spec.path]), "uint8")
+        sizes = self.array(SIZE + spec.path)[rows].tolist()
+        batch, places = KINDS[spec.kind].allocate(spec, sizes, self._memory.empty)
         return ColumnRequest(
             spec,
             [self._shards[code] for code in self.array(SHARD)[rows].tolist()],
             self.array(ROW)[rows].tolist(),
             self.array(START + spec.path)[rows].tolist(),
-            self.array(SIZE + spec.path)[rows].tolist(),
+            sizes,
             self.array(CRC32 + spec.path)[rows].tolist(),
-            [None] * len(rows) if spec.varies else self._memory.empty((len(rows), *spec.shape), spec.dtype),
+            places,
+            batch,
             images,
         )
 
-    def stack(self, request: ColumnRequest) -> np.ndarray:
-        """Return the values of a finished request as an array.
+    def stack(self, request: ColumnRequest) -> np.ndarray | Ragged:
+        """Return the values of a finished request as a batch.
 
         Images of one size are an array [rows, H, W, C]; bytes, and images of several sizes, an array of objects.
         """
+        if request.batch is not None:
+            return request.batch
         values = request.out
-        if isinstance(values, np.ndarray):
-            return values
         if request.images is not None:
             if values and all(value is None for value in values):
                 return request.images

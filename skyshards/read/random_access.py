@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from skyshards.format.column_info import ColumnInfo, TableSchema
 from skyshards.format.columns import ColumnSpec, nest, select, unknown_column
+from skyshards.format.kinds.ragged import Ragged
 from skyshards.read import query
 from skyshards.read.column_names import ColumnNames
 
@@ -60,7 +61,7 @@ class RandomAccess(abc.ABC):
         """Return the same table with other columns and rows."""
 
     @abc.abstractmethod
-    def _start(self, rows: np.ndarray, ahead: bool) -> Callable[[], dict[str, np.ndarray]]:
+    def _start(self, rows: np.ndarray, ahead: bool) -> Callable[[], dict[str, np.ndarray | Ragged]]:
         """Start reading rows (numbered before any selection); return a function that waits for their values.
 
         The values are by dotted name. With `ahead`, the caller does other work before calling the function.
@@ -74,6 +75,8 @@ class RandomAccess(abc.ABC):
 
     def __getitem__(self, key: Any) -> dict[str, Any]:
         """Read a row (integer) or a batch (slice, list, array of integers, mask); negative integers count from the end.
+
+        A batch of lists of any length is a `Ragged`, which `skyshards.pad` makes dense.
 
         Raises
         ------
@@ -93,7 +96,7 @@ class RandomAccess(abc.ABC):
         if position is None:
             return nest(self._start(self._positions(key), ahead=False)())
         values = self._start(self._positions([position]), ahead=False)()
-        return nest({path: value[0] for path, value in values.items()})
+        return nest({path: _rows(value)[0] for path, value in values.items()})
 
     def __getitems__(self, positions: Sequence[int]) -> list[dict[str, Any]]:
         """Read rows as one batch; PyTorch's `DataLoader(table, batch_size=...)` calls this method.
@@ -101,10 +104,7 @@ class RandomAccess(abc.ABC):
         Text columns with several values per row come as lists, since `default_collate` rejects arrays of text.
         """
         batch = self._start(self._positions(list(positions)), ahead=False)()
-        values = {
-            path: array.tolist() if array.dtype.kind == "U" and array.ndim > 1 else array
-            for path, array in batch.items()
-        }
+        values = {path: _lists_of_text(_rows(value)) for path, value in batch.items()}
         return [nest({path: value[number] for path, value in values.items()}) for number in range(len(positions))]
 
     def _positions(self, key: Any) -> np.ndarray:
@@ -267,6 +267,17 @@ class RandomAccess(abc.ABC):
         True
         """
         return self.select(query.matching(condition, self._askable, self._asked))
+
+
+def _rows(values: np.ndarray | Ragged) -> Any:
+    """Return the value of each row of a batch."""
+    return values.rows() if isinstance(values, Ragged) else values
+
+
+def _lists_of_text(values: Any) -> Any:
+    """Turn an array of several texts per row into lists."""
+    is_text = isinstance(values, np.ndarray) and values.dtype.kind == "U" and values.ndim > 1
+    return values.tolist() if is_text else values
 
 
 def _integer(key: Any) -> int | None:

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from skyshards.errors import FolderError
 from skyshards.format import healpix
 from skyshards.format.columns import ColumnSpec
+from skyshards.format.kinds.ragged import Ragged
 from skyshards.format.layout import CRC32, SIZE, SPLIT, START
 from skyshards.format.provenance import Origin
 from skyshards.read import angles
@@ -121,12 +122,12 @@ class Table(RandomAccess):
         columns = "\n".join(f"  {column}" for column in self.schema.values())
         return f"Table of {manifest.name}{simulated}: {len(self):,} rows at {self._data.reader.store}\n{columns}"
 
-    def _start(self, rows: np.ndarray, ahead: bool) -> Callable[[], dict[str, np.ndarray]]:
+    def _start(self, rows: np.ndarray, ahead: bool) -> Callable[[], dict[str, np.ndarray | Ragged]]:
         specs = self._data.manifest.specs
         requests = {path: self._data.heavy(specs[path], rows) for path in self._columns if specs[path].heavy}
         finish = self._data.reader.start(list(requests.values()), ahead)
 
-        def values() -> dict[str, np.ndarray]:
+        def values() -> dict[str, np.ndarray | Ragged]:
             light = {path: self._data.light(specs[path], rows) for path in self._columns if path not in requests}
             finish()
             heavy = {path: self._data.stack(request) for path, request in requests.items()}

@@ -147,6 +147,8 @@ class Contract:
                 assert values.shape == (2, *spec.shape)
             elif spec.kind == "string":
                 assert values.dtype.kind == "U"
+            elif spec.kind == "ragged":
+                assert (values.values.dtype, len(values.lengths)) == (np.dtype(spec.dtype), 2)
 
     @stock_reads_hdf5
     @pytest.mark.parametrize("streaming", [True, False])
@@ -282,8 +284,10 @@ print(sum(1 for row in rows))
 
     def test_a_data_loader_batches_the_table_as_it_is(self, table, recipe):
         data = pytest.importorskip("torch.utils.data", reason="the extra `torch` is not installed")
+        specs = {path: spec for path, spec in recipe.schema.specs.items() if spec.kind != "ragged"}
+        table = table.select_columns(specs)  # lists of different lengths need a sampler of batches
         batch, wanted = flatten(next(iter(data.DataLoader(table, batch_size=2)))), flatten(table[:2])
-        for path, spec in recipe.schema.specs.items():
+        for path, spec in specs.items():
             if spec.kind != "string":
                 assert_same(batch[path].numpy(), wanted[path], path)
                 assert batch[path].numpy().dtype == wanted[path].dtype

@@ -10,9 +10,10 @@ from typing import Any
 from skyshards.format.kinds.base import Declared, Kind
 from skyshards.format.kinds.image import ImageFile
 from skyshards.format.kinds.number import Number
+from skyshards.format.kinds.ragged import RaggedList
 from skyshards.format.kinds.text import Text
 
-KINDS: dict[str, Kind] = {kind.name: kind for kind in (Number(), Text(), ImageFile())}
+KINDS: dict[str, Kind] = {kind.name: kind for kind in (Number(), Text(), ImageFile(), RaggedList())}
 """Kinds by their name in manifests."""
 
 
@@ -21,8 +22,6 @@ def declared(feature: Any) -> Declared:
     for kind in KINDS.values():
         if (found := kind.declared(feature)) is not None:
             return found
-    if getattr(feature, "length", None) == -1:
-        raise TypeError(f"a list needs a fixed length; found {feature!r}")
     expected = "; ".join(kind.features for kind in KINDS.values())
     raise TypeError(f"expected one of these features: {expected}; found {feature!r}")
 

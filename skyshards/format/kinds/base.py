@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+import numpy as np
 
 if TYPE_CHECKING:
     import h5py
-    import numpy as np
     import pyarrow as pa
 
     from skyshards.format.columns import ColumnSpec
@@ -21,6 +22,8 @@ Json = Any
 """A value of a light column between source and shard, in a type of JSON."""
 Demand = tuple[Any, str, Any]
 """A condition, what was expected, and what was found."""
+Allocate = Callable[[tuple[int, ...], str], "np.ndarray"]
+"""Returns a new array of a shape and dtype, with arbitrary content."""
 
 
 class Declared(NamedTuple):
@@ -44,7 +47,7 @@ class Kind(ABC):
     features: ClassVar[str]
     """The `datasets` features of this kind, for error messages."""
     varies: ClassVar[bool] = False
-    """Whether values differ in length; they are then variable-length in HDF5 and a list in a batch."""
+    """Whether values differ in length; they are then variable-length in HDF5."""
     format_notes: ClassVar[str] = ""
     """Notes for the card on such a `{column}` in the formats of `datasets`."""
 
@@ -72,6 +75,10 @@ class Kind(ABC):
     def words(self, spec: ColumnSpec) -> str:
         """Return the type as shown in a table, such as `float32`."""
 
+    def is_list(self, spec: ColumnSpec) -> bool:
+        """Whether a value is several numbers or strings."""
+        return bool(spec.shape)
+
     def card_words(self, spec: ColumnSpec) -> str:
         """Return the type as shown in a card."""
         return self.words(spec)
@@ -94,6 +101,15 @@ class Kind(ABC):
             If the column cannot hold the value; names the column, what was expected and what was found.
         """
 
+    def expected_in_hdf5(self, dtype: np.dtype, spec: ColumnSpec) -> str | None:
+        """Return the expected dtype in words if the dtype in a shard is wrong, else None.
+
+        By default, for values that vary.
+        """
+        import h5py  # not needed for reading
+
+        return None if h5py.check_vlen_dtype(dtype) == np.dtype(spec.dtype) else f"{spec.dtype} of any length"
+
     @abstractmethod
     def to_arrow(self, values: Any, feature: Any) -> pa.Array:
         """Convert a column of a batch to the Arrow type of this feature."""
@@ -104,7 +120,7 @@ class Kind(ABC):
     """Whether NumPy can use Arrow's memory directly."""
 
     def arrow_type(self, spec: ColumnSpec) -> pa.DataType:
-        """Return the Arrow type of the column in the catalogue."""
+        """Return the Arrow type of the column in the catalogue, or in an export."""
         raise NotImplementedError(f"{spec.path}: not in the catalogue")
 
     def from_arrow(self, column: pa.ChunkedArray, spec: ColumnSpec) -> np.ndarray:
@@ -119,11 +135,15 @@ class Kind(ABC):
         """Read all values of a shard."""
         return dataset[()]
 
-    def expected_in_hdf5(self, dtype: np.dtype, spec: ColumnSpec) -> str | None:
-        """Return the expected dtype in words if the dtype in a shard is wrong, else None."""
-        return None
-
     # Large
+
+    def allocate(self, spec: ColumnSpec, sizes: Sequence[int], empty: Allocate) -> tuple[Any, Any]:
+        """Return a batch to be filled, and the place of each of its values, which `decode` takes as `out`.
+
+        `sizes` are the bytes of the stored values. A batch of None cannot be allocated before its values are decoded;
+        these then go to the places, a list.
+        """
+        raise NotImplementedError(f"{spec.path}: not stored a value at a time")
 
     def decode(self, content: bytes, spec: ColumnSpec, out: np.ndarray | None = None) -> np.ndarray:
         """Decode a stored value, into the array `out` if it fits. Raises `ValueError` if the bytes are damaged."""

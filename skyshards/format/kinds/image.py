@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from skyshards.errors import ShardCorrupted, SourceError
 from skyshards.format.images import JPEG, PNG, decode_image, described
-from skyshards.format.kinds.base import Declared, Demand, Kind
+from skyshards.format.kinds.base import Allocate, Declared, Demand, Kind
 
 if TYPE_CHECKING:
     from skyshards.format.columns import ColumnSpec
@@ -98,6 +98,9 @@ first.
         contents, paths = pa.array(values, pa.binary()), pa.nulls(len(values), pa.string())
         missing = pa.array([not content for content in values], pa.bool_())
         return pa.StructArray.from_arrays([contents, paths], ["bytes", "path"], mask=missing)
+
+    def allocate(self, spec: ColumnSpec, sizes: Sequence[int], empty: Allocate) -> tuple[None, list]:
+        return None, [None] * len(sizes)
 
     def decode(self, content: bytes, spec: ColumnSpec, out: np.ndarray | None = None) -> np.ndarray:
         return decode_image(content, out)

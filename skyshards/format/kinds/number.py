@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from skyshards.errors import SourceError
-from skyshards.format.kinds.base import LARGE_BYTES, Declared, Demand, Json, Kind, element, in_list
+from skyshards.format.kinds.base import LARGE_BYTES, Allocate, Declared, Demand, Json, Kind, element, in_list
 
 if TYPE_CHECKING:
     from skyshards.format.columns import ColumnSpec
@@ -36,7 +36,8 @@ class Number(Kind):
             item, shape = element(feature)
         if isinstance(item, datasets.ClassLabel):
             return Declared(self.name, "int64", shape, tuple(item.names))
-        return Declared(self.name, item.dtype, shape) if isinstance(item, datasets.Value) and _is(item.dtype) else None
+        is_number = isinstance(item, datasets.Value) and is_dtype(item.dtype) and None not in shape
+        return Declared(self.name, item.dtype, shape) if is_number else None
 
     def feature(self, spec: ColumnSpec) -> Any:
         import datasets
@@ -49,7 +50,7 @@ class Number(Kind):
         return in_list(item, spec.shape)
 
     def demands(self, spec: ColumnSpec) -> Iterator[Demand]:
-        yield _is(spec.dtype), f"a dtype of {spec.path!r}", spec.dtype
+        yield is_dtype(spec.dtype), f"a dtype of {spec.path!r}", spec.dtype
         yield spec.nbytes <= MAX_VALUE_BYTES, f"at most {MAX_VALUE_BYTES} bytes a row of {spec.path!r}", spec.shape
 
     def nbytes(self, spec: ColumnSpec) -> int:
@@ -65,15 +66,20 @@ class Number(Kind):
         return _CROISSANT[np.dtype(spec.dtype).kind]
 
     def encode(self, value: Any, spec: ColumnSpec) -> Json | bytes:
+        number = self.checked(value, spec)
+        if not spec.heavy:
+            return number.tolist()
+        return bytes(deflate.zlib_compress(number, DEFLATE_LEVEL)) if spec.deflate else number.tobytes()
+
+    def checked(self, value: Any, spec: ColumnSpec) -> np.ndarray:
+        """Cast a value to the dtype of a column; raises `SourceError` unless value, shape and labels fit."""
         number = cast(value, spec)
         if spec.classes is not None:
             wrong = (number < -1) | (number >= len(spec.classes))  # -1 is datasets' missing label
             if wrong.any():
                 expected = f"a label from 0 to {len(spec.classes) - 1} (-1: none)"
                 raise SourceError(f"column {spec.path!r}: expected {expected}, found {number[wrong].flat[0]}")
-        if not spec.heavy:
-            return number.tolist()
-        return bytes(deflate.zlib_compress(number, DEFLATE_LEVEL)) if spec.deflate else number.tobytes()
+        return number
 
     def to_arrow(self, values: np.ndarray, feature: Any) -> pa.Array:
         storage = pa.array(values.reshape(-1))
@@ -95,6 +101,10 @@ class Number(Kind):
     def expected_in_hdf5(self, dtype: np.dtype, spec: ColumnSpec) -> str | None:
         return None if dtype == np.dtype(spec.dtype) else spec.dtype
 
+    def allocate(self, spec: ColumnSpec, sizes: Sequence[int], empty: Allocate) -> tuple[np.ndarray, np.ndarray]:
+        batch = empty((len(sizes), *spec.shape), spec.dtype)
+        return batch, batch
+
     def decode(self, content: bytes, spec: ColumnSpec, out: np.ndarray | None = None) -> np.ndarray:
         out = np.empty(spec.shape, spec.dtype) if out is None else out
         values: bytes | bytearray = content
@@ -109,7 +119,7 @@ class Number(Kind):
         return out
 
 
-def _is(dtype: str) -> bool:
+def is_dtype(dtype: str) -> bool:
     """Whether this is NumPy's canonical name of a numeric or bool dtype."""
     try:
         return np.dtype(dtype).kind in "biuf" and np.dtype(dtype).name == dtype

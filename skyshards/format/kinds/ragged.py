@@ -1,0 +1,112 @@
+"""Lists whose length differs from row to row, such as spectra: of numbers, bools or labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from skyshards.errors import SourceError
+from skyshards.format.kinds.base import Allocate, Declared, Demand, Kind
+from skyshards.format.kinds.number import Number, is_dtype
+
+if TYPE_CHECKING:
+    from skyshards.format.columns import ColumnSpec
+
+_NUMBER = Number()
+
+
+class Ragged(NamedTuple):
+    """A batch of lists of different lengths: `values, lengths = batch["flux"]`.
+
+    PyTorch's `DataLoader` and JAX convert both arrays like any others, since this is a named tuple. `skyshards.pad`
+    makes a dense array of it.
+
+    Attributes
+    ----------
+    values : numpy.ndarray [total]
+        The values of all rows, one row after the other.
+    lengths : numpy.ndarray, int64 [rows]
+        The number of values of each row.
+    """
+
+    values: np.ndarray
+    lengths: np.ndarray
+
+    @property
+    def offsets(self) -> np.ndarray:
+        """Where each row starts in `values`, and where the last one ends: int64 [rows + 1]."""
+        return np.concatenate([[0], np.cumsum(self.lengths)])
+
+    def rows(self) -> list[np.ndarray]:
+        """Return the values of each row, as views."""
+        ends = self.offsets.tolist()
+        return [self.values[start:end] for start, end in zip(ends, ends[1:], strict=False)]
+
+
+class RaggedList(Kind):
+    name = "ragged"
+    features = "List of any length of numbers, bools or ClassLabel"
+    varies = True
+
+    def declared(self, feature: Any) -> Declared | None:
+        import datasets  # slow, and not needed for reading
+
+        if getattr(feature, "length", None) != -1:  # of List, or Sequence before datasets 4
+            return None
+        item = feature.feature
+        if isinstance(item, datasets.ClassLabel):
+            return Declared(self.name, "int64", (), tuple(item.names))
+        return Declared(self.name, item.dtype) if isinstance(item, datasets.Value) and is_dtype(item.dtype) else None
+
+    def feature(self, spec: ColumnSpec) -> Any:
+        import datasets
+
+        return datasets.Sequence(_NUMBER.feature(spec))
+
+    def demands(self, spec: ColumnSpec) -> Iterator[Demand]:
+        yield is_dtype(spec.dtype), f"a dtype of {spec.path!r}", spec.dtype
+        yield not spec.shape, f"no shape of {spec.path!r}, a list of any length", spec.shape
+
+    def nbytes(self, spec: ColumnSpec) -> int:
+        return 0
+
+    def is_large(self, spec: ColumnSpec) -> bool:
+        return True
+
+    def is_list(self, spec: ColumnSpec) -> bool:
+        return True
+
+    def words(self, spec: ColumnSpec) -> str:
+        return f"list of {spec.dtype}"
+
+    def croissant_type(self, spec: ColumnSpec) -> str:
+        return _NUMBER.croissant_type(spec)
+
+    def encode(self, value: Any, spec: ColumnSpec) -> bytes:
+        shape = np.shape(value)
+        if len(shape) != 1:
+            found = f"shape {shape}" if shape else f"{type(value).__name__} {value!r:.40}"
+            raise SourceError(f"column {spec.path!r}: expected a list of {spec.dtype}, found {found}")
+        return _NUMBER.checked(value, replace(spec, shape=shape)).tobytes() if shape[0] else b""
+
+    def to_arrow(self, values: Ragged, feature: Any) -> pa.Array:
+        return pa.ListArray.from_arrays(values.offsets.astype(np.int32), pa.array(values.values))
+
+    def arrow_type(self, spec: ColumnSpec) -> pa.DataType:
+        return pa.list_(_NUMBER.arrow_type(spec))
+
+    def allocate(self, spec: ColumnSpec, sizes: Sequence[int], empty: Allocate) -> tuple[Ragged, list[np.ndarray]]:
+        lengths = np.asarray(sizes, np.int64) // np.dtype(spec.dtype).itemsize
+        batch = Ragged(empty((int(lengths.sum()),), spec.dtype), lengths)
+        return batch, batch.rows()
+
+    def decode(self, content: bytes, spec: ColumnSpec, out: np.ndarray | None = None) -> np.ndarray:
+        values = np.frombuffer(content, spec.dtype)
+        if out is None:
+            return values
+        out[...] = values
+        return out
