@@ -6,12 +6,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from astropy import units
+from astropy.coordinates import Angle
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from PIL import Image
 
 from skyshards.errors import SourceError
 from skyshards.format.columns import flatten, nest
+from skyshards.format.images import decode_image
 from skyshards.pipeline.encode import encode
 from tests.toy import SCHEMA, row
 
@@ -83,11 +87,22 @@ BAD = {
     "too many texts": ({"votes__names": ["a", "b", "c"]}, "column 'votes.names': expected 2 strings, found 3"),
     "text for a list of text": ({"votes__names": "ab"}, "column 'votes.names'"),
     "a number for a list of text": ({"votes__names": 5}, "column 'votes.names'"),
-    "text for an image file": ({"picture": "x.png"}, "column 'picture': expected the bytes of a file, found str"),
+    "text for an image file": (
+        {"picture": "x.png"},
+        "expected the bytes of a file, a Pillow image or a uint8 array, found str",
+    ),
     "an empty image file": ({"picture": b""}, "column 'picture': expected the bytes of a file"),
     "an image file cut short": ({"picture": row(1)["picture"][:-40]}, "column 'picture': expected a whole PNG or JPEG"),
     "a page for an image": ({"picture": b"<!doctype html><p>"}, "whole PNG or JPEG file, found an HTML page"),
-    "an array for an image file": ({"picture": np.zeros((2, 2))}, "column 'picture': expected the bytes of a file"),
+    "floats for an image file": (
+        {"picture": np.zeros((2, 2))},
+        r"column 'picture': expected uint8 pixels \[H, W\].*found float64 \[2, 2\]",
+    ),
+    "two channels for an image file": ({"picture": np.zeros((2, 2, 2), np.uint8)}, r"found uint8 \[2, 2, 2\]"),
+    "no pixels for an image file": ({"picture": np.zeros((0, 2), np.uint8)}, r"found uint8 \[0, 2\]"),
+    "a picture with a palette": ({"picture": Image.new("P", (2, 2))}, "mode L, RGB, RGBA, found P; `convert` it"),
+    "an unknown class": ({"label": "barred"}, r"'label': expected a class \(elliptical, spiral\), found 'barred'"),
+    "a name for a number": ({"count": "spiral"}, "column 'count': expected int16, found <U6"),
     "no right ascension": ({"ra": float("nan")}, "no position: .*ra=nan"),
     "no declination": ({"dec": float("inf")}, "no position: .*dec=inf"),
     "a masked right ascension": ({"ra": np.ma.masked}, "'ra'.*mask"),
@@ -108,6 +123,33 @@ def test_what_the_schema_does_not_allow_is_refused(case):
     with pytest.raises(SourceError, match=message) as caught:
         encode(nest(flat), SPECS, "a source")
     assert "\n" not in str(caught.value)
+
+
+def test_names_of_classes_are_labels():
+    assert encoded(label="spiral").light()["label"] == encoded(label=1).light()["label"] == 1
+    listed = labels(("elliptical", "spiral"), (3,))
+    assert encoded(listed, label=["spiral", "elliptical", "spiral"]).light()["label"] == [1, 0, 1]
+
+
+def test_quantities_are_converted_to_the_unit_of_the_column():
+    row = encoded(ra=5 * units.hourangle, dec=Angle("1d30m"), flux=2 * units.mJy).light()
+    assert (row["ra"], row["dec"], row["flux"]) == pytest.approx((75.0, 1.5, 2000.0))
+    assert encoded(count=3 * units.one).light()["count"] == 3
+    with pytest.raises(SourceError, match="column 'flux': expected a quantity in uJy, found one in deg"):
+        encoded(flux=2 * units.deg)
+    with pytest.raises(SourceError, match="column 'count': expected a number without a unit, found one in s"):
+        encoded(count=2 * units.s)
+
+
+@pytest.mark.parametrize("shape", [(5, 4), (5, 4, 3), (5, 4, 4)])
+def test_pixels_and_pictures_become_png_files(shape):
+    pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    for picture in (pixels, Image.fromarray(pixels), pixels[::-1][::-1]):
+        content = parts(encoded(picture=picture))["picture"]
+        assert content.startswith(b"\x89PNG") and (decode_image(content) == pixels).all()
+    with_words = Image.fromarray(pixels)
+    with_words.info = {"dpi": (72, 72), "icc_profile": b"x", "transparency": 3}
+    assert parts(encoded(picture=with_words))["picture"] == content, "only the pixels count"
 
 
 @pytest.mark.parametrize("column", [name for name in SPECS if name not in ("healpix", "source")])

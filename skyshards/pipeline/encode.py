@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from skyshards.errors import SourceError
 from skyshards.format.columns import ColumnSpec, flatten
 from skyshards.format.kinds import KINDS
 from skyshards.format.kinds.base import Json
-from skyshards.format.kinds.number import cast
 from skyshards.format.layout import ENGINE_COLUMNS, SOURCE
 from skyshards.format.rows import NewRow
 
@@ -44,11 +41,6 @@ def encode(row: Mapping[str, Any], specs: Mapping[str, ColumnSpec], source: str)
     if set(flat) != set(expected):
         missing, extra = sorted(set(expected) - set(flat)), sorted(set(flat) - set(expected))
         raise SourceError(f"columns differ from the schema: missing {missing}, unexpected {extra}")
-    ra, dec = (float(cast(flat[path], specs[path])) for path in ("ra", "dec"))
-    if not (np.isfinite(ra) and np.isfinite(dec) and 0.0 <= ra <= 360.0 and -90.0 <= dec <= 90.0):
-        raise SourceError(
-            f"no position: expected 0 <= ra <= 360 and -90 <= dec <= 90 degrees, found ra={ra}, dec={dec}"
-        )
     light: dict[str, Json] = {SOURCE: source}
     heavy: dict[str, bytes] = {}
     for path in expected:
@@ -57,6 +49,11 @@ def encode(row: Mapping[str, Any], specs: Mapping[str, ColumnSpec], source: str)
             heavy[path] = value
         else:
             light[path] = value
+    ra, dec = light["ra"], light["dec"]
+    if not (0.0 <= ra <= 360.0 and -90.0 <= dec <= 90.0):  # nor is NaN
+        raise SourceError(
+            f"no position: expected 0 <= ra <= 360 and -90 <= dec <= 90 degrees, found ra={ra}, dec={dec}"
+        )
     object_id = str(light["object_id"])
     if not object_id:
         raise SourceError("column 'object_id': expected a name, found nothing")

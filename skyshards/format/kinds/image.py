@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+from PIL import Image
 
 from skyshards.errors import ShardCorrupted, SourceError
 from skyshards.format.images import JPEG, PNG, decode_image, described
@@ -14,6 +16,9 @@ from skyshards.format.kinds.base import Allocate, Declared, Demand, Kind
 
 if TYPE_CHECKING:
     from skyshards.format.columns import ColumnSpec
+
+MODES = ("L", "RGB", "RGBA")
+"""Pillow's modes of pictures that are stored without a change of their pixels."""
 
 
 class ImageFile(Kind):
@@ -80,8 +85,13 @@ first.
         return "sc:ImageObject"
 
     def encode(self, value: Any, spec: ColumnSpec) -> bytes:
+        if isinstance(value, Image.Image):
+            value = _pixels(value, spec)
+        if isinstance(value, np.ndarray):
+            return _png(value, spec)
         if not isinstance(value, (bytes, bytearray, memoryview)) or not len(value):
-            raise SourceError(f"column {spec.path!r}: expected the bytes of a file, found {type(value).__name__}")
+            expected = "the bytes of a file, a Pillow image or a uint8 array"
+            raise SourceError(f"column {spec.path!r}: expected {expected}, found {type(value).__name__}")
         content = bytes(value)
         try:
             decode_image(content)  # with the readers' decoder: others accept truncated JPEGs
@@ -104,3 +114,20 @@ first.
 
     def decode(self, content: bytes, spec: ColumnSpec, out: np.ndarray | None = None) -> np.ndarray:
         return decode_image(content, out)
+
+
+def _pixels(picture: Image.Image, spec: ColumnSpec) -> np.ndarray:
+    if picture.mode not in MODES:
+        expected = f"a picture of mode {', '.join(MODES)}"
+        raise SourceError(f"column {spec.path!r}: expected {expected}, found {picture.mode}; `convert` it")
+    return np.asarray(picture)
+
+
+def _png(pixels: np.ndarray, spec: ColumnSpec) -> bytes:
+    is_picture = pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in (3, 4))
+    if pixels.dtype != np.uint8 or not is_picture or not pixels.size:
+        expected, found = "uint8 pixels [H, W], [H, W, 3] or [H, W, 4]", f"{pixels.dtype} {list(pixels.shape)}"
+        raise SourceError(f"column {spec.path!r}: expected {expected}, found {found}")
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()

@@ -72,7 +72,14 @@ class Number(Kind):
         return bytes(deflate.zlib_compress(number, DEFLATE_LEVEL)) if spec.deflate else number.tobytes()
 
     def checked(self, value: Any, spec: ColumnSpec) -> np.ndarray:
-        """Cast a value to the dtype of a column; raises `SourceError` unless value, shape and labels fit."""
+        """Cast a value to the dtype of a column; raises `SourceError` unless value, shape and labels fit.
+
+        Names of classes become labels.
+        """
+        if spec.classes is not None:
+            value = _labels(value, spec)
+        elif hasattr(value, "to_value"):  # an astropy Quantity, Angle or masked Quantity
+            value = _in_unit(value, spec)
         number = cast(value, spec)
         if spec.classes is not None:
             wrong = (number < -1) | (number >= len(spec.classes))  # -1 is datasets' missing label
@@ -149,6 +156,30 @@ def cast(value: Any, spec: ColumnSpec) -> np.ndarray:
         worst = found[wrong].flat[0]
         raise SourceError(f"column {spec.path!r}: expected values that fit {spec.dtype}, found {worst}")
     return number
+
+
+def _in_unit(quantity: Any, spec: ColumnSpec) -> Any:
+    """Convert a Quantity to the unit of a column."""
+    from astropy import units  # slow, and a Quantity comes with it
+
+    try:
+        return quantity.to_value(units.Unit(spec.unit))
+    except units.UnitConversionError as error:
+        expected = f"a quantity in {spec.unit}" if spec.unit else "a number without a unit"
+        raise SourceError(f"column {spec.path!r}: expected {expected}, found one in {quantity.unit}") from error
+
+
+def _labels(value: Any, spec: ColumnSpec) -> Any:
+    """Replace names of classes by their labels; anything else is returned unchanged."""
+    names = np.asarray(value)
+    if names.dtype.kind != "U":
+        return value
+    labels = {name: label for label, name in enumerate(spec.classes or ())}
+    for name in names.flat:
+        if name not in labels:
+            expected = f"a class ({', '.join(labels)})"
+            raise SourceError(f"column {spec.path!r}: expected {expected}, found {str(name)!r:.40}")
+    return np.array([labels[name] for name in names.flat], np.int64).reshape(names.shape)
 
 
 @functools.lru_cache(64)
