@@ -15,23 +15,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 from harness import best_in_turn, in_fresh_process, machine, print_table, versions
-from simulated import build_gz3d, build_many_rows, enlarge_catalog, make_fits
+from simulated import build_gz3d, build_many_rows, enlarge_catalog, make_fits, scatter
 
 import skyshards
-from skyshards.format import catalog
 
 BATCH = 64
 NAMES = ("first", "second")
-
-
-def scatter(folder: Path, ra: np.ndarray, dec: np.ndarray) -> None:
-    """Move the rows of a catalogue to other positions."""
-    table, manifest = catalog.open_folder(folder)
-    for name, values in (("ra", ra), ("dec", dec)):
-        table = table.set_column(table.column_names.index(name), table.schema.field(name), pa.array(values))
-    catalog.write(folder, manifest, table)
 
 
 def make_large(small: Path, scratch: Path, rows: int) -> list[Path]:

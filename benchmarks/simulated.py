@@ -123,3 +123,11 @@ def enlarge_catalog(folder: Path, output: Path, rows: int) -> int:
     output.mkdir()
     catalog.write(output, manifest, pa.concat_tables([table] * times).slice(0, rows))
     return catalog.open_folder(output)[0].nbytes
+
+
+def scatter(folder: Path, ra: np.ndarray, dec: np.ndarray) -> None:
+    """Move the rows of a catalogue to other positions."""
+    table, manifest = catalog.open_folder(folder)
+    for name, values in (("ra", ra), ("dec", dec)):
+        table = table.set_column(table.column_names.index(name), table.schema.field(name), pa.array(values))
+    catalog.write(folder, manifest, table)

@@ -21,7 +21,7 @@ from skyshards.page.fields import CHOICE, NUMBER, TEXT, Field, counts, fields, n
 from skyshards.page.histograms import histogram
 from skyshards.read.table import Table
 
-MAX_ROWS = 1_000
+MAX_ROWS = 600
 """Maximum number of rows in the gallery."""
 MAX_VALUES_BYTES = 4_000_000
 """Approximate maximum size of their values, as JSON; with very many columns, there are fewer rows."""

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from skyshards.format.column_info import ColumnInfo
-from skyshards.format.layout import SPLIT
+from skyshards.format.layout import HEALPIX, SPLIT
 
 MAX_ELEMENTS = 8
 """Longest vectors whose elements are fields; longer ones are shown, but not sorted or filtered by."""
@@ -54,6 +54,8 @@ def fields(catalog: pa.Table, columns: Mapping[str, ColumnInfo], several_splits:
 def _kind(values: pa.ChunkedArray, column: ColumnInfo) -> str:
     if column.classes:
         return CLASS
+    if column.name == HEALPIX:
+        return NUMBER
     if pa.types.is_boolean(values.type):
         return FLAG
     other, most = (TEXT, MAX_CHOICES) if pa.types.is_string(values.type) else (NUMBER, MAX_WHOLE_CHOICES)

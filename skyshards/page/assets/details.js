@@ -1,15 +1,15 @@
 // The dialog with one row: picture, values, provenance, and the line that loads it. Its address is #row=N.
 
 const dialog = byId("details");
-let opener = null;
+let current = null;
 
 function openDetails(row) {
-  opener = document.activeElement;
   drawDetails(row);
   if (!dialog.open) dialog.showModal();
 }
 
 function drawDetails(row) {
+  current = row;
   const place = found.indexOf(row), { gallery } = page;
   const title = make("h2", { id: "details-title", tabindex: "-1" }, nameOf(row));
   const move = (step, word) => {
@@ -60,7 +60,7 @@ function openAddress() {
 function prepareDetails() {
   dialog.addEventListener("close", () => {
     history.replaceState(null, "", location.pathname + location.search);
-    if (opener?.isConnected) opener.focus();
+    document.querySelector(`.card[data-row="${current}"]`)?.focus(); // where one is, not where one came from
   });
   dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
   dialog.addEventListener("keydown", (event) => {

@@ -1,0 +1,67 @@
+"""Measure the time, memory and size of a page of GZ3D, for datasets of 30,000 and of 1,000,000 rows.
+
+    pip install -e '.[bench]' && python benchmarks/page.py [--rows 30000 1000000]
+
+The rows are those of a small dataset, repeated in a larger catalogue; positions cover the whole sky. Each page is
+written in its own process, with imports. Prints Markdown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from harness import in_fresh_process, machine, print_table, versions
+from simulated import build_gz3d, enlarge_catalog, make_fits, scatter
+
+from skyshards.format.layout import SOURCES
+
+
+def make_large(small: Path, folder: Path, rows: int) -> None:
+    """Make a dataset of `rows` rows that shares the shards of a small one."""
+    enlarge_catalog(small, folder, rows)
+    random = np.random.default_rng(0)
+    scatter(folder, random.uniform(0, 360, rows), np.degrees(np.arcsin(random.uniform(-1, 1, rows))))
+    shutil.copy(small / SOURCES, folder)
+    for shard in small.glob("healpix=*"):
+        (folder / shard.name).symlink_to(shard)
+
+
+def written(folder: Path, out: Path) -> tuple[float, int, int]:
+    """Return the seconds that a page takes, its rows in the gallery, and its bytes."""
+    start = time.perf_counter()
+    from skyshards.page.write import write_page
+
+    done = write_page(folder, out)
+    return time.perf_counter() - start, done.shown, done.nbytes
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--rows", type=int, nargs="+", default=[30_000, 1_000_000])
+    parser.add_argument("--stored", type=int, default=500, help="rows in the shards; the others share their values")
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--keep", type=Path, help="a folder to keep the pages in")
+    options = parser.parse_args()
+    print(f"{machine()}; {versions(['pillow', 'numpy', 'healpy', 'pyarrow'])}\n")
+    with tempfile.TemporaryDirectory() as temporary:
+        place = Path(temporary)
+        make_fits(place / "fits", options.stored, min(options.stored, 100))
+        build_gz3d(place / "fits", place / "gz3d")
+        table = []
+        for rows in options.rows:
+            make_large(place / "gz3d", place / str(rows), rows)
+            out = (options.keep or place) / f"page-{rows}"
+            found = [in_fresh_process(written, place / str(rows), out) for _ in range(options.rounds)]
+            seconds, shown, nbytes = min(one.value for one in found)
+            memory = max(one.pss for one in found) / 2**20
+            table.append([f"{rows:,}", f"{shown:,}", f"{seconds:.1f}", f"{memory:,.0f}", f"{nbytes / 1e6:.1f}"])
+        print_table(["rows", "in the gallery", "s", "MiB", "MB"], table)
+
+
+if __name__ == "__main__":
+    main()
