@@ -26,8 +26,9 @@ from skyshards.page import write as page_write
 from skyshards.page.contents import EXACT, contents, spread
 from skyshards.page.fields import fields
 from skyshards.page.histograms import BINS, histogram
-from skyshards.page.thumbnails import SIZE, webp
+from skyshards.page.thumbnails import SIZE, thumbnails, webp
 from skyshards.page.write import write_page
+from skyshards.pictures.drawing import Drawing
 from skyshards.pipeline.build import build
 from tests.toy import Toy
 
@@ -210,6 +211,17 @@ def test_pictures_fit_in_their_bytes(height, width, nbytes):
     assert len(content) <= max(nbytes, 1500)  # the least that noise takes
     with Image.open(io.BytesIO(content)) as image:
         assert max(image.size) <= SIZE
+
+
+def test_rows_that_cannot_be_drawn_say_why(toy):
+    def fail(row, size):
+        raise ValueError("odd")
+
+    class Odd:
+        drawing = Drawing(("picture",), fail, lambda row: "spiral")
+        select_columns = staticmethod(skyshards.open(toy).select_columns)
+
+    assert list(thumbnails(Odd, np.arange(2), 9999)) == [(None, "cannot be drawn: odd")] * 2
 
 
 # Its parts

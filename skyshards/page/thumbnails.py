@@ -37,21 +37,18 @@ def thumbnails(table: Table, rows: np.ndarray, nbytes: int) -> Iterator[Thumbnai
         return
     wanted = table.select_columns(drawing.columns)
     length = max(1, min(64, BATCH_BYTES // max(1, wanted.row_nbytes)))
-    keys = [rows[first : first + length] for first in range(0, len(rows), length)]
     with ThreadPoolExecutor(THREADS) as pool:
-        for key, batch in zip(keys, wanted.batches(keys), strict=True):
-            yield from pool.map(partial(_thumbnail, drawing, batch, nbytes), range(len(key)))
+        for first in range(0, len(rows), length):
+            batch = wanted.__getitems__(rows[first : first + length].tolist())
+            yield from pool.map(partial(_thumbnail, drawing, nbytes), batch)
 
 
-def _thumbnail(drawing: Drawing, batch: Mapping[str, Any], nbytes: int, place: int) -> Thumbnail:
-    row = _row(batch, place)
-    picture = drawing.picture(row, SIZE)
+def _thumbnail(drawing: Drawing, nbytes: int, row: Mapping[str, Any]) -> Thumbnail:
+    try:
+        picture = drawing.picture(row, SIZE)
+    except ValueError as error:  # an image of a kind that cannot be drawn is no reason for no page
+        return Thumbnail(None, f"cannot be drawn: {error}")
     return Thumbnail(None if picture is None else webp(picture, nbytes), drawing.caption(row))
-
-
-def _row(batch: Mapping[str, Any], place: int) -> dict[str, Any]:
-    """Return one row of a batch."""
-    return {name: _row(part, place) if isinstance(part, Mapping) else part[place] for name, part in batch.items()}
 
 
 def webp(picture: np.ndarray, nbytes: int) -> bytes:
