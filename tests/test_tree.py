@@ -29,7 +29,7 @@ ALLOWED = {
     "export": {"export", "read", "format", "progress"},
     "page": {"page", "read", "pictures", "format", "progress"},
     "cli": {"cli", "embed", "export", "page", "read", "format", "pipeline", "fetch", "progress", "verify", "crossmatch"}
-    | {"catalogues", "pictures"},
+    | {"catalogues", "join", "pictures"},
 }
 """By package of skyshards, what else of skyshards it imports."""
 

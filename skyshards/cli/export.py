@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from skyshards.cli.options import messages, option, resumable
 from skyshards.cli.typed import Command
+from skyshards.crossmatch import MATCH
 from skyshards.errors import UsageError
 from skyshards.export.catalogue import FORMATS, write_catalogue
 from skyshards.export.plan import MARGIN_ARCSEC
 from skyshards.export.run import TILE_MB, export
+from skyshards.join import HOW, join
+from skyshards.read.joined import JoinedTable
+from skyshards.read.table import open_table
+
+OF_JOINS = ("radius_arcsec", "on", "match", "how")
+"""Options that only `--join` uses."""
 
 
 @click.command("export", cls=Command)
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("source")
 @click.argument("out")
 @option(
     "--format",
@@ -28,6 +36,17 @@ from skyshards.export.run import TILE_MB, export
     default="hats",
     help="hats: everything; moc: the coverage of the sky; others: the catalogue alone, in one file.",
 )
+@option(
+    "--join",
+    "joined",
+    multiple=True,
+    metavar="FOLDER",
+    help="Export the objects that are also in this dataset, with its columns; may be repeated.",
+)
+@option("--radius_arcsec", type=float, default=1.0, metavar="ARCSEC", help="Maximum separation of joined rows.")
+@option("--on", metavar="NAME[,NAME]", help="Join rows with equal values of this column, or these of each dataset.")
+@option("--match", type=click.Choice(MATCH), default=MATCH[0], help="Which rows to join with each of SOURCE.")
+@option("--how", type=click.Choice(HOW), default=HOW[0], help="left: keep all rows of SOURCE, with nulls.")
 @option("--tile_mb", type=float, default=TILE_MB, metavar="MB", help="Approximate maximum size of a tile's file.")
 @option("--margin_arcsec", type=float, default=MARGIN_ARCSEC, metavar="ARCSEC", help="Width of the margins; 0: none.")
 @option("--url", help="Web page of the dataset, for croissant.json. [default: DOI of the first work cited]")
@@ -36,20 +55,40 @@ from skyshards.export.run import TILE_MB, export
     "--workers", type=click.IntRange(0), metavar="N", help="Number of processes; 0: this one. [default: usable cores]"
 )
 @option("--dask", metavar="ADDRESS", help="Address of a dask.distributed scheduler, to write with its workers instead.")
-def command(folder: Path, out: str, form: str, dask: str | None, **options: Any) -> None:
-    """Write a built dataset as a HATS collection: Parquet by HEALPix pixel, for LSDB, stock datasets and other readers.
+@click.pass_context
+def command(ctx: click.Context, source: str, out: str, form: str, dask: str | None, **options: Any) -> None:
+    """Write a dataset or a join as a HATS collection: Parquet by HEALPix pixel, for LSDB, stock datasets and others.
 
-    OUT is a folder, or a URL that fsspec supports; with another --format, a file. Rerunning the command resumes an
-    interrupted export.
+    SOURCE is the folder of a built dataset, or the Parquet file of a saved join. OUT is a folder, or a URL that fsspec
+    supports; with another --format, a file. Rerunning the command resumes an interrupted export.
     """
     with messages(), resumable():
+        joined, how = options.pop("joined"), {name: options.pop(name) for name in OF_JOINS}
+        if not joined:
+            _refuse(ctx, OF_JOINS, "is for exports with --join")
         if form != "hats":
-            click.echo(f"{out}: {write_catalogue(folder, Path(out), form):,} rows")
+            _refuse(ctx, (*options, "dask"), f"is for --format hats, not {form}")
+        content = _join([source, *joined], **how) if joined else source
+        if form != "hats":
+            click.echo(f"{out}: {write_catalogue(content, Path(out), form):,} rows")
             return
         with _executor(dask) as executor:
-            done = export(folder, out, executor=executor, **options)
+            done = export(content, out, executor=executor, **options)
     margin = f", and {done.margin_rows:,} in their margins" if done.margin_rows else ""
     click.echo(f"{done.place}: {done.rows:,} rows in {done.tiles:,} tiles{margin} ({done.written:,} files written)")
+
+
+def _refuse(ctx: click.Context, names: Iterable[str], why: str) -> None:
+    """Raise `UsageError` for an option that was given although it would be ignored."""
+    for name in names:
+        if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise UsageError(f"{name}: {why}")
+
+
+def _join(folders: list[str], on: str | None, **how: Any) -> JoinedTable:
+    columns = [name.strip() for name in on.split(",")] if on else []
+    by = columns[0] if len(columns) == 1 else columns or None
+    return join(*(open_table(folder, decode=False) for folder in folders), on=by, **how)
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from skyshards.export.columns import features, picture_shape
+from skyshards.export.content import Content
 from skyshards.format.card import COLUMNS_END, COLUMNS_START, columns_table, type_in_words
 from skyshards.format.columns import ColumnSpec
 from skyshards.format.manifest import WRITER, Manifest
@@ -52,7 +53,7 @@ duckdb.sql("SELECT object_id, ra, dec FROM '{place}/{name}/dataset/**/*.parquet'
 
 def front_matter(
     matter: Mapping[str, Any],
-    manifest: Manifest,
+    specs: Mapping[str, ColumnSpec],
     files: Mapping[str, str],
     rows: Mapping[str, int],
     nbytes: Mapping[str, int],
@@ -65,7 +66,7 @@ def front_matter(
     tags = [*(matter.get("tags") or []), *TAGS]
     info = {
         "config_name": "default",
-        "features": features(manifest.specs, len(rows) > 1)._to_yaml_list(),
+        "features": features(specs, len(rows) > 1)._to_yaml_list(),
         "splits": [{"name": split, "num_bytes": nbytes[split], "num_examples": rows[split]} for split in rows],
     }
     configs = [
@@ -75,11 +76,11 @@ def front_matter(
     return yaml.safe_dump(found, sort_keys=False, allow_unicode=True)
 
 
-def body(card: str, manifest: Manifest, load: str, this_copy: str) -> str:
+def body(card: str, specs: Mapping[str, ColumnSpec], load: str, this_copy: str) -> str:
     """Return the card's Markdown: that of the built dataset, without the sections on its files."""
     before, start, rest = card.partition(COLUMNS_START)
     _, end, after = rest.partition(COLUMNS_END)
-    table = f"{columns_table(manifest.columns, _type_in_words)}\n{INDEX_ROW}"
+    table = f"{columns_table(specs.values(), _type_in_words)}\n{INDEX_ROW}"
     text = f"{before}{start}\n{table}\n{end}{after}"
     title, *sections = re.split(r"^(?=## )", text.strip(), flags=re.MULTILINE)
     kept = [part.strip() for part in sections if part.partition("\n")[0].removeprefix("## ") not in NOT_OF_THIS_FORM]
@@ -94,13 +95,19 @@ def _type_in_words(spec: ColumnSpec) -> str:
     return f"{files} {list(picture)}"
 
 
-def this_copy(manifest: Manifest, rows: Mapping[str, int], tiles: int, margin: str) -> str:
+def this_copy(content: Content, rows: Mapping[str, int], tiles: int, margin: str) -> str:
     """Describe what was exported, and with which versions."""
     counts = ", ".join(f"{count:,} rows ({split})" for split, count in rows.items())
-    options = ", ".join(f"{name} = {value}" for name, value in manifest.options.items() if value is not None)
     used = ", ".join(f"{package} {version(package)}" for package in ("hats", "pyarrow", "pillow"))
+    built = " and ".join(_built(name if content.joined else "", part.manifest) for name, part in content.parts.items())
     return (
-        f"## This copy\n\n{counts} in {tiles:,} HEALPix tiles{margin}, exported by {WRITER} from a dataset built by"
-        f" {manifest.written_by} with: {options or 'the default options'}. The same dataset gives the same bytes again"
+        f"## This copy\n\n{counts} in {tiles:,} HEALPix tiles{margin}, exported by {WRITER} from {built}."
+        f" The same {'join' if content.joined else 'dataset'} gives the same bytes again"
         f" with {used}: others may compress the same values differently.\n"
     )
+
+
+def _built(name: str, manifest: Manifest) -> str:
+    options = ", ".join(f"{name} = {value}" for name, value in manifest.options.items() if value is not None)
+    what = f"`{name}`" if name else "a dataset"
+    return f"{what} built by {manifest.written_by} with: {options or 'the default options'}"

@@ -1,8 +1,9 @@
-"""Export the catalogue of a built dataset in astronomical formats, or its sky coverage."""
+"""Export the catalogue of a built dataset or a join in astronomical formats, or its sky coverage."""
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,14 +13,15 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 from astropy.io import fits
 from astropy.io.votable.tree import VOTableFile
-from astropy.table import Column, Table
+from astropy.table import Column, MaskedColumn, Table
 
 from skyshards.errors import UsageError
+from skyshards.export.content import Content, content_of
 from skyshards.files import clear_errors, replacing
 from skyshards.format import catalog, healpix, votable
 from skyshards.format.columns import in_words
 from skyshards.format.layout import SPLIT
-from skyshards.format.manifest import Manifest
+from skyshards.read.joined import JoinedTable
 
 MOC_ORDER = 10
 """HEALPix order of a coverage map: pixels of 3.4 arcmin."""
@@ -28,13 +30,13 @@ _WIDER = {"int8": "int16", "uint16": "int32", "uint32": "int64", "float16": "flo
 """Types that FITS and VOTable lack, and the wider types to use instead."""
 
 
-def write_catalogue(folder: Path, out: Path, form: str) -> int:
+def write_catalogue(source: str | os.PathLike | JoinedTable, out: Path, form: str) -> int:
     """Write the light columns of every row to one file; return the number of rows.
 
     Parameters
     ----------
-    folder : Path
-        The built dataset.
+    source : path or JoinedTable
+        The folder of a built dataset, the file of a saved join, or a join. Columns of a join are named as in `export`.
     out : Path
         The output file, which must not exist.
     form : str
@@ -45,54 +47,54 @@ def write_catalogue(folder: Path, out: Path, form: str) -> int:
     UsageError
         If the file exists, or the format cannot hold the values.
     FolderError
-        If `folder` is not a built dataset.
+        If `source` is neither a built dataset nor a join.
     BuildError
         If the disk is full, or the file cannot be written.
     """
     if out.exists():
         raise UsageError(f"{out}: exists already; delete it, or choose another file")
-    rows, manifest = catalog.open_folder(folder)
+    content = content_of(source)
     with clear_errors(out), replacing(out) as path:
-        FORMATS[form](rows, manifest, path)
-    return len(rows)
+        FORMATS[form](content, path)
+    return len(content)
 
 
-def _light(rows: pa.Table, manifest: Manifest) -> pa.Table:
-    """Select the columns to write, with descriptions and units; with several splits, also `_split`."""
-    fields = catalog.stored_schema(manifest.specs)
-    names = [path for path, spec in manifest.specs.items() if not spec.heavy]
-    names += [SPLIT] if len(manifest.splits) > 1 else []
-    return rows.select(names).cast(pa.schema([fields.field(name) for name in names]))
+def _light(content: Content) -> pa.Table:
+    """Return the columns to write, with descriptions and units; with several splits, also `_split`."""
+    fields, columns = catalog.stored_schema(content.specs), dict(content.light())
+    columns |= {SPLIT: content.first.values(SPLIT)} if len(content.splits) > 1 else {}
+    return pa.table(columns).cast(pa.schema([fields.field(name) for name in columns]))
 
 
-def _parquet(rows: pa.Table, manifest: Manifest, path: Path) -> None:
-    table = _light(rows, manifest)
-    pq.write_table(table.replace_schema_metadata(votable.metadata(manifest.name, table)), path, compression="zstd")
+def _parquet(content: Content, path: Path) -> None:
+    table = _light(content)
+    pq.write_table(table.replace_schema_metadata(votable.metadata(content.name, table)), path, compression="zstd")
 
 
-def _csv(rows: pa.Table, manifest: Manifest, path: Path) -> None:
-    pacsv.write_csv(_as_json(_light(rows, manifest), pa.types.is_nested), path)
+def _csv(content: Content, path: Path) -> None:
+    pacsv.write_csv(_as_json(_light(content), pa.types.is_nested), path)
 
 
 def _as_json(table: pa.Table, which: Callable[[pa.DataType], bool]) -> pa.Table:
     """Convert the lists in columns of matching type to JSON text."""
     for place, field in enumerate(table.schema):
         if which(field.type):
-            text = [json.dumps(values, ensure_ascii=False) for values in table[field.name].to_pylist()]
+            lists = table[field.name].to_pylist()
+            text = [None if values is None else json.dumps(values, ensure_ascii=False) for values in lists]
             table = table.set_column(place, field.with_type(pa.string()), pa.array(text, pa.string()))
     return table
 
 
-def _fits(rows: pa.Table, manifest: Manifest, path: Path) -> None:
-    table = astropy_table(_light(rows, manifest))
+def _fits(content: Content, path: Path) -> None:
+    table = astropy_table(_light(content))
     for column in table.columns.values():
         if column.dtype.kind == "U":
             _check_ascii(column)
     hdu = fits.table_to_hdu(table)
-    hdu.header["EXTNAME"] = manifest.name
+    hdu.header["EXTNAME"] = content.name
     for number, column in enumerate(table.columns.values(), 1):
         hdu.header[f"TCOMM{number}"] = column.description.encode("ascii", "replace").decode()
-    if manifest.simulated:
+    if content.simulated:
         hdu.header["COMMENT"] = SIMULATED
     fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(path, overwrite=True)
 
@@ -105,14 +107,12 @@ def _check_ascii(column: Column) -> None:
         raise UsageError(f"FITS holds only ASCII text: {found}; choose another format, such as votable") from None
 
 
-def _votable(rows: pa.Table, manifest: Manifest, path: Path) -> None:
+def _votable(content: Content, path: Path) -> None:
     """Write a VOTable, with lists of text as JSON, since astropy does not support them there."""
-    light = _as_json(
-        _light(rows, manifest), lambda kind: pa.types.is_nested(kind) and pa.types.is_string(kind.value_type)
-    )
+    light = _as_json(_light(content), lambda kind: pa.types.is_nested(kind) and pa.types.is_string(kind.value_type))
     document = VOTableFile.from_table(astropy_table(light))
     table = document.get_first_table()
-    table.name, table.description = manifest.name, SIMULATED if manifest.simulated else None
+    table.name, table.description = content.name, SIMULATED if content.simulated else None
     document.to_xml(str(path))
 
 
@@ -123,35 +123,43 @@ def astropy_table(light: pa.Table) -> Table:
         words = votable.words_of(field)
         names = in_words(json.loads(words.get("classes", "[]")))
         description = words["description"] + (f" ({names})" if names else "")
-        table.add_column(
-            Column(_array(light[field.name]), name=field.name, unit=words.get("unit"), description=description)
-        )
+        values = _array(light[field.name])
+        kind = MaskedColumn if isinstance(values, np.ma.MaskedArray) else Column
+        table.add_column(kind(values, name=field.name, unit=words.get("unit"), description=description))
     return table
 
 
 def _array(column: pa.ChunkedArray) -> np.ndarray:
+    """Convert a column to an array; nulls become NaN or "", and are masked in other types."""
     values = column.combine_chunks()
     nested = pa.types.is_fixed_size_list(column.type)
-    shape = (len(values), column.type.list_size) if nested else (len(values),)
-    flat = values.flatten() if nested else values
+    size = column.type.list_size if nested else 1
+    flat = values.values.slice(values.offset * size, len(values) * size) if nested else values
+    shape = (len(values), size) if nested else (len(values),)
     if pa.types.is_string(flat.type):
-        return np.array(flat.to_pylist(), dtype=str).reshape(shape)
+        return np.array([text or "" for text in flat.to_pylist()], dtype=str).reshape(shape)
+    if flat.null_count and not pa.types.is_floating(flat.type):
+        mask = flat.is_null().to_numpy(zero_copy_only=False).reshape(shape)
+        return np.ma.array(
+            _array(pa.chunked_array([flat.fill_null(False if flat.type == pa.bool_() else 0)])), mask=mask
+        )
     array = flat.to_numpy(zero_copy_only=False)
     return array.astype(_WIDER.get(array.dtype.name, array.dtype.name)).reshape(shape)
 
 
-def _moc(rows: pa.Table, manifest: Manifest, path: Path) -> None:
+def _moc(content: Content, path: Path) -> None:
     try:
         from mocpy import MOC
     except ImportError:
         raise UsageError("format: moc needs the package mocpy: pip install 'skyshards[hats]'") from None
-    pixels = np.unique(healpix.pixel_of(rows["ra"].to_numpy(), rows["dec"].to_numpy(), 1 << MOC_ORDER))
+    ra, dec = (content.first.values(name).to_numpy() for name in ("ra", "dec"))
+    pixels = np.unique(healpix.pixel_of(ra, dec, 1 << MOC_ORDER))
     orders = np.full(len(pixels), MOC_ORDER, np.uint8)
     coverage = MOC.from_healpix_cells(pixels.astype(np.uint64), orders, max_depth=MOC_ORDER)
     coverage.save(path, format="fits", overwrite=True)
 
 
-FORMATS: dict[str, Callable[[pa.Table, Manifest, Path], None]] = {
+FORMATS: dict[str, Callable[[Content, Path], None]] = {
     "fits": _fits,
     "votable": _votable,
     "csv": _csv,

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 from huggingface_hub import DatasetCard
 
-from skyshards.export import card, croissant, hats_files
+from skyshards.export import card, croissant, hats_files, sources
 from skyshards.export.place import Place
 from skyshards.export.plan import Plan
 from skyshards.format import layout
@@ -18,12 +16,9 @@ from skyshards.format.bibtex import bibtex_entries, bibtex_field
 from skyshards.format.card import SIMULATED
 
 
-def write_all(
-    place: Place, folder: Path, plan: Plan, schema: pa.Schema, url: str | None, published: str | None
-) -> None:
+def write_all(place: Place, plan: Plan, schema: pa.Schema, url: str | None, published: str | None) -> None:
     """Write everything; `collection.properties` comes last and marks the export as complete."""
-    source = DatasetCard.load(folder / layout.CARD)
-    bibtex = (folder / layout.CITATION).read_text(encoding="utf-8")
+    source, bibtex = sources.card(plan.content), sources.bibtex(plan.content)
     words = _words(source, plan, bibtex)
     _write_catalogues(place, plan, schema, words)
     rows = plan.split_rows
@@ -33,11 +28,11 @@ def write_all(
     margin = (
         f" and {plan.margin_rows:,} in their margins of {plan.margin_arcsec:g} arcsec" if plan.margin_arcsec else ""
     )
-    copy = card.this_copy(plan.manifest, rows, len(plan.tiles), margin)
-    front = card.front_matter(source.data.to_dict(), plan.manifest, files, rows, plan.split_nbytes)
+    copy = card.this_copy(plan.content, rows, len(plan.tiles), margin)
+    front = card.front_matter(source.data.to_dict(), plan.content.specs, files, rows, plan.split_nbytes)
     described = croissant.describe(source, plan, files, bibtex, url, published)
     for name, text in (
-        (layout.CARD, f"---\n{front}---\n\n{card.body(source.text, plan.manifest, load, copy)}"),
+        (layout.CARD, f"---\n{front}---\n\n{card.body(source.text, plan.content.specs, load, copy)}"),
         (layout.CITATION, bibtex),
         (layout.CROISSANT, json.dumps(described, indent=1, ensure_ascii=False) + "\n"),
     ):
@@ -86,14 +81,10 @@ def _words(source: DatasetCard, plan: Plan, bibtex: str) -> dict[str, str]:
     found = {
         "obs_title": title,
         "obs_description": re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", about),
-        "obs_copyright": ", ".join(_listed(source.data.get("license"))),
+        "obs_copyright": ", ".join(sources.listed(source.data.get("license"))),
         "bib_reference": " ".join(doi for entry in bibtex_entries(bibtex) if (doi := bibtex_field(entry, "doi"))),
     }
-    if plan.manifest.simulated:
+    if plan.content.simulated:
         notice = " ".join(line.removeprefix(">").strip(" *") for line in SIMULATED.splitlines()).replace("**", "")
         found |= {"obs_title": f"{title} (simulated)", "obs_description": f"{notice} {found['obs_description']}"}
     return {name: value for name, value in found.items() if value}
-
-
-def _listed(value: Any) -> list[str]:
-    return value if isinstance(value, list) else [value] if value else []

@@ -9,6 +9,7 @@ from typing import Any
 from huggingface_hub import DatasetCard
 
 from skyshards.export.columns import is_bare, is_file, picture_shape
+from skyshards.export.content import Content
 from skyshards.export.plan import Plan
 from skyshards.format.bibtex import bibtex_entries, bibtex_field
 from skyshards.format.columns import ColumnSpec, nest
@@ -23,7 +24,7 @@ def describe(
 ) -> dict[str, Any]:
     """Describe the export as JSON-LD with one record set, `rows`, over the files of all splits."""
     title = source.data.get("pretty_name") or plan.name
-    simulated = " This dataset contains simulated galaxies only." if plan.manifest.simulated else ""
+    simulated = " This dataset contains simulated galaxies only." if plan.content.simulated else ""
     first = next(bibtex_entries(bibtex), "")  # the work that describes the data
     doi, year = bibtex_field(first, "doi"), bibtex_field(first, "year")
     found = {
@@ -34,7 +35,7 @@ def describe(
         "alternateName": title,
         "description": f"{title}: {len(plan.order):,} rows in a HATS collection.{simulated} See README.md.",
         "url": url or (doi and f"https://doi.org/{doi}"),
-        "version": _version(plan.manifest.written_by),
+        "version": _version(plan.content.first.manifest.written_by),
         "datePublished": published or year,
         "license": source.data.get("license"),
         "keywords": source.data.get("tags"),
@@ -55,12 +56,19 @@ def describe(
                 "@id": ROWS,
                 "name": ROWS,
                 "description": "All columns of every row.",
-                "key": [{"@id": f"{ROWS}/object_id"}, {"@id": f"{ROWS}/source"}],
-                "field": [_field(name, member, [name]) for name, member in nest(plan.manifest.specs).items()],
+                "key": [{"@id": f"{ROWS}/{name}"} for name in _key(plan.content)],
+                "field": [_field(name, member, [name]) for name, member in nest(plan.content.specs).items()],
             }
         ],
     }
     return {name: value for name, value in found.items() if value}
+
+
+def _key(content: Content) -> list[str]:
+    """Return the columns that tell all rows apart: a galaxy may come from several sources."""
+    return [
+        part.names[path] for part in content.parts.values() for path in ("object_id", "source") if path in part.names
+    ]
 
 
 def _version(written_by: str) -> str:

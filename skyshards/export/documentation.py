@@ -12,15 +12,17 @@ from typing import Any
 import pyarrow as pa
 import yaml
 
+from skyshards.export.content import Content
 from skyshards.format import votable
 from skyshards.format.columns import ColumnSpec
 from skyshards.format.kinds import KINDS
 from skyshards.format.kinds.text import Text
 
 
-def text_lengths(specs: Mapping[str, ColumnSpec], rows: pa.Table) -> dict[str, int]:
+def text_lengths(content: Content) -> dict[str, int]:
     """Return the maximum length of each text column in characters (at least 1, as readers have no shorter type)."""
-    return {path: votable.text_length(rows[path]) for path, spec in specs.items() if isinstance(KINDS[spec.kind], Text)}
+    texts = ((name, values) for name, values in content.light() if isinstance(KINDS[content.specs[name].kind], Text))
+    return {name: votable.text_length(values) for name, values in texts}
 
 
 def metadata(

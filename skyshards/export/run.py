@@ -1,4 +1,4 @@
-"""Export a built dataset as a HATS collection, to a folder or URL. An interrupted export can be resumed."""
+"""Export a built dataset or a join as a HATS collection, to a folder or URL. An interrupted export can be resumed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import importlib.util
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +14,15 @@ from typing import Any
 
 from skyshards.errors import UsageError
 from skyshards.export import columns
+from skyshards.export.content import content_of
+from skyshards.export.documentation import text_lengths
 from skyshards.export.place import Place
 from skyshards.export.plan import MARGIN_ARCSEC, make_plan
 from skyshards.export.workers import results
 from skyshards.export.write import RowFile, Writing, write_rows
-from skyshards.files import clear_errors, file_digest, hold, remove_unfinished
-from skyshards.format import layout
+from skyshards.files import clear_errors, hold, remove_unfinished
 from skyshards.progress import progress
+from skyshards.read.joined import JoinedTable
 
 STATE = "export.json"
 """The file written first in an export, with the dataset and options."""
@@ -40,7 +42,7 @@ class Exported:
 
 
 def export(
-    folder: str | os.PathLike,
+    source: str | os.PathLike | JoinedTable,
     out: str | os.PathLike,
     *,
     tile_mb: float = TILE_MB,
@@ -51,12 +53,15 @@ def export(
     executor: Executor | None = None,
     storage_options: dict[str, Any] | None = None,
 ) -> Exported:
-    """Export a built dataset as a HATS collection for LSDB, stock `datasets` and other readers of Parquet.
+    """Export a built dataset or a join as a HATS collection for LSDB, stock `datasets` and other readers of Parquet.
+
+    In a join, columns are named `gz3d_image`, but `object_id`, `ra` and `dec` of the first dataset keep their names.
+    Values of rows that lack a dataset are null.
 
     Parameters
     ----------
-    folder : path
-        The built dataset.
+    source : path or JoinedTable
+        The folder of a built dataset, the file of a saved join, or a join from `skyshards.join`.
     out : path or URL
         The destination, a folder or an fsspec URL. It must be empty, or hold an unfinished export of the same dataset
         with the same options, which is resumed.
@@ -82,9 +87,9 @@ def export(
     Raises
     ------
     UsageError
-        If `hats` is not installed, an option is invalid, or `out` holds anything else.
+        If `hats` is not installed, an option is invalid, a dataset is not on disk, or `out` holds anything else.
     FolderError
-        If `folder` is not a built dataset, or has no rows.
+        If `source` is neither a built dataset nor a join, or has no rows.
     ShardCorrupted
         If a shard does not match its catalogue.
     BuildError
@@ -93,24 +98,30 @@ def export(
     _check(tile_mb, margin_arcsec)
     from skyshards.export import collection, hats_files  # these import hats, which takes seconds
 
-    folder, place = Path(folder), Place(os.fspath(out), storage_options or {})
-    plan = make_plan(folder, tile_mb, margin_arcsec)
+    content, place = content_of(source), Place(os.fspath(out), storage_options or {})
+    plan = make_plan(content, tile_mb, margin_arcsec)
     options = {"tile_mb": tile_mb, "margin_arcsec": margin_arcsec, "url": url, "published": published}
-    state = {"dataset": plan.name, "catalog_sha256": file_digest(folder / layout.CATALOG)} | options
-    with _held(place, folder):
-        there = _resume(place, state)
+    with _held(place, [part.folder for part in content.parts.values()]):
+        there = _resume(place, content.state | options)
         if hats_files.COLLECTION in there:
             return Exported(place.url, len(plan.order), len(plan.tiles), plan.margin_rows, 0)
         todo = [file for file in plan.files() if file.name not in there]
-        schema = columns.schema(plan.name, plan.manifest.specs, plan.several, plan.text_lengths)
-        writing = Writing(str(folder.absolute()), place, schema, hats_files.parquet_arguments(schema))
+        schema = columns.schema(plan.name, content.specs, plan.several, text_lengths(content))
+        writing = Writing(
+            {name: (str(part.folder), part.table._data.state) for name, part in content.parts.items()},
+            {name: dict(part.names) for name, part in content.parts.items()},
+            content.specs,
+            place,
+            schema,
+            hats_files.parquet_arguments(schema),
+        )
         _write(writing, todo, workers, executor)
-        collection.write_all(place, folder, plan, schema, url, published)
+        collection.write_all(place, plan, schema, url, published)
     return Exported(place.url, len(plan.order), len(plan.tiles), plan.margin_rows, len(todo))
 
 
 def _write(writing: Writing, todo: list[RowFile], count: int | None, executor: Executor | None) -> None:
-    with progress("exporting", "rows", sum(len(file.rows) for file in todo)) as bar:
+    with progress("exporting", "rows", sum(len(file.nbytes) for file in todo)) as bar:
         for rows in results(write_rows, ((writing, file) for file in todo), count, executor):
             bar.update(rows)
 
@@ -125,15 +136,16 @@ def _check(tile_mb: float, margin_arcsec: float) -> None:
 
 
 @contextlib.contextmanager
-def _held(place: Place, folder: Path) -> Iterator[None]:
+def _held(place: Place, folders: Iterable[Path]) -> Iterator[None]:
     """Lock a local destination for this export, and clean up after killed ones."""
     out = place.folder
     if out is None:
         with clear_errors(place.url):
             yield
         return
-    if out.resolve().is_relative_to(folder.resolve()) or folder.resolve().is_relative_to(out.resolve()):
-        raise UsageError(f"{out}: an export and the dataset cannot lie within each other; choose another OUT")
+    for folder in folders:
+        if out.resolve().is_relative_to(folder.resolve()) or folder.resolve().is_relative_to(out.resolve()):
+            raise UsageError(f"{out}: an export and the dataset cannot lie within each other; choose another OUT")
     busy = f"{out}: another export is writing to it; wait for it, or choose another OUT"
     with clear_errors(out), hold(out, busy, out.with_name(f".{out.name}.lock")):
         remove_unfinished(out, below=True)
@@ -150,7 +162,7 @@ def _resume(place: Place, state: dict[str, Any]) -> set[str]:
         except (ValueError, KeyError, TypeError):
             raise UsageError(f"{place.url}/{STATE}: not the state of an export; choose another OUT") from None
         if differing:
-            what = ", ".join(f"{name} = {found[name]!r} instead of {state[name]!r}" for name in differing)
+            what = ", ".join(_difference(name, found[name], state[name]) for name in differing)
             raise UsageError(f"{place.url}: holds an export with {what}; delete it, or choose another OUT")
     elif there:
         raise UsageError(f"{place.url}: holds files that are not part of an export; choose another OUT")
@@ -158,3 +170,9 @@ def _resume(place: Place, state: dict[str, Any]) -> set[str]:
         with place.writing(STATE) as path:
             path.write_text(text)
     return there
+
+
+def _difference(name: str, found: Any, expected: Any) -> str:
+    if name.endswith("_sha256"):
+        return f"other rows (its {name} differs)"
+    return f"{name} = {found!r} instead of {expected!r}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,10 +11,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from skyshards.export.columns import INDEX, to_arrow
+from skyshards.errors import FolderError
+from skyshards.export.columns import to_arrow
 from skyshards.export.place import Place
 from skyshards.export.tiles import row_groups
-from skyshards.format.layout import SPLIT
+from skyshards.format.columns import ColumnSpec, flatten
 from skyshards.read.table import Table, open_table
 
 GROUP_ROWS, GROUP_BYTES = 100, 16 << 20
@@ -25,54 +26,73 @@ BATCH_BYTES = 16 << 20
 
 @dataclass(frozen=True)
 class Writing:
-    """Settings shared by all files of an export. `parquet` are arguments of `pyarrow.parquet.ParquetWriter`."""
+    """Settings shared by all files of an export.
 
-    folder: str
+    `folders` are by name the datasets' folders and states, `columns` for each the names of its columns in the export,
+    `specs` all columns by these names. `parquet` are arguments of `pyarrow.parquet.ParquetWriter`.
+    """
+
+    folders: Mapping[str, tuple[str, str]]
+    columns: Mapping[str, Mapping[str, str]]
+    specs: Mapping[str, ColumnSpec]
     place: Place
     schema: pa.Schema
-    parquet: dict[str, Any]
+    parquet: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class RowFile:
-    """One file: its path, its rows as positions in the dataset, and their `_healpix_29`, approximate bytes and splits.
-
-    `splits` is None if there is only one split.
-    """
+    """One file: its path, the rows of each dataset (-1 for none), their approximate bytes, and the other columns."""
 
     name: str
-    rows: np.ndarray
-    index: np.ndarray
+    rows: Mapping[str, np.ndarray]
     nbytes: np.ndarray
-    splits: np.ndarray | None
+    added: pa.Table
 
 
 def write_rows(writing: Writing, file: RowFile) -> int:
     """Write a file; return the number of its rows."""
-    table = _opened(writing.folder)
     with (
         writing.place.writing(file.name) as path,
         pq.ParquetWriter(path, writing.schema, **writing.parquet) as writer,
     ):
         for group in row_groups(file.nbytes, GROUP_ROWS, GROUP_BYTES):
-            parts = list(_tables(table, writing.schema, file, group))
+            parts = list(_tables(writing, file, group))
             writer.write_table(pa.concat_tables(parts), row_group_size=group.stop - group.start)
-    return len(file.rows)
+    return len(file.nbytes)
 
 
-def _tables(table: Table, schema: pa.Schema, file: RowFile, group: slice) -> Iterator[pa.Table]:
+def _tables(writing: Writing, file: RowFile, group: slice) -> Iterator[pa.Table]:
     """Yield a row group in parts of bounded size."""
-    specs = {path: spec for path, spec in table._data.manifest.specs.items() if path in table.column_names}
-    length = max(1, BATCH_BYTES // max(1, table.row_nbytes))
-    parts = [slice(start, min(start + length, group.stop)) for start in range(group.start, group.stop, length)]
-    for part, batch in zip(parts, table.batches(file.rows[part] for part in parts), strict=True):
-        arrays: dict[str, Any] = to_arrow(batch, specs) | {INDEX: pa.array(file.index[part])}
-        if file.splits is not None:
-            arrays[SPLIT] = pa.array(file.splits[part].tolist(), pa.string())
-        yield pa.table(arrays, schema=schema)
+    tables = {name: _opened(*folder).select_columns(writing.columns[name]) for name, folder in writing.folders.items()}
+    length = max(1, BATCH_BYTES // max(1, sum(table.row_nbytes for table in tables.values())))
+    for start in range(group.start, group.stop, length):
+        part = slice(start, min(start + length, group.stop))
+        added = file.added.slice(part.start, part.stop - part.start)
+        arrays: dict[str, Any] = {name: added[name] for name in added.column_names}
+        for name, table in tables.items():
+            arrays |= _values(writing, name, table, file.rows[name][part])
+        yield pa.table(arrays, schema=writing.schema)
 
 
-@functools.lru_cache(1)
-def _opened(folder: str) -> Table:
-    """Open the dataset, once per process, with a single thread."""
-    return open_table(folder, threads=1, decode=False)
+def _values(writing: Writing, name: str, table: Table, rows: np.ndarray) -> dict[str, pa.Array]:
+    """Read rows of a dataset; return its columns, null for absent rows."""
+    names, there = writing.columns[name], rows >= 0
+    if not there.any():
+        fields = dict.fromkeys(path.partition(".")[0] for path in names.values())
+        return {field: pa.nulls(len(rows), writing.schema.field(field).type) for field in fields}
+    batch = {names[path]: values for path, values in flatten(table[rows[there]]).items()}
+    arrays = to_arrow(batch, {path: writing.specs[path] for path in names.values()})
+    if there.all():
+        return arrays
+    places = pa.array(np.cumsum(there) - 1, mask=~there)
+    return {field: array.take(places) for field, array in arrays.items()}
+
+
+@functools.lru_cache(8)
+def _opened(folder: str, state: str) -> Table:
+    """Open a dataset, once per process, with a single thread. Raises `FolderError` if it is in another state."""
+    table = open_table(folder, threads=1, decode=False)
+    if table._data.state != state:
+        raise FolderError(f"{folder}: the dataset changed during the export; delete the export and start again")
+    return table

@@ -71,7 +71,7 @@ def front_matter(schema: Schema, manifest: Manifest, table: pa.Table, digest: st
         features = _in_one_form(stock_features(schema, config)._to_yaml_list())
         build = f"{CATALOG} sha256 {digest}"
         infos.append({"config_name": config, "description": build, "features": features, "splits": splits})
-    return {"size_categories": [_size_category(sum(counts.values()))], "configs": configs, "dataset_info": infos}
+    return {"size_categories": [size_category(sum(counts.values()))], "configs": configs, "dataset_info": infos}
 
 
 def _in_one_form(features: Any) -> Any:
@@ -83,7 +83,7 @@ def _in_one_form(features: Any) -> Any:
     return features
 
 
-def _size_category(rows: int) -> str:
+def size_category(rows: int) -> str:
     """Return the Hub's size category for a number of rows."""
     for bound, name in ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M")):
         if rows < bound:
