@@ -136,15 +136,19 @@ def _array(column: pa.ChunkedArray) -> np.ndarray:
     size = column.type.list_size if nested else 1
     flat = values.values.slice(values.offset * size, len(values) * size) if nested else values
     shape = (len(values), size) if nested else (len(values),)
+    absent = np.repeat(values.is_null().to_numpy(zero_copy_only=False), size)
     if pa.types.is_string(flat.type):
-        return np.array([text or "" for text in flat.to_pylist()], dtype=str).reshape(shape)
-    if flat.null_count and not pa.types.is_floating(flat.type):
-        mask = flat.is_null().to_numpy(zero_copy_only=False).reshape(shape)
-        return np.ma.array(
-            _array(pa.chunked_array([flat.fill_null(False if flat.type == pa.bool_() else 0)])), mask=mask
-        )
-    array = flat.to_numpy(zero_copy_only=False)
-    return array.astype(_WIDER.get(array.dtype.name, array.dtype.name)).reshape(shape)
+        texts = zip(flat.to_pylist(), absent.tolist(), strict=True)
+        return np.array(["" if is_absent else text for text, is_absent in texts], dtype=str).reshape(shape)
+    if absent.any() and pa.types.is_boolean(flat.type):
+        flat = flat.cast(pa.int8())  # astropy writes masked bools as true
+    array = (flat.fill_null(0) if flat.null_count else flat).to_numpy(zero_copy_only=False)
+    array = array.astype(_WIDER.get(array.dtype.name, array.dtype.name))
+    if array.dtype.kind == "f":
+        array = np.where(absent, np.array(np.nan, array.dtype), array)
+    elif absent.any():
+        array = np.ma.array(array, mask=absent)
+    return array.reshape(shape)
 
 
 def _moc(content: Content, path: Path) -> None:

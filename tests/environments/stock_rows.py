@@ -2,8 +2,8 @@
 
     python stock_rows.py EXPORTED ROWS lsdb|streaming|stored
 
-`ROWS` is a pickle: the columns by dotted name, arrays or lists, and the split of each row. Prints how many rows are the
-same; ends with an error at the first that is not.
+`ROWS` is a pickle: the columns by dotted name, arrays or lists, and the split of each row. None is an absent value.
+Prints how many rows are the same; ends with an error at the first that is not.
 """
 
 import importlib.util
@@ -40,11 +40,21 @@ def member(row, path):
     """A member of a group: LSDB makes a table of a group whose members are lists of one length."""
     value = row
     for name in path.split("."):
+        if is_absent(value):
+            return None
         value = value[name]
     return value
 
 
+def is_absent(value):
+    """Whether a reader has no value: None, pandas' NA or, in a column of numbers, NaN."""
+    return value is None or type(value).__name__ == "NAType" or (isinstance(value, float) and value != value)
+
+
 def assert_same(path, found, wanted):
+    if wanted is None:
+        assert is_absent(found), (path, found)
+        return
     if isinstance(wanted, bytes):
         np.testing.assert_array_equal(pixels(found), pixels(wanted), err_msg=path)
         return
@@ -78,13 +88,14 @@ def main(exported, path, how):
     assert not [name for name in ("skyshards", "gz3d", "deflate") if importlib.util.find_spec(name)]
     with open(path, "rb") as file:
         columns, splits = pickle.load(file)
-    place = {key: row for row, key in enumerate(zip(columns["object_id"], columns["source"], strict=True))}
+    source = next(name for name in columns if name in ("source", "first_source"))
+    place = {key: row for row, key in enumerate(zip(columns["object_id"], columns[source], strict=True))}
     there = sorted(set(splits))
     count = 0
     for split, row in (
         rows_of_lsdb(exported) if how == "lsdb" else rows_of_datasets(exported, there, how == "streaming")
     ):
-        number = place.pop((row["object_id"], row["source"]))
+        number = place.pop((row["object_id"], row[source]))
         assert split == splits[number] or (split is None and len(there) == 1)
         for name, values in columns.items():
             assert_same(name, member(row, name), values[number])

@@ -12,6 +12,7 @@ from skyshards.export.run import export
 from skyshards.format.columns import flatten
 from skyshards.pipeline.build import build
 from tests.environments.python import run
+from tests.joined_rows import values_in_export
 from tests.toy import Toy
 
 pytest.importorskip("hats", reason="the extra `hats` is not installed")
@@ -20,9 +21,12 @@ pytestmark = pytest.mark.environments
 COMPARE = Path(__file__).with_name("stock_rows.py")
 
 
+EXPORTS = ["gz3d", "toy", "candels_blend", "joined_gz3d", "joined_toy"]
+
+
 @pytest.fixture(scope="module")
 def exports(built_gz3d, tmp_path_factory):
-    """By name, an exported dataset and its rows: a group with stacks of masks; every kind of column; two splits."""
+    """By name, an exported dataset and its rows: a group with stacks of masks; every kind of column; two splits; left joins."""
     place = tmp_path_factory.mktemp("exports")
     build(Toy(60), place / "toy", workers=1)
     options = ["--demo", "--limit", "40", "--workers", "0", "-o", str(place / "candels_blend")]
@@ -37,6 +41,15 @@ def exports(built_gz3d, tmp_path_factory):
         }
         rows.write_bytes(pickle.dumps((values, table.catalog["_split"].to_pylist())))
         found[folder.name] = out, rows, len(table)
+    for name, folder in (("joined_gz3d", built_gz3d), ("joined_toy", place / "toy")):
+        table = skyshards.open(folder, decode=False)
+        half = table.select(slice(None, None, 2))
+        joined = skyshards.join(table, half, names=("first", "second"), on="object_id", how="left")
+        out, rows = place / "out" / name, place / f"{name}.pickle"
+        export(joined, out, tile_mb=0.03, workers=0)
+        values = values_in_export(joined, ("first", "second"))
+        rows.write_bytes(pickle.dumps((values, joined.catalog["first._split"].to_pylist())))
+        found[name] = out, rows, len(joined)
     return found
 
 
@@ -45,14 +58,14 @@ def assert_same(python, exported, how, folder):
     assert int(run(python, COMPARE, out, rows, how, folder=folder).splitlines()[-1]) == count
 
 
-@pytest.mark.parametrize("name", ["gz3d", "toy", "candels_blend"])
+@pytest.mark.parametrize("name", EXPORTS)
 def test_lsdb(make_environment, exports, tmp_path, name):
     assert_same(make_environment("lsdb", "lsdb>=0.11,<0.12", "pillow"), exports[name], "lsdb", tmp_path)
 
 
 @pytest.mark.parametrize("version", ["4.4", "5.2"])
 @pytest.mark.parametrize("how", ["streaming", "stored"])
-@pytest.mark.parametrize("name", ["gz3d", "toy", "candels_blend"])
+@pytest.mark.parametrize("name", EXPORTS)
 def test_stock_datasets(make_environment, exports, tmp_path, name, how, version):
     python = make_environment(f"stock-{version}", f"datasets=={version}.*", "h5py", "pillow")
     assert_same(python, exports[name], how, tmp_path)
