@@ -26,7 +26,7 @@ EXPORTS = ["gz3d", "toy", "candels_blend", "joined_gz3d", "joined_toy"]
 
 @pytest.fixture(scope="module")
 def exports(built_gz3d, tmp_path_factory):
-    """By name, an exported dataset and its rows: a group with stacks of masks; every kind of column; two splits; left joins."""
+    """By name, an export and its rows: a group with stacks of masks; every kind of column; two splits; left joins."""
     place = tmp_path_factory.mktemp("exports")
     build(Toy(60), place / "toy", workers=1)
     options = ["--demo", "--limit", "40", "--workers", "0", "-o", str(place / "candels_blend")]
