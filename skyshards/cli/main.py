@@ -1,4 +1,4 @@
-"""The command `skyshards build | info | verify | crossmatch | cite | embed | export | new | page`."""
+"""The command `skyshards build | info | verify | crossmatch | cite | embed | export | new | page | show`."""
 
 from __future__ import annotations
 
@@ -108,6 +108,7 @@ class _DataSets(_Group):
         ),
         "new": ("skyshards.cli.new", "Write the skeleton of a new dataset."),
         "page": ("skyshards.cli.page", "Write a page of a built dataset: sky, counts, histograms, gallery."),
+        "show": ("skyshards.cli.show", "Show the picture and values of single rows."),
     },
 )
 @click.version_option(__version__)

@@ -19,6 +19,7 @@ from skyshards.read import angles, join_file, query
 from skyshards.read.matches import Matches
 from skyshards.read.memory import Recycler
 from skyshards.read.random_access import RandomAccess
+from skyshards.read.shown import html
 from skyshards.read.table import Table
 
 if TYPE_CHECKING:
@@ -65,9 +66,20 @@ class JoinedTable(RandomAccess):
     def __reduce__(self):
         return JoinedTable, (self._matches, self._columns, self._index)
 
+    @property
+    def _naming(self) -> str:
+        return f"{self._matches.first}.object_id"
+
+    @property
+    def _title(self) -> str:
+        return f"Join of {self.name}: {len(self):,} rows"
+
     def __repr__(self) -> str:
         columns = "\n".join(f"  {column}" for column in self.schema.values())
-        return f"Join of {self.name}: {len(self):,} rows\n{columns}"
+        return f"{self._title}\n{columns}"
+
+    def _repr_html_(self) -> str:
+        return html(self, f"{self._title}{', simulated' if self.simulated else ''}", "")
 
     @property
     def _height(self) -> int:
@@ -188,7 +200,7 @@ class JoinedTable(RandomAccess):
         `by` is the column to look in, default `object_id` of the first table. Raises `KeyError`, naming them, if some
         are absent.
         """
-        by = f"{self._matches.first}.object_id" if by is None else by
+        by = self._naming if by is None else by
         if by not in self._askable:
             raise unknown_column(by, self._askable)
         return super(JoinedTable, self._with([by])).find(ids, by)

@@ -16,8 +16,11 @@ from skyshards.format.columns import ColumnSpec, nest, select, unknown_column
 from skyshards.format.kinds.ragged import Ragged
 from skyshards.read import query
 from skyshards.read.column_names import ColumnNames
+from skyshards.read.shown import plot
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from skyshards.pictures.drawing import Drawing
 
 
@@ -51,6 +54,11 @@ class RandomAccess(abc.ABC):
     @abc.abstractmethod
     def _description(self) -> str:
         """A text that identifies this table, before any selection."""
+
+    @property
+    @abc.abstractmethod
+    def _naming(self) -> str:
+        """The column of `catalog` that names rows."""
 
     @abc.abstractmethod
     def _asked(self, name: str) -> pa.ChunkedArray:
@@ -177,6 +185,36 @@ class RandomAccess(abc.ABC):
         >>> table.drawing.picture(drawn[0], size=160).shape
         (160, 160, 3)
         """
+
+    def plot(self, rows: Any = None) -> Figure:
+        """Draw rows with matplotlib: a panel each, with its `object_id` and labels.
+
+        Parameters
+        ----------
+        rows : int, str, or sequence of these, optional
+            Integers are positions in this table, text is an `object_id`; default: the first rows.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+
+        Raises
+        ------
+        IndexError
+            If a position is out of range.
+        KeyError
+            If no row has an `object_id`; the message lists similar ones.
+        UsageError
+            If matplotlib is not installed, no column has images, or there are more than 100 rows.
+        ShardCorrupted
+            If a row is damaged.
+
+        Examples
+        --------
+        >>> table.plot([0, 3]).savefig("galaxies.png")  # doctest: +SKIP
+        >>> table.plot("1-100031")  # doctest: +SKIP
+        """
+        return plot(self, rows)
 
     @property
     def column_names(self) -> list[str]:

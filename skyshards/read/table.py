@@ -20,6 +20,7 @@ from skyshards.format.provenance import Origin
 from skyshards.read import angles
 from skyshards.read.opened import OpenedFolder
 from skyshards.read.random_access import RandomAccess
+from skyshards.read.shown import html
 from skyshards.read.store import LocalStore, RemoteStore
 
 if TYPE_CHECKING:
@@ -116,11 +117,20 @@ class Table(RandomAccess):
     def _narrowed(self, columns: tuple[str, ...], index: np.ndarray | None) -> Table:
         return Table(self._data, columns, index)
 
+    @property
+    def _naming(self) -> str:
+        return "object_id"
+
+    @property
+    def _title(self) -> str:
+        return f"Table of {self.name}{', simulated' if self.simulated else ''}: {len(self):,} rows"
+
     def __repr__(self) -> str:
-        manifest = self._data.manifest
-        simulated = ", simulated" if manifest.simulated else ""
         columns = "\n".join(f"  {column}" for column in self.schema.values())
-        return f"Table of {manifest.name}{simulated}: {len(self):,} rows at {self._data.reader.store}\n{columns}"
+        return f"{self._title} at {self._data.reader.store}\n{columns}"
+
+    def _repr_html_(self) -> str:
+        return html(self, self._title, f"at {self._data.reader.store}")
 
     def _start(self, rows: np.ndarray, ahead: bool) -> Callable[[], dict[str, np.ndarray | Ragged]]:
         specs = self._data.manifest.specs

@@ -1,0 +1,86 @@
+"""A table as HTML for notebooks: thumbnails and columns. All text is escaped, since folders may be foreign."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from skyshards.format.column_info import ColumnInfo
+from skyshards.format.columns import in_words
+
+QUALITY = 85
+"""JPEG quality of thumbnails, which take 3 to 10 kB each."""
+
+STYLE = """\
+<style>
+.skyshards {font-family: system-ui, sans-serif; font-size: 13px; line-height: 1.4; max-width: 70em}
+.skyshards .sky-rows {display: flex; flex-wrap: wrap; gap: 8px; margin: 6px 0}
+.skyshards figure {margin: 0; width: 128px}
+.skyshards img {display: block; max-width: 128px; height: auto; image-rendering: auto}
+.skyshards figcaption {overflow-wrap: anywhere}
+.skyshards .sky-columns {max-height: 24em; overflow: auto}
+.skyshards table {border-collapse: collapse; margin: 0; font-size: inherit; color: inherit; background: none}
+.skyshards th, .skyshards td {text-align: left; vertical-align: top; padding: 2px 12px 2px 0;
+  border: 0; border-bottom: 1px solid rgba(128, 128, 128, 0.3); background: none; white-space: normal}
+.skyshards th {font-weight: 600}
+.skyshards tbody th {font-family: ui-monospace, monospace; font-weight: normal}
+</style>
+"""
+
+
+class Thumbnail(NamedTuple):
+    """A row on the page: its title, its labels, and its picture, or why there is none."""
+
+    title: str
+    caption: str
+    picture: np.ndarray | None
+    problem: str = ""
+
+
+def page(title: str, place: str, thumbnails: Sequence[Thumbnail], columns: Mapping[str, ColumnInfo]) -> str:
+    """Return the HTML of a table: title and place, thumbnails, columns with types, units and descriptions.
+
+    Its colours are those of the page around it, light or dark. It needs no script and no network.
+    """
+    where = f" {escape(place)}" if place else ""
+    figures = "".join(map(_figure, thumbnails))
+    rows = "".join(map(_row, columns.values()))
+    return (
+        f'{STYLE}<div class="skyshards"><div><strong>{escape(title)}</strong>{where}</div>'
+        f'<div class="sky-rows">{figures}</div>'
+        f"<details open><summary>{len(columns)} columns</summary>"
+        '<div class="sky-columns"><table><thead><tr><th scope="col">column</th><th scope="col">type</th>'
+        f'<th scope="col">unit</th><th scope="col">description</th></tr></thead><tbody>{rows}</tbody></table>'
+        "</div></details></div>"
+    )
+
+
+def data_uri(picture: np.ndarray) -> str:
+    """Return a picture as the address of an image in HTML."""
+    content = io.BytesIO()
+    Image.fromarray(picture).save(content, "JPEG", quality=QUALITY)
+    return f"data:image/jpeg;base64,{base64.b64encode(content.getvalue()).decode()}"
+
+
+def _figure(row: Thumbnail) -> str:
+    words = ": ".join(filter(None, (row.title, row.caption)))
+    image = ""
+    if row.picture is not None:
+        height, width = row.picture.shape[:2]
+        image = f'<img src="{data_uri(row.picture)}" width="{width}" height="{height}" alt="{escape(words)}">'
+    lines = "<br>".join(escape(line) for line in (row.title, row.caption, row.problem) if line)
+    return f"<figure>{image}<figcaption>{lines}</figcaption></figure>"
+
+
+def _row(column: ColumnInfo) -> str:
+    kind = f"{column.dtype} {list(column.shape)}" if column.shape else column.dtype
+    names = in_words(column.classes)
+    texts = (f"{kind}: {names}" if names else kind, column.unit, column.description)
+    cells = "".join(f"<td>{escape(text)}</td>" for text in texts)
+    return f'<tr><th scope="row">{escape(column.name)}</th>{cells}</tr>'

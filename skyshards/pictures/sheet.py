@@ -1,0 +1,67 @@
+"""Contact sheets: several pictures in one, with words below each, by Pillow alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+FONT, LINE, MARGIN = 13, 18, 8
+"""Size of the letters, height of a line, and space around pictures, in pixels."""
+PAPER, INK = (255, 255, 255), (32, 32, 32)
+WIDEST = 4
+"""Maximum number of pictures in a row of the sheet."""
+
+
+def sheet(pictures: Sequence[np.ndarray | None], words: Sequence[Sequence[str]], size: int) -> Image.Image:
+    """Draw pictures beside and below each other, with lines of words below each.
+
+    Parameters
+    ----------
+    pictures : sequence of uint8 array [H, W, 3]
+        Small ones are enlarged by whole factors, so that pixels stay visible; None is left blank.
+    words : sequence of sequences of str
+        The lines of each picture; they are cut at its width.
+    size : int
+        Longer side of the largest picture, in pixels.
+
+    Returns
+    -------
+    PIL.Image.Image
+    """
+    font = ImageFont.load_default(FONT)
+    drawn = [None if picture is None else enlarged(picture, size) for picture in pictures]
+    shapes = [picture.shape for picture in drawn if picture is not None]
+    height = max((shape[0] for shape in shapes), default=0)
+    width = max((shape[1] for shape in shapes), default=size)
+    lines = max(map(len, words), default=0)
+    across = min(WIDEST, math.ceil(math.sqrt(len(drawn))))
+    step = width + MARGIN, height + LINE * lines + MARGIN
+    whole = (MARGIN + across * step[0], MARGIN + -(-len(drawn) // across) * step[1])
+    paper = Image.new("RGB", whole, PAPER)
+    pen = ImageDraw.Draw(paper)
+    for place, (picture, said) in enumerate(zip(drawn, words, strict=True)):
+        x, y = MARGIN + (place % across) * step[0], MARGIN + (place // across) * step[1]
+        if picture is not None:
+            paper.paste(Image.fromarray(picture), (x, y))
+        for number, line in enumerate(said):
+            pen.text((x, y + height + number * LINE + 1), _cut(line, width, font), INK, font)
+    return paper
+
+
+def enlarged(picture: np.ndarray, size: int) -> np.ndarray:
+    """Repeat the pixels of a picture as often as fits into `size`."""
+    factor = max(1, size // max(picture.shape[:2]))
+    return picture.repeat(factor, axis=0).repeat(factor, axis=1)
+
+
+def _cut(line: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
+    """Shorten a line to a width in pixels."""
+    line = " ".join(line.split())
+    if font.getlength(line) <= width:
+        return line
+    while line and font.getlength(line + "…") > width:
+        line = line[:-1]
+    return line + "…"
