@@ -17,12 +17,15 @@ from skyshards.format.columns import in_words
 QUALITY = 85
 """JPEG quality of thumbnails, which take 3 to 10 kB each."""
 
+WIDTH = 128
+"""Longer side of a thumbnail as it is shown, in CSS pixels; smaller pictures are enlarged."""
+
 STYLE = """\
 <style>
 .skyshards {font-family: system-ui, sans-serif; font-size: 13px; line-height: 1.4; max-width: 70em}
 .skyshards .sky-rows {display: flex; flex-wrap: wrap; gap: 8px; margin: 6px 0}
 .skyshards figure {margin: 0; width: 128px}
-.skyshards img {display: block; max-width: 128px; height: auto; image-rendering: auto}
+.skyshards img {display: block; max-width: 128px; height: auto}
 .skyshards figcaption {overflow-wrap: anywhere}
 .skyshards .sky-columns {max-height: 24em; overflow: auto}
 .skyshards table {border-collapse: collapse; margin: 0; font-size: inherit; color: inherit; background: none}
@@ -72,7 +75,7 @@ def _figure(row: Thumbnail) -> str:
     words = ": ".join(filter(None, (row.title, row.caption)))
     image = ""
     if row.picture is not None:
-        height, width = row.picture.shape[:2]
+        height, width = (round(WIDTH * length / max(row.picture.shape[:2])) for length in row.picture.shape[:2])
         image = f'<img src="{data_uri(row.picture)}" width="{width}" height="{height}" alt="{escape(words)}">'
     lines = "<br>".join(escape(line) for line in (row.title, row.caption, row.problem) if line)
     return f"<figure>{image}<figcaption>{lines}</figcaption></figure>"

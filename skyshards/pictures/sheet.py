@@ -21,11 +21,11 @@ def sheet(pictures: Sequence[np.ndarray | None], words: Sequence[Sequence[str]],
     Parameters
     ----------
     pictures : sequence of uint8 array [H, W, 3]
-        Small ones are enlarged by whole factors, so that pixels stay visible; None is left blank.
+        Each is enlarged or shrunk to `size`; None is left blank.
     words : sequence of sequences of str
         The lines of each picture; they are cut at its width.
     size : int
-        Longer side of the largest picture, in pixels.
+        Longer side of each picture, in pixels.
 
     Returns
     -------
@@ -52,9 +52,12 @@ def sheet(pictures: Sequence[np.ndarray | None], words: Sequence[Sequence[str]],
 
 
 def enlarged(picture: np.ndarray, size: int) -> np.ndarray:
-    """Repeat the pixels of a picture as often as fits into `size`."""
+    """Enlarge a picture so that its longer side has `size` pixels; the pixels of small ones stay visible as squares."""
     factor = max(1, size // max(picture.shape[:2]))
-    return picture.repeat(factor, axis=0).repeat(factor, axis=1)
+    picture = picture.repeat(factor, axis=0).repeat(factor, axis=1)
+    scale = size / max(picture.shape[:2])
+    height, width = (max(1, round(length * scale)) for length in picture.shape[:2])
+    return np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.BICUBIC))
 
 
 def _cut(line: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:

@@ -74,7 +74,8 @@ def positions(table: RandomAccess, keys: Any, *, numerals: bool = False) -> list
         elif numerals and key.isdecimal() and int(key) < len(table):
             found.append(int(key))
         else:
-            raise KeyError(_unknown(table, key))
+            numbers = f", and rows are numbered 0 to {len(table) - 1}" if numerals and key.isdecimal() else ""
+            raise KeyError(_unknown(table, key) + numbers)
     return found
 
 
@@ -91,7 +92,7 @@ def rows_by_name(table: RandomAccess, names: Iterable[str]) -> dict[str, list[in
 def nearest(word: str, names: pa.ChunkedArray) -> list[str]:
     """Return the names most similar to a word, of any number: those that share one half of it, and neighbours in order.
 
-    Those that begin with the word are first. The others are ranked by `difflib`, which would take minutes for all names.
+    Those that begin with the word are first. `difflib`, which would take minutes for all names, ranks the others.
     """
     half = (len(word) + 1) // 2
     pool: set[str] = set()

@@ -1,0 +1,21 @@
+"""Captions of pictures of blends: the types of the two galaxies, and how far they are apart."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from skyshards.pictures.drawing import Columns, Drawing, Row, generic
+
+
+def drawing(columns: Columns) -> Drawing:
+    """Draw as `generic` does, with types and distance as captions."""
+    general = generic(columns)
+    if not {"galtype", "distance"} <= columns.keys():
+        return general
+    wanted = {*general.columns, "galtype", "distance"}
+
+    def describe(row: Row) -> str:
+        types = " and ".join(str(name) or "unknown" for name in row["galtype"])
+        return f"{types}, {float(row['distance']):.1f} pixels apart"
+
+    return replace(general, columns=tuple(name for name in columns if name in wanted), describe=describe)
