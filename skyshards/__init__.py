@@ -77,4 +77,4 @@ def __getattr__(name: str) -> Any:
     return getattr(importlib.import_module(_FOR_BUILDING[name]), name)
 
 
-register_when_needed()
+register_when_needed("skyshards", "skyshards.read.hf_builder")

@@ -14,6 +14,8 @@ import datasets.data_files
 import datasets.load
 import datasets.packaged_modules
 
+from skyshards.read import registration
+
 _registered: dict[str, tuple[str, str]] = {}
 """Module and hash of each builder, by registered name."""
 
@@ -30,6 +32,12 @@ def register(name: str, module: str) -> None:
     _registered[name] = datasets.packaged_modules._PACKAGED_DATASETS_MODULES[name] = module, digest
 
 
+def register_waiting() -> None:
+    """Register all builders that packages named before `datasets` was imported."""
+    while registration.waiting:
+        register(*registration.waiting.popitem())
+
+
 class _Factory(datasets.load.PackagedDatasetModuleFactory):
     """Finds registered builders without listing the folder's files, and all others as usual."""
 
@@ -41,4 +49,4 @@ class _Factory(datasets.load.PackagedDatasetModuleFactory):
 
 
 datasets.load.PackagedDatasetModuleFactory = _Factory
-register("skyshards", "skyshards.read.hf_builder")
+register_waiting()
