@@ -10,7 +10,7 @@ PLOTS = {"matplotlib", "gz3d.plot"}
 def _needed(block):
     imported = set(re.findall(r"^(?:from|import) ([\w.]+)", block, re.MULTILINE))
     needed = {name.partition(".")[0] for name in imported} & OPTIONAL
-    return needed | ({"matplotlib"} if imported & PLOTS else set())
+    return needed | ({"matplotlib"} if imported & PLOTS or ".plot(" in block else set())
 
 
 def run(text, name):

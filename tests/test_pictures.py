@@ -10,12 +10,14 @@ from hypothesis.extra import numpy as arrays
 from PIL import Image
 
 import skyshards
+from skyshards import entry_points
 from skyshards.format.column_info import ColumnInfo
 from skyshards.format.columns import nest
-from skyshards.pictures.drawing import GAP, MISSING, generic, side_by_side
+from skyshards.pictures.drawing import GAP, GROUP, MISSING, Drawing, _own, drawing, generic, side_by_side
 from skyshards.pictures.overlay import overlay
 from skyshards.pictures.pixels import BLANK, shrink, stretch, to_rgb
 from skyshards.pipeline.build import build
+from tests.data_sets import DATA_SETS
 from tests.toy import Toy
 
 YELLOW, BLUE = (0xF0, 0xE4, 0x42), (0x56, 0xB4, 0xE9)
@@ -280,3 +282,47 @@ def test_a_join_says_how_its_rows_are_drawn(toy):
     assert shapes == {(6, 14 + GAP, 3), (6, 13 + GAP, 3)}
     assert joined.drawing.caption(rows[1]).startswith("all: ") and "; some: " in joined.drawing.caption(rows[1])
     assert "some" not in joined.drawing.caption(rows[0])
+
+
+# Datasets' own drawings
+
+
+@pytest.fixture
+def points(monkeypatch):
+    """Make these the entry points of skyshards and of other distributions."""
+    found = {"own": {}, "others": []}
+    monkeypatch.setattr(entry_points, "own", lambda group: found["own"] if group == GROUP else {})
+    monkeypatch.setattr(entry_points, "others", lambda group: found["others"] if group == GROUP else [])
+    _own.cache_clear()
+    yield found
+    _own.cache_clear()
+
+
+KINDS = columns(image=("uint8", 8, 8))
+
+
+def test_a_package_draws_its_own_dataset(points, monkeypatch):
+    own = Drawing(("ra",), lambda row, size: None, lambda row: "own")
+    monkeypatch.setattr("tests.toy.drawing", lambda columns: own if "ra" in columns else None, raising=False)
+    points["others"] += [("toy", "tests.toy:drawing", "far-survey")]
+    assert drawing("toy", columns(ra=("float64",))) is own
+    assert drawing("toy", KINDS).columns == ("image",), "which has no drawing for these columns"
+    assert drawing("another", KINDS).columns == ("image",)
+
+
+def test_skyshards_own_drawings_come_first(points, monkeypatch):
+    monkeypatch.setattr("tests.toy.drawing", generic, raising=False)
+    points["own"]["toy"] = "tests.toy:drawing"
+    points["others"] += [("toy", "nowhere:drawing", "rival")]
+    assert drawing("toy", KINDS).columns == ("image",)
+
+
+def test_a_package_that_cannot_be_loaded_is_said(points):
+    points["others"] += [("toy", "nowhere:drawing", "far-survey")]
+    with pytest.warns(UserWarning, match="toy: nowhere:drawing cannot be loaded"):
+        assert drawing("toy", KINDS).columns == ("image",)
+
+
+def test_every_own_drawing_can_be_loaded():
+    for name, value in entry_points.own(GROUP).items():
+        assert name in DATA_SETS and isinstance(entry_points.load(value)(KINDS), Drawing)
