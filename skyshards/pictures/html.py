@@ -13,23 +13,25 @@ from PIL import Image
 
 from skyshards.format.column_info import ColumnInfo
 from skyshards.format.columns import in_words
+from skyshards.pictures.pixels import shrink
 
 QUALITY = 85
 """JPEG quality of thumbnails, which take 3 to 10 kB each."""
 
-WIDTH = 128
-"""Longer side of a thumbnail as it is shown, in CSS pixels; smaller pictures are enlarged."""
+HEIGHT, WIDTH = 128, 384
+"""Limits of a thumbnail as it is shown, in CSS pixels; smaller pictures are enlarged to one of them."""
 
 STYLE = """\
 <style>
 .skyshards {font-family: system-ui, sans-serif; font-size: 13px; line-height: 1.4; max-width: 70em}
 .skyshards .sky-rows {display: flex; flex-wrap: wrap; gap: 8px; margin: 6px 0}
-.skyshards figure {margin: 0; width: 128px}
-.skyshards img {display: block; max-width: 128px; height: auto}
+.skyshards figure {margin: 0; min-width: 128px}
+.skyshards img {display: block; max-width: none}
 .skyshards figcaption {overflow-wrap: anywhere}
 .skyshards .sky-columns {max-height: 24em; overflow: auto}
 .skyshards table {border-collapse: collapse; margin: 0; font-size: inherit; color: inherit; background: none}
-.skyshards th, .skyshards td {text-align: left; vertical-align: top; padding: 2px 12px 2px 0;
+.skyshards .sky-columns tr {background: none}
+.skyshards .sky-columns :is(th, td) {text-align: left; vertical-align: top; padding: 2px 12px 2px 0; max-width: none;
   border: 0; border-bottom: 1px solid rgba(128, 128, 128, 0.3); background: none; white-space: normal}
 .skyshards th {font-weight: 600}
 .skyshards tbody th {font-family: ui-monospace, monospace; font-weight: normal}
@@ -73,12 +75,14 @@ def data_uri(picture: np.ndarray) -> str:
 
 def _figure(row: Thumbnail) -> str:
     words = ": ".join(filter(None, (row.title, row.caption)))
-    image = ""
+    image, width = "", HEIGHT
     if row.picture is not None:
-        height, width = (round(WIDTH * length / max(row.picture.shape[:2])) for length in row.picture.shape[:2])
-        image = f'<img src="{data_uri(row.picture)}" width="{width}" height="{height}" alt="{escape(words)}">'
+        scale = min(HEIGHT / row.picture.shape[0], WIDTH / row.picture.shape[1])
+        height, width = (max(1, round(length * scale)) for length in row.picture.shape[:2])
+        source = data_uri(shrink(row.picture, max(height, width)))
+        image = f'<img src="{source}" width="{width}" height="{height}" alt="{escape(words)}">'
     lines = "<br>".join(escape(line) for line in (row.title, row.caption, row.problem) if line)
-    return f"<figure>{image}<figcaption>{lines}</figcaption></figure>"
+    return f'<figure style="width: {width}px">{image}<figcaption>{lines}</figcaption></figure>'
 
 
 def _row(column: ColumnInfo) -> str:

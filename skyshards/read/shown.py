@@ -25,7 +25,7 @@ NEAREST = 3
 """Number of similar names in an error message."""
 MOST = 100
 """Maximum number of panels in a figure."""
-PANEL, THUMBNAIL = 1000, 128
+PANEL, THUMBNAIL = 1000, 384
 """Longer side of a picture in a figure, and in HTML, in pixels."""
 _POOL = 500
 """Number of names among which the most similar are looked for, of each kind."""
