@@ -232,6 +232,11 @@ def test_captions_are_the_classes():
     ]
 
 
+def test_lists_of_any_length_are_no_labels_and_no_images():
+    kinds = {"labels": ColumnInfo("labels", "list of int64", (), "", "", ("elliptical", "spiral"))}
+    assert generic(kinds | columns(flux=("list of float32",))).columns == ()
+
+
 # Joined rows
 
 

@@ -99,7 +99,11 @@ def generic(columns: Columns) -> Drawing:
     """
     image, masks = _image_column(columns), _mask_columns(columns)
     masks = tuple(name for name in masks if name != image)
-    labels = {name: column.classes for name, column in columns.items() if column.classes and not column.shape}
+    labels = {
+        name: column.classes
+        for name, column in columns.items()
+        if column.classes and column.dtype.startswith("int") and not column.shape
+    }
     upwards = image is not None and columns[image].dtype.startswith("float") and columns[image].shape[-1] not in (3, 4)
 
     def draw(row: Row, size: int | None) -> np.ndarray | None:
