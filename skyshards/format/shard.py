@@ -146,8 +146,10 @@ def _verified_ranges(path: Path, specs: Specs, rows: Sequence[EncodedRow]) -> Ra
     if not ranges:
         return ranges
     with h5py.File(path) as file, open(path, "rb") as raw, mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ) as view:
-        chunks = {name: _chunk_ranges(file[_inner(name)]) for name in ranges if not specs[name].varies}
-        after = 0  # HDF5 stores variable-length values in writing order
+        places = {
+            name: _heap_ranges(view, file[_inner(name)]) if specs[name].varies else _chunk_ranges(file[_inner(name)])
+            for name in ranges
+        }
         compared = 0
         for index, row in enumerate(rows):
             if compared > KEPT_PAGES:
@@ -156,27 +158,41 @@ def _verified_ranges(path: Path, specs: Specs, rows: Sequence[EncodedRow]) -> Ra
             compared += row.nbytes
             for name, part in _split(row).items():
                 content = bytes(part)  # memoryviews compare byte by byte, bytes objects at memory speed
-                if name in chunks:
-                    start, size = chunks[name][index]
-                    same = size == len(content) and view[start : start + size] == content
-                else:
-                    start = _find(view, content, after)
-                    after, same = start + len(content), start >= 0
-                if not same:
+                start, size = places[name][index]
+                if size != len(content) or view[start : start + size] != content:
                     raise ShardCorrupted(
                         f"{path}: row {index} of column {name!r} was not written correctly; check the disk"
                     )
-                ranges[name][index] = start, len(content), deflate.crc32(content)
+                ranges[name][index] = start, size, deflate.crc32(content)
     return ranges
 
 
-def _find(view: mmap.mmap, content: bytes, after: int) -> int:
-    """Find content, first after a position, then anywhere; -1 if absent."""
-    start = view.find(content[:64], after)  # searching for the start alone is faster
-    if start >= 0 and view[start : start + len(content)] == content:
-        return start
-    start = view.find(content, after)
-    return start if start >= 0 else view.find(content)
+_REFERENCE = np.dtype([("length", "<u4"), ("heap", "<u8"), ("object", "<u4")])
+"""Where HDF5 keeps a value of variable length: its number of elements, a global heap, and an object in that. From the
+HDF5 File Format Specification 3.0, III.E and IV.A.2.d (https://support.hdfgroup.org/documentation/hdf5/latest/_f_m_t3.html)."""
+
+
+def _heap_ranges(view: mmap.mmap, dataset: h5py.Dataset) -> list[tuple[int, int]]:
+    """Return the byte range of each variable-length value; (0, 0) for empty ones, which have no place."""
+    offset, size = dataset.id.get_offset(), h5py.check_vlen_dtype(dataset.dtype).itemsize
+    if offset is None:  # all values are empty
+        return [(0, 0)] * len(dataset)
+    references = np.frombuffer(view[offset : offset + len(dataset) * _REFERENCE.itemsize], _REFERENCE)
+    heaps = {heap: _heap_objects(view, heap) for heap in np.unique(references["heap"]).tolist() if heap}
+    return [(heaps[heap][number], length * size) if length else (0, 0) for length, heap, number in references.tolist()]
+
+
+def _heap_objects(view: mmap.mmap, heap: int) -> dict[int, int]:
+    """Return where each object of a global heap begins."""
+    signature, end = view[heap : heap + 4], heap + int.from_bytes(view[heap + 8 : heap + 16], "little")
+    if signature != b"GCOL":
+        raise ShardCorrupted(f"expected a heap of HDF5 at byte {heap}, found {signature!r}; check the disk")
+    objects, place = {}, heap + 16
+    while place + 16 <= end and (number := int.from_bytes(view[place : place + 2], "little")):  # 0 is free space
+        objects[number] = place + 16
+        length = int.from_bytes(view[place + 8 : place + 16], "little")
+        place += 16 + -(-length // 8) * 8
+    return objects
 
 
 def _chunk_ranges(dataset: h5py.Dataset) -> list[tuple[int, int]]:

@@ -9,6 +9,9 @@ import numpy as np
 
 from skyshards.errors import UsageError
 from skyshards.format.kinds.ragged import Ragged
+from skyshards.read.memory import Recycler
+
+_memory = Recycler()
 
 
 class Padded(NamedTuple):
@@ -83,13 +86,14 @@ def _dense(batch: Ragged, length: int | None, fill: float) -> Padded:
     lengths = batch.lengths.tolist()
     shape = (len(lengths), max(lengths, default=0) if length is None else length)
     if isinstance(batch.values, np.ndarray):
-        values, mask = np.full(shape, fill, batch.values.dtype), np.zeros(shape, bool)
+        values, mask = _memory.empty(shape, batch.values.dtype), np.zeros(shape, bool)
     else:
-        values, mask = batch.values.new_full(shape, fill), batch.values.new_zeros(shape, dtype=_torch_bool())
+        values, mask = batch.values.new_empty(shape), batch.values.new_zeros(shape, dtype=_torch_bool())
     start = 0
     for row, size in enumerate(lengths):
         kept = min(size, shape[1])
         values[row, :kept] = batch.values[start : start + kept]
+        values[row, kept:] = fill
         mask[row, :kept] = True
         start += size
     return Padded(values, mask)
