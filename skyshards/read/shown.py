@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from skyshards.errors import UsageError
+from skyshards.errors import FolderError, UsageError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -143,6 +143,8 @@ def html(table: RandomAccess, title: str, place: str) -> str:
     rows = positions(table, None)
     try:
         found = [Thumbnail(f"{row.position}: {row.name}", *row[2:]) for row in shown(table, rows, THUMBNAIL)]
+    except FolderError as error:  # a server that does not answer would be waited for at each row
+        found = [_problem("", error)]
     except Exception:
         found = [_thumbnail(table, row) for row in rows]
     return page(title, place, found, table.schema)
@@ -156,7 +158,13 @@ def _thumbnail(table: RandomAccess, row: int) -> Thumbnail:
         (found,) = shown(table, [row], THUMBNAIL)
         return Thumbnail(f"{row}: {found.name}", found.caption, found.picture)
     except Exception as error:
-        return Thumbnail(str(row), "", None, f"cannot be drawn: {error}"[:500])
+        return _problem(str(row), error)
+
+
+def _problem(title: str, error: Exception) -> Thumbnail:
+    from skyshards.pictures.html import Thumbnail
+
+    return Thumbnail(title, "", None, f"cannot be drawn: {error}"[:500])
 
 
 def _are_several(keys: Any) -> bool:
