@@ -10,6 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from gz3d.gz3d import CLASSES
+from skyshards.pictures import overlay
+
 try:
     import matplotlib.pyplot as plt
     from matplotlib.axes import Axes
@@ -20,8 +23,8 @@ try:
 except ImportError as error:
     raise ImportError("gz3d.plot needs matplotlib: pip install 'skyshards[notebooks]'") from error
 
-COLOURS = {"center": "#F0E442", "star": "#56B4E9", "spiral": "#009E73", "bar": "#D55E00"}
-"""Colour-blind safe colour of each class (Okabe & Ito 2008, https://jfly.uni-koeln.de/color/)."""
+COLOURS = dict(zip(CLASSES, overlay.COLOURS, strict=False))
+"""Colour of each class, as in the pictures of galleries."""
 
 SKY = "#101010"
 """Background of the colour bars: about the sky in the grey image."""
