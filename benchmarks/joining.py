@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 from harness import best_in_turn, in_fresh_process, machine, print_table, versions
-from simulated import build_gz3d, build_many_rows, enlarge_catalog, make_fits, scatter
+from simulated import build_gz3d, build_many_rows, enlarge_catalog, make_fits
 
 import skyshards
 
@@ -33,8 +33,7 @@ def make_large(small: Path, scratch: Path, rows: int) -> list[Path]:
     other_ra = (ra + near[0] / np.cos(np.radians(other_dec))) % 360
     folders = [scratch / name for name in NAMES]
     for folder, places in zip(folders, ((ra, dec), (other_ra[order], other_dec[order])), strict=True):
-        enlarge_catalog(small, folder, rows)
-        scatter(folder, *places)
+        enlarge_catalog(small, folder, rows, places)
         for shard in small.glob("healpix=*"):
             (folder / shard.name).symlink_to(shard)
     return folders

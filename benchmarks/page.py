@@ -16,16 +16,16 @@ from pathlib import Path
 
 import numpy as np
 from harness import in_fresh_process, machine, print_table, versions
-from simulated import build_gz3d, enlarge_catalog, make_fits, scatter
+from simulated import build_gz3d, enlarge_catalog, make_fits
 
 from skyshards.format.layout import SOURCES
 
 
 def make_large(small: Path, folder: Path, rows: int) -> None:
     """Make a dataset of `rows` rows that shares the shards of a small one."""
-    enlarge_catalog(small, folder, rows)
     random = np.random.default_rng(0)
-    scatter(folder, random.uniform(0, 360, rows), np.degrees(np.arcsin(random.uniform(-1, 1, rows))))
+    ra, dec = random.uniform(0, 360, rows), np.degrees(np.arcsin(random.uniform(-1, 1, rows)))
+    enlarge_catalog(small, folder, rows, (ra, dec))
     shutil.copy(small / SOURCES, folder)
     for shard in small.glob("healpix=*"):
         (folder / shard.name).symlink_to(shard)
@@ -43,7 +43,7 @@ def written(folder: Path, out: Path) -> tuple[float, int, int]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rows", type=int, nargs="+", default=[30_000, 1_000_000])
-    parser.add_argument("--stored", type=int, default=500, help="rows in the shards; the others share their values")
+    parser.add_argument("--stored", type=int, default=300, help="rows in the shards; the others share their values")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--keep", type=Path, help="a folder to keep the pages in")
     options = parser.parse_args()

@@ -116,18 +116,18 @@ def build_many_rows(output: Path, rows: int, shards: int) -> Summary:
     return build(ManyRows(rows, shards), output)
 
 
-def enlarge_catalog(folder: Path, output: Path, rows: int) -> int:
-    """Write a catalogue of `rows` rows by repeating another; returns its size as an Arrow table, bytes."""
+def enlarge_catalog(
+    folder: Path, output: Path, rows: int, positions: tuple[np.ndarray, np.ndarray] | None = None
+) -> int:
+    """Write a catalogue of `rows` rows by repeating another; returns its size as an Arrow table, bytes.
+
+    With `positions` (ra, dec), rows lie there instead.
+    """
     table, manifest = catalog.open_folder(folder)
     times = -(-rows // len(table))
-    output.mkdir()
-    catalog.write(output, manifest, pa.concat_tables([table] * times).slice(0, rows))
-    return catalog.open_folder(output)[0].nbytes
-
-
-def scatter(folder: Path, ra: np.ndarray, dec: np.ndarray) -> None:
-    """Move the rows of a catalogue to other positions."""
-    table, manifest = catalog.open_folder(folder)
-    for name, values in (("ra", ra), ("dec", dec)):
+    table = pa.concat_tables([table] * times).slice(0, rows)
+    for name, values in zip(("ra", "dec"), positions or (), strict=False):
         table = table.set_column(table.column_names.index(name), table.schema.field(name), pa.array(values))
-    catalog.write(folder, manifest, table)
+    output.mkdir()
+    catalog.write(output, manifest, table)
+    return catalog.open_folder(output)[0].nbytes

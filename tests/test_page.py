@@ -157,6 +157,22 @@ def test_columns_of_all_kinds_are_described(page):
     assert columns["votes.mask"]["type"] == "uint8 [16, 18]" and columns["picture"]["type"] == "image file"
 
 
+def test_says_what_the_card_says(tmp_path):
+    folder = tmp_path / "gz3d"
+    shutil.copytree("tests/format_0/gz3d", folder)
+    write_page(folder, tmp_path / "page")
+    found = embedded(tmp_path / "page")
+    assert (found["title"], found["licences"]) == ("Galaxy Zoo 3D", ["cc-by-4.0"])
+    assert found["description"].startswith("False-colour images") and "](" not in found["description"]
+    for card in ("---\n{\n---\n", None):
+        (folder / "README.md").unlink()
+        if card is not None:
+            (folder / "README.md").write_text(card)
+        write_page(folder, tmp_path / "page")
+        found = embedded(tmp_path / "page")
+        assert (found["title"], found["description"], found["licences"]) == ("gz3d", "", [])
+
+
 def test_several_splits_are_a_field(tmp_path):
     folder = "tests/format_0/candels_blend"
     write_page(folder, tmp_path / "page")

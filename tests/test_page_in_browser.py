@@ -152,7 +152,7 @@ def desk(browser, page):
 
 def test_fits_the_screen(shown):
     assert shown.run("return document.documentElement.scrollWidth <= innerWidth")
-    assert shown.text("h1") == "toy" and len(shown.all("main section h2")) == 6
+    assert shown.text("h1") == "Toy" and len(shown.all("main section h2")) == 6
 
 
 def test_all_pictures_are_there_and_described(shown, table):
@@ -198,7 +198,7 @@ def test_text_of_a_dataset_is_never_html(toy, browser, tmp_path):
     browser.choose("#sort", "label")
     browser.add_filter("label")[0].click()
     browser.click(".card")
-    assert browser.driver.title == "toy · skyshards"
+    assert browser.driver.title == "Toy"
     assert EVIL in browser.text("#columns-table") and EVIL in browser.text("#counts")
     assert EVIL in browser.text("dialog") and EVIL in browser.text("#filters")
     assert browser.run("return document.querySelectorAll('script').length") == 2
@@ -253,7 +253,7 @@ def test_filters_by_a_range(shown, table):
     flux = table.catalog["flux"].to_numpy()
     wanted = np.flatnonzero((flux >= -0.5) & (flux <= 0.5)).tolist()
     assert 0 < len(wanted) < ROWS and shown.rows() == wanted
-    assert shown.text("#status") == f"Showing {len(wanted)} of {ROWS} rows that match."
+    assert shown.text("#status") == f"{len(wanted)} of {ROWS} rows match."
     shown.click("#filters button")
     assert len(shown.rows()) == ROWS and not shown.all("#filters li")
 
@@ -303,7 +303,7 @@ def test_a_histogram_leads_to_its_filter(shown):
 
 
 def test_shows_more(desk):
-    assert len(desk.all(".card")) == 60 and desk.text("#status") == "Showing 60 of 90 rows."
+    assert len(desk.all(".card")) == 60 and desk.text("#status") == "90 rows; the first 60 are shown."
     desk.click("#more")
     assert len(desk.all(".card")) == 90 and not desk.one("#more").is_displayed()
     assert desk.focused().get_attribute("data-row") == "60"

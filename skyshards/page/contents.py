@@ -11,10 +11,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import yaml
+from huggingface_hub import DatasetCard
 
 from skyshards.format import catalog, provenance
+from skyshards.format.card_brief import Brief, in_brief
 from skyshards.format.columns import in_words
-from skyshards.format.layout import HEALPIX, ROW, SHARD, SOURCE, SOURCES, SPLIT
+from skyshards.format.layout import CARD, HEALPIX, ROW, SHARD, SOURCE, SOURCES, SPLIT
 from skyshards.format.manifest import WRITER
 from skyshards.page import sky
 from skyshards.page.fields import CHOICE, NUMBER, TEXT, Field, counts, fields, numbers
@@ -53,8 +56,12 @@ def contents(folder: Path, table: Table) -> tuple[Contents, np.ndarray]:
     shown, columns, origins = _sample(folder, table, rows, sources)
     x, y = sky.project(*(rows[name].take(pa.array(shown)).to_numpy() for name in ("ra", "dec")))
     map_ = sky.coverage(rows["ra"].to_numpy(), rows["dec"].to_numpy())
+    brief = _brief(folder, manifest.name)
     described = {
         "name": manifest.name,
+        "title": brief.title,
+        "description": brief.description,
+        "licences": brief.licences,
         "simulated": manifest.simulated,
         "open": _opened(folder),
         "shell": shlex.quote(folder.as_posix()),
@@ -89,6 +96,14 @@ def contents(folder: Path, table: Table) -> tuple[Contents, np.ndarray]:
         },
     }
     return described, shown
+
+
+def _brief(folder: Path, name: str) -> Brief:
+    """Read the card, which a page can do without."""
+    try:
+        return in_brief(DatasetCard.load(folder / CARD), name)
+    except (OSError, ValueError, TypeError, yaml.YAMLError):
+        return Brief(name, "", ())
 
 
 def _tally(column: pa.ChunkedArray) -> list[tuple[str | int, int]]:

@@ -148,7 +148,7 @@ def document(described: dict[str, Any]) -> str:
         generator=html.escape(WRITER),
         style_hash=_hash(style),
         script_hash=_hash(script),
-        title=html.escape(described["name"]),
+        title=html.escape(described["title"]),
         style=style,
         contents=in_script(described),
         script=script,

@@ -27,9 +27,14 @@ function card(row) {
 function drawCards() {
   byId("cards").replaceChildren(...found.slice(0, limit).map(card));
   byId("more").hidden = found.length <= limit;
-  const all = page.gallery.rows.length, some = Math.min(limit, found.length);
-  const of = found.length === all ? plural(all, "row") : `${count(found.length)} of ${plural(all, "row")} that match`;
-  byId("status").textContent = found.length ? `Showing ${some === found.length && found.length === all ? "all " : some < found.length ? `${count(some)} of ` : ""}${of}.` : "No row matches; remove a filter.";
+  byId("status").textContent = statusText();
+}
+
+function statusText() {
+  const all = page.gallery.rows.length, matching = found.length;
+  if (!matching) return "No row matches; remove a filter.";
+  const rest = limit < matching ? `; the first ${count(limit)} are shown.` : ".";
+  return (matching === all ? plural(all, "row") : `${count(matching)} of ${plural(all, "row")} match`) + rest;
 }
 
 function update() {

@@ -1,9 +1,9 @@
 // The page, once: title, facts, columns, provenance; then what the user changes.
 
 function drawOverview() {
-  document.title = `${page.name} · skyshards`;
-  byId("name").textContent = page.name;
-  byId("kind").textContent = page.simulated ? "Simulated dataset" : "Dataset";
+  byId("name").textContent = page.title;
+  byId("kind").textContent = `${page.simulated ? "Simulated dataset" : "Dataset"} ${page.name}`;
+  byId("description").textContent = page.description;
   byId("simulated").hidden = !page.simulated;
   const splits = Object.entries(page.splits);
   const pairs = [["rows", count(page.rows)], ["columns", count(page.columns.length)]];
@@ -23,8 +23,9 @@ function drawColumns() {
 
 function drawProvenance() {
   const options = Object.entries(page.options);
+  const licences = page.licences.length ? ` The card names the licence of the data: ${page.licences.join(", ")}.` : "";
   byId("build").append(
-    make("p", {}, `Built by ${page.built_by}, in format ${page.format}, with shards by HEALPix pixel (nside ${page.nside}, NESTED).`),
+    make("p", {}, `Built by ${page.built_by}, in format ${page.format}, with shards by HEALPix pixel (nside ${page.nside}, NESTED).${licences}`),
     make("h3", {}, "Options of the build"),
     options.length ? make("dl", { class: "terms" }, terms(options)) : make("p", {}, "The default ones."),
     make("p", {}, "Each row in the gallery shows its source, with URL and sha256. Sources of all rows are in ", make("code", {}, "sources.parquet"), ", hashes of all files in ", make("code", {}, "SHA256SUMS"), "."),
