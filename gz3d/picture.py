@@ -24,8 +24,8 @@ def drawing(columns: Columns) -> Drawing:
     votes = set(VOTES) <= columns.keys()
     wanted = {*general.columns, *(CROPPED if crops else ()), *(VOTES if votes else ())}
 
-    def draw(row: Row, size: int | None) -> np.ndarray | None:
-        return general.picture(cropped(row) if crops else row, size)
+    def draw(row: Row, size: int | None, masks: bool) -> np.ndarray | None:
+        return general.picture(cropped(row) if crops else row, size, masks)
 
     def describe(row: Row) -> str:
         return votes_in_words(row["segmentation"]) if votes else ""

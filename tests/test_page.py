@@ -150,6 +150,19 @@ def test_pictures_are_those_of_the_rows(toy, page):
     assert gallery["captions"] == [drawing.caption(row) for row in table]
 
 
+def test_masks_can_be_hidden(tmp_path):
+    """There is a second picture of each row, without masks, if there are any."""
+    write_page("tests/format_0/gz3d", tmp_path / "masks")
+    gallery = embedded(tmp_path / "masks")["gallery"]
+    table = skyshards.open("tests/format_0/gz3d")
+    for number, (picture, bare) in enumerate(zip(gallery["pictures"], gallery["bare"], strict=True)):
+        with Image.open(tmp_path / "masks" / bare) as image:
+            drawn = table.drawing.picture(table[number], SIZE, masks=False)
+            assert np.abs(np.asarray(image).astype(int) - drawn).mean() < 10 and picture != bare
+    write_page("tests/format_0/gz_decals", tmp_path / "no-masks")
+    assert set(embedded(tmp_path / "no-masks")["gallery"]["bare"]) == {None}
+
+
 def test_columns_of_all_kinds_are_described(page):
     columns = {column["name"]: column for column in embedded(page)["columns"]}
     assert columns["flux"]["unit"] == "uJy" and columns["flux"]["type"] == "float32"
@@ -230,14 +243,14 @@ def test_pictures_fit_in_their_bytes(height, width, nbytes):
 
 
 def test_rows_that_cannot_be_drawn_say_why(toy):
-    def fail(row, size):
+    def fail(row, size, masks):
         raise ValueError("odd")
 
     class Odd:
         drawing = Drawing(("picture",), fail, lambda row: "spiral")
         select_columns = staticmethod(skyshards.open(toy).select_columns)
 
-    assert list(thumbnails(Odd, np.arange(2), 9999)) == [(None, "cannot be drawn: odd")] * 2
+    assert list(thumbnails(Odd, np.arange(2), 9999)) == [(None, None, "cannot be drawn: odd")] * 2
 
 
 # Its parts

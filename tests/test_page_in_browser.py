@@ -309,6 +309,28 @@ def test_shows_more(desk):
     assert desk.focused().get_attribute("data-row") == "60"
 
 
+def test_masks_are_hidden_and_shown(browser, tmp_path):
+    """In the gallery and in the dialog, with one button in each."""
+    browser.open(write_page("tests/format_0/gz3d", tmp_path / "page").index)
+    sources = "return [...document.querySelectorAll('img')].map((image) => image.getAttribute('src'))"
+    with_masks = browser.run(sources)
+    browser.click("#status-line .masks")
+    without = browser.run(sources)
+    assert browser.one("#status-line .masks").get_attribute("aria-pressed") == "false"
+    assert len(without) == len(with_masks) and not set(without) & set(with_masks)
+    browser.click(".card")
+    assert browser.one("dialog img").get_attribute("src").endswith(without[0])
+    browser.click("dialog .masks")
+    assert browser.one("dialog img").get_attribute("src").endswith(with_masks[0])
+    browser.press(Keys.ESCAPE)
+    assert browser.run(sources)[: len(with_masks)] == with_masks
+
+
+def test_without_masks_there_is_no_button_for_them(browser, tmp_path):
+    browser.open(write_page("tests/format_0/gz_decals", tmp_path / "page").index)
+    assert not browser.all(".masks")
+
+
 # One row
 
 

@@ -216,6 +216,16 @@ def test_float_images_and_their_masks_have_row_0_at_the_bottom():
     assert picture[-1, 0].tolist() != picture[0, 0].tolist() and picture[-3, 2, 0] > picture[-3, 2, 2]
 
 
+def test_masks_can_be_left_away():
+    kinds = columns(image=("uint8", 6, 6, 3), masks=("uint8", 2, 6, 6))
+    row = {"image": np.full((6, 6, 3), 7, np.uint8), "masks": np.ones((2, 6, 6), np.uint8)}
+    drawn = generic(kinds)
+    assert drawn.has_masks and np.array_equal(drawn.picture(row, masks=False), row["image"])
+    assert not np.array_equal(drawn.picture(row), row["image"])
+    for one, other in (("image", False), ("masks", False)):
+        assert generic({one: kinds[one]}).has_masks == other  # masks alone are the picture
+
+
 def test_masks_of_another_size_are_left_out():
     kinds = columns(image=("uint8", 6, 6, 3), masks=("uint8", 2, 5, 6))
     row = {"image": np.zeros((6, 6, 3), np.uint8), "masks": np.ones((2, 5, 6), np.uint8)}
@@ -307,7 +317,7 @@ KINDS = columns(image=("uint8", 8, 8))
 
 
 def test_a_package_draws_its_own_dataset(points, monkeypatch):
-    own = Drawing(("ra",), lambda row, size: None, lambda row: "own")
+    own = Drawing(("ra",), lambda row, size, masks: None, lambda row: "own")
     monkeypatch.setattr("tests.toy.drawing", lambda columns: own if "ra" in columns else None, raising=False)
     points["others"] += [("toy", "tests.toy:drawing", "far-survey")]
     assert drawing("toy", columns(ra=("float64",))) is own

@@ -172,7 +172,7 @@ def test_plot_of_one_row_of_the_first_and_of_a_selection(table, joined, plt):
 
 
 def test_titles_are_shown_as_they_are(table, plt, monkeypatch):
-    drawing = type(table.drawing)(("ra",), lambda row, size: np.zeros((5, 9, 3), np.uint8), lambda row: "$\\frac$ $x^$")
+    drawing = type(table.drawing)(("ra",), lambda row, *_: np.zeros((5, 9, 3), np.uint8), lambda row: "$\\frac$ $x^$")
     monkeypatch.setattr(type(table), "drawing", drawing)
     table.plot(0).canvas.draw()
 

@@ -23,17 +23,21 @@ THREADS = 2
 
 
 class Thumbnail(NamedTuple):
-    """A WebP file, None for a row with nothing to draw, and the row's labels in words."""
+    """A row's picture as a WebP file, the same without masks, and the row's labels in words.
+
+    Files are None for a row with nothing to draw, and `bare` where there are no masks.
+    """
 
     content: bytes | None
+    bare: bytes | None
     caption: str
 
 
 def thumbnails(table: Table, rows: np.ndarray, nbytes: int) -> Iterator[Thumbnail]:
-    """Draw rows, in order, in files of at most `nbytes` each."""
+    """Draw rows, in order, in files of at most `nbytes` a row."""
     drawing = table.drawing
     if not drawing.columns:
-        yield from (Thumbnail(None, "") for _ in rows)
+        yield from (Thumbnail(None, None, "") for _ in rows)
         return
     wanted = table.select_columns(drawing.columns)
     length = max(1, min(64, BATCH_BYTES // max(1, wanted.row_nbytes)))
@@ -45,10 +49,11 @@ def thumbnails(table: Table, rows: np.ndarray, nbytes: int) -> Iterator[Thumbnai
 
 def _thumbnail(drawing: Drawing, nbytes: int, row: Mapping[str, Any]) -> Thumbnail:
     try:
-        picture = drawing.picture(row, SIZE)
+        pictures = [drawing.picture(row, SIZE, masks) for masks in ((True, False) if drawing.has_masks else (True,))]
     except ValueError as error:  # an image of a kind that cannot be drawn is no reason for no page
-        return Thumbnail(None, f"cannot be drawn: {error}")
-    return Thumbnail(None if picture is None else webp(picture, nbytes), drawing.caption(row))
+        return Thumbnail(None, None, f"cannot be drawn: {error}")
+    files = [None if picture is None else webp(picture, nbytes // len(pictures)) for picture in pictures]
+    return Thumbnail(files[0], files[1] if drawing.has_masks else None, drawing.caption(row))
 
 
 def webp(picture: np.ndarray, nbytes: int) -> bytes:

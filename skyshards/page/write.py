@@ -78,16 +78,17 @@ def write_page(folder: str | os.PathLike, out: str | os.PathLike) -> Page:
     with clear_errors(out), hold(out, busy, out.with_name(f".{out.name}.lock")):
         described, shown = contents(folder, table)
         (out / PICTURES).mkdir(exist_ok=True)
-        names, captions = [], []
+        drawn: dict[str, list] = {"pictures": [], "bare": [], "captions": []}
         with progress("drawing", "rows", len(shown)) as bar:
             for thumbnail in thumbnails(table, shown, MAX_PICTURES_BYTES // len(shown)):
-                names.append(None if thumbnail.content is None else _write_picture(out, thumbnail.content))
-                captions.append(thumbnail.caption)
+                drawn["pictures"].append(_write_picture(out, thumbnail.content))
+                drawn["bare"].append(_write_picture(out, thumbnail.bare))
+                drawn["captions"].append(thumbnail.caption)
                 bar.update()
-        described["gallery"] |= {"pictures": names, "captions": captions}
+        described["gallery"] |= drawn
         with replacing(out / INDEX) as path:
             path.write_text(document(described), encoding="utf-8")
-        _delete_pictures(out / PICTURES, {name for name in names if name})
+        _delete_pictures(out / PICTURES, {*drawn["pictures"], *drawn["bare"]})
         nbytes = sum(path.stat().st_size for path in (out / INDEX, *(out / PICTURES).iterdir()))
     return Page(out / INDEX, len(table), len(shown), nbytes)
 
@@ -125,8 +126,10 @@ def _is_ours(index: Path) -> bool:
         return MARK in file.read(2000)
 
 
-def _write_picture(out: Path, content: bytes) -> str:
-    """Write a picture unless it is there; return its path below the page's folder."""
+def _write_picture(out: Path, content: bytes | None) -> str | None:
+    """Write a picture unless it is there; return its path below the page's folder, None if there is no picture."""
+    if content is None:
+        return None
     name = f"{PICTURES}/{hashlib.sha256(content).hexdigest()[:20]}.webp"
     if not (out / name).exists():
         with replacing(out / name) as path:

@@ -38,16 +38,19 @@ class Drawing:
         Dotted names of the columns that `picture` and `caption` use: `table.select_columns(drawing.columns)` reads no
         more. Empty if rows have neither.
     draw : callable
-        From a row and a size (or None) to the picture, see `picture`.
+        From a row, a size (or None) and whether to lay masks over the image to the picture, see `picture`.
     describe : callable
         From a row to its caption.
+    has_masks : bool
+        Whether masks are laid over an image.
     """
 
     columns: tuple[str, ...]
-    draw: Callable[[Row, int | None], np.ndarray | None]
+    draw: Callable[[Row, int | None, bool], np.ndarray | None]
     describe: Callable[[Row], str]
+    has_masks: bool = False
 
-    def picture(self, row: Row, size: int | None = None) -> np.ndarray | None:
+    def picture(self, row: Row, size: int | None = None, masks: bool = True) -> np.ndarray | None:
         """Draw a row.
 
         Parameters
@@ -56,6 +59,8 @@ class Drawing:
             A row as `table[i]` gives it, with at least `columns`.
         size : int, optional
             Length to which the longer side is shrunk, in pixels; smaller pictures are not enlarged.
+        masks : bool
+            Lay the masks over the image; without, it is the same image alone.
 
         Returns
         -------
@@ -67,7 +72,7 @@ class Drawing:
         ValueError
             If the image is damaged.
         """
-        return self.draw(row, size)
+        return self.draw(row, size, masks)
 
     def caption(self, row: Row) -> str:
         """Return the labels of a row in a few words, such as "spiral"; "" for none."""
@@ -106,9 +111,9 @@ def generic(columns: Columns) -> Drawing:
     }
     upwards = image is not None and columns[image].dtype.startswith("float") and columns[image].shape[-1] not in (3, 4)
 
-    def draw(row: Row, size: int | None) -> np.ndarray | None:
+    def draw(row: Row, size: int | None, with_masks: bool) -> np.ndarray | None:
         flat = flatten(row)
-        layers = [np.asarray(flat[name]) for name in masks]
+        layers = [np.asarray(flat[name]) for name in masks] if with_masks or image is None else []
         if image is None:
             if not layers:
                 return None
@@ -129,7 +134,8 @@ def generic(columns: Columns) -> Drawing:
         return ", ".join(classes[label] for classes, label in found if 0 <= label < len(classes))
 
     wanted = {image, *masks, *labels}
-    return Drawing(tuple(name for name in columns if name in wanted), draw, describe)
+    has_masks = image is not None and bool(masks)
+    return Drawing(tuple(name for name in columns if name in wanted), draw, describe, has_masks)
 
 
 def side_by_side(parts: Mapping[str, Drawing], flags: Mapping[str, str]) -> Drawing:
@@ -145,8 +151,8 @@ def side_by_side(parts: Mapping[str, Drawing], flags: Mapping[str, str]) -> Draw
             if part.columns:
                 yield name, part, row[name] if name not in flags or flat[flags[name]] else None
 
-    def draw(row: Row, size: int | None) -> np.ndarray | None:
-        pictures = [None if of is None else part.picture(of) for _, part, of in members(row)]
+    def draw(row: Row, size: int | None, masks: bool) -> np.ndarray | None:
+        pictures = [None if of is None else part.picture(of, masks=masks) for _, part, of in members(row)]
         drawn = [picture for picture in pictures if picture is not None]
         if not drawn:
             return None
@@ -160,7 +166,8 @@ def side_by_side(parts: Mapping[str, Drawing], flags: Mapping[str, str]) -> Draw
         return "; ".join(f"{name}: {words}" for name, words in found.items() if words)
 
     columns = tuple(f"{name}.{path}" for name, part in parts.items() for path in part.columns)
-    return Drawing(columns + tuple(flags.values()) if columns else (), draw, describe)
+    has_masks = any(part.has_masks for part in parts.values())
+    return Drawing(columns + tuple(flags.values()) if columns else (), draw, describe, has_masks)
 
 
 def _of_height(picture: np.ndarray | None, height: int) -> np.ndarray:

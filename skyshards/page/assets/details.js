@@ -19,7 +19,7 @@ function drawDetails(row) {
   const close = make("button", { type: "button", id: "close", onclick: () => dialog.close() }, "Close");
   const kept = document.activeElement?.id;
   dialog.replaceChildren(
-    make("div", { class: "details-bar" }, title, make("div", { class: "pair" }, move(-1, "Previous"), move(1, "Next"), close)),
+    make("div", { class: "details-bar" }, title, make("div", { class: "pair" }, masksButton(), move(-1, "Previous"), move(1, "Next"), close)),
     make("div", { class: "details" },
       make("div", { class: "details-picture" }, pictureOf(row),
         gallery.captions[row] ? make("p", { class: "caption" }, gallery.captions[row]) : null,

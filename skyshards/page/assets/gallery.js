@@ -3,25 +3,42 @@
 const STEP = 60;
 let limit = STEP;
 let found = [];
+let masked = true; // whether pictures have their masks over them
 
 function nameOf(row) {
   return String(columns.get("object_id").values[row]);
 }
 
+function sourceOf(row) {
+  const { pictures, bare } = page.gallery;
+  return masked ? pictures[row] : bare[row] || pictures[row];
+}
+
 function pictureOf(row, attributes = {}) {
-  const source = page.gallery.pictures[row], words = page.gallery.captions[row];
+  const source = sourceOf(row), words = page.gallery.captions[row];
   if (!source) return make("span", { class: "blank" }, "no picture");
-  return make("img", { src: source, alt: words ? `picture, ${words}` : "picture", ...attributes });
+  return make("img", { src: source, "data-picture": row, alt: words ? `picture, ${words}` : "picture", ...attributes });
+}
+
+// A button that hides and shows the masks of all pictures; null where there are none.
+function masksButton() {
+  if (!page.gallery.bare.some(Boolean)) return null;
+  const toggle = () => {
+    masked = !masked;
+    for (const image of document.querySelectorAll("img[data-picture]")) image.src = sourceOf(image.dataset.picture);
+    for (const button of document.querySelectorAll(".masks")) button.setAttribute("aria-pressed", masked);
+  };
+  return make("button", { type: "button", class: "masks", "aria-pressed": String(masked), onclick: toggle }, "Masks");
 }
 
 function card(row) {
-  const words = page.gallery.captions[row], { field } = order;
-  const detail = field ? `${textOf(field, row)}` : words;
+  const { field } = order;
+  const details = [page.gallery.captions[row], field && `${field.name} ${textOf(field, row)}`];
   return make("li", {},
     make("button", { type: "button", class: "card", "data-row": row, onclick: () => openDetails(row) },
       pictureOf(row, { loading: "lazy", decoding: "async" }),
       make("span", { class: "card-name" }, nameOf(row)),
-      detail ? make("span", { class: "card-detail" }, detail) : null));
+      details.filter(Boolean).map((words) => make("span", { class: "card-detail" }, words))));
 }
 
 function drawCards() {
@@ -52,6 +69,8 @@ function drawGallery() {
   byId("sample").textContent = shownRows === page.rows
     ? `All ${plural(page.rows, "row")} of the dataset.`
     : `A sample of ${count(shownRows)} of ${plural(page.rows, "row")}, evenly spaced over the dataset. Sorting and filters act on the sample; counts and histograms on this page are of all rows.`;
+  const masks = masksButton();
+  if (masks) byId("status-line").append(masks);
   byId("more").addEventListener("click", () => {
     const next = limit;
     limit += STEP;
