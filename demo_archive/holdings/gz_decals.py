@@ -13,16 +13,16 @@ import pyarrow.parquet
 from PIL import Image
 
 from demo_archive.serve.files import Files
+from demo_archive.simulation.deep_images import deep_image
 from demo_archive.simulation.galaxies import Galaxy
-from demo_archive.simulation.render import colour, picture
+from demo_archive.simulation.looks import ring_chance
+from demo_archive.simulation.representations import FEATURES, represent
 from demo_archive.simulation.votes import TREE_1_AND_2, TREE_5, Tree, cast, fractions
 
 RECORD = 4573248
 SIZE = 424
 """Width and height of the release's images, pixels."""
 PARTS = 4
-FEATURES = 1280
-"""Length of a representation: the last layer of EfficientNetB0."""
 WITHOUT_FEATURES = 20
 """One galaxy in this many has no representation."""
 
@@ -37,10 +37,15 @@ def image_path(galaxy: Galaxy) -> str:
     return f"{galaxy.iauname[:4]}/{galaxy.iauname}.png"
 
 
+def image(galaxy: Galaxy) -> np.ndarray:
+    """Render a galaxy's image as in the release: uint8 `[424, 424, 3]`."""
+    return deep_image(galaxy, SIZE, image_scale(galaxy))
+
+
 def image_png(galaxy: Galaxy) -> bytes:
     """Render a galaxy's image as in the release: PNG bytes."""
     buffer = io.BytesIO()
-    Image.fromarray(colour(picture(galaxy, SIZE, image_scale(galaxy)))).save(buffer, "PNG", compress_level=3)
+    Image.fromarray(image(galaxy)).save(buffer, "PNG", compress_level=3)
     return buffer.getvalue()
 
 
@@ -98,7 +103,12 @@ def ring_fraction(galaxy: Galaxy) -> float:
     if not galaxy.spiral and galaxy.index % 4 == 0:
         return np.nan
     voters = 20
-    return galaxy.rng(32).binomial(voters, 0.7 if galaxy.ring else 0.02) / voters
+    return galaxy.rng(32).binomial(voters, ring_chance(galaxy)) / voters
+
+
+def tagged(galaxy: Galaxy) -> bool:
+    """Whether a volunteer tagged it as a ring: faint rings are missed, and some galaxies are mistaken for one."""
+    return bool(galaxy.rng(39).random() < ring_chance(galaxy))
 
 
 def rings_basic(galaxies: list[Galaxy]) -> bytes:
@@ -111,7 +121,7 @@ def rings_basic(galaxies: list[Galaxy]) -> bytes:
             "disk-edge-on_no_fraction",
             "has-spiral-arms_no_fraction",
         )
-        row = {"id_str": galaxy.iauname, "ring": int(galaxy.ring)}
+        row = {"id_str": galaxy.iauname, "ring": int(tagged(galaxy))}
         row |= {name: share[name.removesuffix("_fraction")] for name in columns}
         rows.append(row | {"file_loc": f"data/example_images/basic/{galaxy.iauname}.jpg"})
     lines = [",".join(rows[0]), *(",".join(map(str, row.values())) for row in rows)]
@@ -135,19 +145,14 @@ def rings_advanced(galaxies: list[Galaxy]) -> bytes:
 
 
 def representations(galaxies: list[Galaxy], identifier: str) -> bytes:
-    """Make a table of representations, as Parquet: ids and 1,280 features from which the class can be learnt.
+    """Make a table of representations, as Parquet: ids and 1,280 features of the image.
 
     `identifier` is "iauname", or "id_str" for the SDSS numbers of the Galaxy Zoo 2 sample.
     """
     kept = [galaxy for galaxy in galaxies if galaxy.index % WITHOUT_FEATURES != WITHOUT_FEATURES - 1]
-    mixing = np.random.default_rng((0, 0xFEA)).normal(0, 1, (8, FEATURES))
     features = np.empty((len(kept), FEATURES), np.float32)
     for number, galaxy in enumerate(kept):
-        traits = (galaxy.spiral, galaxy.ring, galaxy.bar, galaxy.contrast, galaxy.axis_ratio, galaxy.arms / 4)
-        latent = np.array([*traits, np.log(galaxy.petroR90_r / 6), galaxy.bulge])
-        # The network's activation function, swish, of a mixture of visible properties and noise.
-        mixture = latent @ mixing + galaxy.rng(33).normal(0, 0.6, FEATURES)
-        features[number] = mixture / (1 + np.exp(-mixture))
+        features[number] = represent(image(galaxy))
     names = [galaxy.iauname if identifier == "iauname" else str(galaxy.dr7objid) for galaxy in kept]
     columns = {identifier: pa.array(names)} | {
         f"feat_{place}_pred": pa.array(features[:, place]) for place in range(FEATURES)

@@ -195,7 +195,7 @@ def arm_angle(galaxy: Galaxy, radius, arm=0):
     return galaxy.bar_angle + galaxy.winding * wound + 2 * np.pi * arm / galaxy.arms
 
 
-def _sersic(radius, half_light: float, index: float, flux: float, axis_ratio: float):
+def sersic(radius, half_light: float, index: float, flux: float, axis_ratio: float):
     """Sersic profile with a given total flux (Graham & Driver 2005, PASA 22, 118, equations 1 and 4)."""
     b = 2 * index - 1 / 3
     norm = 2 * np.pi * index * math.exp(b) * b ** (-2 * index) * math.gamma(2 * index) * half_light**2 * axis_ratio
@@ -222,7 +222,7 @@ def surface_brightness(galaxy: Galaxy, x: np.ndarray, y: np.ndarray) -> np.ndarr
     radius = np.sqrt(along * along + across * across + soft)
     _, g_r, r_i, _ = galaxy.colours
     if not galaxy.spiral:
-        return _tint(g_r, r_i)[:, None, None] * _sersic(radius, galaxy.petroR50_r, 4.0, flux, galaxy.axis_ratio)
+        return _tint(g_r, r_i)[:, None, None] * sersic(radius, galaxy.petroR50_r, 4.0, flux, galaxy.axis_ratio)
     length, h = galaxy.bar_length, galaxy.scale_length
     disk = flux * (1 - galaxy.bulge) / (2 * np.pi * h * h * galaxy.axis_ratio) * np.exp(-radius / h)
     arms = _arms(galaxy, along, across, radius)
@@ -230,7 +230,7 @@ def surface_brightness(galaxy: Galaxy, x: np.ndarray, y: np.ndarray) -> np.ndarr
     reach = radius**2 / (radius**2 + (0.8 * length) ** 2)
     old = disk * (1 - 0.85 * galaxy.contrast * reach)
     young = disk * (2.6 * galaxy.contrast * reach * arms)
-    bulge = _sersic(radius, 0.16 * galaxy.petroR90_r, 1.8, galaxy.bulge * flux, galaxy.axis_ratio)
+    bulge = sersic(radius, 0.16 * galaxy.petroR90_r, 1.8, galaxy.bulge * flux, galaxy.axis_ratio)
     if galaxy.bar:
         bulge = bulge + _bar(galaxy, along, across) * 0.17 * flux / (length * length * galaxy.axis_ratio)
     if galaxy.ring:

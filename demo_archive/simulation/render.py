@@ -25,13 +25,18 @@ FOREGROUND_RADIUS = 45.0
 
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """A round source near the galaxy: offsets (column, row) and width in arcsec, flux in g, r, i in nanomaggies."""
+    """A source near the galaxy: offsets (column, row) and width in arcsec, flux in three bands in nanomaggies.
+
+    `angle` is that of its long axis, in radians from increasing column towards increasing row.
+    """
 
     x: float
     y: float
     flux: tuple[float, float, float]
     fwhm: float
     star: bool
+    axis_ratio: float = 1.0
+    angle: float = 0.0
 
 
 def foreground(galaxy: Galaxy) -> list[Blob]:
@@ -73,17 +78,24 @@ def _window(centre: float, half: float, length: int) -> slice:
     return slice(max(0, int(centre - half)), max(0, min(length, int(centre + half) + 2)))
 
 
-def _add_blob(bands: np.ndarray, blob: Blob, x0: float, y0: float, scale: float) -> None:
-    """Add a blob (a Moffat profile with beta = 3) to the picture of a galaxy at column x0 and row y0."""
+def add_blob(bands: np.ndarray, blob: Blob, x0: float, y0: float, scale: float, reach: float = 7) -> None:
+    """Add a blob (a Moffat profile with beta = 3) to the picture of a galaxy at column x0 and row y0.
+
+    It is cut off at `reach` times its width.
+    """
     column, row = x0 + blob.x / scale, y0 + blob.y / scale
-    half = 7 * blob.fwhm / scale
+    half = reach * blob.fwhm / scale
     rows, columns = _window(row, half, bands.shape[1]), _window(column, half, bands.shape[2])
     if rows.start >= rows.stop or columns.start >= columns.stop:
         return
     core = blob.fwhm / (2 * np.sqrt(2 ** (1 / 3) - 1))
     x = (np.arange(columns.start, columns.stop, dtype=np.float32) - np.float32(column)) * np.float32(scale / core)
     y = (np.arange(rows.start, rows.stop, dtype=np.float32) - np.float32(row)) * np.float32(scale / core)
-    profile = (1 + x[None, :] ** 2 + y[:, None] ** 2) ** -3 * np.float32(2 / (np.pi * core * core))
+    square = 1 + x[None, :] ** 2 + y[:, None] ** 2
+    if blob.axis_ratio < 1:
+        off_axis = y[:, None] * np.float32(np.cos(blob.angle)) - x[None, :] * np.float32(np.sin(blob.angle))
+        square += off_axis**2 * np.float32(blob.axis_ratio**-2 - 1)
+    profile = square**-3 * np.float32(2 / (np.pi * core * core * blob.axis_ratio))
     bands[:, rows, columns] += np.asarray(blob.flux, np.float32)[:, None, None] * profile
 
 
@@ -106,7 +118,7 @@ def add_galaxy(bands: np.ndarray, galaxy: Galaxy, x0: float, y0: float, scale: f
         y = (np.arange(rows.start, rows.stop, dtype=np.float32) - np.float32(y0)) * np.float32(scale)
         bands[:, rows, columns] += surface_brightness(galaxy, x[None, :], y[:, None])
     for blob in (*knots(galaxy), *foreground(galaxy)):
-        _add_blob(bands, blob, x0, y0, scale)
+        add_blob(bands, blob, x0, y0, scale)
 
 
 def add_noise(bands: np.ndarray, scale: float, rng: np.random.Generator) -> None:

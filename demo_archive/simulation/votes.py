@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from demo_archive.simulation.galaxies import Galaxy
+from demo_archive.simulation.looks import look
 
 # Each question, with the answer that leads to it, and its answers (Walmsley et al. 2022, MNRAS 509, 3966, figure 4).
 FEATURED = "smooth-or-featured_featured-or-disk"
@@ -37,22 +38,24 @@ Tree = Mapping[str, tuple[str | None, tuple[str, ...]]]
 
 def chances(galaxy: Galaxy) -> dict[str, dict[str, float]]:
     """Relative probability of each answer to each question of both trees, not normalized."""
-    pitch, round_ = np.degrees(galaxy.pitch), galaxy.axis_ratio
-    featured, arms = galaxy.p_cs_debiased, 0.35 + 0.6 * galaxy.contrast if galaxy.spiral else 0.1
-    count = {str(number): 0.85 if number == galaxy.arms else 0.04 for number in (1, 2, 3, 4)}
-    disk = galaxy.bulge if galaxy.spiral else 0.6
+    shown = look(galaxy)
+    pitch, round_ = np.degrees(shown.pitch), galaxy.axis_ratio
+    featured, arms = galaxy.p_cs_debiased, min(0.1 + 1.6 * shown.arms, 0.95)
+    count = {str(number): 0.85 if number == shown.arm_count else 0.04 for number in (1, 2, 3, 4)}
+    disk = shown.bulge if galaxy.spiral else 0.6
+    merging = {"none": 0.9, "neither": 0.9} | dict.fromkeys(("minor-disturbance", "tidal-debris"), 0.06)
+    if shown.kind == "merger":
+        merging = {"none": 0.15, "neither": 0.15} | dict.fromkeys(("minor-disturbance", "tidal-debris"), 0.3)
+    merged = 0.4 if shown.kind == "merger" else 0.02
+    clear, weak, none = (0.5, 0.3, 0.8, 0.2), (0.1, 0.5, 0.5, 0.5), (0.02, 0.1, 0.1, 0.9)
+    likely = clear if shown.bar > 0.5 else weak if shown.bar else none
+    bar = dict(zip(("strong", "weak", "yes", "no"), likely, strict=True))
     winding = {"tight": 17 - pitch, "medium": 5 - abs(pitch - 19.5), "loose": pitch - 22}
     return {
         "smooth-or-featured": {"smooth": galaxy.p_el_debiased, "featured-or-disk": featured, "artifact": 0.02},
-        "disk-edge-on": {"yes": 0.04, "no": 0.96},
+        "disk-edge-on": {"yes": 0.9, "no": 0.1} if shown.edge_on else {"yes": 0.04, "no": 0.96},
         "has-spiral-arms": {"yes": arms, "no": 1 - arms},
-        "bar": dict(
-            zip(
-                ("strong", "weak", "yes", "no"),
-                (0.5, 0.3, 0.8, 0.2) if galaxy.bar else (0.02, 0.1, 0.1, 0.9),
-                strict=True,
-            )
-        ),
+        "bar": bar,
         "bulge-size": {
             "dominant": max(disk - 0.3, 0.02),
             "large": max(disk - 0.15, 0.02),
@@ -65,19 +68,12 @@ def chances(galaxy: Galaxy) -> dict[str, dict[str, float]]:
             "round": max(round_ - 0.6, 0.02),
             "completely": max(round_ - 0.6, 0.02),
             "in-between": 0.3,
-            "cigar-shaped": 0.02,
+            "cigar-shaped": 0.6 if shown.edge_on else 0.02,
         },
         "edge-on-bulge": {"boxy": 0.1, "none": 0.2, "rounded": 0.7},
         "spiral-winding": {name: max(value, 0.3) for name, value in winding.items()},
         "spiral-arm-count": count | {"more-than-4": 0.02, "cant-tell": 0.1},
-        "merging": {
-            "none": 0.9,
-            "neither": 0.9,
-            "minor-disturbance": 0.06,
-            "tidal-debris": 0.06,
-            "major-disturbance": 0.02,
-        }
-        | {"merger": 0.02, "both": 0.02},
+        "merging": merging | dict.fromkeys(("major-disturbance", "merger", "both"), merged),
     }
 
 
