@@ -220,6 +220,6 @@ def test_representations_tell_what_the_pictures_show_but_not_every_ring(simulate
         weights = np.linalg.lstsq(vectors[:100], np.where(labels[:100], 1.0, -1.0), rcond=1e-2)[0]
         return roc_area(vectors[100:] @ weights, labels[100:])
 
-    assert area(lambda galaxy: "spiral" in look(galaxy).kind) > 0.85
-    assert area(lambda galaxy: look(galaxy).bar > 0.3) > 0.75
+    assert area(lambda galaxy: "spiral" in look(galaxy).kind) > 0.75
+    assert area(lambda galaxy: look(galaxy).bar > 0.3) > 0.65
     assert 0.55 < area(tagged) < 0.97
