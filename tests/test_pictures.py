@@ -16,6 +16,7 @@ from skyshards.format.columns import nest
 from skyshards.pictures.drawing import GAP, GROUP, MISSING, Drawing, _own, drawing, generic, side_by_side
 from skyshards.pictures.overlay import overlay
 from skyshards.pictures.pixels import BLANK, shrink, stretch, to_rgb
+from skyshards.pictures.spectrum import draw_spectrum
 from skyshards.pipeline.build import build
 from tests.data_sets import DATA_SETS
 from tests.toy import Toy
@@ -173,6 +174,63 @@ def test_masks_of_a_few_pixels_are_seen_in_a_small_picture():
     masks = np.zeros((1, 500, 500), np.uint8)
     masks[0, 250:253, 250:253] = 1
     assert overlay(np.zeros((100, 100, 3), np.uint8), [masks]).max() > 100
+
+
+# Spectra
+
+
+def lines(picture):
+    """Where the line is drawn in each column of the picture: its highest row, NaN where it is not."""
+    strong = picture[..., 0].astype(float) > 120
+    return np.array([np.flatnonzero(column)[0] if column.any() else np.nan for column in strong.T])
+
+
+def test_a_spectrum_is_a_line_of_flux_over_wavelength():
+    wavelength = np.linspace(3800, 9200, 3800)
+    flux = 1 + np.exp(-(((wavelength - 6563) / 20) ** 2))
+    picture = draw_spectrum(flux, wavelength, 200)
+    assert picture.shape == (133, 200, 3)
+    drawn = lines(picture)
+    assert abs(np.nanargmin(drawn) - 200 * (6563 - 3800) / 5400) < 3, "the emission line is highest"
+    assert np.nanmax(drawn) > 115 > 20 > np.nanmin(drawn)
+    assert np.array_equal(draw_spectrum(flux[::-1], wavelength[::-1], 200), picture)
+
+
+def test_bad_pixels_of_a_spectrum_interrupt_the_line():
+    flux = np.ones(1000)
+    flux[300:500] = np.nan
+    flux[700] = 1e9
+    flux[100:105] = 2
+    drawn = lines(draw_spectrum(flux, np.arange(1000.0)))
+    assert np.isnan(drawn[125:165]).all() and not np.isnan(drawn[20:100]).any()
+    assert drawn[60] > 200, "one bad pixel does not change the scale"
+
+
+@pytest.mark.parametrize("flux", [[], [1.0], [np.nan, np.nan], [np.inf, 1.0]])
+def test_a_spectrum_without_values_is_none(flux):
+    assert draw_spectrum(np.array(flux), np.arange(len(flux))) is None
+
+
+def test_a_flat_spectrum_is_drawn():
+    assert lines(draw_spectrum(np.ones(5), np.arange(5.0)))[180] == pytest.approx(119.5, abs=2)
+
+
+@pytest.mark.parametrize(
+    "flux_and_wavelength", [("spectrum__flux", "spectrum__loglam"), ("flux", "wavelength"), ("a__flux", "a__lambda")]
+)
+@pytest.mark.parametrize("kind", [("list of float32",), ("float32", 400)])
+def test_rows_with_spectra_are_drawn(flux_and_wavelength, kind):
+    kinds = columns(**dict.fromkeys(flux_and_wavelength, kind), representation=("float32", 400))
+    flux, wavelength = names = [name.replace("__", ".") for name in flux_and_wavelength]
+    assert generic(kinds).columns == tuple(names)
+    row = nest({flux: np.ones(400, np.float32), wavelength: np.linspace(3.6, 3.9, 400, dtype=np.float32)})
+    assert generic(kinds).picture(row, 100).shape == (67, 100, 3)
+    lacking = nest({name: np.zeros(0, np.float32) for name in names})
+    assert generic(kinds).picture(lacking) is None
+
+
+def test_fluxes_without_wavelengths_are_no_spectra():
+    assert generic(columns(flux=("float32", 5), a__flux=("list of float32",), wavelength=("float32",))).columns == ()
 
 
 # Which columns

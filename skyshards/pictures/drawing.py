@@ -17,10 +17,13 @@ from skyshards.format.column_info import ColumnInfo
 from skyshards.format.columns import flatten
 from skyshards.pictures.overlay import overlay
 from skyshards.pictures.pixels import shrink, to_rgb
+from skyshards.pictures.spectrum import draw_spectrum
 
 GROUP = "skyshards.pictures"
 """Entry points of functions that return the `Drawing` of a dataset; they are called with the columns of the table."""
 IMAGE_FILE = "image file"
+WAVELENGTHS = ("wavelength", "lambda", "loglam")
+"""Names of columns with the wavelengths of a spectrum; `loglam` has their logarithms (SDSS: log10 of Angstrom)."""
 GAP, MISSING = 4, 128
 """Pixels between pictures side by side; grey of a picture that is missing."""
 
@@ -99,8 +102,9 @@ def generic(columns: Columns) -> Drawing:
 
     The image is the column named `image` (also in a group), or the first that holds image files, colours, fluxes, bands
     or grey (uint8 [H, W] that is not called a mask, segmentation or label). Masks of the same size are laid over it;
-    without an image, over black. Float images have row 0 at the bottom, as in FITS files, all others at the top.
-    Captions are the classes of all labels.
+    without an image, over black. Float images have row 0 at the bottom, as in FITS files, all others at the top. Where
+    there are no images and masks, lists called `flux` are drawn over a list beside them that is called as in
+    `WAVELENGTHS`. Captions are the classes of all labels.
     """
     image, masks = _image_column(columns), _mask_columns(columns)
     masks = tuple(name for name in masks if name != image)
@@ -109,12 +113,15 @@ def generic(columns: Columns) -> Drawing:
         for name, column in columns.items()
         if column.classes and column.dtype.startswith("int") and not column.shape
     }
+    spectrum = None if image or masks else _spectrum_columns(columns)
     upwards = image is not None and columns[image].dtype.startswith("float") and columns[image].shape[-1] not in (3, 4)
 
     def draw(row: Row, size: int | None, with_masks: bool) -> np.ndarray | None:
         flat = flatten(row)
         layers = [np.asarray(flat[name]) for name in masks] if with_masks or image is None else []
         if image is None:
+            if spectrum is not None:
+                return _spectrum(flat, *spectrum, size, columns)
             if not layers:
                 return None
             picture = np.zeros((*layers[0].shape[-2:], 3), np.uint8)
@@ -133,7 +140,7 @@ def generic(columns: Columns) -> Drawing:
         found = [(classes, int(flat[name])) for name, classes in labels.items()]
         return ", ".join(classes[label] for classes, label in found if 0 <= label < len(classes))
 
-    wanted = {image, *masks, *labels}
+    wanted = {image, *masks, *labels, *(spectrum or ())}
     has_masks = image is not None and bool(masks)
     return Drawing(tuple(name for name in columns if name in wanted), draw, describe, has_masks)
 
@@ -210,6 +217,28 @@ def _mask_columns(columns: Columns) -> tuple[str, ...]:
         and column.dtype.startswith(("bool", "int", "uint"))
         and not (len(column.shape) == 3 and column.shape[2] in (3, 4))
     )
+
+
+def _spectrum_columns(columns: Columns) -> tuple[str, str] | None:
+    """Return the columns of the flux and of the wavelength, or its logarithm, of a spectrum."""
+    for name in columns:
+        group, _, leaf = name.rpartition(".")
+        beside = [f"{group}.{wavelength}".lstrip(".") for wavelength in WAVELENGTHS]
+        found = [other for other in beside if other in columns and _is_list(columns[other])]
+        if leaf == "flux" and found and _is_list(columns[name]):
+            return name, found[0]
+    return None
+
+
+def _is_list(column: ColumnInfo) -> bool:
+    return column.dtype.startswith("list of float") or (column.dtype.startswith("float") and len(column.shape) == 1)
+
+
+def _spectrum(flat: Row, flux: str, over: str, size: int | None, columns: Columns) -> np.ndarray | None:
+    wavelength, unit = np.asarray(flat[over], np.float64), columns[over].unit
+    if over.rpartition(".")[2] == "loglam":
+        wavelength, unit = 10**wavelength, "Angstrom"
+    return draw_spectrum(flat[flux], wavelength, size, unit)
 
 
 @functools.cache
