@@ -10,7 +10,7 @@ from skyshards.pictures.drawing import Columns, Drawing, Row, generic
 def drawing(columns: Columns) -> Drawing:
     """Draw as `generic` does, with types and distance as captions."""
     general = generic(columns)
-    if not {"galtype", "distance"} <= columns.keys():
+    if [columns[name].shape for name in ("galtype", "distance") if name in columns] != [(2,), ()]:
         return general
     wanted = {*general.columns, "galtype", "distance"}
 

@@ -15,13 +15,21 @@ IFU_DIAMETER = {19: 12.5, 37: 17.5, 61: 22.5, 91: 27.5, 127: 32.5}
 AROUND = 1.25
 """Width of the picture, relative to the IFU."""
 CROPPED, VOTES = ("ifudesignsize", "scale"), ("segmentation.class", "segmentation.vote_fraction")
+SHAPES = {
+    "image": (525, 525, 3),
+    "segmentation.array": (4, 525, 525),
+    **dict.fromkeys(CROPPED, ()),
+    **dict.fromkeys(VOTES, (4,)),
+}
+"""Shapes of these columns, since any folder may bear the name of this dataset. Importing its schema would be slow."""
 
 
 def drawing(columns: Columns) -> Drawing:
     """Draw as `generic` does, cropped to the IFU and all masks of the galaxy if the table has the columns for it."""
     general = generic(columns)
-    crops = {"image", *CROPPED} <= columns.keys()
-    votes = set(VOTES) <= columns.keys()
+    as_here = {name for name, shape in SHAPES.items() if name in columns and columns[name].shape == shape}
+    crops = {"image", *CROPPED} <= as_here and ("segmentation.array" in as_here or "segmentation.array" not in columns)
+    votes = set(VOTES) <= as_here
     wanted = {*general.columns, *(CROPPED if crops else ()), *(VOTES if votes else ())}
 
     def draw(row: Row, size: int | None, masks: bool) -> np.ndarray | None:
@@ -41,7 +49,7 @@ def cropped(row: Row) -> dict[str, Any]:
     arcsec = float(row["scale"]) * 3600
     diameter = IFU_DIAMETER.get(int(np.nan_to_num(row["ifudesignsize"])))
     image = np.asarray(row["image"])
-    if diameter is None or not arcsec > 0 or image.shape[0] != image.shape[1]:
+    if diameter is None or not arcsec > 0:
         return dict(row)
     centre = len(image) // 2
     half = AROUND * diameter / arcsec / 2

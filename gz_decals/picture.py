@@ -16,11 +16,12 @@ SHARES = {
 def drawing(columns: Columns) -> Drawing:
     """Draw as `generic` does, with the votes as captions."""
     general = generic(columns)
-    wanted = {*general.columns, "ring", *SHARES}
+    labels = {name for name in ("ring", *SHARES) if name in columns and not columns[name].shape}
+    wanted = {*general.columns, *labels}
 
     def describe(row: Row) -> str:
-        words = ["ring"] if row.get("ring") == 1 else []
-        shares = {name: float(row[column]) for column, name in SHARES.items() if column in row}
+        words = ["ring"] if "ring" in labels and row["ring"] == 1 else []
+        shares = {name: float(row[column]) for column, name in SHARES.items() if column in labels}
         return ", ".join(words + [f"{name} {share:.0%}" for name, share in shares.items() if 0 <= share <= 1])
 
     return replace(general, columns=tuple(name for name in columns if name in wanted), describe=describe)

@@ -5,7 +5,7 @@ import pytest
 
 import skyshards
 from gz3d import CLASSES
-from gz3d.picture import cropped, drawing, votes_in_words
+from gz3d.picture import SHAPES, cropped, drawing, votes_in_words
 from skyshards.pictures.drawing import generic
 
 
@@ -56,3 +56,13 @@ def test_selected_columns_are_drawn_as_far_as_they_go(built_gz3d):
     assert np.array_equal(table.drawing.picture(table[0]), table[0]["image"])
     assert table.drawing.caption(table[0]) == ""
     assert generic(table.schema).columns == ("image",)
+
+
+def test_a_folder_of_the_same_name_is_drawn_by_its_columns(built_gz3d):
+    columns = dict(skyshards.open(built_gz3d).schema)
+    assert {name: columns[name].shape for name in SHAPES} == SHAPES
+    columns["segmentation.array"] = columns["segmentation.array"]._replace(shape=(2, 525, 525))
+    columns["segmentation.vote_fraction"] = columns["segmentation.vote_fraction"]._replace(shape=(3,))
+    assert drawing(columns).columns == ("image", "segmentation.array")
+    row = {"image": np.zeros((525, 525, 3), np.uint8), "segmentation": {"array": np.zeros((2, 525, 525), np.uint8)}}
+    assert drawing(columns).picture(row).shape == (525, 525, 3) and drawing(columns).caption(row) == ""

@@ -15,4 +15,5 @@ def test_captions_are_rings_and_votes():
     assert drawn.columns == ("image", "ring", FEATURED)
     assert drawn.caption({"ring": np.int64(1), FEATURED: np.float64(0.943)}) == "ring, featured 94%"
     assert drawn.caption({"ring": np.int64(0), FEATURED: np.float64("nan")}) == ""
-    assert drawn.caption({}) == ""
+    without = drawing({name: column for name, column in COLUMNS.items() if name not in ("ring", FEATURED)})
+    assert without.columns == ("image",) and without.caption({}) == ""
