@@ -19,8 +19,9 @@ from PIL import Image
 
 import skyshards
 from skyshards.errors import BuildError, FolderError, ShardCorrupted, UsageError
-from skyshards.export import write
+from skyshards.export import plan, write
 from skyshards.export.columns import picture_shape
+from skyshards.export.plan import THUMBNAIL
 from skyshards.export.run import export
 from skyshards.format import catalog
 from skyshards.format.columns import flatten
@@ -132,7 +133,8 @@ def test_goes_on_where_it_was_killed(toy, exported, tmp_path, monkeypatch):
     before = digests(out)
     assert before.items() < digests(exported).items()
     done = export(toy, out, **SMALL_TILES)
-    assert done.written == len(list(exported.rglob("Npix=*.parquet"))) - (len(before) - 1)
+    files = [*exported.rglob("Npix=*.parquet"), exported / "toy" / THUMBNAIL]
+    assert done.written == len(files) - (len(before) - 1)
     assert digests(out) == digests(exported)
     assert export(toy, out, **SMALL_TILES).written == 0
 
@@ -176,6 +178,17 @@ def test_rows_are_sorted_and_row_groups_small(toy, exported, tmp_path, monkeypat
         assert max(group.num_rows for group in groups) <= 7
         for column in (groups[0].column(number) for number in range(groups[0].num_columns)):
             assert column.compression == "ZSTD" and column.has_offset_index
+
+
+def test_the_thumbnail_has_a_row_of_each_tile_within_bounds(toy, exported, tmp_path, monkeypatch):
+    whole = pq.read_table(exported / "toy" / THUMBNAIL)
+    tiles = list((exported / "toy" / "dataset").rglob("Npix=*.parquet"))
+    assert len(whole) == len(tiles) > 9 and (np.diff(whole["_healpix_29"].to_numpy()) > 0).all()
+    monkeypatch.setattr(plan, "THUMBNAIL_BYTES", 4000)
+    export(toy, tmp_path / "out", **SMALL_TILES)
+    few = pq.read_table(tmp_path / "out" / "toy" / THUMBNAIL)
+    step = -(-len(whole) // len(few))
+    assert 1 < len(few) < len(whole) / 2 and few.equals(whole.take(list(range(0, len(whole), step))))
 
 
 def test_words_go_with_the_values(exported):
@@ -287,6 +300,7 @@ def test_the_command_says_what_there_is(toy, tmp_path, capsys):
 
 KILLED = """
 import sys
+from skyshards.export.plan import THUMBNAIL
 from skyshards.export.run import export
 
 if __name__ == "__main__":

@@ -93,7 +93,6 @@ def describe(
             write_parquet_metadata(
                 upath(place) / name,
                 output_path=folder,
-                create_thumbnail=index is not None,
                 create_metadata=metadata,
                 order_by_healpix=bool(tiles),
             )

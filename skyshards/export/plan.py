@@ -20,6 +20,9 @@ from skyshards.format.layout import SPLIT
 MARGIN_ARCSEC = 10.0
 """Default width of the margin cache; without a cache, it still limits how small tiles get."""
 
+THUMBNAIL, THUMBNAIL_BYTES = "data_thumbnail.parquet", 64 << 20
+"""A file with a row of each tile, and its approximate maximum size: readers load it at once."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -80,6 +83,7 @@ class Plan:
     def files(self) -> Iterator[RowFile]:
         """Yield the Parquet files of rows, largest first, to balance the processes."""
         found = [(f"{self.margin_name}/{tile.path}.parquet", rows) for tile, rows in self.margins.items()]
+        found.append((f"{self.name}/{THUMBNAIL}", self._thumbnail()))
         for tile in self.tiles:
             rows = np.arange(tile.start, tile.stop)
             if not self.several:
@@ -91,6 +95,12 @@ class Plan:
                     found.append((f"{self.name}/{tile.path}/{split}.parquet", of_split))
         for name, rows in sorted(found, key=lambda file: (-self.nbytes[file[1]].sum(), file[0])):
             yield self._file(name, rows)
+
+    def _thumbnail(self) -> np.ndarray:
+        """Return the first row of each tile, or of every n-th if that would be too much."""
+        firsts = np.array([tile.start for tile in self.tiles])
+        total = self.nbytes[firsts].sum()
+        return firsts[:: max(1, -(-int(total) // THUMBNAIL_BYTES))]
 
     def _file(self, name: str, rows: np.ndarray) -> RowFile:
         positions = self.order[rows]
