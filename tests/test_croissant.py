@@ -22,11 +22,21 @@ def folder(built_gz3d, tmp_path):
 def test_describes_every_column(folder):
     description = json.loads((folder / "croissant.json").read_text())
     _, manifest = catalog.open_folder(folder)
-    fields = {field["name"]: field for records in description["recordSet"] for field in records["field"]}
-    assert set(fields) == set(manifest.specs)
+    (records,) = description["recordSet"]
+    fields = {field["name"]: field for field in records["field"]}
+    assert set(fields) == {path for path, spec in manifest.specs.items() if not spec.heavy}
+    shards = next(file for file in description["distribution"] if file["@id"] == "shards")
     for path, spec in manifest.specs.items():
-        assert spec.description in fields[path]["description"] and spec.unit in fields[path]["description"]
-        assert fields[path].get("repeated", False) == bool(spec.shape)
+        words = shards["description"] if spec.heavy else fields[path]["description"]
+        assert spec.description in words and spec.unit in words and (not spec.shape or str(list(spec.shape)) in words)
+        assert spec.heavy or fields[path].get("repeated", False) == bool(spec.shape)
+    assert "image: gri colour image" in shards["description"] and "in catalog.parquet." in shards["description"]
+
+
+def test_says_where_and_when_it_was_published(folder):
+    description = json.loads((folder / "croissant.json").read_text())
+    found = [description[name] for name in ("url", "datePublished", "version")]
+    assert found == ["https://doi.org/10.1093/mnras/stab2282", "2021", skyshards.__version__]
 
 
 def test_files_have_their_hashes(folder):
@@ -53,10 +63,11 @@ def test_the_same_every_time(folder):
     assert (folder / "croissant.json").read_bytes() == before
 
 
-def test_mlcroissant_finds_no_fault_and_reads_the_catalogue(folder):
+def test_mlcroissant_finds_no_fault_and_reads_all_records(folder):
     mlcroissant = pytest.importorskip("mlcroissant")
     data_set = mlcroissant.Dataset(folder / "croissant.json")
-    assert not data_set.metadata.ctx.issues.errors
+    assert not data_set.metadata.ctx.issues.errors and not data_set.metadata.ctx.issues.warnings
+    assert [records.id for records in data_set.metadata.record_sets] == ["catalog"]  # and promises no others
     table = skyshards.open(folder)
     ids = [str(row["catalog/object_id"], "utf-8") for row in data_set.records("catalog")]
     assert ids == list(table.columns(["object_id"])[:]["object_id"])

@@ -188,7 +188,7 @@ def test_the_thumbnail_has_a_row_of_each_tile_within_bounds(toy, exported, tmp_p
     export(toy, tmp_path / "out", **SMALL_TILES)
     few = pq.read_table(tmp_path / "out" / "toy" / THUMBNAIL)
     step = -(-len(whole) // len(few))
-    assert 1 < len(few) < len(whole) / 2 and few.equals(whole.take(list(range(0, len(whole), step))))
+    assert 1 < len(few) < len(whole) / 2 and few["object_id"].to_pylist() == whole["object_id"].to_pylist()[::step]
 
 
 def test_words_go_with_the_values(exported):

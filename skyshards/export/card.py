@@ -9,8 +9,9 @@ from typing import Any
 
 import yaml
 
-from skyshards.export.columns import features, picture_shape
+from skyshards.export.columns import picture_shape
 from skyshards.export.content import Content
+from skyshards.export.features import features
 from skyshards.format.card import COLUMNS_END, COLUMNS_START, columns_table, type_in_words
 from skyshards.format.columns import ColumnSpec
 from skyshards.format.manifest import WRITER, Manifest

@@ -1,4 +1,4 @@
-"""Convert columns of a built dataset for a HATS catalogue: Arrow types, values and `datasets` features.
+"""Convert columns of a built dataset for a HATS catalogue: Arrow types and values.
 
 uint8 images and masks become PNG files, stacks of them lists of PNG files; image files are kept unchanged. Other arrays
 become nested lists, and groups structs.
@@ -12,12 +12,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import datasets
 import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from skyshards.export import documentation
 from skyshards.format.columns import ColumnSpec, flatten, nest
 from skyshards.format.kinds import KINDS
 from skyshards.format.kinds.image import ImageFile
@@ -55,70 +53,24 @@ def is_bare(spec: ColumnSpec) -> bool:
     return "." not in spec.path and picture_shape(spec) not in (None, spec.shape)
 
 
-def schema(name: str, specs: Mapping[str, ColumnSpec], splits: bool, lengths: Mapping[str, int]) -> pa.Schema:
-    """Return the Arrow schema of every file, with features and documentation in its metadata.
-
-    Fields carry `description`, `unit` and `classes`. `lengths` are from `documentation.text_lengths`. `datasets`
-    accepts features in a file only if they match its types exactly, so lists have no length there and arrays no shape;
-    the card declares those.
-    """
-    fields = [_field(name, member) for name, member in nest(specs).items()] + list(_added(splits).values())
-    features = datasets.Features(
-        {name: _map(member, stored_feature) for name, member in nest(specs).items()} | _added_features(splits)
-    )
-    plain = pa.schema(fields)
-    words = documentation.metadata(name, plain, specs, lengths)
-    return plain.with_metadata({"huggingface": json.dumps({"info": {"features": features.to_dict()}})} | words)
-
-
-def features(specs: Mapping[str, ColumnSpec], splits: bool) -> datasets.Features:
-    """Return the features for the card, with all lengths and shapes."""
-    return datasets.Features(
-        {name: _map(member, declared_feature) for name, member in nest(specs).items()} | _added_features(splits)
-    )
-
-
-def _added(splits: bool) -> dict[str, pa.Field]:
-    return {name: field for name, field in ADDED.items() if splits or name != SPLIT}
-
-
-def _added_features(splits: bool) -> dict[str, Any]:
-    return {name: datasets.Value(str(field.type)) for name, field in _added(splits).items()}
-
-
-def _map(member: Any, function: Any) -> Any:
-    if isinstance(member, Mapping):
-        return {name: _map(inner, function) for name, inner in member.items()}
-    return function(member)
-
-
 def is_file(spec: ColumnSpec) -> bool:
     """Whether a column holds image files."""
     return isinstance(KINDS[spec.kind], ImageFile)
 
 
-def _item(spec: ColumnSpec) -> ColumnSpec:
+def item(spec: ColumnSpec) -> ColumnSpec:
     """Return the spec of a single element of a column."""
     return replace(spec, shape=())
 
 
-def declared_feature(spec: ColumnSpec) -> Any:
-    """Return the feature of a column for the card."""
-    picture = picture_shape(spec)
-    if picture is None:
-        return KINDS[spec.kind].feature(spec)
-    return datasets.Image() if picture == spec.shape else datasets.Sequence(datasets.Image(), length=spec.shape[0])
+def fields(specs: Mapping[str, ColumnSpec], splits: bool) -> list[pa.Field]:
+    """Return the Arrow fields of every file, with `description`, `unit` and `classes`."""
+    return [*(_field(name, member) for name, member in nest(specs).items()), *added(splits).values()]
 
 
-def stored_feature(spec: ColumnSpec) -> Any:
-    """Return the feature that matches the type of a column in the files exactly."""
-    picture = picture_shape(spec)
-    image = datasets.Value("binary") if is_bare(spec) else datasets.Image()
-    feature = KINDS[spec.kind].feature(_item(spec)) if picture is None else image
-    depth = len(spec.shape) - len(picture or ())
-    for _ in range(depth):
-        feature = datasets.Sequence(feature)
-    return feature
+def added(splits: bool) -> dict[str, pa.Field]:
+    """Return the fields that an export adds."""
+    return {name: field for name, field in ADDED.items() if splits or name != SPLIT}
 
 
 def _field(name: str, member: Any) -> pa.Field:
@@ -132,7 +84,7 @@ def _field(name: str, member: Any) -> pa.Field:
 def _type(spec: ColumnSpec) -> pa.DataType:
     picture = picture_shape(spec)
     image = pa.binary() if is_bare(spec) else IMAGE
-    kind = image if is_file(spec) or picture is not None else KINDS[spec.kind].arrow_type(_item(spec))
+    kind = image if is_file(spec) or picture is not None else KINDS[spec.kind].arrow_type(item(spec))
     for _ in range(len(spec.shape) - len(picture or ())):
         kind = pa.list_(kind)
     return kind
@@ -160,8 +112,7 @@ def _values(values: Any, spec: ColumnSpec) -> pa.Array:
     if isinstance(values, Ragged):
         return KINDS[spec.kind].to_arrow(values, None)
     if picture is None:
-        kind, item = KINDS[spec.kind], _item(spec)
-        return _lists(kind.to_arrow(values.reshape(-1), kind.feature(item)), values.shape)
+        return _lists(KINDS[spec.kind].to_arrow(values.reshape(-1), None), values.shape)
     files = [png(pixels) for pixels in values.reshape(-1, *picture)]
     return _lists(
         pa.array(files, pa.binary()) if is_bare(spec) else _images(files), values.shape[: values.ndim - len(picture)]
@@ -177,7 +128,7 @@ def _lists(flat: pa.Array, shape: tuple[int, ...]) -> pa.Array:
 
 
 def _images(contents: Any) -> pa.Array:
-    return ImageFile().to_arrow(contents, datasets.Image())
+    return ImageFile().to_arrow(contents, None)
 
 
 def png(pixels: np.ndarray) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,9 +10,8 @@ from huggingface_hub import DatasetCard
 from skyshards.export.columns import is_bare, is_file, picture_shape
 from skyshards.export.content import Content
 from skyshards.export.plan import Plan
-from skyshards.format.bibtex import bibtex_entries, bibtex_field
 from skyshards.format.columns import ColumnSpec, nest
-from skyshards.format.croissant import CONTEXT, PARQUET_FORMAT
+from skyshards.format.croissant import CONTEXT, PARQUET_FORMAT, description_of, publication
 from skyshards.format.kinds import KINDS
 
 FILES, ROWS = "tiles", "rows"
@@ -25,8 +23,7 @@ def describe(
     """Describe the export as JSON-LD with one record set, `rows`, over the files of all splits."""
     title = source.data.get("pretty_name") or plan.name
     simulated = " This dataset contains simulated galaxies only." if plan.content.simulated else ""
-    first = next(bibtex_entries(bibtex), "")  # the work that describes the data
-    doi, year = bibtex_field(first, "doi"), bibtex_field(first, "year")
+    given = {name: value for name, value in (("url", url), ("datePublished", published)) if value}
     found = {
         "@context": CONTEXT,
         "@type": "sc:Dataset",
@@ -34,9 +31,8 @@ def describe(
         "name": plan.name,
         "alternateName": title,
         "description": f"{title}: {len(plan.order):,} rows in a HATS collection.{simulated} See README.md.",
-        "url": url or (doi and f"https://doi.org/{doi}"),
-        "version": _version(plan.content.first.manifest.written_by),
-        "datePublished": published or year,
+        **publication(bibtex, plan.content.first.manifest.written_by),
+        **given,
         "license": source.data.get("license"),
         "keywords": source.data.get("tags"),
         "citeAs": bibtex.strip() or None,
@@ -71,18 +67,10 @@ def _key(content: Content) -> list[str]:
     ]
 
 
-def _version(written_by: str) -> str:
-    """Return a version of three numbers, as Croissant requires: that of the program that built the dataset."""
-    found = re.search(r"\d+\.\d+\.\d+", written_by)
-    return found[0] if found else "1.0.0"
-
-
 def _field(name: str, member: ColumnSpec | Mapping[str, Any], place: list[str]) -> dict[str, Any]:
     field: dict[str, Any] = {"@type": "cr:Field", "@id": "/".join([ROWS, *place]), "name": "/".join(place)}
     if isinstance(member, Mapping):
         return field | {"subField": [_field(inner, value, [*place, inner]) for inner, value in member.items()]}
-    unit = f" Unit: {member.unit}." if member.unit else ""
-    shape = f" Shape {list(member.shape)}." if member.shape else ""
     source: dict[str, Any] = {"fileSet": {"@id": FILES}, "extract": {"column": place[0]}}
     # One step per level; steps apply to each element of a list.
     steps = [
@@ -90,8 +78,10 @@ def _field(name: str, member: ColumnSpec | Mapping[str, Any], place: list[str]) 
     ]
     if steps:
         source["transform"] = steps
-    field |= {"description": f"{member.description}.{unit}{shape}", "dataType": _type(member), "source": source}
-    return field | ({"repeated": True} if member.shape and picture_shape(member) != member.shape else {})
+    field |= {"description": description_of(member), "dataType": _type(member), "source": source}
+    return field | (
+        {"repeated": True} if KINDS[member.kind].is_list(member) and picture_shape(member) != member.shape else {}
+    )
 
 
 def _is_image(spec: ColumnSpec) -> bool:

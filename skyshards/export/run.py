@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from skyshards.errors import UsageError
-from skyshards.export import columns
 from skyshards.export.content import content_of
 from skyshards.export.documentation import text_lengths
 from skyshards.export.place import Place
 from skyshards.export.plan import MARGIN_ARCSEC, make_plan
-from skyshards.export.workers import results
+from skyshards.export.workers import prepare, results
 from skyshards.export.write import RowFile, Writing, write_rows
 from skyshards.files import clear_errors, hold, remove_unfinished
 from skyshards.progress import progress
@@ -96,9 +95,11 @@ def export(
         If another export is writing to `out`, a process died, or the disk is full.
     """
     _check(tile_mb, margin_arcsec)
-    from skyshards.export import collection, hats_files  # these import hats, which takes seconds
-
     content, place = content_of(source), Place(os.fspath(out), storage_options or {})
+    if workers != 0 and executor is None:
+        prepare(write_rows)
+    from skyshards.export import collection, features, hats_files  # these import datasets and hats, which takes seconds
+
     plan = make_plan(content, tile_mb, margin_arcsec)
     options = {"tile_mb": tile_mb, "margin_arcsec": margin_arcsec, "url": url, "published": published}
     with _held(place, [part.folder for part in content.parts.values()]):
@@ -106,7 +107,7 @@ def export(
         if hats_files.COLLECTION in there:
             return Exported(place.url, len(plan.order), len(plan.tiles), plan.margin_rows, 0)
         todo = [file for file in plan.files() if file.name not in there]
-        schema = columns.schema(plan.name, content.specs, plan.several, text_lengths(content))
+        schema = features.schema(plan.name, content.specs, plan.several, text_lengths(content))
         writing = Writing(
             {name: (str(part.folder), part.table._data.state) for name, part in content.parts.items()},
             {name: dict(part.names) for name, part in content.parts.items()},

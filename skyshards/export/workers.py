@@ -11,6 +11,12 @@ from skyshards.machine import usable_cores
 from skyshards.processes import fork_server, in_order, leave_if_unguarded, start_worker
 
 
+def prepare(function: Callable) -> None:
+    """Import the function's module, in the background, into the process that workers are forked from."""
+    leave_if_unguarded()
+    fork_server([function.__module__])
+
+
 def results(
     function: Callable, calls: Iterable[tuple], workers: int | None, executor: Executor | None
 ) -> Iterator[Any]:

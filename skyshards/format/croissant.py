@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import DatasetCard
 
 from skyshards.files import file_digest
+from skyshards.format.bibtex import bibtex_entries, bibtex_field
 from skyshards.format.columns import ColumnSpec
 from skyshards.format.kinds import KINDS
 from skyshards.format.layout import CARD, CATALOG, CITATION, CROISSANT, SHARDS, SOURCES, pixel_folder
@@ -40,8 +42,8 @@ CONTEXT: dict[str, Any] = {
 def describe(folder: Path, manifest: Manifest) -> dict[str, Any]:
     """Describe a built dataset as JSON-LD.
 
-    There are two record sets: `catalog`, the light columns, which Croissant's tools read from the Parquet file; and
-    `rows`, the heavy ones in the HDF5 shards, which those tools cannot read but can show.
+    Its records are those of `catalog.parquet`: Croissant's tools read no HDF5, so the shards are described, but have no
+    record set. (They read all columns from the files of `skyshards export`.)
 
     Parameters
     ----------
@@ -49,7 +51,7 @@ def describe(folder: Path, manifest: Manifest) -> dict[str, Any]:
         Holds the data card, `CITATION.bib`, `catalog.parquet` and `sources.parquet`.
     manifest : Manifest
     """
-    card = DatasetCard.load(folder / CARD).data
+    card, bibtex = DatasetCard.load(folder / CARD).data, (folder / CITATION).read_text(encoding="utf-8")
     title = card.get("pretty_name") or manifest.name
     rows = sum(shard.rows for shard in manifest.shards)
     simulated = " This dataset contains simulated galaxies only." if manifest.simulated else ""
@@ -60,14 +62,28 @@ def describe(folder: Path, manifest: Manifest) -> dict[str, Any]:
         "name": manifest.name,
         "alternateName": title,
         "description": f"{title}: {rows:,} rows in HEALPix-partitioned HDF5 shards.{simulated} See {CARD}.",
+        **publication(bibtex, manifest.written_by),
         "license": card.get("license"),
         "keywords": card.get("tags"),
-        "citeAs": (folder / CITATION).read_text(encoding="utf-8").strip() or None,
+        "citeAs": bibtex.strip() or None,
         "distribution": [*(_file(folder / name) for name in (CATALOG, SOURCES)), _shards(manifest)],
-        "recordSet": [_records(manifest, heavy=False), _records(manifest, heavy=True)],
+        "recordSet": [_catalogue(manifest)],
     }
-    description["recordSet"] = [records for records in description["recordSet"] if records["field"]]
     return {name: value for name, value in description.items() if value is not None}
+
+
+def publication(bibtex: str, written_by: str) -> dict[str, str | None]:
+    """Return the page, date and version of a dataset: DOI and year of the first work cited, version of the builder.
+
+    Croissant requires versions of three numbers.
+    """
+    first = next(bibtex_entries(bibtex), "")  # the work that describes the data
+    doi, version = bibtex_field(first, "doi"), re.search(r"\d+\.\d+\.\d+", written_by)
+    return {
+        "url": f"https://doi.org/{doi}" if doi else None,
+        "version": version[0] if version else "1.0.0",
+        "datePublished": bibtex_field(first, "year"),
+    }
 
 
 def _file(path: Path) -> dict[str, Any]:
@@ -83,37 +99,45 @@ def _file(path: Path) -> dict[str, Any]:
 
 
 def _shards(manifest: Manifest) -> dict[str, Any]:
+    columns = "; ".join(f"{spec.path}: {description_of(spec)}" for spec in manifest.columns if spec.heavy)
+    where = f"HDF5 files, one folder per HEALPix pixel; their sha256 are in {CATALOG}."
     return {
         "@type": "cr:FileSet",
         "@id": "shards",
         "name": "shards",
-        "description": "HDF5 files, one folder per HEALPix pixel; their sha256 are in {CATALOG}.",
+        "description": f"{where} They hold all columns, also the large ones. {columns}".strip(),
         "encodingFormat": HDF5_FORMAT,
         "includes": [f"{pixel_folder(split, '*', manifest.splits)}/{SHARDS}" for split in manifest.splits],
     }
 
 
-def _records(manifest: Manifest, heavy: bool) -> dict[str, Any]:
-    name = "rows" if heavy else "catalog"
-    fields = [_field(name, spec) for spec in manifest.columns if spec.heavy == heavy]
-    words = f"{'large' if heavy else 'small'} columns of every row, in {'the HDF5 shards' if heavy else CATALOG}"
-    records = {"@type": "cr:RecordSet", "@id": name, "name": name, "description": f"The {words}.", "field": fields}
-    # A galaxy may come from several sources, so the key is both columns.
-    return records if heavy else records | {"key": [{"@id": "catalog/object_id"}, {"@id": "catalog/source"}]}
+def _catalogue(manifest: Manifest) -> dict[str, Any]:
+    return {
+        "@type": "cr:RecordSet",
+        "@id": "catalog",
+        "name": "catalog",
+        "description": f"The small columns of every row, in {CATALOG}.",
+        "field": [_field(spec) for spec in manifest.columns if not spec.heavy],
+        # A galaxy may come from several sources, so the key is both columns.
+        "key": [{"@id": "catalog/object_id"}, {"@id": "catalog/source"}],
+    }
 
 
-def _field(records: str, spec: ColumnSpec) -> dict[str, Any]:
-    origin = {"fileSet": {"@id": "shards"}} if records == "rows" else {"fileObject": {"@id": CATALOG}}
-    column = spec.path.replace(".", "/") if records == "rows" else spec.path
+def description_of(spec: ColumnSpec) -> str:
+    """Describe a column with its unit and shape."""
     shape = f" Shape {list(spec.shape)}." if spec.shape else ""
     unit = f" Unit: {spec.unit}." if spec.unit else ""
+    return f"{spec.description}.{unit}{shape}"
+
+
+def _field(spec: ColumnSpec) -> dict[str, Any]:
     field = {
         "@type": "cr:Field",
-        "@id": f"{records}/{spec.path}",
+        "@id": f"catalog/{spec.path}",
         "name": spec.path,
-        "description": f"{spec.description}.{unit}{shape}",
+        "description": description_of(spec),
         "dataType": KINDS[spec.kind].croissant_type(spec),
-        "source": origin | {"extract": {"column": column}},
+        "source": {"fileObject": {"@id": CATALOG}, "extract": {"column": spec.path}},
     }
     return field | ({"repeated": True} if KINDS[spec.kind].is_list(spec) else {})
 
