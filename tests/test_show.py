@@ -17,7 +17,7 @@ from skyshards.format.column_info import ColumnInfo
 from skyshards.pictures.html import Thumbnail, page
 from skyshards.pictures.words import in_words
 from skyshards.pipeline.build import build
-from skyshards.read.shown import FIRST, nearest, positions
+from skyshards.read.shown import BATCH, FIRST, nearest, positions, shown
 from tests.toy import Toy
 
 
@@ -114,6 +114,14 @@ def test_nothing_is_similar_to_nonsense():
         == []
         == nearest("a", pa.chunked_array([pa.array([], "string")]))
     )
+
+
+def test_rows_are_shown_in_the_order_asked_for(table):
+    rows = [7, 6, 5, 4, 3, 2, 1, 0, 3, 5]
+    assert len(rows) > BATCH
+    for row, found in zip(rows, shown(table, rows, None), strict=True):
+        assert found.position == row and found.name == table.catalog["object_id"][row].as_py()
+        assert np.array_equal(found.picture, table[row]["picture"])
 
 
 # Words
@@ -318,12 +326,12 @@ def test_show_of_joined_rows(run, folder, joined, tmp_path, table):
 
 
 def test_show_opens_the_picture_where_there_is_a_display(run, folder, monkeypatch):
-    shown = []
-    monkeypatch.setattr(ImageShow, "show", lambda image, title=None: bool(shown.append(image.size)) or True)
+    opened = []
+    monkeypatch.setattr(ImageShow, "show", lambda image, title=None: bool(opened.append(image.size)) or True)
     outcome = run(folder, 0)
-    assert outcome.exit_code == 0 and not shown and "no display" in outcome.stderr and "-o FILE.png" in outcome.stderr
+    assert outcome.exit_code == 0 and not opened and "no display" in outcome.stderr and "-o FILE.png" in outcome.stderr
     monkeypatch.setenv("DISPLAY", ":0")
-    assert run(folder, 0).stderr == "" and len(shown) == 1
+    assert run(folder, 0).stderr == "" and len(opened) == 1
 
 
 @pytest.mark.parametrize(("words", "code", "message"), [

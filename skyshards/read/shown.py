@@ -27,6 +27,8 @@ MOST = 100
 """Maximum number of panels in a figure."""
 PANEL, THUMBNAIL = 1000, 384
 """Longer side of a picture in a figure, and in HTML, in pixels."""
+BATCH = 8
+"""Number of rows read at once."""
 _POOL = 500
 """Number of names among which the most similar are looked for, of each kind."""
 
@@ -116,11 +118,12 @@ def shown(table: RandomAccess, rows: Sequence[int], size: int | None) -> list[Sh
     names = table._asked(table._naming).take(pa.array(rows, pa.int64())).to_pylist()
     if not drawing.columns:
         return [Shown(row, name, "", None) for row, name in zip(rows, names, strict=True)]
-    read = table.select_columns(drawing.columns).__getitems__(list(rows)) if rows else []
-    return [
-        Shown(row, name, drawing.caption(values), drawing.picture(values, size))
-        for row, name, values in zip(rows, names, read, strict=True)
-    ]
+    read, found = table.select_columns(drawing.columns), []
+    for start in range(0, len(rows), BATCH):  # memory for a few images at a time
+        some = list(rows[start : start + BATCH])
+        for row, name, values in zip(some, names[start:], read.__getitems__(some), strict=False):
+            found.append(Shown(row, name, drawing.caption(values), drawing.picture(values, size)))
+    return found
 
 
 def plot(table: RandomAccess, keys: Any) -> Figure:
