@@ -82,3 +82,23 @@ def built_gz3d(gz3d_fits, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("built") / "gz3d"
     assert build(GZ3DRecipe(local_data_path=gz3d_fits), folder, workers=2).failed == 0
     return folder
+
+
+@pytest.fixture
+def s3(monkeypatch):
+    """The address of an S3 server on loopback with an empty bucket `sky`; credentials are in the environment."""
+    pytest.importorskip("s3fs", reason="the extra `remote` is not installed")
+    moto = pytest.importorskip("moto.server", reason="moto is not installed")
+    import boto3
+
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        boto3.client("s3", endpoint_url=f"http://{host}:{port}").create_bucket(Bucket="sky")
+        yield f"http://{host}:{port}"
+    finally:
+        server.stop()

@@ -1,6 +1,8 @@
 """A join as a HATS collection and as a catalogue: valid, each value the joined table's, the same bytes again."""
 
 import json
+import shutil
+import subprocess
 
 import click
 import numpy as np
@@ -248,6 +250,21 @@ def test_catalogue_for_astropy(left, tmp_path, form):
             assert (value is None and nothing(names)) or json.loads(names) == value.tolist()
     assert table["second_flux"].unit == "uJy" and table["separation"].unit == "arcsec"
     assert not {"first_noise", "second_picture"} & set(table.colnames)
+
+
+@pytest.mark.skipif(shutil.which("stilts") is None, reason="stilts is not installed (apt install stilts)")
+@pytest.mark.parametrize("form", ["votable", "fits", "csv"])
+def test_catalogue_for_topcat(left, tmp_path, form):
+    """STILTS reads tables as TOPCAT does."""
+    write_catalogue(left, tmp_path / "left", form)
+    command = ["stilts", "tpipe", f"in={tmp_path / 'left'}", f"ifmt={form}", "ofmt=csv", f"out={tmp_path / 'out.csv'}"]
+    subprocess.run(command, check=True, capture_output=True, timeout=300)
+    found, wanted = pd.read_csv(tmp_path / "out.csv"), values_in_export(left, NAMES[:2])
+    assert len(found) == len(left) and found["object_id"].tolist() == wanted["object_id"]
+    for name in ("second_count", "second_flux", "separation", "second_object_id"):
+        values = [None if value != value else value for value in found[name].tolist()]
+        assert [value is None for value in values] == [value is None or value != value for value in wanted[name]]
+        assert all(value is None or value == mine for value, mine in zip(values, wanted[name], strict=True)), name
 
 
 def test_catalogue_as_parquet_and_csv(left, tmp_path):

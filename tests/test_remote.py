@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import http.server
+import pickle
 import re
 import sys
 import threading
@@ -14,6 +15,7 @@ import pytest
 from datasets import load_dataset
 
 import skyshards
+from skyshards.cli.main import main
 from skyshards.errors import FolderError, UsageError
 from skyshards.format.columns import flatten
 from skyshards.pipeline.build import build
@@ -248,28 +250,71 @@ def test_other_file_systems(folder, protocol):
     assert_same(flatten(remote[[7, 3, 21, 3]]), flatten(skyshards.open(folder)[[7, 3, 21, 3]]))
 
 
-def test_s3(folder, monkeypatch):
-    pytest.importorskip("s3fs", reason="the extra `remote` is not installed")
-    moto = pytest.importorskip("moto.server", reason="moto is not installed")
-    import boto3
+def upload(s3, folder, place):
+    """Copy a folder to an S3 bucket."""
+    files = fsspec.filesystem("s3", endpoint_url=s3)
+    for path in folder.rglob("*"):
+        if path.is_file():
+            files.put_file(str(path), f"{place}/{path.relative_to(folder).as_posix()}")
 
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "testing")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    try:
-        host, port = server.get_host_and_port()
-        endpoint = f"http://{host}:{port}"
-        client = boto3.client("s3", endpoint_url=endpoint)
-        client.create_bucket(Bucket="sky")
-        for path in folder.rglob("*"):
-            if path.is_file():
-                client.upload_file(str(path), "sky", f"toy/{path.relative_to(folder).as_posix()}")
-        remote = skyshards.open("s3://sky/toy", storage_options={"endpoint_url": endpoint})
-        positions = [7, 3, 21, 3]
-        assert_same(flatten(remote[positions]), flatten(skyshards.open(folder)[positions]))
-        found = rows_of("s3://sky/toy", storage_options={"endpoint_url": endpoint})
-        assert_rows(found, skyshards.open(folder))
-    finally:
-        server.stop()
+
+def test_s3(folder, s3):
+    upload(s3, folder, "sky/toy")
+    remote = skyshards.open("s3://sky/toy", storage_options={"endpoint_url": s3})
+    positions = [7, 3, 21, 3]
+    assert_same(flatten(remote[positions]), flatten(skyshards.open(folder)[positions]))
+    found = rows_of("s3://sky/toy", storage_options={"endpoint_url": s3})
+    assert_rows(found, skyshards.open(folder))
+
+
+def assert_join(joined, local, tmp_path, **options):
+    """A join of remote tables is that of local ones, also when pickled, saved, and read by `datasets`."""
+    assert_same(flatten(joined[[7, 3, 21, 3]]), flatten(local[[7, 3, 21, 3]]))
+    assert_same(flatten(pickle.loads(pickle.dumps(joined))[2:5]), flatten(local[2:5]))
+    joined.save(tmp_path / "pairs.parquet")
+    again = skyshards.open_join(tmp_path / "pairs.parquet", **options)
+    assert again.catalog["far.object_id"].equals(joined.catalog["far.object_id"])
+    assert_same(flatten(again[:4]), flatten(local[:4]))
+    wanted = ["near.noise", "far.votes", "separation"]
+    rows = rows_of(str(tmp_path / "pairs.parquet"), columns=wanted, **options)
+    assert_rows(rows, local.select_columns(wanted))
+
+
+def test_joins_at_http(folder, web_server, tmp_path):
+    url, requests = web_server
+    local, remote = skyshards.open(folder), skyshards.open(url)
+    options = {"names": ("near", "far"), "on": "source"}
+    joined = skyshards.join(local, remote, **options)
+    assert [path for path, _ in requests] == ["/toy/catalog.parquet"]  # joining reads nothing else
+    joined.select_columns(["near.noise", "far.noise"])[[4, 2]]
+    assert len([path for path, _ in requests if path.endswith(".hdf5")]) == 2
+    assert_join(joined, skyshards.join(local, local, **options), tmp_path)
+    assert_same(
+        skyshards.join(remote, local, names=("near", "far"))[:3],
+        skyshards.join(local, local, names=("near", "far"))[:3],
+    )
+
+
+def test_joins_at_s3(folder, s3, tmp_path):
+    upload(s3, folder, "sky/toy")
+    local, options = skyshards.open(folder), {"storage_options": {"endpoint_url": s3}}
+    remote = skyshards.open("s3://sky/toy", **options)
+    same = {"names": ("near", "far"), "on": "source"}
+    assert_join(skyshards.join(remote, local, **same), skyshards.join(local, local, **same), tmp_path, **options)
+
+
+def test_a_saved_join_keeps_no_signature(folder, web_server, tmp_path):
+    url, _ = web_server
+    remote = skyshards.open(f"{url}?signature=secret")
+    skyshards.join(skyshards.open(folder), remote, names=("near", "far")).save(tmp_path / "pairs.parquet")
+    assert b"secret" not in (tmp_path / "pairs.parquet").read_bytes()
+    signed = {"far": f"{url}?signature=other"}
+    assert len(skyshards.open_join(tmp_path / "pairs.parquet", folders=signed)[:2]["separation"]) == 2
+
+
+def test_crossmatch_at_http_from_the_command(folder, web_server, tmp_path):
+    url, _ = web_server
+    out = tmp_path / "pairs.parquet"
+    main(["crossmatch", str(folder), url, "-o", str(out)], standalone_mode=False)
+    joined, local = skyshards.open_join(out), skyshards.open(folder)
+    assert_same(joined[:3], skyshards.join(local, local, names=("a", "b"))[:3])
