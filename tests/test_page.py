@@ -19,6 +19,7 @@ import skyshards
 from skyshards.cli.main import main
 from skyshards.errors import FolderError, UsageError
 from skyshards.format import catalog
+from skyshards.format.column_info import ColumnInfo
 from skyshards.format.columns import ColumnSpec
 from skyshards.page import contents as page_contents
 from skyshards.page import sky
@@ -333,12 +334,12 @@ def test_values_without_a_form_in_json_have_one_here():
     assert page_contents._plain(pa.chunked_array([["x" * 9999]])) == ["x" * page_contents.MAX_TEXT + "…"]
 
 
-def test_few_integers_are_choices():
-    from skyshards.format.column_info import ColumnInfo
-
-    rows = pa.table({"ring": [0, 1] * 10, "votes": list(range(20))})
-    columns = {name: ColumnInfo(name, "int64", (), "", "", None) for name in rows.column_names}
-    assert [field.kind for field in fields(rows, columns, False)] == ["choice", "number"]
+def test_columns_with_few_short_values_are_choices():
+    values = {"ring": [0, 1] * 10, "votes": list(range(20)), "part": ["a", "b"] * 10, "essay": ["x" * 200, "y"] * 10}
+    rows = pa.table(values)
+    columns = {name: ColumnInfo(name, str(rows[name].type), (), "", "", None) for name in values}
+    kinds = {field.name: field.kind for field in fields(rows, columns, False)}
+    assert kinds == {"ring": "choice", "votes": "number", "part": "choice", "essay": "text"}
 
 
 # Untrusted text
@@ -446,8 +447,9 @@ def test_a_page_cannot_lie_in_its_dataset(toy, tmp_path):
         with pytest.raises(UsageError, match="cannot lie within each other"):
             write_page(toy, out)
     (tmp_path / "file").write_text("")
-    with pytest.raises(UsageError, match="expected a folder, found a file"):
-        write_page(toy, tmp_path / "file")
+    for out in (tmp_path / "file", tmp_path / "file" / "page"):
+        with pytest.raises(UsageError, match="file: expected a folder, found a file"):
+            write_page(toy, out)
 
 
 def test_command(toy, page, tmp_path, monkeypatch):
@@ -456,6 +458,8 @@ def test_command(toy, page, tmp_path, monkeypatch):
     assert done.exit_code == 0, done.output
     assert re.fullmatch(r"page/index.html: all 30 rows, \d\.\d MB\n", done.stdout)
     assert files_of(tmp_path / "page") == files_of(page)
+    remote = CliRunner().invoke(main, ["page", "https://a.b/c"])
+    assert remote.exit_code == 2 and "needs the dataset on disk" in remote.output
     missing = CliRunner().invoke(main, ["page", "nowhere"])
     assert missing.exit_code == 1 and "nowhere: not a built dataset" in missing.output
     (tmp_path / "page" / "mine").touch()

@@ -246,6 +246,15 @@ def table_order(table, key):
     return sorted(range(len(keys)), key=keys.__getitem__)
 
 
+def test_large_integers_are_exact(desk):
+    """Those of SDSS have 19 digits, of which a number in JavaScript has 16."""
+    large = "[numberOf('1237648720693755918'), numberOf('1237648720693755919'), numberOf('-5'), numberOf(0.5)]"
+    assert desk.run(f"const [a, b, c, d] = {large}; return [a < b, a > b, b > d, c < d]") == [True, False, True, True]
+    least = desk.add_filter("count")[0]
+    least.send_keys("-1237648720693755919")
+    assert "count >= -1237648720693755919" in desk.text("#selection code") and len(desk.rows()) == ROWS
+
+
 def test_filters_by_a_range(shown, table):
     least, most = shown.add_filter("flux")
     least.send_keys("-0.5")

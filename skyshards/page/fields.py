@@ -16,6 +16,8 @@ MAX_ELEMENTS = 8
 """Longest vectors whose elements are fields; longer ones are shown, but not sorted or filtered by."""
 MAX_CHOICES = 20
 """Maximum number of different texts that are counted and offered one by one."""
+MAX_CHOICE_LENGTH = 100
+"""Maximum number of characters of such a text."""
 MAX_WHOLE_CHOICES = 6
 """The same for integers, such as 0 and 1 for no and yes; with more, they have a histogram."""
 
@@ -61,6 +63,8 @@ def _kind(values: pa.ChunkedArray, column: ColumnInfo) -> str:
     other, most = (TEXT, MAX_CHOICES) if pa.types.is_string(values.type) else (NUMBER, MAX_WHOLE_CHOICES)
     if pa.types.is_floating(values.type):
         return other
+    if other == TEXT and pc.max(pc.utf8_length(values)).as_py() > MAX_CHOICE_LENGTH:
+        return TEXT
     different = pc.count_distinct(values).as_py()
     return CHOICE if different <= most and 2 * different <= len(values) else other
 

@@ -28,6 +28,7 @@ MARK = '<meta name="generator" content="skyshards '
 SCRIPTS = ("dom.js", "charts.js", "sky.js", "filters.js", "gallery.js", "details.js", "main.js")
 MAX_PICTURES_BYTES = 9_500_000
 """Maximum size of all pictures together; with at most 4 MB of values, a page stays below 15 MB."""
+_URL = re.compile(r"\w+:/")
 _PICTURE = re.compile(r"[0-9a-f]{20}\.webp")
 
 
@@ -69,6 +70,8 @@ def write_page(folder: str | os.PathLike, out: str | os.PathLike) -> Page:
     BuildError
         If the disk is full, or another run writes the same page.
     """
+    if _URL.match(os.fspath(folder)):
+        raise UsageError(f"{os.fspath(folder)}: a page needs the dataset on disk; download its folder first")
     folder, out = Path(folder), Path(out)
     table = open_table(folder)
     if not len(table):
@@ -97,8 +100,9 @@ def _check_place(folder: Path, out: Path) -> None:
     """Raise `UsageError` unless a page may be written to `out`."""
     if out.resolve().is_relative_to(folder.resolve()) or folder.resolve().is_relative_to(out.resolve()):
         raise UsageError(f"{out}: a page and the dataset cannot lie within each other; choose another folder with -o")
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"{out}: expected a folder, found a file; choose another with -o")
+    there = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise UsageError(f"{there}: expected a folder, found a file; choose another with -o")
     strange = sorted(_strangers(out)) if out.exists() else []
     if strange:
         advice = "move it, or choose another folder with -o"

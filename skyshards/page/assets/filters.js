@@ -14,9 +14,10 @@ function valueOf(field, row) {
   return field.element === null ? value : value[field.element];
 }
 
-function numberOf(field, row) {
-  const value = valueOf(field, row);
-  return value === null ? NaN : Number(value);
+// NaN where missing. Integers that a number would round are big ones, which compare with numbers exactly.
+function numberOf(value) {
+  if (value === null) return NaN;
+  return /^-?\d{16,}$/.test(value) ? BigInt(value) : Number(value);
 }
 
 // What is shown of a value: names for labels.
@@ -46,8 +47,8 @@ function sorted(rows) {
   const { field } = order, sign = order.descending ? -1 : 1;
   if (!field) return order.descending ? rows.reverse() : rows;
   if (field.kind === "number") {
-    const key = rows.map((row) => [numberOf(field, row), row]);
-    key.sort(([a, i], [b, j]) => Number.isNaN(a) - Number.isNaN(b) || sign * (a - b) || i - j);
+    const key = rows.map((row) => [numberOf(valueOf(field, row)), row]);
+    key.sort(([a, i], [b, j]) => Number.isNaN(a) - Number.isNaN(b) || sign * ((a > b) - (a < b)) || i - j);
     return key.map(([, row]) => row);
   }
   const texts = new Intl.Collator("en", { numeric: true });
@@ -109,13 +110,13 @@ function range(filter) {
   const [low, high] = ["least", "most"].map((word, place) =>
     make("input", { type: "number", step: "any", "aria-label": `${word} ${field.name}`, placeholder: minimum === undefined ? word : brief(place ? maximum : minimum) }));
   const change = () => {
-    const [least, most] = [low, high].map((input) => (input.value === "" ? null : Number(input.value)));
+    const [least, most] = [low, high].map((input) => (input.value === "" ? null : numberOf(input.value)));
     const name = coded(field), parts = [];
     if (least !== null) parts.push(`${name} >= ${least}`);
     if (most !== null) parts.push(`${name} <= ${most}`);
     filter.code = parts.join(" and ") || null;
     filter.test = parts.length ? (row) => {
-      const value = numberOf(field, row);
+      const value = numberOf(valueOf(field, row));
       return value >= (least ?? -Infinity) && value <= (most ?? Infinity);
     } : null;
     update();
