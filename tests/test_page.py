@@ -270,7 +270,7 @@ def test_histograms_count_every_value_once(values, whole):
         assert not finite.size
         return
     assert sum(found.counts) + found.below + found.above == finite.size
-    assert found.missing == values.size - finite.size and len(found.counts) <= BINS + 1
+    assert found.missing == values.size - finite.size and len(found.counts) <= BINS[1] + 1
     assert found.minimum == finite.min() and found.maximum == finite.max()
 
 

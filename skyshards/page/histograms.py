@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-BINS = 40
+BINS = (10, 40)
+"""Minimum and maximum number of bins; between them, twice the square root of the number of values."""
 DECADES, CROWDED = 2.0, 0.05
 """Positive values over more decades, with their median in this first part of the range, are binned by logarithm."""
 CORE = (0.5, 99.5)
@@ -49,7 +50,8 @@ def histogram(values: np.ndarray, whole: bool) -> Histogram | None:
     high = maximum if low == high or maximum - high <= reach else high
     crowded = median - low < CROWDED * (high - low)
     log = not whole and low > 0 and crowded and np.log10(high / low) > DECADES
-    edges = np.geomspace(low, high, BINS + 1) if log else _edges(low, high, whole)
+    bins = int(np.clip(2 * np.sqrt(finite.size), *BINS))
+    edges = np.geomspace(low, high, bins + 1) if log else _edges(low, high, whole, bins)
     counts = np.histogram(finite, edges)[0]
     below = int(np.count_nonzero(finite < edges[0]))
     return Histogram(
@@ -66,11 +68,11 @@ def histogram(values: np.ndarray, whole: bool) -> Histogram | None:
     )
 
 
-def _edges(low: float, high: float, whole: bool) -> np.ndarray:
+def _edges(low: float, high: float, whole: bool, bins: int) -> np.ndarray:
     if whole:
         low, high = np.floor(low), np.ceil(high)
-        width = max(1.0, np.ceil((high - low + 1) / BINS))
+        width = max(1.0, np.ceil((high - low + 1) / bins))
         return low - 0.5 + width * np.arange(np.ceil((high - low + 1) / width) + 1)
     if low == high:
         low, high = low - max(abs(low), 1.0) / 2, high + max(abs(high), 1.0) / 2
-    return np.linspace(low, high, BINS + 1)
+    return np.linspace(low, high, bins + 1)

@@ -16,7 +16,7 @@ from skyshards.read.table import Table
 
 SIZE = 320
 """Longer side of a picture, pixels."""
-TRIES = ((SIZE, 82), (SIZE, 65), (SIZE, 45), (240, 60), (160, 50), (96, 40), (48, 20))
+TRIES = ((SIZE, 82), (SIZE, 55), (224, 60), (160, 50), (96, 40), (48, 20))
 """Sizes and WebP qualities, from the best on; the first whose file is small enough is taken."""
 BATCH_BYTES = 64 << 20
 THREADS = 2

@@ -9,8 +9,9 @@ function unitOf(field) {
 
 function spoken(field, histogram) {
   const unit = unitOf(field);
+  const [minimum, median, maximum] = apart([histogram.minimum, histogram.median, histogram.maximum]);
   const words = [
-    `Histogram of ${field.name}: ${plural(page.rows - histogram.missing, "value")} from ${brief(histogram.minimum)} to ${brief(histogram.maximum)}${unit}, median ${brief(histogram.median)}`,
+    `Histogram of ${field.name}: ${plural(page.rows - histogram.missing, "value")} from ${minimum} to ${maximum}${unit}, median ${median}`,
   ];
   if (histogram.missing) words.push(`${count(histogram.missing)} missing`);
   return words.join("; ");
@@ -42,13 +43,14 @@ function histogramCard(field) {
   if (histogram.missing) outside.push(`${count(histogram.missing)} missing`);
   if (histogram.log) outside.push("logarithmic");
   const whole = histogram.counts.length > 1 && Number.isInteger(histogram.start + 0.5) && Number.isInteger(histogram.stop + 0.5);
-  const ends = whole ? [histogram.start + 0.5, histogram.stop - 0.5] : [histogram.start, histogram.stop];
+  const half = whole ? 0.5 : 0;
+  const [start, median, stop] = apart([histogram.start + half, histogram.median, histogram.stop - half]);
   card.append(
     draw("svg", { viewBox: `0 0 ${CHART.width} ${CHART.height}`, role: "img", "aria-label": spoken(field, histogram), preserveAspectRatio: "none", class: "bars" },
       ...bars(histogram),
       draw("line", { class: "median", x1: middle, x2: middle, y1: 0, y2: CHART.height })),
     make("div", { class: "axis", "aria-hidden": "true" },
-      make("span", {}, brief(ends[0])), make("span", { class: "median-label" }, `median ${brief(histogram.median)}`), make("span", {}, brief(ends[1]))),
+      make("span", {}, start), make("span", { class: "median-label" }, `median ${median}`), make("span", {}, stop)),
     make("div", { class: "foot" }, make("span", {}, outside.join(", ")), filterButton(field)),
   );
   return card;

@@ -44,12 +44,23 @@ function bytes(number) {
 }
 
 // A number in few digits, for axes and captions; the details show all of them.
-function brief(number) {
+function brief(number, digits = 4) {
   if (!Number.isFinite(number)) return String(number);
   if (Number.isInteger(number) && Math.abs(number) < 1e7) return count(number);
   const size = Math.abs(number);
-  if (size !== 0 && (size < 1e-3 || size >= 1e7)) return number.toExponential(2).replace("e+", "e");
-  return String(Number(number.toPrecision(4)));
+  if (size !== 0 && (size < 1e-3 || size >= 1e7)) return number.toExponential(digits - 2).replace("e+", "e");
+  const rounded = Number(number.toPrecision(digits));
+  return size < 1000 ? String(rounded) : rounded.toLocaleString("en-US", { maximumFractionDigits: digits });
+}
+
+// Numbers with as many digits as tell them apart.
+function apart(numbers) {
+  let texts = [];
+  for (let digits = 4; digits <= 16; digits += 2) {
+    texts = numbers.map((number) => brief(number, digits));
+    if (new Set(texts).size === new Set(numbers).size) break;
+  }
+  return texts;
 }
 
 function shown(value) {

@@ -2,7 +2,7 @@
 
 function drawOverview() {
   byId("name").textContent = page.title;
-  byId("kind").textContent = `${page.simulated ? "Simulated dataset" : "Dataset"} ${page.name}`;
+  byId("kind").textContent = (page.simulated ? "Simulated dataset" : "Dataset") + (page.title === page.name ? "" : ` ${page.name}`);
   byId("description").textContent = page.description;
   byId("simulated").hidden = !page.simulated;
   const splits = Object.entries(page.splits);

@@ -1,6 +1,7 @@
 // The sky: the map of all rows, and a point for each row of the gallery that passes the filters.
 
 const points = draw("g", { class: "points" });
+const CROWD = 200; // more points than this would hide the map, and are drawn only where filters chose them
 
 function drawSky() {
   const { sky } = page;
@@ -13,11 +14,12 @@ function drawSky() {
       draw("path", { class: "galactic", d: sky.galactic }),
       points,
       ...sky.labels.map(([x, y, text, anchor]) => draw("text", { x, y, "text-anchor": anchor }, text))));
-  byId("sky-caption").textContent = `${words} Mollweide projection, ICRS, east to the left; brighter pixels hold more rows, circles are rows of the gallery. Dashed: the Galactic plane.`;
+  byId("sky-caption").textContent = `${words} Mollweide projection, ICRS, east to the left; brighter pixels hold more rows, circles are rows that the filters of the gallery chose. Dashed: the Galactic plane.`;
 }
 
 function drawPoints(rows) {
   const { x, y } = page.gallery;
-  points.replaceChildren(...rows.filter((row) => x[row] !== null).map((row) =>
+  const all = rows.length === x.length && rows.length > CROWD;
+  points.replaceChildren(...(all ? [] : rows).filter((row) => x[row] !== null).map((row) =>
     draw("circle", { cx: (500 * (1 + x[row])).toFixed(1), cy: (250 * (1 - y[row])).toFixed(1), r: 5 })));
 }
