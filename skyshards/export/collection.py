@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 
 import pyarrow as pa
 from huggingface_hub import DatasetCard
@@ -14,6 +13,7 @@ from skyshards.export.plan import Plan
 from skyshards.format import layout
 from skyshards.format.bibtex import bibtex_entries, bibtex_field
 from skyshards.format.card import SIMULATED
+from skyshards.format.card_brief import in_brief
 
 
 def write_all(place: Place, plan: Plan, schema: pa.Schema, url: str | None, published: str | None) -> None:
@@ -75,16 +75,14 @@ def _write_catalogues(place: Place, plan: Plan, schema: pa.Schema, words: dict[s
 
 def _words(source: DatasetCard, plan: Plan, bibtex: str) -> dict[str, str]:
     """Return descriptive properties, with the names of the IVOA Note on HATS."""
-    title = source.data.get("pretty_name") or plan.name
-    paragraphs = [" ".join(part.split()) for part in source.text.split("\n\n")]
-    about = next((part for part in paragraphs if part and not part.startswith(("#", ">", "|", "<"))), title)
+    brief = in_brief(source, plan.name)
     found = {
-        "obs_title": title,
-        "obs_description": re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", about),
-        "obs_copyright": ", ".join(sources.listed(source.data.get("license"))),
+        "obs_title": brief.title,
+        "obs_description": brief.description,
+        "obs_copyright": ", ".join(brief.licences),
         "bib_reference": " ".join(doi for entry in bibtex_entries(bibtex) if (doi := bibtex_field(entry, "doi"))),
     }
     if plan.content.simulated:
         notice = " ".join(line.removeprefix(">").strip(" *") for line in SIMULATED.splitlines()).replace("**", "")
-        found |= {"obs_title": f"{title} (simulated)", "obs_description": f"{notice} {found['obs_description']}"}
+        found |= {"obs_title": f"{brief.title} (simulated)", "obs_description": f"{notice} {brief.description}"}
     return {name: value for name, value in found.items() if value}

@@ -14,6 +14,7 @@ from skyshards.export.content import Content
 from skyshards.format import layout
 from skyshards.format.bibtex import bibtex_entries
 from skyshards.format.card import COLUMNS_END, COLUMNS_START, SIMULATED, size_category
+from skyshards.format.card_brief import listed
 
 UNITED = ("license", "task_categories", "tags")
 """Keys of a card's YAML with lists, which a join has from all its datasets."""
@@ -60,11 +61,6 @@ def _matter(cards: list[dict[str, Any]]) -> dict[str, Any]:
         if values:
             found[key] = values[0]
     return found
-
-
-def listed(value: Any) -> list[str]:
-    """Return a value that may be a list as a list."""
-    return value if isinstance(value, list) else [value] if value else []
 
 
 def _about(content: Content) -> str:

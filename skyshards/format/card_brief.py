@@ -24,7 +24,7 @@ def in_brief(card: DatasetCard, name: str) -> Brief:
     title = str(card.data.get("pretty_name") or name)
     paragraphs = (" ".join(part.split()) for part in card.text.split("\n\n"))
     first = next((part for part in paragraphs if part and not part.startswith(_NO_PROSE)), title)
-    return Brief(title, _plain(first), tuple(map(str, _listed(card.data.get("license")))))
+    return Brief(title, _plain(first), tuple(map(str, listed(card.data.get("license")))))
 
 
 def _plain(markdown: str) -> str:
@@ -32,5 +32,6 @@ def _plain(markdown: str) -> str:
     return re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", markdown).replace("`", "")
 
 
-def _listed(value: Any) -> list:
+def listed(value: Any) -> list:
+    """Return a value of a card's YAML that may be a list as a list."""
     return value if isinstance(value, list) else [value] if value else []
