@@ -338,7 +338,7 @@ def test_columns_with_few_short_values_are_choices():
     values = {"ring": [0, 1] * 10, "votes": list(range(20)), "part": ["a", "b"] * 10, "essay": ["x" * 200, "y"] * 10}
     rows = pa.table(values)
     columns = {name: ColumnInfo(name, str(rows[name].type), (), "", "", None) for name in values}
-    kinds = {field.name: field.kind for field in fields(rows, columns, False)}
+    kinds = {field.name: field.role for field in fields(rows, columns, False)}
     assert kinds == {"ring": "choice", "votes": "number", "part": "choice", "essay": "text"}
 
 

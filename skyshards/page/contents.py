@@ -113,13 +113,13 @@ def _tally(column: pa.ChunkedArray) -> list[tuple[str | int, int]]:
 def _field(field: Field, rows: pa.Table, table: Table) -> Contents:
     """Describe a field: a histogram of all rows for numbers, counts for classes, flags and choices."""
     values = field.of(rows)
-    described: Contents = {"name": field.name, "column": field.column, "element": field.element, "kind": field.kind}
+    described: Contents = {"name": field.name, "column": field.column, "element": field.element, "kind": field.role}
     if field.column == HEALPIX:
         pass  # its numbers say little; the map shows where rows lie
-    elif field.kind == NUMBER:
+    elif field.role == NUMBER:
         found = histogram(numbers(values), pa.types.is_integer(values.type))
         described["histogram"] = found and found._asdict()
-    elif field.kind != TEXT:
+    elif field.role != TEXT:
         described["counts"] = counts(field, values, table.schema.get(field.column))
     return described
 

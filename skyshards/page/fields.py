@@ -32,7 +32,7 @@ class Field:
     name: str
     column: str
     element: int | None
-    kind: str
+    role: str
 
     def of(self, catalog: pa.Table) -> pa.ChunkedArray:
         """Return the values of all rows; missing elements of a vector cannot occur."""
@@ -49,11 +49,11 @@ def fields(catalog: pa.Table, columns: Mapping[str, ColumnInfo], several_splits:
         for element in range(column.shape[0]) if column.shape else (None,):
             path = name if element is None else f"{name}[{element}]"
             field = Field(path, name, element, TEXT)
-            found.append(Field(path, name, element, _kind(field.of(catalog), column)))
+            found.append(Field(path, name, element, _role(field.of(catalog), column)))
     return found
 
 
-def _kind(values: pa.ChunkedArray, column: ColumnInfo) -> str:
+def _role(values: pa.ChunkedArray, column: ColumnInfo) -> str:
     if column.classes:
         return CLASS
     if column.name == HEALPIX:
@@ -82,9 +82,9 @@ def counts(field: Field, values: pa.ChunkedArray, column: ColumnInfo | None) -> 
     if pa.types.is_dictionary(values.type):
         values = values.cast(values.type.value_type)
     found = {entry["values"].as_py(): entry["counts"].as_py() for entry in pc.value_counts(values)}
-    if field.kind == FLAG:
+    if field.role == FLAG:
         return [("yes", found.get(True, 0)), ("no", found.get(False, 0))]
-    if field.kind == CLASS and column is not None and column.classes:
+    if field.role == CLASS and column is not None and column.classes:
         counted = [(name, found.pop(label, 0)) for label, name in enumerate(column.classes)]
         return counted + ([("other", sum(found.values()))] if found else [])
     in_order = pa.types.is_integer(values.type)
