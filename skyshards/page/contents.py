@@ -16,7 +16,6 @@ from huggingface_hub import DatasetCard
 
 from skyshards.format import catalog, provenance
 from skyshards.format.card_brief import Brief, in_brief
-from skyshards.format.columns import in_words
 from skyshards.format.layout import CARD, HEALPIX, ROW, SHARD, SOURCE, SOURCES, SPLIT
 from skyshards.format.manifest import WRITER
 from skyshards.page import sky
@@ -154,10 +153,8 @@ def _columns(table: Table, part: pa.Table) -> list[Contents]:
     for name, column in table.schema.items():
         kind = f"{column.dtype} {list(column.shape)}" if column.shape else column.dtype
         values = _plain(part[name]) if name in part.column_names else None
-        words = column.description + (f" ({in_words(column.classes)})" if column.classes else "")
-        described.append({"name": name, "type": kind, "unit": column.unit, "description": words, "values": values})
-        if column.classes:
-            described[-1]["classes"] = column.classes
+        entry = {"name": name, "type": kind, "unit": column.unit, "description": column.description, "values": values}
+        described.append(entry | ({"classes": column.classes} if column.classes else {}))
     return described
 
 

@@ -16,7 +16,7 @@ function sourceOf(row) {
 
 function pictureOf(row, attributes = {}) {
   const source = sourceOf(row), words = page.gallery.captions[row];
-  if (!source) return make("span", { class: "blank" }, "no picture");
+  if (!source) return page.gallery.pictures.some(Boolean) ? make("span", { class: "blank" }, "no picture") : null;
   return make("img", { src: source, "data-picture": row, alt: words ? `picture, ${words}` : "picture", ...attributes });
 }
 

@@ -14,10 +14,14 @@ function drawOverview() {
   byId("load").append(codeLine(`import skyshards\n\ntable = ${page.open}`, "lines that load the dataset"));
 }
 
+function labels(column) {
+  return column.classes ? ` (${column.classes.map((name, label) => `${label} ${name}`).join(", ")})` : "";
+}
+
 function drawColumns() {
   const header = ["column", "type", "unit", "what it is"].map((word) => make("th", { scope: "col" }, word));
   const rows = page.columns.map((column) =>
-    make("tr", {}, make("th", { scope: "row" }, make("code", {}, column.name)), make("td", {}, column.type), make("td", {}, column.unit), make("td", {}, column.description)));
+    make("tr", {}, make("th", { scope: "row" }, make("code", {}, column.name)), make("td", {}, column.type), make("td", {}, column.unit), make("td", {}, column.description + labels(column))));
   byId("columns-table").append(make("table", { class: "plain" }, make("thead", {}, make("tr", {}, header)), make("tbody", {}, rows)));
 }
 
