@@ -89,7 +89,7 @@ def test_has_every_value_of_the_light_columns(toy, page):
 
 
 def test_every_scalar_and_element_is_a_field(toy, page):
-    kinds = {field["name"]: field["kind"] for field in embedded(page)["fields"]}
+    kinds = {field["name"]: field["role"] for field in embedded(page)["fields"]}
     assert kinds == {
         "object_id": "text",
         "ra": "number",

@@ -112,7 +112,7 @@ def _tally(column: pa.ChunkedArray) -> list[tuple[str | int, int]]:
 def _field(field: Field, rows: pa.Table, table: Table) -> Contents:
     """Describe a field: a histogram of all rows for numbers, counts for classes, flags and choices."""
     values = field.of(rows)
-    described: Contents = {"name": field.name, "column": field.column, "element": field.element, "kind": field.role}
+    described: Contents = {"name": field.name, "column": field.column, "element": field.element, "role": field.role}
     if field.column == HEALPIX:
         pass  # its numbers say little; the map shows where rows lie
     elif field.role == NUMBER:

@@ -22,7 +22,7 @@ MAX_WHOLE_CHOICES = 6
 """The same for integers, such as 0 and 1 for no and yes; with more, they have a histogram."""
 
 NUMBER, FLAG, CLASS, CHOICE, TEXT = "number", "flag", "class", "choice", "text"
-"""Kinds of fields. A choice is a text, or an integer, with few different values."""
+"""Roles of fields. A choice is a text, or an integer, with few different values."""
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,7 @@ function isConstant(field) {
   const { histogram, counts } = field;
   if (histogram === null) return true; // NaN
   if (histogram) return histogram.minimum === histogram.maximum && !histogram.missing;
-  return field.kind === "choice" && counts.length === 1;
+  return field.role === "choice" && counts.length === 1;
 }
 
 function terms(pairs) {

@@ -23,7 +23,7 @@ function numberOf(value) {
 // What is shown of a value: names for labels.
 function textOf(field, row) {
   const value = valueOf(field, row), { classes } = columnOf(field);
-  return classes && classes[value] !== undefined ? classes[value] : field.kind === "flag" ? (value ? "yes" : "no") : shown(value);
+  return classes && classes[value] !== undefined ? classes[value] : field.role === "flag" ? (value ? "yes" : "no") : shown(value);
 }
 
 // The field's name in a condition of table.where.
@@ -46,7 +46,7 @@ function matching() {
 function sorted(rows) {
   const { field } = order, sign = order.descending ? -1 : 1;
   if (!field) return order.descending ? rows.reverse() : rows;
-  if (field.kind === "number") {
+  if (field.role === "number") {
     const key = rows.map((row) => [numberOf(valueOf(field, row)), row]);
     key.sort(([a, i], [b, j]) => Number.isNaN(a) - Number.isNaN(b) || sign * ((a > b) - (a < b)) || i - j);
     return key.map(([, row]) => row);
@@ -101,8 +101,8 @@ function addFilter(field, jump = false) {
 }
 
 function inputs(filter) {
-  if (filter.field.kind === "number") return range(filter);
-  return filter.field.kind === "text" ? contained(filter) : choices(filter);
+  if (filter.field.role === "number") return range(filter);
+  return filter.field.role === "text" ? contained(filter) : choices(filter);
 }
 
 function range(filter) {
@@ -157,12 +157,12 @@ function choices(filter) {
 function choiceOf(field, row) {
   const value = valueOf(field, row), { classes } = columnOf(field);
   if (classes) return classes[value] ?? "other";
-  return field.kind === "flag" ? (value ? "yes" : "no") : value;
+  return field.role === "flag" ? (value ? "yes" : "no") : value;
 }
 
 function choiceCode(field, wanted, classes) {
   const name = coded(field);
-  if (field.kind === "flag") return wanted.length > 1 ? null : wanted[0] === "yes" ? name : `not ${name}`;
+  if (field.role === "flag") return wanted.length > 1 ? null : wanted[0] === "yes" ? name : `not ${name}`;
   if (classes && wanted.includes("other")) return undefined;
   const values = wanted.map((word) => (classes ? classes.indexOf(word) : JSON.stringify(word)));
   return values.length === 1 ? `${name} == ${values[0]}` : `${name} in (${values.join(", ")})`;
