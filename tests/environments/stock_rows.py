@@ -47,8 +47,11 @@ def member(row, path):
 
 
 def is_absent(value):
-    """Whether a reader has no value: None, pandas' NA or, in a column of numbers, NaN."""
-    return value is None or type(value).__name__ == "NAType" or (isinstance(value, float) and value != value)
+    """Whether a reader has no value: None, pandas' NA, NaN in a column of numbers, or an array of NaN."""
+    if isinstance(value, (float, list)):
+        numbers = np.asarray(value)
+        return numbers.dtype.kind == "f" and bool(np.isnan(numbers).all())
+    return value is None or type(value).__name__ == "NAType"
 
 
 def assert_same(path, found, wanted):
