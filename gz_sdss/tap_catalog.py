@@ -211,4 +211,4 @@ def _fetch_at_once(adql: str, top: int | None, tap_url: str) -> pd.DataFrame:
             f"{tap_url}: the server cut the result of `adql` after {len(table)} rows, so rows are missing;"
             " narrow the query, ask for fewer rows with `top`, or leave out `adql`: the default query is paged"
         )
-    return table.head(top)
+    return table if top is None else table.head(top)
