@@ -2,7 +2,6 @@
 
 import errno
 import hashlib
-import io
 import json
 import shutil
 import subprocess
@@ -15,7 +14,6 @@ import pyarrow as pa
 import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 import pytest
-from PIL import Image
 
 import skyshards
 from skyshards.errors import BuildError, FolderError, ShardCorrupted, UsageError
@@ -26,6 +24,7 @@ from skyshards.export.run import export
 from skyshards.format import catalog
 from skyshards.format.columns import flatten
 from skyshards.pipeline.build import build
+from tests.exported_files import decoded, digests
 from tests.toy import Toy
 
 pytestmark = pytest.mark.slow
@@ -49,25 +48,6 @@ def exported(toy, tmp_path_factory):
     out = tmp_path_factory.mktemp("exported") / "toy"
     export(toy, out, **SMALL_TILES)
     return out
-
-
-def digests(folder):
-    return {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
-
-
-def decoded(value):
-    """A value as Parquet has it, its image files decoded."""
-    if isinstance(value, dict) and set(value) == {"bytes", "path"}:
-        value = value["bytes"]
-    if isinstance(value, bytes):
-        return np.asarray(Image.open(io.BytesIO(value)))
-    if isinstance(value, list):
-        return np.stack([decoded(inner) for inner in value])
-    return np.asarray(value)
 
 
 def assert_same(folder, out):

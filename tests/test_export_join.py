@@ -22,10 +22,10 @@ from skyshards.export.catalogue import write_catalogue
 from skyshards.export.content import content_of
 from skyshards.export.run import export
 from skyshards.format.columns import flatten
+from tests.exported_files import decoded, digests
 from tests.joined_rows import values_in_export
 from tests.sky_folder import build_sky
 from tests.test_crossmatch import moved, sphere
-from tests.test_export import decoded, digests
 
 pytestmark = pytest.mark.slow
 
