@@ -52,14 +52,14 @@ COMMANDS = [(path.relative_to(REPOSITORY).as_posix(), words) for path in DOCUMEN
 every_command = pytest.mark.parametrize(("document", "words"), COMMANDS, ids=[" ".join(words) for _, words in COMMANDS])
 
 
-def understood(command, words):
+def understood(command, words, parent=None):
     """Have click read the words of a command, as far as it does before the command runs."""
     named = not words or "--help" in words  # and not given, with the arguments that it needs
-    context = command.make_context("", list(words), resilient_parsing=named)
+    context = command.make_context("", list(words), parent, resilient_parsing=named)
     following = [*context._protected_args, *context.args]
     if isinstance(command, click.Group) and following:
         _, inner, rest = command.resolve_command(context, following)
-        understood(inner, rest)
+        understood(inner, rest, context)  # with the names of its help option, which click 8.2 keeps
 
 
 @every_command
