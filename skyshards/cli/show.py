@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from skyshards.read.table import Table
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
-MOST = 100
-"""Maximum number of rows."""
 WIDEST = 48
 """Maximum width of a column, in letters; longer words reach into the next."""
 
@@ -75,7 +73,7 @@ def _opened(folder: str) -> Table | JoinedTable:
 
 
 def _rows(table: Table | JoinedTable, ids: Sequence[str]) -> list[int]:
-    from skyshards.read.shown import positions
+    from skyshards.read.shown import MOST, positions
 
     try:
         rows = positions(table, list(ids) or None, numerals=True)

@@ -40,10 +40,14 @@ class ColumnInfo(NamedTuple):
         """Describe a column."""
         return cls(name, KINDS[spec.kind].words(spec), spec.shape, spec.unit, spec.description, spec.classes)
 
+    @property
+    def type_in_words(self) -> str:
+        """The dtype and shape: "uint8 [525, 525, 3]"."""
+        return f"{self.dtype} {list(self.shape)}" if self.shape else self.dtype
+
     def __str__(self) -> str:
-        kind = f"{self.dtype} {list(self.shape)}" if self.shape else self.dtype
         names = in_words(self.classes)
-        return f"{self.name}: {kind}" + (f" ({self.unit or names})" if self.unit or names else "")
+        return f"{self.name}: {self.type_in_words}" + (f" ({self.unit or names})" if self.unit or names else "")
 
 
 class TableSchema(Mapping[str, ColumnInfo]):

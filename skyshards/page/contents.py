@@ -151,9 +151,14 @@ def _columns(table: Table, part: pa.Table) -> list[Contents]:
         values = part[SPLIT].cast(pa.string()).to_pylist()
         described.append({"name": SPLIT, "type": "str", "unit": "", "description": words, "values": values})
     for name, column in table.schema.items():
-        kind = f"{column.dtype} {list(column.shape)}" if column.shape else column.dtype
         values = _plain(part[name]) if name in part.column_names else None
-        entry = {"name": name, "type": kind, "unit": column.unit, "description": column.description, "values": values}
+        entry = {
+            "name": name,
+            "type": column.type_in_words,
+            "unit": column.unit,
+            "description": column.description,
+            "values": values,
+        }
         described.append(entry | ({"classes": column.classes} if column.classes else {}))
     return described
 

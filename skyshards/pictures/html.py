@@ -86,8 +86,7 @@ def _figure(row: Thumbnail) -> str:
 
 
 def _row(column: ColumnInfo) -> str:
-    kind = f"{column.dtype} {list(column.shape)}" if column.shape else column.dtype
     names = in_words(column.classes)
-    texts = (f"{kind}: {names}" if names else kind, column.unit, column.description)
+    texts = (": ".join(filter(None, (column.type_in_words, names))), column.unit, column.description)
     cells = "".join(f"<td>{escape(text)}</td>" for text in texts)
     return f'<tr><th scope="row">{escape(column.name)}</th>{cells}</tr>'

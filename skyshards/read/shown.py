@@ -24,7 +24,7 @@ FIRST = 6
 NEAREST = 3
 """Number of similar names in an error message."""
 MOST = 100
-"""Maximum number of panels in a figure."""
+"""Maximum number of rows in a figure, or shown by the command."""
 PANEL, THUMBNAIL = 1000, 384
 """Longer side of a picture in a figure, and in HTML, in pixels."""
 BATCH = 8
