@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import base64
+import functools
 import io
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -72,20 +73,25 @@ def coverage(ra: np.ndarray, dec: np.ndarray) -> Coverage:
 
 def project(ra: np.ndarray, dec: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Project positions in degrees to x and y from -1 to 1: x to the right (west), y upwards."""
-    east = (np.asarray(ra, float) - CENTRE + 180) % 360 - 180
-    sine = np.sin(np.radians(np.asarray(dec, float)))
-    angle = np.arcsin(sine)  # of which 2 angle + sin(2 angle) = pi sin(dec) is to hold
-    for _ in range(50):  # converges slowly at the poles, where the derivative vanishes
-        slope = np.maximum(2 + 2 * np.cos(2 * angle), 1e-9)
-        angle = np.clip(angle - (2 * angle + np.sin(2 * angle) - np.pi * sine) / slope, -np.pi / 2, np.pi / 2)
-    return -east / 180 * np.cos(angle), np.sin(angle)
+    x, y = _mollweide().wcs_world2pix(ra, dec, 1)
+    return x, y
 
 
 def _unproject(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return right ascension and declination, the inverse of `project`."""
-    angle = np.arcsin(y)
-    dec = np.degrees(np.arcsin(np.clip((2 * angle + np.sin(2 * angle)) / np.pi, -1, 1)))
-    return (CENTRE - 180 * x / np.maximum(np.cos(angle), 1e-12)) % 360, dec
+    ra, dec = _mollweide().wcs_pix2world(x, y, 1)
+    return ra, dec
+
+
+@functools.cache
+def _mollweide() -> Any:
+    from astropy.wcs import WCS  # slow to import
+
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype, wcs.wcs.crval, wcs.wcs.crpix = ["RA---MOL", "DEC--MOL"], [CENTRE, 0], [0, 0]
+    radius = np.degrees(np.sqrt(2))  # of the whole sky, along y; twice that along x
+    wcs.wcs.cdelt = [-2 * radius, radius]
+    return wcs
 
 
 def graticule() -> str:
