@@ -334,6 +334,18 @@ def test_recycled_memory_is_never_in_use(table):
     assert recycler.empty((3, 3), "float32").shape == (3, 3)
 
 
+def test_memory_is_used_again_for_a_batch_of_nearly_the_same_size():
+    """Batches of lists are never of quite the same size."""
+    recycler = Recycler()
+    first = recycler.empty((1_000_000,), "float32")
+    address = first.ctypes.data
+    del first
+    second = recycler.empty((995_001,), "float32")
+    assert second.ctypes.data == address and second.shape == (995_001,)
+    other = recycler.empty((1_000_000,), "float32")
+    assert not np.shares_memory(second, other)
+
+
 def test_recycler_keeps_no_more_than_it_may():
     recycler = Recycler(max_bytes=3 << 20)
     batches = [recycler.empty((2 << 20,), "uint8") for _ in range(4)]

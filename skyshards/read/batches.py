@@ -91,7 +91,10 @@ class Reader:
                     request, part = tasks.popleft()
                 except IndexError:  # another thread was faster
                     return
-                self._decode(request, part, read(request, part))
+                if isinstance(self.store, LocalStore) and _is_raw(request):
+                    self._fill(self.store, request, part)
+                else:
+                    self._decode(request, part, read(request, part))
 
         alone = threads == 1 or len(tasks) == 1
         others = threads if ahead else threads - 1
@@ -134,20 +137,30 @@ class Reader:
         decode_one, sizes, crc32s, position = self._decoder(request), request.sizes, request.crc32s, part.start
         try:
             for content in contents:
-                if len(content) != sizes[position]:
-                    raise ValueError(f"the file ends after {len(content)} of its {sizes[position]} bytes")
-                if crc32s[position] >= 0 and crc32(content) != crc32s[position]:
-                    raise ValueError("its bytes do not match their crc32")
+                _check(content, len(content), sizes[position], crc32s[position])
                 decode_one(position, content)
                 position += 1
                 del content  # now, so that the next value can reuse its memory
         except ValueError as error:
-            where = (
-                f"{self.store}/{request.shards[position]}: row {request.rows[position]} of column {request.spec.path!r}"
-            )
-            raise ShardCorrupted(f"{where} is damaged: {error}; `skyshards verify` lists all damage") from error
+            raise self._damaged(request, position, error) from error
         except ShardCorrupted as error:
             raise _located(error, request, position) from error
+
+    def _fill(self, store: LocalStore, request: ColumnRequest, part: slice) -> None:
+        """Read values straight into their places, without a copy in between."""
+        out, sizes, crc32s, position = request.out, request.sizes, request.crc32s, part.start
+        try:
+            for found in store.fill(request.shards[part], request.starts[part], out[part]):
+                _check(out[position], found, sizes[position], crc32s[position])
+                position += 1
+        except ValueError as error:
+            raise self._damaged(request, position, error) from error
+        except ShardCorrupted as error:
+            raise _located(error, request, position) from error
+
+    def _damaged(self, request: ColumnRequest, position: int, error: ValueError) -> ShardCorrupted:
+        where = f"{self.store}/{request.shards[position]}: row {request.rows[position]} of column {request.spec.path!r}"
+        return ShardCorrupted(f"{where} is damaged: {error}; `skyshards verify` lists all damage")
 
     def _decoder(self, request: ColumnRequest) -> Callable[[int, bytes], None]:
         """Return a function that decodes a value's stored bytes to its place."""
@@ -165,6 +178,19 @@ class Reader:
         if request.batch is not None:
             return in_place
         return image if self.decode_images else out.__setitem__
+
+
+def _is_raw(request: ColumnRequest) -> bool:
+    """Whether values are stored as they lie in the batch."""
+    return request.batch is not None and KINDS[request.spec.kind].is_raw(request.spec)
+
+
+def _check(content: bytes | np.ndarray, found: int, size: int, expected: int) -> None:
+    """Check that `found` of `size` bytes were read, and their crc32 (-1 if unknown)."""
+    if found != size:
+        raise ValueError(f"the file ends after {found} of its {size} bytes")
+    if expected >= 0 and crc32(content) != expected:
+        raise ValueError("its bytes do not match their crc32")
 
 
 def _located(error: ShardCorrupted, request: ColumnRequest, position: int) -> ShardCorrupted:

@@ -40,11 +40,11 @@ class Recycler:
         nbytes = math.prod(shape) * np.dtype(dtype).itemsize
         if nbytes < MIN_BYTES:
             return np.empty(shape, dtype)
-        memory = self._take(nbytes)
+        memory = self._take(_rounded_up(nbytes))
         # Arrays, tensors and Arrow buffers made from this one keep the ctypes object alive; its end returns the memory.
-        lender = (ctypes.c_uint8 * nbytes).from_buffer(memory.data)
+        lender = (ctypes.c_uint8 * memory.nbytes).from_buffer(memory.data)
         weakref.finalize(lender, self._give_back, memory).atexit = False
-        return np.frombuffer(memoryview(lender), np.uint8).view(dtype).reshape(shape)
+        return np.frombuffer(memoryview(lender)[:nbytes], np.uint8).view(dtype).reshape(shape)
 
     def _take(self, nbytes: int) -> np.ndarray:
         for key, memory in self._free.copy().items():
@@ -61,3 +61,12 @@ class Recycler:
                 break
             self._free.pop(key, None)
             total -= piece.nbytes
+
+
+def _rounded_up(nbytes: int) -> int:
+    """Round up to three binary digits, so that batches of lists, which differ in length, use the same memory again.
+
+    The memory beyond `nbytes` is never written to, and so takes none of the machine's.
+    """
+    step = 1 << max(0, nbytes.bit_length() - 3)
+    return -(-nbytes // step) * step

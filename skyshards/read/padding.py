@@ -86,15 +86,16 @@ def _dense(batch: Ragged, length: int | None, fill: float) -> Padded:
     lengths = batch.lengths.tolist()
     shape = (len(lengths), max(lengths, default=0) if length is None else length)
     if isinstance(batch.values, np.ndarray):
-        values, mask = _memory.empty(shape, batch.values.dtype), np.zeros(shape, bool)
+        values, mask = _memory.empty(shape, batch.values.dtype), _memory.empty(shape, "bool")
     else:
-        values, mask = batch.values.new_empty(shape), batch.values.new_zeros(shape, dtype=_torch_bool())
+        values, mask = batch.values.new_empty(shape), batch.values.new_empty(shape, dtype=_torch_bool())
     start = 0
-    for row, size in enumerate(lengths):
+    for size, row, where in zip(lengths, values, mask, strict=True):
         kept = min(size, shape[1])
-        values[row, :kept] = batch.values[start : start + kept]
-        values[row, kept:] = fill
-        mask[row, :kept] = True
+        row[:kept] = batch.values[start : start + kept]
+        row[kept:] = fill
+        where[:kept] = True
+        where[kept:] = False
         start += size
     return Padded(values, mask)
 

@@ -8,13 +8,14 @@ import io
 import os
 import time
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import fsspec
 import fsspec.asyn
+import numpy as np
 import pyarrow as pa
 
 from skyshards.errors import FolderError, ShardCorrupted
@@ -88,11 +89,21 @@ class LocalStore:
 
         Raises `FolderError` if a file is missing, `ShardCorrupted` if its size is wrong.
         """
+        return self._each(names, starts, sizes, os.pread)
+
+    def fill(self, names: Sequence[str], starts: Sequence[int], places: Sequence[np.ndarray]) -> Iterator[int]:
+        """Read byte ranges into contiguous arrays; yield the number of bytes that each got. Raises as `read` does."""
+        return self._each(names, starts, zip(places, strict=True), os.preadv)
+
+    def _each(
+        self, names: Sequence[str], starts: Sequence[int], wanted: Iterable[Any], read: Callable[[int, Any, int], Any]
+    ) -> Iterator[Any]:
+        """Yield what `read` returns for each descriptor, wanted bytes and start."""
         open_file = self._cache()
         try:
-            for name, start, size in zip(names, starts, sizes, strict=True):
+            for name, start, each in zip(names, starts, wanted, strict=True):
                 file = open_file(name)  # keep a reference: another thread may evict it from the cache
-                yield os.pread(file.descriptor, size, start)
+                yield read(file.descriptor, each, start)
         except OSError as error:
             too_many = error.errno in (errno.EMFILE, errno.ENFILE)
             advice = "raise the limit of open files (`ulimit -n`)" if too_many else "build the dataset again"

@@ -137,6 +137,10 @@ class Kind(ABC):
 
     # Large
 
+    def is_raw(self, spec: ColumnSpec) -> bool:
+        """Whether values are stored as they lie in a batch's memory."""
+        return False
+
     def allocate(self, spec: ColumnSpec, sizes: Sequence[int], empty: Allocate) -> tuple[Any, Any]:
         """Return a batch to be filled, and the place of each of its values, which `decode` takes as `out`.
 

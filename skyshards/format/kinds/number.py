@@ -108,6 +108,9 @@ class Number(Kind):
     def expected_in_hdf5(self, dtype: np.dtype, spec: ColumnSpec) -> str | None:
         return None if dtype == np.dtype(spec.dtype) else spec.dtype
 
+    def is_raw(self, spec: ColumnSpec) -> bool:
+        return not spec.deflate
+
     def allocate(self, spec: ColumnSpec, sizes: Sequence[int], empty: Allocate) -> tuple[np.ndarray, np.ndarray]:
         batch = empty((len(sizes), *spec.shape), spec.dtype)
         return batch, batch

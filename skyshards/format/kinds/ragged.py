@@ -99,6 +99,9 @@ class RaggedList(Kind):
     def arrow_type(self, spec: ColumnSpec) -> pa.DataType:
         return pa.list_(_NUMBER.arrow_type(spec))
 
+    def is_raw(self, spec: ColumnSpec) -> bool:
+        return True
+
     def allocate(self, spec: ColumnSpec, sizes: Sequence[int], empty: Allocate) -> tuple[Ragged, list[np.ndarray]]:
         lengths = np.asarray(sizes, np.int64) // np.dtype(spec.dtype).itemsize
         batch = Ragged(empty((int(lengths.sum()),), spec.dtype), lengths)
