@@ -6,6 +6,7 @@ import ast
 import importlib.util
 import traceback
 from dataclasses import dataclass
+from pathlib import Path
 
 import click
 
@@ -33,16 +34,20 @@ class DataSet:
     distributions: tuple[str, ...]
 
     @property
+    def package(self) -> str:
+        """Name of the package that the build command is in."""
+        module = self.value.partition(":")[0].strip()
+        return module.rpartition(".")[0] or module
+
+    @property
     def summary(self) -> str:
         """First line of its package's docstring, read without importing the package."""
-        module = self.value.partition(":")[0].strip()
-        package = module.rpartition(".")[0] or module
         try:
-            spec = importlib.util.find_spec(package)
+            spec = importlib.util.find_spec(self.package)
             loader = spec.loader if spec is not None else None
             if loader is None or not hasattr(loader, "get_source"):
-                raise ImportError(f"{package}: its source cannot be found")
-            source = loader.get_source(package)
+                raise ImportError(f"{self.package}: its source cannot be found")
+            source = loader.get_source(self.package)
             return (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
         except Exception:  # a broken dataset must not hide the others
             return f"(cannot be found; registered by {' and '.join(self.distributions)})"
@@ -60,15 +65,19 @@ class DataSet:
             if not isinstance(command, click.Command):
                 raise TypeError(f"expected a command made with build_command, found {command!r}")
         except Exception as error:
-            *_, frame = traceback.extract_tb(error.__traceback__)
-            ours = (__file__, entry_points.__file__)
-            is_its_own = frame.filename not in ours and not frame.filename.startswith("<")
-            place = f" ({frame.filename}, line {frame.lineno})" if is_its_own else ""
             raise BuildError(
-                f"{self.name}: {self.value} of the distribution {first} cannot be loaded: {type(error).__name__}:"
-                f" {error}{place}; mend or uninstall {first}"
+                f"{self.name}: {self.value} of the distribution {first} cannot be loaded: {in_words(error)}; mend or"
+                f" uninstall {first}"
             ) from error
         return command
+
+
+def in_words(error: Exception) -> str:
+    """Say what went wrong on an import: the error, and file and line of the dataset's own code."""
+    *_, frame = traceback.extract_tb(error.__traceback__)
+    ours = frame.filename.startswith((str(Path(__file__).parents[1]), "<"))
+    place = "" if ours else f" ({frame.filename}, line {frame.lineno})"
+    return f"{type(error).__name__}: {error}{place}"
 
 
 def own_data_sets() -> dict[str, DataSet]:

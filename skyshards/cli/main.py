@@ -1,4 +1,4 @@
-"""The command `skyshards build | info | verify | crossmatch | cite | embed | export | new | page | show`."""
+"""The command `skyshards`: a group of commands."""
 
 from __future__ import annotations
 
@@ -100,6 +100,7 @@ class _DataSets(_Group):
     context_settings=HELP,
     elsewhere={
         "crossmatch": ("skyshards.cli.crossmatch", "Match the rows of two catalogues by position or identifier."),
+        "card": ("skyshards.cli.card", "Write the columns table of a dataset's own card, and check the card."),
         "cite": ("skyshards.cli.cite", "Print BibTeX entries and acknowledgements for built datasets."),
         "embed": ("skyshards.cli.embed", "Compute representations of a built dataset's images."),
         "export": (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import keyword
 import re
+import runpy
 import tempfile
 from pathlib import Path
 
@@ -20,6 +21,7 @@ TEMPLATE = Path(__file__).parent / "template"
 NEXT = """\
 {name}: a dataset of made-up galaxies. What to change is marked TODO. Next:
     python {name}/build_parent_sample.py --tiny
+    skyshards card {name}    # writes the table of the columns into the card
     pytest {name}
     pip install -e {name}    # then `skyshards build {name}` finds it, wherever it is typed"""
 
@@ -47,6 +49,8 @@ def write_new(name: str, parent: Path) -> Path:
     folder = parent / name
     if folder.exists() or folder.is_symlink():
         raise UsageError(f"{folder}: is there already; nothing was written")
+    from skyshards.format.own_card import fill_in
+
     words = name.split("_")
     places = {
         "new_dataset": name,
@@ -62,6 +66,7 @@ def write_new(name: str, parent: Path) -> Path:
                 for old, new in places.items():
                     text = text.replace(old, new)
                 (draft / path.name.replace("new_dataset", name)).write_text(text, encoding="utf-8")
+            fill_in(draft, runpy.run_path(str(draft / f"{name}.py"))["SCHEMA"])
             draft.rename(folder)
     except OSError as error:
         raise UsageError(f"{folder}: cannot be written: {error.strerror}; nothing was written") from error

@@ -1,5 +1,6 @@
 """Tests that every built dataset must pass. A dataset's test class inherits `Contract` and defines `recipe`."""
 
+import importlib
 import json
 import os
 import re
@@ -24,7 +25,7 @@ from packaging.version import Version
 import skyshards
 from skyshards import verify
 from skyshards.fetch.client import Fetcher
-from skyshards.format import catalog
+from skyshards.format import catalog, own_card
 from skyshards.format.bibtex import bibtex_entries
 from skyshards.format.card import stock_features
 from skyshards.format.columns import flatten, nest
@@ -251,6 +252,10 @@ print(sum(1 for row in rows))
 
     def test_verifies(self, folder):
         assert list(verify.problems(folder)) == []
+
+    def test_own_card_is_complete(self, recipe):
+        package = importlib.import_module(type(recipe).__module__.rpartition(".")[0])
+        assert list(own_card.problems(recipe.folder, package.SCHEMA)) == []
 
     def test_card_says_how_to_cite(self, folder):
         assert "\n## How to cite\n" in (folder / "README.md").read_text()
