@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable
 from functools import partial
+from pathlib import Path
 
 from demo_archive.holdings import candels as stamps
 from demo_archive.holdings import gz_decals as decals

@@ -1,4 +1,4 @@
-"""SDSS spectra: optical spectra of the Sloan Digital Sky Survey, with redshifts and classes, for any list of galaxies."""
+"""SDSS spectra: optical spectra with redshifts and classes, for the galaxies of any catalogue."""
 
 from typing import TYPE_CHECKING
 

@@ -15,10 +15,11 @@ FLUX, LOGLAM, IVAR, Z = "spectrum.flux", "spectrum.loglam", "spectrum.ivar", "z"
 
 def drawing(columns: Columns) -> Drawing | None:
     """Draw spectra without their unusable pixels, and say the redshift; None for a table without both."""
-    if not {FLUX, LOGLAM, Z} <= set(columns) or not all(columns[name].dtype.startswith("list") for name in (FLUX, LOGLAM)):
+    needed = {FLUX: "list of float", LOGLAM: "list of float", Z: "float"}
+    if not all(name in columns and columns[name].dtype.startswith(kind) for name, kind in needed.items()):
         return None
     general = generic(columns)
-    wanted = {FLUX, LOGLAM, Z} | ({IVAR, "class", "subclass"} & set(columns))
+    wanted = needed.keys() | ({IVAR, "class", "subclass"} & set(columns))
 
     def draw(row: Row, size: int | None, masks: bool) -> np.ndarray | None:
         spectrum, z = row["spectrum"], float(row[Z])

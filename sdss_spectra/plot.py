@@ -29,8 +29,8 @@ def plot_spectrum(row: Mapping[str, Any], ax: Axes | None = None, smooth: int = 
     Parameters
     ----------
     row : mapping
-        One row, with `spectrum` (`flux`, `ivar`, `loglam`) and `z`; `model`, `class`, `subclass` and `object_id` are used
-        if present.
+        One row, with `spectrum` (`flux`, `ivar`, `loglam`) and `z`; `model`, `class`, `subclass` and `object_id`, if
+        present, are shown as well.
     ax : Axes, optional
         By default, those of a new figure.
     smooth : int
@@ -75,5 +75,6 @@ def smoothed(flux: np.ndarray, ivar: np.ndarray, pixels: int) -> np.ndarray:
 
 def _title(row: Mapping[str, Any], z: float) -> str:
     label = int(row["class"]) if "class" in row else -1
-    words = [str(row.get("object_id", "")), CLASSES[label] if 0 <= label < len(CLASSES) else "", str(row.get("subclass", ""))]
-    return ", ".join(word for word in (*words, f"z = {z:.4f}") if word)
+    name = CLASSES[label] if 0 <= label < len(CLASSES) else ""
+    words = (str(row.get("object_id", "")), name, str(row.get("subclass", "")), f"z = {z:.4f}")
+    return ", ".join(word for word in words if word)

@@ -29,7 +29,7 @@ def read_spec(path: Path) -> dict[str, Any]:
     ------
     SourceError
         The file is not FITS, cut short, or damaged by its checksums (if it has any); an HDU or column is missing or has
-        another type; flux, inverse variance or wavelengths are impossible; or it is another spectrum than its name says.
+        another type; flux, inverse variance or wavelengths are impossible; or it is not the spectrum of its name.
     """
     name = FILE_NAME.fullmatch(path.name)
     if name is None:

@@ -50,14 +50,18 @@ def of_specobjid(number: int) -> SpectrumID:
         number >> first & (1 << bits) - 1 for first, bits in ((50, 14), (38, 12), (24, 14), (10, 14), (0, 10))
     )
     text = str(run2d) if run2d < 400 else f"v5_{run2d // 100}_{run2d % 100}"
-    if rest:
-        raise ValueError(f"{number} is no specObjID: its digits were rounded, or it is of DR7; store it as text")
-    return checked(plate, mjd + 50000, fiberid, text)
+    try:
+        if rest or not -(2**63) <= number < 2**64:
+            raise ValueError("bits that are never set")
+        return checked(plate, mjd + 50000, fiberid, text)
+    except ValueError as error:
+        reason = f"{error}; DR7's are other numbers, and floats may round them: store them as text"
+        raise ValueError(f"{number} is no specObjID of DR8 or later: {reason}") from error
 
 
 def checked(plate: Any, mjd: Any, fiberid: Any, run2d: Any = None) -> SpectrumID:
     """Make an identifier, of DR17's reduction of the spectrum. Raises `ValueError` if there is none."""
-    numbers = tuple(int(value) for value in (plate, mjd, fiberid))
+    numbers = int(plate), int(mjd), int(fiberid)
     text = str(run2d).strip() if run2d is not None else SDSS[0] if numbers[0] < FIRST_BOSS_PLATE else BOSS
     text = BOSS if re.fullmatch(r"v5_([4-9]|1[0-3])_\d\d?", text) else text.removesuffix(".0")
     for name, value, least, most in zip(SpectrumID._fields, numbers, (1, 51000, 1), (16383, 66383, 1000), strict=False):
@@ -83,8 +87,8 @@ def read_catalogue(location: Path, simulated: bool) -> list[SpectrumID]:
     """
     catalogue = open_catalogue(str(location))
     if catalogue.table is not None and catalogue.table.simulated != simulated:
-        kinds = ("simulated", "real") if simulated else ("real", "simulated")
-        raise UsageError(f"{location}: expected {kinds[0]} galaxies, found {kinds[1]} ones; --demo has simulated spectra")
+        expected, there = ("simulated", "real") if simulated else ("real", "simulated")
+        raise UsageError(f"{location}: expected {expected} galaxies, found {there} ones; `demo` is for simulated ones")
     names = {re.sub(r"\W|_", "", name.lower()): name for name in catalogue.names}
     names = {ALIASES.get(key, key): name for key, name in names.items()}
     ways = [way for way in (("specobjid",), ("plate", "mjd", "fiberid", "run2d")) if set(way[:3]) <= names.keys()]

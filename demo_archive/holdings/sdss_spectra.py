@@ -1,7 +1,7 @@
 """Spectra of simulated galaxies as SDSS's "lite" files: HDUs PRIMARY, COADD, SPECOBJ (or BOSS's SPALL) and SPZLINE.
 
-The data model is https://data.sdss.org/datamodel/files/BOSS_SPECTRO_REDUX/RUN2D/spectra/PLATE4/spec.html; the real HDU 2
-has more columns.
+Data model: https://data.sdss.org/datamodel/files/BOSS_SPECTRO_REDUX/RUN2D/spectra/PLATE4/spec.html. The real HDU 2 has
+more columns.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ import numpy as np
 
 from demo_archive.simulation.fits_bytes import image_hdu, table_hdu
 from demo_archive.simulation.galaxies import Galaxy
-from demo_archive.simulation.spectra import EMISSION, LIGHT, PIXEL, Spectrum, instrument_of, spectrum
+from demo_archive.simulation.spectra import EMISSION, LIGHT, PIXEL, Spectrum, spectrum
 
 REDUX = {False: "sdss/spectro/redux/26", True: "eboss/spectro/redux/v5_13_2"}
 """Folders of the reductions of SDSS-I and II, and of BOSS."""
 COADD = {name: ">i4" if name.endswith("mask") else ">f4" for name in
          ("flux", "loglam", "ivar", "and_mask", "or_mask", "wdisp", "sky", "model")}  # fmt: skip
+_VECTORS = {">5f4": (">f4", 5)}
 Z_ERR = 1.5e-5
 """Typical error of a redshift of SDSS's galaxies."""
 
@@ -113,7 +114,7 @@ def _summary(galaxy: Galaxy, found: Spectrum) -> dict[str, tuple[str, Any]]:
         "WAVEMAX": (">f4", wavelength[-1]),
         "ZWARNING": (">i4", 0),
         "SN_MEDIAN_ALL": (">f4", signal),
-        "SPECTROFLUX": ((">f4", 5), [10 ** (0.4 * (22.5 - each)) for each in galaxy.magnitudes.values()]),
+        "SPECTROFLUX": (">5f4", [10 ** (0.4 * (22.5 - each)) for each in galaxy.magnitudes.values()]),
     }
     if boss:
         return {"OBJTYPE": ("S16", "GALAXY")} | common | {"Z_NOQSO": (">f4", z), "CLASS_NOQSO": ("S6", "")}
@@ -121,8 +122,7 @@ def _summary(galaxy: Galaxy, found: Spectrum) -> dict[str, tuple[str, Any]]:
 
 
 def _one_row(columns: dict[str, tuple[str, Any]]) -> np.ndarray:
-    formats = [(name, *(form if isinstance(form, tuple) else (form,))) for name, (form, _) in columns.items()]
-    row = np.zeros(1, formats)
+    row = np.zeros(1, [(name, *_VECTORS.get(form, (form,))) for name, (form, _) in columns.items()])
     for name, (form, value) in columns.items():
         row[name] = value.ljust(int(form[1:])).encode() if isinstance(value, str) else value
     return row
@@ -133,7 +133,9 @@ def _lines(galaxy: Galaxy, found: Spectrum) -> np.ndarray:
     z, z_err = measured(galaxy)
     wavelength, flux = 10 ** found.pixels["loglam"], found.pixels["model"]
     forms = [("PLATE", ">i4"), ("MJD", ">i4"), ("FIBERID", ">i4"), ("LINENAME", "S13"), ("LINEWAVE", ">f8")]
-    forms += [(f"LINE{name}{error}", ">f4") for name in ("Z", "SIGMA", "AREA", "EW", "CONTLEVEL") for error in ("", "_ERR")]
+    forms += [
+        (f"LINE{name}{error}", ">f4") for name in ("Z", "SIGMA", "AREA", "EW", "CONTLEVEL") for error in ("", "_ERR")
+    ]
     forms += [("LINENPIXLEFT", ">i4"), ("LINENPIXRIGHT", ">i4"), ("LINEDOF", ">f4"), ("LINECHI2", ">f4")]
     rows = np.zeros(len(EMISSION), forms)
     rows["PLATE"], rows["MJD"], rows["FIBERID"] = galaxy.plate, galaxy.mjd, galaxy.fiberid
@@ -147,9 +149,10 @@ def _lines(galaxy: Galaxy, found: Spectrum) -> np.ndarray:
         row["LINENAME"], row["LINEWAVE"] = name.ljust(13).encode(), line
         row["LINEZ"], row["LINEZ_ERR"] = (z, z_err) if there else (0, -1)
         row["LINESIGMA"], row["LINESIGMA_ERR"] = (sigma, 3.0) if there else (0, -1)
-        row["LINEAREA"], row["LINEAREA_ERR"] = (area, noise * at * PIXEL * 2.3 * np.sqrt(2 * pixels)) if there else (0, -1)
+        area_err = noise * at * PIXEL * np.log(10) * np.sqrt(2 * pixels)
+        row["LINEAREA"], row["LINEAREA_ERR"] = (area, area_err) if there else (0, -1)
         row["LINECONTLEVEL"], row["LINECONTLEVEL_ERR"] = (level, noise) if there else (0, -1)
-        row["LINEEW"], row["LINEEW_ERR"] = (area / level, noise / level) if there else (0, -1)
+        row["LINEEW"], row["LINEEW_ERR"] = (area / level, area_err / level) if there else (0, -1)
         row["LINENPIXLEFT"] = row["LINENPIXRIGHT"] = pixels if there else 0
         row["LINEDOF"], row["LINECHI2"] = (2 * pixels - 3, 2 * pixels - 3) if there else (0, -1)
     return rows

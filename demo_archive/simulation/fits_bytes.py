@@ -30,7 +30,7 @@ def image_hdu(data: np.ndarray, cards: Iterable[fits.Card] = (), primary: bool =
 
 
 def table_hdu(rows: np.ndarray, name: str = "") -> bytes:
-    """Make a binary table HDU from a structured array whose fields are big-endian numbers, vectors of them, or bytes."""
+    """Make a binary table HDU from a structured array of big-endian numbers, vectors of them, and bytes."""
     names = rows.dtype.names or ()
     cards = [
         ("XTENSION", "BINTABLE", "binary table extension"),

@@ -74,7 +74,9 @@ def draw_spectrum(
     return np.asarray(paper)
 
 
-def _name(pen: ImageDraw.ImageDraw, places: Mapping[str, float], font: ImageFont.FreeTypeFont) -> None:
+def _name(
+    pen: ImageDraw.ImageDraw, places: Mapping[str, float], font: ImageFont.FreeTypeFont | ImageFont.ImageFont
+) -> None:
     """Write the names of marks above them, in two lines, where there is room."""
     free = [0.0, 0.0]
     for name, place in sorted(places.items(), key=lambda pair: pair[1]):
