@@ -8,12 +8,14 @@ from candels_blend.targets import METHODS
 from gz3d import gz3d
 from gz_decals import gz_decals
 from gz_sdss import gz_sdss
+from sdss_spectra import sdss_spectra
 
 SCHEMAS = {
     "gz3d": gz3d.SCHEMA,
     "gz_sdss": gz_sdss.schema_of("jpg", 2),
     "gz_sdss of FITS": gz_sdss.schema_of("fits"),
     "gz_decals": gz_decals.schema(tuple((name, "float64") for name in gz_decals._KNOWN), 2),
+    "sdss_spectra": sdss_spectra.SCHEMA,
     **{f"candels_blend with {method}": candels_blend.schema_of(method) for method in METHODS},
 }
 
