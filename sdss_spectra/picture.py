@@ -13,12 +13,12 @@ from skyshards.pictures.spectrum import draw_spectrum
 FLUX, LOGLAM, IVAR, Z = "spectrum.flux", "spectrum.loglam", "spectrum.ivar", "z"
 
 
-def drawing(columns: Columns) -> Drawing | None:
-    """Draw spectra without their unusable pixels, and say the redshift; None for a table without both."""
+def drawing(columns: Columns) -> Drawing:
+    """Draw spectra without their unusable pixels, and say the redshift; as `generic` does without them."""
+    general = generic(columns)
     needed = {FLUX: "list of float", LOGLAM: "list of float", Z: "float"}
     if not all(name in columns and columns[name].dtype.startswith(kind) for name, kind in needed.items()):
-        return None
-    general = generic(columns)
+        return general
     wanted = needed.keys() | ({IVAR, "class", "subclass"} & set(columns))
 
     def draw(row: Row, size: int | None, masks: bool) -> np.ndarray | None:

@@ -31,7 +31,7 @@ def test_a_name_has_one_unit_in_all_datasets():
     found = {}
     for schema in SCHEMAS.values():
         for path, spec in schema.specs.items():
-            found.setdefault(path.rpartition(".")[2], set()).add(spec.unit)
+            found.setdefault(path, set()).add(spec.unit)
     assert {name: unit for name, unit in found.items() if len(unit) > 1} == {}
     assert found["scale"] == found["ra"] == found["dec"] == {"deg"}
 
