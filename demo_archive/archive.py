@@ -5,12 +5,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable
 from functools import partial
-from pathlib import Path
 
 from demo_archive.holdings import candels as stamps
 from demo_archive.holdings import gz_decals as decals
 from demo_archive.holdings.sdss_tables import sdss_tables
-from demo_archive.protocols import hips2fits, registry, sas, sia, spec_files, zenodo
+from demo_archive.protocols import hips2fits, registry, sas, sia, zenodo
 from demo_archive.protocols.adql import Database
 from demo_archive.protocols.tap import Tap
 from demo_archive.serve.faults import Fault, Faults
@@ -49,8 +48,6 @@ class DemoArchive:
         Address without a path.
     sas_url : str
         Folder of GZ3D files, as the SDSS Science Archive Server lists it.
-    dr17_url : str
-        Root of SDSS data release 17, with the spectra of the galaxies.
     tap_url : str
         TAP service with BestDR9.ZooSpec and BestDR7.PhotoObj.
     hips2fits_url : str
@@ -65,8 +62,6 @@ class DemoArchive:
         JSON of the Zenodo record of Galaxy Zoo DECaLS.
     galaxies : list of Galaxy
         True properties of the simulated galaxies.
-    spectra : Path
-        Catalogue (CSV) of the spectra.
     folder : Path
         Temporary folder, also for builds from the archive; deleted when it closes.
 
@@ -112,7 +107,6 @@ class DemoArchive:
             sia.PREFIX_2: images.version_2,
             sia.PREFIX: images,
             sas.FOLDER: sas.Sas(self.galaxies, cache / "sas"),
-            spec_files.ROOT: spec_files.SpecFiles(self.galaxies, cache / "spectra"),
             zenodo.PREFIX: zenodo.Zenodo(
                 {
                     CANDELS_RECORD: ("Simulated CANDELS stamps", candels),
@@ -136,12 +130,6 @@ class DemoArchive:
             if request.path.startswith(prefix):
                 return service(request)
         return error_page(404)
-
-    @property
-    def spectra(self) -> Path:
-        path = self.folder / "spectra.csv"
-        path.write_bytes(spec_files.catalogue(self.galaxies))
-        return path
 
     def add_fault(self, fault: Fault) -> None:
         """Inject a fault from now on."""
@@ -169,10 +157,6 @@ class DemoArchive:
     @property
     def sas_url(self) -> str:
         return self.url + sas.FOLDER
-
-    @property
-    def dr17_url(self) -> str:
-        return self.url + spec_files.ROOT
 
     @property
     def zenodo_url(self) -> str:

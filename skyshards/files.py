@@ -138,6 +138,11 @@ def is_disk_full(error: BaseException) -> bool:
     return any(words in text for words in ("no space left on device", "disk is full", "disk quota exceeded"))
 
 
+def is_url(location: str | os.PathLike) -> bool:
+    """Whether a location is a URL, not a path."""
+    return "://" in os.fspath(location)
+
+
 def open_regular(path: str | Path) -> int:
     """Open a regular file for reading and return its descriptor. Raises `OSError` for a pipe or device (may block)."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from skyshards.errors import FolderError, ShardCorrupted
-from skyshards.files import file_digest
+from skyshards.files import file_digest, is_url
 from skyshards.format import catalog, hashes, healpix, provenance
 from skyshards.format import shard as hdf5
 from skyshards.format.kinds import KINDS
@@ -153,11 +153,12 @@ def _source_problems(folder: Path, rows: pa.Table) -> Iterator[str]:
             yield f"{CATALOG}: has no row of source {record.key!r}, which is recorded as done"
 
 
-def describe(folder: Path) -> str:
-    """Summarize a built dataset in a few lines."""
+def describe(folder: str | os.PathLike) -> str:
+    """Summarize a built dataset, at a path or URL, in a few lines."""
     table = open_table(folder)
-    manifest = catalog.open_folder(folder)[1]
-    statuses = [record.status for record in provenance.read(folder).values()]
+    manifest = table._data.manifest
+    recorded = is_url(folder) or (Path(folder).expanduser() / SOURCES).is_file()
+    statuses = table._data.sources["status"].to_pylist() if recorded else []
     outcome = ", ".join(
         f"{statuses.count(status):,} {status}"
         for status in ("done", "in part", "left out", "failed")

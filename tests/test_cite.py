@@ -68,4 +68,4 @@ def test_command_says_what_is_wrong(built_gz3d, tmp_path):
     folder = shutil.copytree(built_gz3d, tmp_path / "copy")
     (folder / "CITATION.bib").unlink()
     outcome = CliRunner().invoke(cite.command, [str(folder)])
-    assert outcome.exit_code == 1 and "CITATION.bib cannot be read" in outcome.output
+    assert outcome.exit_code == 1 and "CITATION.bib: cannot be read" in outcome.output

@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -17,7 +18,7 @@ import pytest
 
 import skyshards
 from skyshards.errors import BuildError, FolderError, ShardCorrupted, UsageError
-from skyshards.export import plan, write
+from skyshards.export import plan, run, write
 from skyshards.export.columns import picture_shape
 from skyshards.export.plan import THUMBNAIL
 from skyshards.export.run import export
@@ -95,6 +96,42 @@ def test_gz3d_too(built_gz3d, tmp_path):
 def test_the_same_bytes_again_on_any_number_of_processes(toy, exported, tmp_path):
     export(toy, tmp_path / "out", tile_mb=0.005, workers=2)
     assert digests(tmp_path / "out") == digests(exported)
+
+
+def test_a_file_is_written_by_several_threads_at_once(toy, tmp_path, monkeypatch):
+    """With the same bytes as by one."""
+    monkeypatch.setattr(write, "BATCH_BYTES", 1)  # a row at a time
+    export(toy, tmp_path / "one", workers=0)
+    meeting, real, met = threading.Barrier(3), write.to_arrow, []
+
+    def meets(*arguments):
+        if not met:
+            meeting.wait(60)
+            met.append(threading.current_thread().name)
+        return real(*arguments)
+
+    monkeypatch.setattr(write, "to_arrow", meets)
+    monkeypatch.setattr(run, "threads_for", lambda files, _: [3] * len(files))
+    export(toy, tmp_path / "three", workers=0)
+    assert len(set(met)) == 3
+    assert digests(tmp_path / "three") == digests(tmp_path / "one")
+
+
+@pytest.mark.parametrize(
+    "sizes, workers, threads",
+    [
+        ([100], 8, [8]),
+        ([100, 1, 1], 4, [4, 2, 4]),
+        ([100, 100], 2, [1, 2]),
+        ([100] * 9, 4, [1] * 6 + [1, 2, 4]),
+        ([100] * 3, 1, [1, 1, 1]),
+        ([0, 0], 4, [1, 1]),
+        ([], 4, []),
+    ],
+)
+def test_threads_are_shared_by_what_is_left(sizes, workers, threads):
+    files = [write.RowFile("", {}, np.array([size]), None) for size in sizes]
+    assert list(write.threads_for(files, workers)) == threads
 
 
 def test_goes_on_where_it_was_killed(toy, exported, tmp_path, monkeypatch):
@@ -243,6 +280,21 @@ def test_to_a_url(toy, exported):
     assert done.written and export(toy, "memory://exports/toy", **SMALL_TILES).written == 0
 
 
+def test_from_a_url(toy, exported, tmp_path):
+    """The same bytes as from disk, in processes too; a table may be given for its options."""
+    export(f"file://{toy}", tmp_path / "url", tile_mb=0.005, workers=2)
+    export(skyshards.open(f"file://{toy}", decode=True), tmp_path / "table", **SMALL_TILES)
+    assert digests(tmp_path / "url") == digests(tmp_path / "table") == digests(exported)
+
+
+def test_a_selection_is_refused(toy, tmp_path):
+    table = skyshards.open(toy)
+    for part in (table.select([1, 0]), table.select_columns(["object_id", "ra", "dec"])):
+        with pytest.raises(UsageError, match="toy: expected a table of all rows and columns to export"):
+            export(part, tmp_path / "out")
+    assert not list(tmp_path.iterdir())
+
+
 def test_to_a_url_of_a_folder(toy, exported, tmp_path):
     export(toy, f"file://{tmp_path}/out", **SMALL_TILES)
     assert digests(tmp_path / "out") == digests(exported)
@@ -268,6 +320,18 @@ def test_to_s3(toy, exported, s3):
     assert done.written == len(lost) - 1 > 1 and there() == digests(exported)
     catalog = lsdb.open_catalog(UPath("s3://sky/hats", **where))
     assert len(catalog.compute()) == 60
+
+
+def test_from_s3(toy, exported, s3, tmp_path):
+    import s3fs
+
+    where = {"endpoint_url": s3, "key": "testing", "secret": "testing"}
+    s3fs.S3FileSystem(**where).put(str(toy), "sky/built", recursive=True)
+    table = skyshards.open("s3://sky/built", storage_options=where)
+    export(table, tmp_path / "out", tile_mb=0.005, workers=2)
+    assert digests(tmp_path / "out") == digests(exported)
+    with pytest.raises(UsageError, match="cannot lie within each other"):
+        export(table, "s3://sky/built/hats", storage_options=where)
 
 
 def test_on_dask_from_the_command(toy, exported, tmp_path, capsys):

@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+from dataclasses import replace
 
 import click
 import numpy as np
@@ -160,17 +161,16 @@ def test_other_joins_are_refused(left, folders, exported, tmp_path):
 
 def test_a_dataset_that_changed_meanwhile_is_named(left, folders, tmp_path):
     content = content_of(left)
-    assert write._opened(str(folders[0]), content.first.table._data.state)
+    dataset = write.Dataset.of(content.first.table)
+    assert write._opened(dataset)
     with pytest.raises(FolderError, match="first: the dataset changed during the export"):
-        write._opened(str(folders[0]), "another state")
+        write._opened(replace(dataset, state="another state"))
 
 
-def test_datasets_elsewhere_are_refused(folders, tmp_path):
-    tables = [skyshards.open(folders[0]), skyshards.open(f"file://{folders[1]}")]
-    with pytest.raises(UsageError, match="file://.*second: expected a folder on disk to export; copy it first"):
-        export(skyshards.join(*tables, names=NAMES[:2], radius_arcsec=0.3), tmp_path / "out")
-    with pytest.raises(UsageError, match="https://example.org/x: expected a folder on disk"):
-        export("https://example.org/x", tmp_path / "out")
+def test_datasets_at_urls_are_joined_as_those_on_disk(folders, exported, left, tmp_path):
+    tables = [skyshards.open(folder) for folder in (folders[0], f"file://{folders[1]}")]
+    export(skyshards.join(*tables, names=NAMES[:2], how="left", radius_arcsec=0.3), tmp_path / "out", **SMALL_TILES)
+    assert digests(tmp_path / "out") == digests(exported)
 
 
 def test_columns_of_one_name_are_refused(named):

@@ -134,7 +134,7 @@ def test_rows_that_share_a_name_are_loaded_by_position(toy, page):
     rows = table.catalog
     names = pa.array(["same"] * ROWS)
     renamed = rows.set_column(rows.column_names.index("object_id"), "object_id", names)
-    lines = list(page_contents._code(toy, renamed, np.array([0, 7])))
+    lines = list(page_contents._code(str(toy), renamed, np.array([0, 7])))
     assert lines == [f"skyshards.open({str(toy)!r})[0]", f"skyshards.open({str(toy)!r})[7]"]
 
 
@@ -458,8 +458,8 @@ def test_command(toy, page, tmp_path, monkeypatch):
     assert done.exit_code == 0, done.output
     assert re.fullmatch(r"page/index.html: all 30 rows, \d\.\d MB\n", done.stdout)
     assert files_of(tmp_path / "page") == files_of(page)
-    remote = CliRunner().invoke(main, ["page", "https://a.b/c"])
-    assert remote.exit_code == 2 and "needs the dataset on disk" in remote.output
+    elsewhere = CliRunner().invoke(main, ["page", str(toy), "-o", "s3://a/b"])
+    assert elsewhere.exit_code == 2 and "s3://a/b: a page is written to disk, found a URL" in elsewhere.output
     missing = CliRunner().invoke(main, ["page", "nowhere"])
     assert missing.exit_code == 1 and "nowhere: not a built dataset" in missing.output
     (tmp_path / "page" / "mine").touch()
@@ -477,5 +477,5 @@ def test_a_dataset_without_rows_has_no_page(toy, tmp_path):
 
 
 def test_contents_name_the_rows_that_are_drawn(toy):
-    described, shown = contents(toy, skyshards.open(toy))
+    described, shown = contents(str(toy), skyshards.open(toy))
     assert described["gallery"]["rows"] == shown.tolist()

@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import http.server
+import json
 import pickle
 import re
 import sys
@@ -12,14 +13,17 @@ import time
 import fsspec
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from datasets import load_dataset
 
 import skyshards
 from skyshards.cli.main import main
 from skyshards.errors import FolderError, UsageError
 from skyshards.format.columns import flatten
+from skyshards.page.write import write_page
 from skyshards.pipeline.build import build
 from tests.contract import as_formatted, assert_same
+from tests.exported_files import digests
 from tests.stock_cache import OtherToy
 from tests.toy import Toy
 
@@ -318,3 +322,78 @@ def test_crossmatch_at_http_from_the_command(folder, web_server, tmp_path):
     main(["crossmatch", str(folder), url, "-o", str(out)], standalone_mode=False)
     joined, local = skyshards.open_join(out), skyshards.open(folder)
     assert_same(joined[:3], skyshards.join(local, local, names=("a", "b"))[:3])
+
+
+def run_command(*words):
+    """Run a command as a user does; returns its output."""
+    done = CliRunner().invoke(main, [str(word) for word in words])
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+def test_a_page_of_a_url(folder, web_server, tmp_path):
+    """The page of a dataset on disk, but for the place that its code opens; the signature is not on it."""
+    url, requests = web_server
+    pages = [
+        write_page(place, tmp_path / name) for place, name in ((folder, "disk"), (f"{url}?signature=secret", "web"))
+    ]
+    files = [{path.name: path.read_bytes() for path in (tmp_path / name).rglob("*.*")} for name in ("disk", "web")]
+    disk, page = (found.pop("index.html").decode() for found in files)
+    assert files[0] == files[1] and pages[0].shown == pages[1].shown == 30
+    contents = [json.loads(re.search(r'id="contents">(.*?)</script>', text)[1]) for text in (disk, page)]
+    for found, place in zip(contents, (folder, url), strict=True):
+        assert found.pop("open") == f"skyshards.open({str(place)!r})" and found.pop("shell") == str(place)
+        assert found["gallery"].pop("code")[3].startswith(f"skyshards.open({str(place)!r}).find(")
+    assert [found.pop("on_disk") for found in contents] == [True, False]
+    assert contents[0] == contents[1] and "secret" not in page
+    whole = [path for path, span in requests if span is None]
+    assert whole == ["/toy/catalog.parquet", "/toy/sources.parquet", "/toy/README.md"]
+
+
+def test_an_export_of_a_url(folder, web_server, tmp_path):
+    pytest.importorskip("hats", reason="the extra `hats` is not installed")
+    url, _ = web_server
+    run_command("export", folder, tmp_path / "disk", "--workers", "0")
+    run_command("export", f"{url}?signature=secret", tmp_path / "web", "--workers", "2")
+    assert digests(tmp_path / "disk") == digests(tmp_path / "web")
+    assert not any(b"secret" in path.read_bytes() for path in (tmp_path / "web").rglob("*.*"))
+
+
+def test_commands_read_urls(folder, web_server, tmp_path):
+    url, _ = web_server
+    for words in (["info"], ["cite"], ["show", "3"], ["export", tmp_path / "{}.csv", "--format", "csv"]):
+        local, remote = (
+            run_command(words[0], place, *(str(word).format(name) for word in words[1:])).replace(str(place), "PLACE")
+            for place, name in ((folder, "disk"), (url, "web"))
+        )
+        assert local.replace("disk.csv", "web.csv") == remote != ""
+    assert (tmp_path / "disk.csv").read_bytes() == (tmp_path / "web.csv").read_bytes()
+
+
+@pytest.mark.parametrize("words", [["info"], ["cite"], ["page"], ["export", "out"], ["show"]], ids=" ".join)
+def test_commands_name_a_url_without_a_dataset(web_server, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    url, _ = web_server
+    done = CliRunner().invoke(main, [words[0], f"{url}/nothing", *words[1:]])
+    assert done.exit_code == 1 and f"{url}/nothing: not a built dataset" in done.output
+    assert done.output.count("\n") == 1 and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "words, name",
+    [(["verify", "{}"], "FOLDER"), (["build", "gz3d", "--demo", "--tiny", "-o", "{}"], "-o")],
+    ids=["verify", "build"],
+)
+def test_commands_that_need_a_disk_say_so(words, name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(main, [word.format("s3://sky/toy") for word in words])
+    assert done.exit_code == 2 and f"for '{name}': expected a path on disk, found the URL s3://sky/toy;" in (
+        done.output.replace(f"for {name}:", f"for '{name}':")
+    )
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_page_at_s3(folder, s3, tmp_path):
+    upload(s3, folder, "sky/toy")
+    done = write_page("s3://sky/toy", tmp_path / "page", storage_options={"endpoint_url": s3})
+    assert (done.rows, done.shown) == (30, 30) and "s3://sky/toy" in done.index.read_text()

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 import click
 
 from skyshards.cli.options import messages
 from skyshards.errors import FolderError
-from skyshards.files import open_regular
-from skyshards.format import catalog
 from skyshards.format.bibtex import HEAD, bibtex_entries, bibtex_field
 from skyshards.format.layout import CARD, CITATION
+from skyshards.read.store import store_at
 from skyshards.text import printable
 
 _HEADING = "## How to cite"
@@ -49,31 +48,25 @@ def how_to_cite(card: str) -> str:
     return re.split(r"^## ", rest, maxsplit=1, flags=re.MULTILINE)[0].strip() if heading else ""
 
 
-def citation(folder: Path) -> Citation:
-    """Read how to cite a built dataset.
+def citation(folder: str | os.PathLike) -> Citation:
+    """Read how to cite a built dataset at a path or URL.
 
     Raises
     ------
     FolderError
         The folder has no built dataset, or its `CITATION.bib` or `README.md` cannot be read.
     """
-    _, manifest = catalog.open_folder(folder)
+    store = store_at(folder)
+    _, manifest = store.read_catalog()
     try:
-        card, bibtex = (_text(folder / name) for name in (CARD, CITATION))
-    except (OSError, UnicodeDecodeError) as error:
-        raise FolderError(
-            f"{folder}: {CARD} or {CITATION} cannot be read ({error}); build the dataset again"
-        ) from error
+        card, bibtex = (store.read_file(name).decode() for name in (CARD, CITATION))
+    except UnicodeDecodeError as error:
+        raise FolderError(f"{store}: {CARD} or {CITATION} cannot be read ({error}); build the dataset again") from error
     try:
         entries = tuple(bibtex_entries(bibtex))
     except ValueError as error:
-        raise FolderError(f"{folder / CITATION}: {error}; build the dataset again") from error
+        raise FolderError(f"{store}/{CITATION}: {error}; build the dataset again") from error
     return Citation(manifest.name, manifest.simulated, how_to_cite(card), entries)
-
-
-def _text(path: Path) -> str:
-    with open(open_regular(path), encoding="utf-8") as file:
-        return file.read()
 
 
 def bibliography(citations: Iterable[Citation]) -> str:
@@ -99,8 +92,11 @@ def bibliography(citations: Iterable[Citation]) -> str:
 
 
 @click.command("cite")
-@click.argument("folders", metavar="FOLDER...", nargs=-1, required=True, type=click.Path(path_type=Path))
-def command(folders: tuple[Path, ...]) -> None:
-    """Print BibTeX entries and acknowledgements for built datasets."""
+@click.argument("folders", metavar="FOLDER...", nargs=-1, required=True)
+def command(folders: tuple[str, ...]) -> None:
+    """Print BibTeX entries and acknowledgements for built datasets.
+
+    Folders may be URLs.
+    """
     with messages():
         click.echo(printable(bibliography(citation(folder) for folder in folders)), nl=False)

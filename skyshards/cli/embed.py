@@ -13,7 +13,7 @@ from skyshards.embed.run import embed
 
 
 @click.command("embed", cls=Command)
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder")
 @option("--model", metavar="NAME", help=f"Name of a timm model. [default: {MODEL}]")
 @option(
     "--out", type=click.Path(path_type=Path, dir_okay=False), default="representations.parquet", help="File to write."
@@ -21,8 +21,11 @@ from skyshards.embed.run import embed
 @option("--column", default="image", metavar="NAME", help="Column with the images.")
 @option("--batch_size", type=click.IntRange(1), default=64, metavar="N", help="Number of images per batch.")
 @option("--untrained", is_flag=True, help="Use random weights; needs no network.")
-def command(folder: Path, model: str | None, out: Path, column: str, batch_size: int, untrained: bool) -> None:
-    """Compute representations of a built dataset's images with a neural network; write Parquet keyed by object_id."""
+def command(folder: str, model: str | None, out: Path, column: str, batch_size: int, untrained: bool) -> None:
+    """Compute representations of a built dataset's images with a neural network; write Parquet keyed by object_id.
+
+    FOLDER is a built dataset or its URL.
+    """
     with messages(), resumable():
         encoder = timm_encoder(model, untrained)
         rows = embed(folder, out, encoder, column=column, batch_size=batch_size)

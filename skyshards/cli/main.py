@@ -13,8 +13,9 @@ from types import MappingProxyType
 import click
 
 from skyshards.cli.data_sets import data_sets
-from skyshards.cli.options import HELP, messages
+from skyshards.cli.options import HELP, messages, on_disk
 from skyshards.cli.typed import Command, one_line
+from skyshards.files import is_url
 from skyshards.text import printable
 from skyshards.version import __version__
 
@@ -123,15 +124,18 @@ def build() -> None:
 
 
 @main.command()
-@click.argument("folder", type=click.Path(path_type=Path))
-def info(folder: Path) -> None:
-    """Print the content of a built dataset, and the progress of an unfinished build."""
+@click.argument("folder")
+def info(folder: str) -> None:
+    """Print the content of a built dataset, and the progress of an unfinished build.
+
+    FOLDER may be a URL.
+    """
     with messages():
         from skyshards.format.layout import CATALOG
         from skyshards.pipeline.status import how_far
 
-        unfinished = how_far(folder)
-        if unfinished is None or (folder / CATALOG).exists():
+        unfinished = None if is_url(folder) else how_far(Path(folder))
+        if unfinished is None or (Path(folder) / CATALOG).exists():
             from skyshards.verify import describe
 
             click.echo(printable(describe(folder)))
@@ -140,9 +144,12 @@ def info(folder: Path) -> None:
 
 
 @main.command()
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", type=click.Path(path_type=Path), callback=on_disk)
 def verify(folder: Path) -> None:
-    """Check every file of a built dataset: hashes, counts, dtypes, order, pixels, and catalogue against shards."""
+    """Check every file of a built dataset.
+
+    This checks hashes, counts, dtypes, order, pixels, and the catalogue against the shards.
+    """
     with messages():
         from skyshards.verify import problems
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import sys
 import threading
@@ -30,11 +31,21 @@ def option(*names: str, **attributes) -> Callable:
     return click.option(*names, *aliases, cls=Option, **attributes)
 
 
+def on_disk(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
+    """Refuse URLs: the callback of parameters of type `click.Path`, which turns :// into :/."""
+    if value is not None and (url := re.match(r"([a-z][a-z0-9+]+):/(.*)", str(value))):
+        advice = "copy it to disk first" if isinstance(param, click.Argument) else "write to disk, then copy it there"
+        found = f"expected a path on disk, found the URL {url[1]}://{url[2].lstrip('/')}; {advice}"
+        raise click.BadParameter(found, ctx, param)
+    return value
+
+
 COMMON = (
     option(
         "-o",
         "--output_dir",
         type=click.Path(path_type=Path, file_okay=False),
+        callback=on_disk,
         help="Folder to build in. [default: data/NAME]",
     ),
     option("--tiny", is_flag=True, help="Build a sample of five objects (--limit 5)."),

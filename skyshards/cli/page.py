@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from skyshards.cli.options import messages, option
@@ -12,12 +10,13 @@ from skyshards.text import printable
 
 
 @click.command("page", cls=Command)
-@click.argument("folder", type=click.Path(path_type=Path))
-@option("-o", "--output_dir", type=click.Path(path_type=Path), default="page", help="Folder of the page.")
-def command(folder: Path, output_dir: Path) -> None:
+@click.argument("folder")
+@option("-o", "--output_dir", default="page", help="Folder of the page.")
+def command(folder: str, output_dir: str) -> None:
     """Write a page of a built dataset: its sky, counts, histograms, and a gallery to sort and filter.
 
-    Open its index.html from disk, or publish the folder on any web server. Rerunning the command replaces the page.
+    FOLDER is a built dataset or its URL. Open the page's index.html from disk, or publish the page on any web server.
+    Rerunning the command replaces it.
     """
     with messages():
         from skyshards.page.write import write_page

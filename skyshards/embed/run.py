@@ -17,7 +17,6 @@ import pyarrow.parquet as pq
 from skyshards.embed.encoders import Encoder, encode
 from skyshards.errors import UsageError
 from skyshards.files import clear_errors, hold, replacing
-from skyshards.format import catalog
 from skyshards.format.layout import SOURCE
 from skyshards.progress import progress
 from skyshards.read.table import Table, open_table
@@ -27,7 +26,9 @@ PART = 2048
 _MERGED_BYTES = 128 << 20
 
 
-def embed(folder: Path, out: Path, encoder: Encoder, *, column: str = "image", batch_size: int = 64) -> int:
+def embed(
+    folder: str | os.PathLike, out: Path, encoder: Encoder, *, column: str = "image", batch_size: int = 64
+) -> int:
     """Write the representations of all images of a built dataset to a Parquet file.
 
     The file has the columns `object_id`, `source` and `feat_0`, `feat_1`, … (float32), in the order of the dataset.
@@ -36,7 +37,7 @@ def embed(folder: Path, out: Path, encoder: Encoder, *, column: str = "image", b
 
     Parameters
     ----------
-    folder : Path
+    folder : path or URL
         The built dataset.
     out : Path
         The file to write; it must not exist yet.
@@ -69,7 +70,7 @@ def embed(folder: Path, out: Path, encoder: Encoder, *, column: str = "image", b
     table = open_table(folder)
     if column not in table.column_names:
         raise UsageError(f"column: there is no {column}; available: {', '.join(table.column_names)}")
-    manifest = catalog.open_folder(folder)[1]
+    manifest = table._data.manifest
     about = encoder.about | {
         "data_set": manifest.name,
         "simulated": manifest.simulated,

@@ -22,6 +22,7 @@ from skyshards.format import catalog, healpix, votable
 from skyshards.format.columns import in_words
 from skyshards.format.layout import SPLIT
 from skyshards.read.joined import JoinedTable
+from skyshards.read.table import Table as BuiltTable
 
 MOC_ORDER = 10
 """HEALPix order of a coverage map: pixels of 3.4 arcmin."""
@@ -30,13 +31,13 @@ _WIDER = {"int8": "int16", "uint16": "int32", "uint32": "int64", "float16": "flo
 """Types that FITS and VOTable lack, and the wider types to use instead."""
 
 
-def write_catalogue(source: str | os.PathLike | JoinedTable, out: Path, form: str) -> int:
+def write_catalogue(source: str | os.PathLike | BuiltTable | JoinedTable, out: Path, form: str) -> int:
     """Write the light columns of every row to one file; return the number of rows.
 
     Parameters
     ----------
-    source : path or JoinedTable
-        The folder of a built dataset, the file of a saved join, or a join. Columns of a join are named as in `export`.
+    source : path, URL, Table or JoinedTable
+        A built dataset, the file of a saved join, or a join, as for `export`. Columns of a join are named as there.
     out : Path
         The output file, which must not exist.
     form : str
@@ -45,7 +46,7 @@ def write_catalogue(source: str | os.PathLike | JoinedTable, out: Path, form: st
     Raises
     ------
     UsageError
-        If the file exists, or the format cannot hold the values.
+        If the file exists, a table is a selection, or the format cannot hold the values.
     FolderError
         If `source` is neither a built dataset nor a join.
     BuildError

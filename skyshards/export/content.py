@@ -16,14 +16,14 @@ import numpy as np
 import pyarrow as pa
 
 from skyshards.errors import UsageError
-from skyshards.files import file_digest
+from skyshards.files import file_digest, is_url
 from skyshards.format import layout
 from skyshards.format.columns import ColumnSpec
 from skyshards.format.layout import SIZE, SPLIT
 from skyshards.format.manifest import Manifest
 from skyshards.read import join_file
 from skyshards.read.joined import JoinedTable
-from skyshards.read.store import LocalStore
+from skyshards.read.store import LocalStore, RemoteStore
 from skyshards.read.table import Table, open_table
 
 IDENTITY = ("object_id", "ra", "dec")
@@ -53,10 +53,14 @@ class Part:
         return self.table._data.manifest
 
     @property
-    def folder(self) -> Path:
-        store = self.table._data.reader.store
-        assert isinstance(store, LocalStore), "checked when the content was made"
-        return store.root
+    def store(self) -> LocalStore | RemoteStore:
+        return self.table._data.reader.store
+
+    @property
+    def catalog_sha256(self) -> str:
+        if isinstance(self.store, LocalStore):
+            return file_digest(self.store.root / layout.CATALOG)
+        return hashlib.sha256(self.store.read_file(layout.CATALOG)).hexdigest()
 
     @cached_property
     def absent(self) -> np.ndarray | None:
@@ -143,7 +147,7 @@ class Content:
     @property
     def state(self) -> dict[str, Any]:
         """What identifies the exported rows: digests of the catalogues and of the join."""
-        catalogues = {name: file_digest(part.folder / layout.CATALOG) for name, part in self.parts.items()}
+        catalogues = {name: part.catalog_sha256 for name, part in self.parts.items()}
         if not self.joined:
             return {"dataset": self.name, "catalog_sha256": catalogues[self.name]}
         digest = hashlib.sha256(json.dumps(list(self.specs)).encode())
@@ -154,30 +158,26 @@ class Content:
         return {"dataset": self.name, "catalog_sha256": catalogues, "join_sha256": digest.hexdigest()}
 
 
-def content_of(source: str | os.PathLike | JoinedTable) -> Content:
-    """Return the content of a built dataset's folder, a saved join's file, or a join.
+def content_of(source: str | os.PathLike | Table | JoinedTable) -> Content:
+    """Return the content of a built dataset (its folder, URL or table), a saved join's file, or a join.
 
     Raises
     ------
     FolderError
         If the folder is not a built dataset, or the file not a join.
     UsageError
-        If a dataset is not on disk, or columns would have the same name.
+        If a table is a selection, or columns would have the same name.
     """
     if isinstance(source, JoinedTable):
         return _of_join(source)
-    if "://" in str(source):
-        raise _not_on_disk(str(source))
-    path = Path(source).expanduser()
-    if path.is_file():
-        return _of_join(JoinedTable.of(join_file.read(path, {}, decode=False)))
-    table = open_table(path, decode=False)
-    names = {name: name for name in table.column_names}
-    return Content(table.name, {table.name: Part(table, names, np.arange(len(table)))})
-
-
-def _not_on_disk(where: str) -> UsageError:
-    return UsageError(f"{where}: expected a folder on disk to export; copy it first")
+    if not isinstance(source, Table):
+        if not is_url(source) and (path := Path(source).expanduser()).is_file():
+            return _of_join(JoinedTable.of(join_file.read(path, {}, decode=False)))
+        source = open_table(source, decode=False)
+    if len(source) != len(source._data.rows) or set(source.column_names) != set(source._data.manifest.specs):
+        raise UsageError(f"{source.name}: expected a table of all rows and columns to export, found a selection")
+    names = {name: name for name in source.column_names}
+    return Content(source.name, {source.name: Part(source, names, np.arange(len(source)))})
 
 
 def _of_join(table: JoinedTable) -> Content:
@@ -185,8 +185,6 @@ def _of_join(table: JoinedTable) -> Content:
     matches, chosen = table._matches, set(table.column_names)
     parts, own = {}, {}
     for name, part in matches.parts.items():
-        if not isinstance(part._data.reader.store, LocalStore):
-            raise _not_on_disk(str(part._data.reader.store))
         kept = IDENTITY if name == matches.first else ()
         names = {
             path: path if path in kept else f"{name}_{path}"

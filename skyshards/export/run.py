@@ -9,7 +9,6 @@ import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from skyshards.errors import UsageError
@@ -18,10 +17,12 @@ from skyshards.export.documentation import text_lengths
 from skyshards.export.place import Place
 from skyshards.export.plan import MARGIN_ARCSEC, make_plan
 from skyshards.export.workers import prepare, results
-from skyshards.export.write import RowFile, Writing, write_rows
-from skyshards.files import clear_errors, hold, remove_unfinished
+from skyshards.export.write import Dataset, RowFile, Writing, threads_for, write_rows
+from skyshards.files import clear_errors, hold, is_url, remove_unfinished
+from skyshards.machine import usable_cores
 from skyshards.progress import progress
 from skyshards.read.joined import JoinedTable
+from skyshards.read.table import Table
 
 STATE = "export.json"
 """The file written first in an export, with the dataset and options."""
@@ -41,7 +42,7 @@ class Exported:
 
 
 def export(
-    source: str | os.PathLike | JoinedTable,
+    source: str | os.PathLike | Table | JoinedTable,
     out: str | os.PathLike,
     *,
     tile_mb: float = TILE_MB,
@@ -59,8 +60,9 @@ def export(
 
     Parameters
     ----------
-    source : path or JoinedTable
-        The folder of a built dataset, the file of a saved join, or a join from `skyshards.join`.
+    source : path, URL, Table or JoinedTable
+        A built dataset (its folder, or the table of all of it), the file of a saved join, or a join from
+        `skyshards.join`.
     out : path or URL
         The destination, a folder or an fsspec URL. It must be empty, or hold an unfinished export of the same dataset
         with the same options, which is resumed.
@@ -77,7 +79,7 @@ def export(
         Used instead of own processes, such as `dask.distributed.Client(...).get_executor()`. Its workers must see the
         same folders.
     storage_options : dict, optional
-        Options for the file system of a URL.
+        Options for the file system of `out`. For those of a dataset at a URL, export a table that was opened with them.
 
     Returns
     -------
@@ -86,9 +88,9 @@ def export(
     Raises
     ------
     UsageError
-        If `hats` is not installed, an option is invalid, a dataset is not on disk, or `out` holds anything else.
+        If `hats` is not installed, an option is invalid, a table is a selection, or `out` holds anything else.
     FolderError
-        If `source` is neither a built dataset nor a join, or has no rows.
+        If `source` is neither a built dataset nor a join, has no rows, or cannot be read.
     ShardCorrupted
         If a shard does not match its catalogue.
     BuildError
@@ -102,14 +104,14 @@ def export(
 
     plan = make_plan(content, tile_mb, margin_arcsec)
     options = {"tile_mb": tile_mb, "margin_arcsec": margin_arcsec, "url": url, "published": published}
-    with _held(place, [part.folder for part in content.parts.values()]):
+    with _held(place, [str(part.store) for part in content.parts.values()]):
         there = _resume(place, content.state | options)
         if hats_files.COLLECTION in there:
             return Exported(place.url, len(plan.order), len(plan.tiles), plan.margin_rows, 0)
         todo = [file for file in plan.files() if file.name not in there]
         schema = features.schema(plan.name, content.specs, plan.several, text_lengths(content))
         writing = Writing(
-            {name: (str(part.folder), part.table._data.state) for name, part in content.parts.items()},
+            {name: Dataset.of(part.table) for name, part in content.parts.items()},
             {name: dict(part.names) for name, part in content.parts.items()},
             content.specs,
             place,
@@ -122,8 +124,10 @@ def export(
 
 
 def _write(writing: Writing, todo: list[RowFile], count: int | None, executor: Executor | None) -> None:
+    cores = 1 if executor else usable_cores() if count is None else max(1, count)
+    calls = ((writing, file, threads) for file, threads in zip(todo, threads_for(todo, cores), strict=True))
     with progress("exporting", "rows", sum(len(file.nbytes) for file in todo)) as bar:
-        for rows in results(write_rows, ((writing, file) for file in todo), count, executor):
+        for rows in results(write_rows, calls, count, executor):
             bar.update(rows)
 
 
@@ -137,20 +141,26 @@ def _check(tile_mb: float, margin_arcsec: float) -> None:
 
 
 @contextlib.contextmanager
-def _held(place: Place, folders: Iterable[Path]) -> Iterator[None]:
+def _held(place: Place, datasets: Iterable[str]) -> Iterator[None]:
     """Lock a local destination for this export, and clean up after killed ones."""
+    roots = [f"{_root(location)}/" for location in (place.url, *datasets)]
+    if any(roots[0].startswith(root) or root.startswith(roots[0]) for root in roots[1:]):
+        raise UsageError(f"{place.url}: an export and the dataset cannot lie within each other; choose another OUT")
     out = place.folder
     if out is None:
         with clear_errors(place.url):
             yield
         return
-    for folder in folders:
-        if out.resolve().is_relative_to(folder.resolve()) or folder.resolve().is_relative_to(out.resolve()):
-            raise UsageError(f"{out}: an export and the dataset cannot lie within each other; choose another OUT")
     busy = f"{out}: another export is writing to it; wait for it, or choose another OUT"
     with clear_errors(out), hold(out, busy, out.with_name(f".{out.name}.lock")):
         remove_unfinished(out, below=True)
         yield
+
+
+def _root(location: str) -> str:
+    """Return a URL of a folder that other URLs can be compared with."""
+    folder = None if is_url(location) and not location.startswith("file://") else Place(location).folder
+    return location.rstrip("/") if folder is None else folder.resolve().as_uri()
 
 
 def _resume(place: Place, state: dict[str, Any]) -> set[str]:

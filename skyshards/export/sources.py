@@ -10,7 +10,7 @@ import yaml
 from huggingface_hub import DatasetCard
 
 from skyshards.export.card import NOT_OF_THIS_FORM
-from skyshards.export.content import Content
+from skyshards.export.content import Content, Part
 from skyshards.format import layout
 from skyshards.format.bibtex import bibtex_entries
 from skyshards.format.card import COLUMNS_END, COLUMNS_START, SIMULATED, size_category
@@ -24,7 +24,7 @@ KEPT = ("license_name", "license_link")
 
 def bibtex(content: Content) -> str:
     """Return the citations of all datasets, each once."""
-    texts = [(part.folder / layout.CITATION).read_text(encoding="utf-8") for part in content.parts.values()]
+    texts = [_text(part, layout.CITATION) for part in content.parts.values()]
     if not content.joined:
         return texts[0]
     return "\n\n".join(dict.fromkeys(entry for text in texts for entry in bibtex_entries(text))) + "\n"
@@ -32,7 +32,7 @@ def bibtex(content: Content) -> str:
 
 def card(content: Content) -> DatasetCard:
     """Return the card of the built dataset; for a join, one made from the cards of all its datasets."""
-    cards = {name: DatasetCard.load(part.folder / layout.CARD) for name, part in content.parts.items()}
+    cards = {name: DatasetCard(_text(part, layout.CARD)) for name, part in content.parts.items()}
     if not content.joined:
         return next(iter(cards.values()))
     titles = {name: of.data.get("pretty_name") or name for name, of in cards.items()}
@@ -48,6 +48,10 @@ def card(content: Content) -> DatasetCard:
     ]
     text = "\n\n".join(sections)
     return DatasetCard(f"---\n{yaml.safe_dump(matter, sort_keys=False, allow_unicode=True)}---\n\n{text}\n")
+
+
+def _text(part: Part, name: str) -> str:
+    return part.store.read_file(name).decode()
 
 
 def _matter(cards: list[dict[str, Any]]) -> dict[str, Any]:

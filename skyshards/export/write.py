@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping
+import itertools
+import pickle
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +19,10 @@ from skyshards.export.columns import to_arrow
 from skyshards.export.place import Place
 from skyshards.export.tiles import row_groups
 from skyshards.format.columns import ColumnSpec, flatten
-from skyshards.read.table import Table, open_table
+from skyshards.processes import in_order
+from skyshards.read.opened import OpenedFolder
+from skyshards.read.store import LocalStore, RemoteStore
+from skyshards.read.table import Table
 
 GROUP_ROWS, GROUP_BYTES = 100, 16 << 20
 """Maximum rows and approximate maximum bytes of a row group of more than one row."""
@@ -25,14 +31,26 @@ BATCH_BYTES = 16 << 20
 
 
 @dataclass(frozen=True)
+class Dataset:
+    """Where a dataset lies, as a pickled store (stores cannot be keys of a cache), and the state it must be in."""
+
+    store: bytes
+    state: str
+
+    @classmethod
+    def of(cls, table: Table) -> Dataset:
+        return cls(pickle.dumps(table._data.reader.store), table._data.state)
+
+
+@dataclass(frozen=True)
 class Writing:
     """Settings shared by all files of an export.
 
-    `folders` are by name the datasets' folders and states, `columns` for each the names of its columns in the export,
-    `specs` all columns by these names. `parquet` are arguments of `pyarrow.parquet.ParquetWriter`.
+    `datasets` are by name the datasets to read, `columns` for each the names of its columns in the export, `specs` all
+    columns by these names. `parquet` are arguments of `pyarrow.parquet.ParquetWriter`.
     """
 
-    folders: Mapping[str, tuple[str, str]]
+    datasets: Mapping[str, Dataset]
     columns: Mapping[str, Mapping[str, str]]
     specs: Mapping[str, ColumnSpec]
     place: Place
@@ -50,29 +68,38 @@ class RowFile:
     added: pa.Table
 
 
-def write_rows(writing: Writing, file: RowFile) -> int:
-    """Write a file; return the number of its rows."""
+def write_rows(writing: Writing, file: RowFile, threads: int = 1) -> int:
+    """Write a file; return the number of its rows. `threads` read and encode; the bytes do not depend on them."""
+    groups = row_groups(file.nbytes, GROUP_ROWS, GROUP_BYTES)
+    tables = {name: _opened(dataset) for name, dataset in writing.datasets.items()}
+    tables = {name: table.select_columns(writing.columns[name]) for name, table in tables.items()}
+    length = max(1, BATCH_BYTES // max(1, sum(table.row_nbytes for table in tables.values())))
+    parts = [_parts(group, length) for group in groups]
+    calls = ((writing, file, tables, part) for part in itertools.chain(*parts))
     with (
         writing.place.writing(file.name) as path,
         pq.ParquetWriter(path, writing.schema, **writing.parquet) as writer,
+        ThreadPoolExecutor(threads, thread_name_prefix="skyshards-export") as pool,
     ):
-        for group in row_groups(file.nbytes, GROUP_ROWS, GROUP_BYTES):
-            parts = list(_tables(writing, file, group))
-            writer.write_table(pa.concat_tables(parts), row_group_size=group.stop - group.start)
+        found = in_order(pool, _table, calls, threads) if threads > 1 else itertools.starmap(_table, calls)
+        for group, needed in zip(groups, parts, strict=True):
+            whole = pa.concat_tables(itertools.islice(found, len(needed)))
+            writer.write_table(whole, row_group_size=group.stop - group.start)
     return len(file.nbytes)
 
 
-def _tables(writing: Writing, file: RowFile, group: slice) -> Iterator[pa.Table]:
-    """Yield a row group in parts of bounded size."""
-    tables = {name: _opened(*folder).select_columns(writing.columns[name]) for name, folder in writing.folders.items()}
-    length = max(1, BATCH_BYTES // max(1, sum(table.row_nbytes for table in tables.values())))
-    for start in range(group.start, group.stop, length):
-        part = slice(start, min(start + length, group.stop))
-        added = file.added.slice(part.start, part.stop - part.start)
-        arrays: dict[str, Any] = {name: added[name] for name in added.column_names}
-        for name, table in tables.items():
-            arrays |= _values(writing, name, table, file.rows[name][part])
-        yield pa.table(arrays, schema=writing.schema)
+def _parts(group: slice, length: int) -> list[slice]:
+    """Divide a row group into parts of at most `length` rows."""
+    return [slice(start, min(start + length, group.stop)) for start in range(group.start, group.stop, length)]
+
+
+def _table(writing: Writing, file: RowFile, tables: Mapping[str, Table], part: slice) -> pa.Table:
+    """Read and convert some rows of a file."""
+    added = file.added.slice(part.start, part.stop - part.start)
+    arrays: dict[str, Any] = {name: added[name] for name in added.column_names}
+    for name, table in tables.items():
+        arrays |= _values(writing, name, table, file.rows[name][part])
+    return pa.table(arrays, schema=writing.schema)
 
 
 def _values(writing: Writing, name: str, table: Table, rows: np.ndarray) -> dict[str, pa.Array]:
@@ -90,9 +117,22 @@ def _values(writing: Writing, name: str, table: Table, rows: np.ndarray) -> dict
 
 
 @functools.lru_cache(8)
-def _opened(folder: str, state: str) -> Table:
+def _opened(dataset: Dataset) -> Table:
     """Open a dataset, once per process, with a single thread. Raises `FolderError` if it is in another state."""
-    table = open_table(folder, threads=1, decode=False)
-    if table._data.state != state:
-        raise FolderError(f"{folder}: the dataset changed during the export; delete the export and start again")
-    return table
+    store: LocalStore | RemoteStore = pickle.loads(dataset.store)
+    data = OpenedFolder(store, 1, False)
+    if data.state != dataset.state:
+        raise FolderError(f"{store}: the dataset changed during the export; delete the export and start again")
+    return Table(data, tuple(data.manifest.specs), None)
+
+
+def threads_for(files: Sequence[RowFile], workers: int) -> Iterator[int]:
+    """Yield the number of threads to write each file with, by its share of what is left.
+
+    It is more than one where fewer large files than `workers` are left, such as for a dataset with a single tile.
+    """
+    sizes = [float(file.nbytes.sum()) for file in files]
+    left = sum(sizes)
+    for size in sizes:
+        yield max(1, min(workers, round(workers * size / left))) if left else 1
+        left -= size

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,9 +13,9 @@ import pyarrow.compute as pc
 import yaml
 from huggingface_hub import DatasetCard
 
-from skyshards.format import catalog, provenance
+from skyshards.files import is_url
 from skyshards.format.card_brief import Brief, in_brief
-from skyshards.format.layout import CARD, HEALPIX, ROW, SHARD, SOURCE, SOURCES, SPLIT
+from skyshards.format.layout import CARD, HEALPIX, ROW, SHARD, SOURCE, SPLIT
 from skyshards.format.manifest import WRITER
 from skyshards.page import sky
 from skyshards.page.fields import CHOICE, NUMBER, TEXT, Field, counts, fields, numbers
@@ -34,13 +33,13 @@ EXACT = 1 << 53
 Contents = dict[str, Any]
 
 
-def contents(folder: Path, table: Table) -> tuple[Contents, np.ndarray]:
+def contents(folder: str, table: Table) -> tuple[Contents, np.ndarray]:
     """Describe a built dataset.
 
     Parameters
     ----------
-    folder : Path
-        As the user named it; the lines of code on the page open it.
+    folder : str
+        Path or URL as the user named it; the lines of code on the page open it.
     table : Table
         All rows of this folder.
 
@@ -49,13 +48,12 @@ def contents(folder: Path, table: Table) -> tuple[Contents, np.ndarray]:
     dict, int64 array
         The contents, ready for JSON; and the rows of the gallery, positions in the table.
     """
-    rows, manifest = table.catalog, catalog.read_manifest(folder)
-    sources = provenance.read_table(folder / SOURCES, str(folder / SOURCES))
+    rows, manifest, sources = table.catalog, table._data.manifest, table._data.sources
     found = fields(rows, table.schema, len(manifest.splits) > 1)
-    shown, columns, origins = _sample(folder, table, rows, sources)
+    shown, columns, origins = _sample(table, rows, sources)
     x, y = sky.project(*(rows[name].take(pa.array(shown)).to_numpy() for name in ("ra", "dec")))
     map_ = sky.coverage(rows["ra"].to_numpy(), rows["dec"].to_numpy())
-    brief = _brief(folder, manifest.name)
+    brief = _brief(table)
     described = {
         "name": manifest.name,
         "title": brief.title,
@@ -63,7 +61,8 @@ def contents(folder: Path, table: Table) -> tuple[Contents, np.ndarray]:
         "licences": brief.licences,
         "simulated": manifest.simulated,
         "open": _opened(folder),
-        "shell": shlex.quote(folder.as_posix()),
+        "shell": shlex.quote(folder),
+        "on_disk": not is_url(folder),
         "rows": len(rows),
         "splits": dict(_tally(rows[SPLIT])),
         "shards": len(manifest.shards),
@@ -97,12 +96,12 @@ def contents(folder: Path, table: Table) -> tuple[Contents, np.ndarray]:
     return described, shown
 
 
-def _brief(folder: Path, name: str) -> Brief:
+def _brief(table: Table) -> Brief:
     """Read the card, which a page can do without."""
     try:
-        return in_brief(DatasetCard.load(folder / CARD), name)
+        return in_brief(DatasetCard(table._data.reader.store.read_file(CARD).decode()), table.name)
     except (OSError, ValueError, TypeError, yaml.YAMLError):
-        return Brief(name, "", ())
+        return Brief(table.name, "", ())
 
 
 def _tally(column: pa.ChunkedArray) -> list[tuple[str | int, int]]:
@@ -123,7 +122,7 @@ def _field(field: Field, rows: pa.Table, table: Table) -> Contents:
     return described
 
 
-def _sample(folder: Path, table: Table, rows: pa.Table, sources: pa.Table) -> tuple[np.ndarray, list[Contents], list]:
+def _sample(table: Table, rows: pa.Table, sources: pa.Table) -> tuple[np.ndarray, list[Contents], list]:
     """Return evenly spaced rows, the columns with their values, and their origins, all within `MAX_VALUES_BYTES`."""
     most = MAX_ROWS
     while True:
@@ -198,11 +197,11 @@ def _origins(part: pa.Table, sources: pa.Table) -> list[list]:
     ]
 
 
-def _opened(folder: Path) -> str:
-    return f"skyshards.open({folder.as_posix()!r})"
+def _opened(folder: str) -> str:
+    return f"skyshards.open({folder!r})"
 
 
-def _code(folder: Path, rows: pa.Table, shown: np.ndarray) -> Iterator[str]:
+def _code(folder: str, rows: pa.Table, shown: np.ndarray) -> Iterator[str]:
     """Return the line that loads each row: by name where names are unique, else by position."""
     ids = rows["object_id"]
     unique = pc.count_distinct(ids).as_py() == len(ids)

@@ -15,11 +15,12 @@ from string import Template
 from typing import Any
 
 from skyshards.errors import FolderError, UsageError
-from skyshards.files import TEMPORARY_PREFIX, clear_errors, hold, replacing
+from skyshards.files import TEMPORARY_PREFIX, clear_errors, hold, is_url, replacing
 from skyshards.format.manifest import WRITER
 from skyshards.page.contents import contents
 from skyshards.page.thumbnails import thumbnails
 from skyshards.progress import progress
+from skyshards.read.store import LocalStore
 from skyshards.read.table import open_table
 
 INDEX, PICTURES = "index.html", "pictures"
@@ -28,7 +29,6 @@ MARK = '<meta name="generator" content="skyshards '
 SCRIPTS = ("dom.js", "charts.js", "sky.js", "filters.js", "gallery.js", "details.js", "main.js")
 MAX_PICTURES_BYTES = 9_500_000
 """Maximum size of all pictures together; with at most 4 MB of values, a page stays below 15 MB."""
-_URL = re.compile(r"\w+:/")
 _PICTURE = re.compile(r"[0-9a-f]{20}\.webp")
 
 
@@ -42,7 +42,9 @@ class Page:
     nbytes: int
 
 
-def write_page(folder: str | os.PathLike, out: str | os.PathLike) -> Page:
+def write_page(
+    folder: str | os.PathLike, out: str | os.PathLike, *, storage_options: dict[str, Any] | None = None
+) -> Page:
     """Write a page of a built dataset. The same dataset gives the same bytes.
 
     Pictures are named by their content, and `index.html` is replaced in one step after they are there, so that the
@@ -50,10 +52,12 @@ def write_page(folder: str | os.PathLike, out: str | os.PathLike) -> Page:
 
     Parameters
     ----------
-    folder : path
-        The built dataset.
+    folder : path or URL
+        The built dataset. Of one at a URL, the catalogue and the rows of the gallery are read.
     out : path
         The page's folder: a new or empty one, or an earlier page, which is replaced.
+    storage_options : dict, optional
+        Options for the file system of a URL.
 
     Returns
     -------
@@ -62,24 +66,25 @@ def write_page(folder: str | os.PathLike, out: str | os.PathLike) -> Page:
     Raises
     ------
     UsageError
-        If `out` holds anything but a page, or lies in the dataset's folder.
+        If `out` is a URL, holds anything but a page, or lies in the dataset's folder.
     FolderError
-        If `folder` is not a built dataset, or has no rows.
+        If `folder` is not a built dataset, has no rows, or cannot be read.
     ShardCorrupted
         If a shard does not match its catalogue.
     BuildError
         If the disk is full, or another run writes the same page.
     """
-    if _URL.match(os.fspath(folder)):
-        raise UsageError(f"{os.fspath(folder)}: a page needs the dataset on disk; download its folder first")
-    folder, out = Path(folder), Path(out)
-    table = open_table(folder)
+    if is_url(out):
+        raise UsageError(f"{out}: a page is written to disk, found a URL; copy it there afterwards")
+    out = Path(out)
+    table = open_table(folder, storage_options=storage_options)
+    store = table._data.reader.store
     if not len(table):
-        raise FolderError(f"{folder}: the dataset has no rows; there is nothing to show")
-    _check_place(folder, out)
+        raise FolderError(f"{store}: the dataset has no rows; there is nothing to show")
+    _check_place(store.root if isinstance(store, LocalStore) else None, out)
     busy = f"{out}: another run is writing this page; wait for it, or choose another folder"
     with clear_errors(out), hold(out, busy, out.with_name(f".{out.name}.lock")):
-        described, shown = contents(folder, table)
+        described, shown = contents(str(store), table)
         (out / PICTURES).mkdir(exist_ok=True)
         drawn: dict[str, list] = {"pictures": [], "bare": [], "captions": []}
         with progress("drawing", "rows", len(shown)) as bar:
@@ -96,9 +101,9 @@ def write_page(folder: str | os.PathLike, out: str | os.PathLike) -> Page:
     return Page(out / INDEX, len(table), len(shown), nbytes)
 
 
-def _check_place(folder: Path, out: Path) -> None:
-    """Raise `UsageError` unless a page may be written to `out`."""
-    if out.resolve().is_relative_to(folder.resolve()) or folder.resolve().is_relative_to(out.resolve()):
+def _check_place(folder: Path | None, out: Path) -> None:
+    """Raise `UsageError` unless a page may be written to `out`; `folder` is the dataset's, if it is on disk."""
+    if folder and (out.resolve().is_relative_to(folder.resolve()) or folder.resolve().is_relative_to(out.resolve())):
         raise UsageError(f"{out}: a page and the dataset cannot lie within each other; choose another folder with -o")
     there = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
     if not there.is_dir():

@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from skyshards.errors import FolderError, ShardCorrupted
-from skyshards.files import open_regular
+from skyshards.files import is_url, open_regular
 from skyshards.format import catalog, provenance
 from skyshards.format.layout import CATALOG, SOURCES
 from skyshards.format.manifest import Manifest
@@ -84,6 +84,16 @@ class LocalStore:
     def read_sources(self) -> pa.Table:
         return provenance.read_table(self.root / SOURCES, f"{self._given / SOURCES}")
 
+    def read_file(self, name: str) -> bytes:
+        """Read a whole file. Raises `FolderError` if it is missing."""
+        try:
+            with open(open_regular(self.root / name), "rb") as file:
+                return file.read()
+        except OSError as error:
+            raise FolderError(
+                f"{self._given / name}: cannot be read ({error.strerror or error}); build the dataset again"
+            ) from error
+
     def read(self, names: Sequence[str], starts: Sequence[int], sizes: Sequence[int]) -> Iterator[bytes]:
         """Yield byte ranges, read lazily; a range beyond the end of a file comes back short.
 
@@ -131,6 +141,14 @@ def _open(root: str, sizes: Mapping[str, int], name: str) -> _File:
     return _File(f"{root}/{name}", sizes[name])  # pathlib would take longer than the system does to open it
 
 
+def store_at(location: str | os.PathLike, storage_options: dict[str, Any] | None = None) -> LocalStore | RemoteStore:
+    """Return the store of a folder on disk (`~` is expanded), or at an fsspec URL with options of its file system."""
+    location = os.fspath(location)
+    if is_url(location):
+        return RemoteStore(location, storage_options or {})
+    return LocalStore(Path(location).expanduser())
+
+
 class RemoteStore:
     """A folder at an fsspec URL: https://, hf://, s3:// and so on. Each process has its own connections."""
 
@@ -176,13 +194,13 @@ class RemoteStore:
         return {"client_kwargs": client_options() | self._options.get("client_kwargs", {})}
 
     def read_catalog(self) -> tuple[pa.Table, Manifest]:
-        return catalog.read(io.BytesIO(self._whole(CATALOG)), self.url)
+        return catalog.read(io.BytesIO(self.read_file(CATALOG)), self.url)
 
     def read_sources(self) -> pa.Table:
-        return provenance.read_table(io.BytesIO(self._whole(SOURCES)), f"{self.url}/{SOURCES}")
+        return provenance.read_table(io.BytesIO(self.read_file(SOURCES)), f"{self.url}/{SOURCES}")
 
-    def _whole(self, name: str) -> bytes:
-        """Read a whole file that every built dataset has."""
+    def read_file(self, name: str) -> bytes:
+        """Read a whole file that every built dataset has. Raises `FolderError` if it is missing."""
         filesystem, root, _ = self._connect()
         ask = functools.partial(_fetch, filesystem, f"{root}/{name}{self._query}")
         content = _until_whole(ask, None, ask())

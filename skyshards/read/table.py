@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -21,7 +20,7 @@ from skyshards.read import angles
 from skyshards.read.opened import OpenedFolder
 from skyshards.read.random_access import RandomAccess
 from skyshards.read.shown import html
-from skyshards.read.store import LocalStore, RemoteStore
+from skyshards.read.store import store_at
 
 if TYPE_CHECKING:
     from skyshards.pictures.drawing import Drawing
@@ -68,16 +67,12 @@ def open_table(
     >>> row["image"].shape
     (525, 525, 3)
     """
-    location = os.fspath(folder)
-    store = (
-        RemoteStore(location, storage_options or {}) if "://" in location else LocalStore(Path(location).expanduser())
-    )
-    data = OpenedFolder(store, threads, decode)
+    data = OpenedFolder(store_at(folder, storage_options), threads, decode)
     table = Table(data, tuple(data.manifest.specs), None)
     if split is None:
         return table
     if split not in data.manifest.splits:
-        raise FolderError(f"{location}: no split {split!r}; available: {', '.join(data.manifest.splits)}")
+        raise FolderError(f"{os.fspath(folder)}: no split {split!r}; available: {', '.join(data.manifest.splits)}")
     return table.where(pc.field(SPLIT) == split)
 
 

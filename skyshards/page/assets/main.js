@@ -33,7 +33,9 @@ function drawProvenance() {
     make("h3", {}, "Options of the build"),
     options.length ? make("dl", { class: "terms" }, terms(options)) : make("p", {}, "The default ones."),
     make("p", {}, "Each row in the gallery shows its source, with URL and sha256. Sources of all rows are in ", make("code", {}, "sources.parquet"), ", hashes of all files in ", make("code", {}, "SHA256SUMS"), "."),
-    codeLine(`skyshards verify ${page.shell}\nskyshards cite ${page.shell}`, "commands that check the dataset, and say how to cite it"));
+    page.on_disk
+      ? codeLine(`skyshards verify ${page.shell}\nskyshards cite ${page.shell}`, "commands that check the dataset, and say how to cite it")
+      : codeLine(`skyshards cite ${page.shell}`, "command that says how to cite it"));
   byId("footer").textContent = `Page by ${page.page_by}.`;
 }
 
