@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable
 from functools import partial
+from pathlib import Path
 
 from demo_archive.holdings import candels as stamps
 from demo_archive.holdings import gz_decals as decals
 from demo_archive.holdings.sdss_tables import sdss_tables
-from demo_archive.protocols import hips2fits, registry, sas, sia, zenodo
+from demo_archive.protocols import hips2fits, registry, sas, sia, spec_files, zenodo
 from demo_archive.protocols.adql import Database
 from demo_archive.protocols.tap import Tap
 from demo_archive.serve.faults import Fault, Faults
@@ -48,6 +49,8 @@ class DemoArchive:
         Address without a path.
     sas_url : str
         Folder of GZ3D files, as the SDSS Science Archive Server lists it.
+    dr17_url : str
+        Root of SDSS data release 17, with the spectra of the galaxies.
     tap_url : str
         TAP service with BestDR9.ZooSpec and BestDR7.PhotoObj.
     hips2fits_url : str
@@ -62,6 +65,8 @@ class DemoArchive:
         JSON of the Zenodo record of Galaxy Zoo DECaLS.
     galaxies : list of Galaxy
         True properties of the simulated galaxies.
+    spectra : Path
+        Catalogue (CSV) of the spectra.
     folder : Path
         Temporary folder, also for builds from the archive; deleted when it closes.
 
@@ -107,6 +112,7 @@ class DemoArchive:
             sia.PREFIX_2: images.version_2,
             sia.PREFIX: images,
             sas.FOLDER: sas.Sas(self.galaxies, cache / "sas"),
+            spec_files.ROOT: spec_files.SpecFiles(self.galaxies, cache / "spectra"),
             zenodo.PREFIX: zenodo.Zenodo(
                 {
                     CANDELS_RECORD: ("Simulated CANDELS stamps", candels),
@@ -130,6 +136,12 @@ class DemoArchive:
             if request.path.startswith(prefix):
                 return service(request)
         return error_page(404)
+
+    @property
+    def spectra(self) -> Path:
+        path = self.folder / "spectra.csv"
+        path.write_bytes(spec_files.catalogue(self.galaxies))
+        return path
 
     def add_fault(self, fault: Fault) -> None:
         """Inject a fault from now on."""
@@ -157,6 +169,10 @@ class DemoArchive:
     @property
     def sas_url(self) -> str:
         return self.url + sas.FOLDER
+
+    @property
+    def dr17_url(self) -> str:
+        return self.url + spec_files.ROOT
 
     @property
     def zenodo_url(self) -> str:

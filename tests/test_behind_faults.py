@@ -41,7 +41,7 @@ def test_passing_faults_and_a_proxy_change_nothing(run, monkeypatch, name):
     assert run(name, "disturbed", faults=FAULTS) == expected != {}
 
 
-ADDRESS = {
+ADDRESS = {  # of what each asks first; sdss_spectra asks for nothing but its sources, see its tests
     "gz3d": ["--archive_url"],
     "gz_sdss": ["--tap_url"],
     "candels_blend": ["--zenodo_url"],
@@ -65,7 +65,7 @@ BOMB = gzip.compress(bytes(30_000_000))
 
 
 @pytest.mark.parametrize("kind", LASTING)
-@pytest.mark.parametrize("name", DATA_SETS)
+@pytest.mark.parametrize("name", ADDRESS)
 def test_a_lasting_fault_is_an_error_of_one_line(monkeypatch, tmp_path, name, kind):
     """Whatever the server does, no traceback, no wait without end, and nothing that looks like a dataset."""
     monkeypatch.chdir(tmp_path)

@@ -23,7 +23,7 @@ from skyshards.format import catalog
 from skyshards.format.layout import WORKSPACE
 from skyshards.pipeline import pack, spool, workers, workspace
 from skyshards.pipeline.build import build
-from skyshards.pipeline.workers import lasting
+from skyshards.pipeline.source_rows import lasting
 from skyshards.progress import progress, say
 from tests.contract import Contract, assert_same
 from tests.toy import Toy, die, row

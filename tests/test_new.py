@@ -69,7 +69,11 @@ def run_python(*words, cwd, path=()):
 
 def test_the_tree_s_own_are_registered_alike(monkeypatch, tmp_path):
     """A clone finds in pyproject.toml what an installation finds in its metadata."""
-    assert list(module.own_data_sets()) == list(DATA_SETS) == ["gz3d", "gz_sdss", "candels_blend", "gz_decals"]
+    assert (
+        list(module.own_data_sets())
+        == list(DATA_SETS)
+        == ["gz3d", "gz_sdss", "candels_blend", "gz_decals", "sdss_spectra"]
+    )
     monkeypatch.setattr(entry_points, "PROJECT", tmp_path / "pyproject.toml")
     distribution(tmp_path, "skyshards", "gz3d.build_parent_sample:main", "gz3d")
     monkeypatch.syspath_prepend(tmp_path)

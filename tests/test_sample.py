@@ -11,7 +11,8 @@ from skyshards.format.provenance import SourceRecord
 from skyshards.pipeline.build import build
 from skyshards.pipeline.recipe import Source
 from skyshards.pipeline.sample import Sample
-from skyshards.pipeline.workers import ReadSource
+from skyshards.pipeline.source_rows import Piece, ReadSource
+from skyshards.pipeline.spool import SpooledRow
 from tests.toy import Toy
 from tests.toy_folder import assert_whole, shard_bytes
 
@@ -64,6 +65,10 @@ def test_what_was_cut_is_completed_later(tmp_path):
     assert shard_bytes(folder) == shard_bytes(whole)
 
 
+def spooled(number):
+    return SpooledRow(0.0, 0.0, "", "", "", "", "", 0, 0, number)
+
+
 def record(status):
     return SourceRecord("", None, None, None, status, None, 1)
 
@@ -84,9 +89,13 @@ def test_the_order_of_arrival_does_not_matter(seed):
     while reading:
         source = reading.pop(moments.randrange(len(reading)))
         rows = gives[source.key]
-        read = ReadSource(error="broken") if rows is None else ReadSource(rows=tuple(range(rows))[: limit + 1])
-        now, _ = sample.sift([((source, None), read)])
-        entered |= {source.key: "failed" if read.error else len(read.rows) for (source, _), read in now}
+        read = (
+            ReadSource(error="broken")
+            if rows is None
+            else ReadSource(rows=tuple(map(spooled, range(min(rows, limit + 1)))))
+        )
+        now, _ = sample.sift([(Piece(source, None), read)])
+        entered |= {source.key: "failed" if read.error else len(read.rows) for (source, *_), read in now}
         reading += sample.take()
     assert entered == expected
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from skyshards.format.healpix import pixel_of
 from skyshards.format.provenance import SourceRecord
 from skyshards.format.rows import NewRow
-from skyshards.pipeline.spool import Spool, delete
+from skyshards.pipeline.spool import Entry, Spool, delete
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -37,7 +37,7 @@ def one(number, source=None):
 
 def enter(spool, key, rows, split="train"):
     """What a build does with a source that was read."""
-    spool.enter([(record(key), split, spool.files.keep(rows))])
+    spool.enter([Entry(record(key), split, spool.files.keep(rows))])
 
 
 def text(split, pixel, row):
@@ -126,7 +126,7 @@ def test_processes_and_threads_write_beside_each_other(tmp_path):
         pools = [processes, threads]
         futures = [pools[place % 2].submit(keep, spool.files, part) for place, part in enumerate(parts)]
         for part, future in zip(parts, futures, strict=True):
-            spool.enter([(record(f"s{part}"), "train", future.result())])
+            spool.enter([Entry(record(f"s{part}"), "train", future.result())])
     assert contents(spool) == expected(range(200))
     spool.close()
 
@@ -175,14 +175,14 @@ def test_records_keep_everything(tmp_path):
         SourceRecord("c", None, None, None, "left out", None, 3),
     ]
     spool = Spool(tmp_path / "spool", 16)
-    spool.enter([(each, "train", []) for each in records])
+    spool.enter([Entry(each, "train") for each in records])
     assert list(spool.records()) == sorted(records, key=lambda each: each.key)
     spool.close()
 
 
 def test_a_source_tried_again_has_its_last_outcome(tmp_path):
     spool = Spool(tmp_path / "spool", 16)
-    spool.enter([(record("a", "failed", "once"), "train", [])])
+    spool.enter([Entry(record("a", "failed", "once"), "train")])
     enter(spool, "a", [one(1, source="a")])
     assert list(spool.records()) == [record("a")]
     spool.close()
@@ -202,9 +202,10 @@ def test_all_is_entered_or_nothing(tmp_path):
     spool = Spool(tmp_path / "spool", 16)
     (row,) = spool.files.keep([one(1)])
     with pytest.raises(sqlite3.Error):
-        spool.enter([(record("a"), "train", [row]), (record("b"), "train", [row._replace(start=object())])])
+        broken = row._replace(start=object())
+        spool.enter([Entry(record("a"), "train", [row]), Entry(record("b"), "train", [broken])])
     assert contents(spool) == [] and spool.empty
-    spool.enter([(record("a"), "train", [row])])
+    spool.enter([Entry(record("a"), "train", [row])])
     assert contents(spool) == expected([1])
     spool.close()
 

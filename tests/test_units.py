@@ -8,12 +8,14 @@ from candels_blend.targets import METHODS
 from gz3d import gz3d
 from gz_decals import gz_decals
 from gz_sdss import gz_sdss
+from sdss_spectra import sdss_spectra
 
 SCHEMAS = {
     "gz3d": gz3d.SCHEMA,
     "gz_sdss": gz_sdss.schema_of("jpg", 2),
     "gz_sdss of FITS": gz_sdss.schema_of("fits"),
     "gz_decals": gz_decals.schema(tuple((name, "float64") for name in gz_decals._KNOWN), 2),
+    "sdss_spectra": sdss_spectra.SCHEMA,
     **{f"candels_blend with {method}": candels_blend.schema_of(method) for method in METHODS},
 }
 
@@ -29,7 +31,7 @@ def test_a_name_has_one_unit_in_all_datasets():
     found = {}
     for schema in SCHEMAS.values():
         for path, spec in schema.specs.items():
-            found.setdefault(path.rpartition(".")[2], set()).add(spec.unit)
+            found.setdefault(path, set()).add(spec.unit)
     assert {name: unit for name, unit in found.items() if len(unit) > 1} == {}
     assert found["scale"] == found["ra"] == found["dec"] == {"deg"}
 

@@ -13,7 +13,7 @@ from astropy.io import fits
 BLOCK = 2880
 """Block size of FITS, bytes (FITS standard 4.0, section 3.1)."""
 _BITPIX = {"u1": 8, "i2": 16, "i4": 32, "i8": 64, "f4": -32, "f8": -64}
-_TFORM = {"i2": "I", "i4": "J", "i8": "K", "f4": "E", "f8": "D"}
+_TFORM = {"u1": "B", "i2": "I", "i4": "J", "i8": "K", "f4": "E", "f8": "D"}
 
 
 def _hdu(cards: Iterable, data: np.ndarray) -> bytes:
@@ -29,8 +29,8 @@ def image_hdu(data: np.ndarray, cards: Iterable[fits.Card] = (), primary: bool =
     return _hdu([kind, ("BITPIX", _BITPIX[data.dtype.str[1:]]), ("NAXIS", data.ndim), *axes, *tail, *cards], data)
 
 
-def table_hdu(rows: np.ndarray) -> bytes:
-    """Make a binary table HDU from a structured array whose fields are big-endian numbers or bytes."""
+def table_hdu(rows: np.ndarray, name: str = "") -> bytes:
+    """Make a binary table HDU from a structured array of big-endian numbers, vectors of them, and bytes."""
     names = rows.dtype.names or ()
     cards = [
         ("XTENSION", "BINTABLE", "binary table extension"),
@@ -42,8 +42,9 @@ def table_hdu(rows: np.ndarray) -> bytes:
         ("GCOUNT", 1),
         ("TFIELDS", len(names)),
     ]
-    for number, name in enumerate(names, 1):
-        kind = rows.dtype[name]
-        form = f"{kind.itemsize}A" if kind.kind == "S" else _TFORM[kind.str[1:]]
-        cards += [(f"TTYPE{number}", name), (f"TFORM{number}", form)]
-    return _hdu(cards, rows)
+    for number, column in enumerate(names, 1):
+        kind = rows.dtype[column]
+        length = str(kind.shape[0]) if kind.shape else ""
+        form = f"{kind.itemsize}A" if kind.kind == "S" else length + _TFORM[kind.base.str[1:]]
+        cards += [(f"TTYPE{number}", column), (f"TFORM{number}", form)]
+    return _hdu(cards + ([("EXTNAME", name)] if name else []), rows)

@@ -88,6 +88,23 @@ class Galaxy:
         return {"u": r + g_r + u_g, "g": r + g_r, "r": r, "i": r - r_i, "z": r - r_i - i_z}
 
     @property
+    def plate(self) -> int:
+        return self.specobjid >> 50
+
+    @property
+    def fiberid(self) -> int:
+        return self.specobjid >> 38 & 0xFFF
+
+    @property
+    def mjd(self) -> int:
+        return (self.specobjid >> 24 & 0x3FFF) + 50000
+
+    @property
+    def boss(self) -> bool:
+        """Whether BOSS took its spectrum, not SDSS-I or II."""
+        return self.specobjid >> 10 & 0x3FFF >= 400
+
+    @property
     def iauname(self) -> str:
         """Name by position: JHHMMSS.ss+DDMMSS.s, truncated instead of rounded, as the IAU requires."""
         return iauname(self.ra, self.dec)
@@ -158,12 +175,20 @@ def simulate(count: int, seed: int) -> list[Galaxy]:
         p_cs_debiased=np.where(spiral, sure, other),
         dr7objid=587722981742084097 + 131072 * np.arange(count) + rng.integers(0, 131072, count),
         objid=1237648720142401611 + 262144 * np.arange(count) + rng.integers(0, 262144, count),
-        specobjid=299489952322840576 + 2252349569499136 * (np.arange(count) % 3000) + 2048 * np.arange(count),
+        specobjid=_specobjids(count),
         mangaid=[f"1-{number}" for number in 100010 + 7 * rng.permutation(count)],
         nsa_id=rng.permutation(count) + 36107,
     )
     rows = zip(*(np.asarray(values).tolist() for values in columns.values()), strict=True)
     return [Galaxy(index, seed, **dict(zip(columns, row, strict=True))) for index, row in enumerate(rows)]
+
+
+def _specobjids(count: int) -> np.ndarray:
+    """Identifiers of spectra: each group on a plate of SDSS (reduction 26) and one of BOSS (v5_13_2)."""
+    group, place = np.divmod(np.arange(count), GROUP_SIZE)
+    boss = place % 4 == 3
+    plate, mjd, run2d = np.where(boss, 3586, 266) + group, np.where(boss, 5181, 1602) + group, np.where(boss, 1302, 26)
+    return (plate << 50) | (1 + 79 * place << 38) | (mjd << 24) | (run2d << 10)
 
 
 def _flux(magnitude: float) -> float:

@@ -1,8 +1,10 @@
 """Record the outcome of each source in `sources.parquet`, and failed sources in `failures.csv`.
 
 `sources.parquet` has the columns key, url, bytes, sha256, status ("done", "in part", "left out" or "failed"), error,
-and the shard and row of a source's first row and its number of rows. Programs differ in how they treat nulls, so there
-are none: missing values are empty text, 0 bytes, 0 rows and row -1.
+total, read and failed (rows), and the shard and row of a source's first row and its number of rows. Programs differ in
+how they treat nulls, so there are none: missing values are empty text, 0 bytes, 0 rows and row -1.
+
+`failures.csv` lists failed sources, and single rows that failed, with their number in the source.
 
 `tries.csv` lists the sources that took more than one try. Tries depend on the runs, so they have a file of their own:
 all other files are the same however often a build was interrupted.
@@ -39,6 +41,14 @@ _SCHEMA = pa.schema(
         pa.field("error", pa.string(), metadata={"description": "why it failed; empty if it did not"}),
     ]
 )
+_ROWS = pa.schema(
+    [
+        pa.field("total", pa.int64(), metadata={"description": "rows that it has; -1 if unknown"}),
+        pa.field("read", pa.int64(), metadata={"description": "rows read, from its first row on"}),
+        pa.field("failed", pa.int64(), metadata={"description": "rows among them that failed (see failures.csv)"}),
+    ]
+)
+"""Absent in folders of earlier versions."""
 _PLACE = pa.schema(
     [
         pa.field("shard", pa.string(), metadata={"description": "shard of its first row; empty if it gave no row"}),
@@ -46,7 +56,9 @@ _PLACE = pa.schema(
         pa.field("rows", pa.int64(), metadata={"description": "how many rows it gave"}),
     ]
 )
-_MISSING = {"url": "", "bytes": 0, "sha256": "", "error": "", "shard": "", "row": -1, "rows": 0}
+_FIELDS = {"bytes": "nbytes"}
+"""Columns whose name differs from that in `SourceRecord`."""
+_MISSING = {"url": "", "bytes": 0, "sha256": "", "error": "", "total": -1, "shard": "", "row": -1, "rows": 0}
 
 
 class Origin(NamedTuple):
@@ -65,7 +77,10 @@ class Origin(NamedTuple):
 class SourceRecord(NamedTuple):
     """The outcome of one source.
 
-    `status` is "done", "in part" (a limit cut its rows), "left out" (the options exclude all its rows) or "failed".
+    `status` is "done", "in part" (a limit cut its rows), "left out" (the options exclude all its rows) or "failed"; in
+    the journal of a build also "begun". `total` is the number of rows that the source has (None if unknown), `read` how
+    many of them were read, from the first on, and `failed` how many of these failed. `error` says why the source
+    failed, or why the rest of one that is "in part" could not be fetched.
     """
 
     key: str
@@ -75,14 +90,26 @@ class SourceRecord(NamedTuple):
     status: str
     error: str | None
     tries: int
+    total: int | None = None
+    read: int = 0
+    failed: int = 0
 
 
-def write(folder: Path, records: Iterable[SourceRecord], catalog: pa.Table) -> None:
+class BadRow(NamedTuple):
+    """A row of a source that failed: its number in the source, and why."""
+
+    source: str
+    number: int
+    error: str
+
+
+def write(folder: Path, records: Iterable[SourceRecord], catalog: pa.Table, bad: Iterable[BadRow] = ()) -> None:
     """Write the non-empty files; the catalogue locates each source's rows."""
     records = sorted(records, key=lambda record: record.key)
-    *columns, _ = list(zip(*records, strict=True)) or [()] * (len(_SCHEMA) + 1)
+    schema = pa.schema([*_SCHEMA, *_ROWS])
+    columns = [[getattr(record, _FIELDS.get(name, name)) for record in records] for name in schema.names]
     table = pa.table(
-        [pa.array(column, kind) for column, kind in zip(columns, _SCHEMA.types, strict=True)], schema=_SCHEMA
+        [pa.array(column, kind) for column, kind in zip(columns, schema.types, strict=True)], schema=schema
     )
     lies = pa.table({"key": catalog[SOURCE], "shard": catalog[SHARD].cast(pa.string()), "row": catalog[ROW]})
     first = lies.group_by("key", use_threads=False).aggregate([("shard", "first"), ("row", "first"), ("row", "count")])
@@ -92,13 +119,15 @@ def write(folder: Path, records: Iterable[SourceRecord], catalog: pa.Table) -> N
         pc.fill_null(column, _MISSING[name]) if name in _MISSING else column
         for name, column in zip(table.column_names, table.columns, strict=True)
     ]
-    table = pa.table(filled, schema=pa.schema([*_SCHEMA, *_PLACE]))
+    table = pa.table(filled, schema=pa.schema([*schema, *_PLACE]))
     table = table.replace_schema_metadata(votable.metadata("sources", table))
     pq.write_table(table, folder / SOURCES, compression="zstd")
-    failed = table.filter(pc.field("status") == "failed").select(["key", "url", "error"])
-    if len(failed):
-        shown = [[printable(text) for text in column.to_pylist()] for column in failed.columns]
-        write_csv(pa.table(shown, names=failed.column_names), folder / FAILURES)
+    urls = {record.key: record.url or "" for record in records}
+    failures = [(record.key, "", urls[record.key], record.error) for record in records if record.error]
+    failures += [(row.source, str(row.number), urls[row.source], row.error) for row in sorted(bad)]
+    if failures:
+        shown = [[printable(text) for text in column] for column in zip(*failures, strict=True)]
+        write_csv(pa.table(shown, names=["key", "row", "url", "error"]), folder / FAILURES)
     if again := [(record.key, record.tries) for record in records if record.tries > 1]:
         write_csv(pa.table(list(zip(*again, strict=True)), names=["key", "tries"]), folder / TRIES)
 
@@ -110,8 +139,25 @@ def read(folder: Path) -> dict[str, SourceRecord]:
         return {}
     table = read_table(path, str(path))
     tries = _read_tries(folder / TRIES)
-    columns = (table[name].to_pylist() for name in _SCHEMA.names)
+    columns = (table[name].to_pylist() for name in table.column_names)
     return {values[0]: _record(values, tries.get(values[0], 1)) for values in zip(*columns, strict=True)}
+
+
+def read_bad_rows(folder: Path, records: Iterable[SourceRecord]) -> dict[str, list[BadRow]]:
+    """Read the failed rows of the recorded sources from `failures.csv`; an unreadable file is ignored."""
+    keys = {printable(record.key): record.key for record in records if record.failed}
+    if not keys:
+        return {}
+    found: dict[str, list[BadRow]] = {}
+    try:
+        options = ConvertOptions(column_types=dict.fromkeys(("key", "row", "error"), pa.string()))
+        table = read_csv(folder / FAILURES, convert_options=options)
+        for key, number, error in zip(*(table[name].to_pylist() for name in ("key", "row", "error")), strict=True):
+            if number and key in keys:
+                found.setdefault(keys[key], []).append(BadRow(keys[key], int(number), error))
+    except (pa.ArrowException, OSError, KeyError, ValueError):
+        return {}
+    return found
 
 
 def read_table(file: Any, where: str) -> pa.Table:
@@ -124,11 +170,12 @@ def read_table(file: Any, where: str) -> pa.Table:
         names = parquet.schema_arrow.names
         if not set(_SCHEMA.names).issubset(names):
             raise ValueError(f"expected columns {', '.join(_SCHEMA.names)}, found {', '.join(names)}")
-        check_memory(file, parquet, _SCHEMA.names)
-        table = parquet.read(columns=_SCHEMA.names)
+        schema = pa.schema([*_SCHEMA, *(field for field in _ROWS if field.name in names)])
+        check_memory(file, parquet, schema.names)
+        table = parquet.read(columns=schema.names)
         table.validate(full=True)
-        if table.schema.remove_metadata() != _SCHEMA:
-            raise ValueError(f"expected columns {', '.join(_SCHEMA.names)}, found {', '.join(table.schema.names)}")
+        if table.schema.remove_metadata() != schema:
+            raise ValueError(f"expected columns {', '.join(schema.names)}, found {', '.join(table.schema.names)}")
         if empty := [name for name in ("key", "status") if table[name].null_count]:
             raise ValueError(f"column {empty[0]!r} lacks values")
     except (pa.ArrowException, OSError, ValueError) as error:
@@ -157,5 +204,9 @@ def _read_tries(path: Path) -> dict[str, int]:
 
 
 def _record(values: Sequence[Any], tries: int) -> SourceRecord:
-    key, url, nbytes, sha256, status, error = values
-    return SourceRecord(key, url or None, nbytes if sha256 else None, sha256 or None, status, error or None, tries)
+    key, url, nbytes, sha256, status, error, *rows = values
+    record = SourceRecord(key, url or None, nbytes if sha256 else None, sha256 or None, status, error or None, tries)
+    if len(rows) < len(_ROWS):
+        return record
+    total, read, failed = rows
+    return record._replace(total=None if total is None or total < 0 else total, read=read or 0, failed=failed or 0)

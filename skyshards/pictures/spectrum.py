@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 HEIGHT, WIDTH, MARGIN = 240, 360, 8
 """Size of a spectrum's picture that is not shrunk, and space around the line, in pixels."""
-PAPER, INK, WORDS = (16, 16, 24), (240, 228, 66), (200, 200, 200)
+PAPER, INK, WORDS, MARK = (16, 16, 24), (240, 228, 66), (200, 200, 200), (70, 84, 108)
 FONT, LEGIBLE = 11, 240
 """Size of the letters, and the width below which there are none, in pixels."""
 SCALE = 3
@@ -15,7 +17,11 @@ SCALE = 3
 
 
 def draw_spectrum(
-    flux: np.ndarray, wavelength: np.ndarray, size: int | None = None, unit: str = ""
+    flux: np.ndarray,
+    wavelength: np.ndarray,
+    size: int | None = None,
+    unit: str = "",
+    marks: Mapping[str, float] | None = None,
 ) -> np.ndarray | None:
     """Draw a spectrum as a line; the fluxes of each pixel's width are averaged.
 
@@ -27,6 +33,8 @@ def draw_spectrum(
         Width of the picture, at most `WIDTH`.
     unit : str
         Unit of the wavelength, for the labels of its ends.
+    marks : mapping of str to float, optional
+        Names and wavelengths of spectral lines to mark; those outside are left out.
 
     Returns
     -------
@@ -46,9 +54,14 @@ def draw_spectrum(
     x = _placed(wavelength, *ends, width)
     if len(x) > 2 * width:
         x, flux = _averaged(x[there], flux[there], width)
-    y = height - 1 - _placed(flux, np.nanmin(flux), np.nanmax(flux), height)
+    inside = {name: at for name, at in (marks or {}).items() if ends[0] <= at <= ends[1]}
+    places = dict(zip(inside, _placed(np.array(list(inside.values())), *ends, width).tolist(), strict=True))
+    top = 2 * FONT if width >= LEGIBLE and places else 0
+    y = height - 1 - _placed(flux, np.nanmin(flux), np.nanmax(flux), height - top)
     paper = Image.new("RGB", (width * SCALE, height * SCALE), PAPER)
     pen = ImageDraw.Draw(paper)
+    for place in places.values():
+        pen.line([(place * SCALE, top * SCALE), (place * SCALE, height * SCALE)], MARK, SCALE)
     for first, last in _runs(np.isfinite(x) & np.isfinite(flux)):
         points = np.stack([x[first:last], y[first:last]], axis=1) * SCALE
         pen.line([tuple(point) for point in points.tolist()], INK, SCALE)
@@ -57,7 +70,21 @@ def draw_spectrum(
         pen, font = ImageDraw.Draw(paper), ImageFont.load_default(FONT)
         pen.text((3, height - 3), f"{ends[0]:.5g}", WORDS, font, anchor="lb")
         pen.text((width - 3, height - 3), f"{ends[1]:.5g} {unit}".strip(), WORDS, font, anchor="rb")
+        _name(pen, places, font)
     return np.asarray(paper)
+
+
+def _name(
+    pen: ImageDraw.ImageDraw, places: Mapping[str, float], font: ImageFont.FreeTypeFont | ImageFont.ImageFont
+) -> None:
+    """Write the names of marks above them, in two lines, where there is room."""
+    free = [0.0, 0.0]
+    for name, place in sorted(places.items(), key=lambda pair: pair[1]):
+        half = pen.textlength(name, font) / 2 + 1
+        line = next((number for number, start in enumerate(free) if place - half >= start), None)
+        if line is not None:
+            pen.text((place, 2 + FONT * line), name, WORDS, font, anchor="mt")
+            free[line] = place + half
 
 
 def _range(flux: np.ndarray) -> tuple[float, float]:

@@ -3,55 +3,44 @@
 from __future__ import annotations
 
 import contextlib
-import logging
-import threading
 import time
-import traceback
-from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from concurrent.futures import wait as wait_for
+from collections import Counter
+from collections.abc import Container, Iterable, Iterator, Mapping
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
-from queue import SimpleQueue
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from skyshards.errors import BuildError, SourceError, UsageError
+from skyshards.errors import BuildError, UsageError
 from skyshards.fetch.client import Fetcher
-from skyshards.fetch.waiting import FETCHING_THREADS, Stopped, stop_with
-from skyshards.files import is_disk_full, is_read_only
+from skyshards.files import is_read_only
 from skyshards.format import card, catalog, hashes, healpix, provenance
 from skyshards.format.layout import CATALOG, SHARD, SOURCE
 from skyshards.format.manifest import Manifest, Shard
-from skyshards.format.provenance import SourceRecord
+from skyshards.format.provenance import BadRow, SourceRecord
 from skyshards.pipeline import pack, status
 from skyshards.pipeline.downloads import Downloads
-from skyshards.pipeline.interrupts import FirstInterrupt
 from skyshards.pipeline.plan import plan
+from skyshards.pipeline.reading import Earlier, Reading
 from skyshards.pipeline.recipe import Recipe, Source
 from skyshards.pipeline.sample import Sample
 from skyshards.pipeline.spool import Spool
-from skyshards.pipeline.workers import ReadSource, Workers, reason, start_fork_server
+from skyshards.pipeline.workers import Workers, start_fork_server
 from skyshards.pipeline.workspace import hold, publish, refuse_other_options, what_is_there, without_lost_shards
 from skyshards.processes import leave_if_unguarded
 from skyshards.progress import Progress, progress, say, waiting
-from skyshards.text import printable
-
-log = logging.getLogger(__name__)
-
-MAX_UNREAD = 128
-"""Bound on sources that are being fetched, or fetched but not yet read; each is a file on disk or bytes in memory."""
 
 
 @dataclass(frozen=True)
 class Summary:
     """What a build did, and what the folder now holds.
 
-    `failed` counts the sources that could not be fetched or read, `left_out` those that the options exclude; `plan` is
-    the estimate made before the build (see `skyshards.pipeline.plan.plan`).
+    `failed` counts the sources that could not be fetched or read, `left_out` those that the options exclude, and
+    `failed_rows` the rows that failed alone; `plan` is the estimate made before the build (see
+    `skyshards.pipeline.plan.plan`).
     """
 
     folder: Path
@@ -63,6 +52,7 @@ class Summary:
     left_out: int
     elapsed: float
     plan: str
+    failed_rows: int = 0
 
 
 def build(
@@ -127,6 +117,7 @@ def build(
         raise UsageError(f"workers: expected a number of processes, or 0 for none, found {workers}")
     if not healpix.is_nside(nside):
         raise UsageError(f"nside: expected a power of two up to 2**29, found {nside}")
+    recipe.check_methods()
     card.check(recipe.folder)
     folder = Path(output_dir)
     recipe = recipe.told(limit, simulated)
@@ -149,13 +140,14 @@ def build(
         spool = stack.enter_context(contextlib.closing(Spool(workspace, nside)))
         table, manifest = what_is_there(folder, empty)
         table, manifest, lost = without_lost_shards(folder, table, manifest)
-        records = {key: record for key, record in provenance.read(folder).items() if key not in lost}
-        records |= {record.key: record for record in spool.records()}
-        rows = _rows_of_sources(table, spool) if limit else {}
+        packed, bad = _packed(folder, lost)
+        records = packed | {record.key: record for record in spool.records()}
+        earlier = Earlier(packed, _rows_of_sources(table, packed, limit), records | spool.begun())
+        objects = _objects_of_sources(earlier, records, spool) if limit else {}
         listing = iter(recipe.sources(fetcher))
         first = list(islice(listing, 1))  # downloads needed before the first source show their own bars
         with progress("listing", "sources") as bar:
-            sample = Sample(_counted(chain(first, listing), bar), limit, records, rows)
+            sample = Sample(_counted(chain(first, listing), bar), limit, records, objects, recipe.counts, spool.begun())
             pending = sample.take()
         if recipe.lists_all and limit is None:
             _refuse_shorter_listing(folder, records, sample.listed)
@@ -177,18 +169,22 @@ def build(
                 start_fork_server(recipe)
             healpix.load()  # meanwhile
             with Workers(recipe, spool.files, workers, executor, limit) as pool:
-                _read_all(sample, pending, records, fetcher, pool, spool, downloads)
+                Reading(sample, earlier, fetcher, pool, spool, downloads).run(pending)
+                spool.forget_begun()  # of sources that an earlier build began, and a limit now excludes
+                if recipe.counts:
+                    spool.drop_repeated(_object_ids(table, spool.continued()))
                 table, manifest = _pack_all(staged, spool, table, manifest, pool)
             table = catalog.write(staged, manifest, table)
             records |= {record.key: record for record in spool.records()}
-            provenance.write(staged, records.values(), table)
+            provenance.write(staged, records.values(), table, _bad_rows(bad, records, spool))
             card.write(staged, recipe.folder, recipe.schema, manifest, table)
             hashes.write(staged, manifest.shards)
             spool.close()
             publish(workspace)
         if not dry_run:
-            downloads.remove_leftovers(sample.listed)
-    outcomes = Counter(records[source.key].status for source in sample.listed if source.key in records)
+            downloads.remove_leftovers(sample.listed, records)
+    listed = [records[source.key] for source in sample.listed if source.key in records]
+    outcomes = Counter("failed" if record.error else record.status for record in listed)
     nbytes = sum(shard.nbytes for shard in manifest.shards)
     return Summary(
         folder,
@@ -198,6 +194,7 @@ def build(
         added=len(table) - before,
         failed=outcomes["failed"],
         left_out=outcomes["left out"],
+        failed_rows=sum(record.failed for record in listed),
         elapsed=time.monotonic() - started,
         plan=words,
     )
@@ -213,12 +210,51 @@ def _prepared(recipe: Recipe, fetcher: Fetcher, folder: Path) -> Iterator[Recipe
         recipe.close()
 
 
-def _rows_of_sources(table: pa.Table, spool: Spool) -> Counter[str]:
-    """Number of rows of each source so far, packed or spooled."""
-    counts = pc.value_counts(table[SOURCE])
+def _packed(folder: Path, lost: Container[str]) -> tuple[dict[str, SourceRecord], dict[str, list[BadRow]]]:
+    """Outcome of each source in the folder, and its failed rows, without those to read again.
+
+    These are the `lost` ones, and those whose failed rows are not listed any more: deleting the list retries them.
+    """
+    records = provenance.read(folder)
+    bad = provenance.read_bad_rows(folder, records.values())
+    again = {key for key, record in records.items() if key in lost or record.failed != len(bad.get(key, ()))}
+    kept = {key: record for key, record in records.items() if key not in again}
+    return kept, {key: rows for key, rows in bad.items() if key in kept}
+
+
+def _rows_of_sources(table: pa.Table, packed: Mapping[str, SourceRecord], limit: int | None) -> dict[str, int]:
+    """Number of rows of each source in the folder; without a limit, only of those that are there in part."""
+    keys = table[SOURCE]
+    if limit is None:
+        in_part = [key for key, record in packed.items() if record.status == "in part"]
+        keys = keys.filter(pc.is_in(keys, pa.array(in_part, pa.string())))
+    counts = pc.value_counts(keys)
     values, numbers = (counts.field(name).to_pylist() for name in ("values", "counts"))
-    packed: Counter[str] = Counter(dict(zip(values, numbers, strict=True)))
-    return packed | Counter(spool.row_counts())
+    return dict(zip(values, numbers, strict=True))
+
+
+def _objects_of_sources(earlier: Earlier, records: Mapping[str, SourceRecord], spool: Spool) -> Counter[str]:
+    """Number of rows of each source so far, packed or spooled, and of those that failed."""
+    packed, spooled = Counter(earlier.rows), Counter(spool.row_counts())
+    continued = spool.continued()
+    objects = packed | spooled  # the larger: a source that is read again has the same rows in both
+    objects.update({key: min(packed[key], spooled[key]) for key in continued})  # one that is continued has others
+    objects.update({key: record.failed for key, record in records.items() if record.failed})
+    return objects
+
+
+def _object_ids(table: pa.Table, keys: Iterable[str]) -> dict[str, set[str]]:
+    """The object_ids of the rows of some sources, by source."""
+    return {key: set(table.filter(pc.equal(table[SOURCE], key))["object_id"].to_pylist()) for key in keys}
+
+
+def _bad_rows(
+    earlier: Mapping[str, list[BadRow]], records: Mapping[str, SourceRecord], spool: Spool
+) -> Iterator[BadRow]:
+    """All failed rows: those in the spool, and earlier ones of sources that were not read again from the start."""
+    again = {record.key for record in spool.records()} - spool.continued()
+    rows = [row for key, of_source in earlier.items() if key not in again for row in of_source]
+    return (row for row in chain(rows, list(spool.bad_rows())) if records[row.source].status != "failed")
 
 
 def _refuse_shorter_listing(folder: Path, records: Mapping[str, SourceRecord], listed: list[Source]) -> None:
@@ -233,92 +269,6 @@ def _counted(sources: Iterable[Source], bar: Progress) -> Iterator[Source]:
     for source in sources:
         bar.update()
         yield source
-
-
-def _read_all(sample, pending, records, fetcher, pool, spool, downloads) -> None:
-    """Fetch and read sources, a bounded number at a time, and enter their outcomes in the spool.
-
-    The first Ctrl-C starts no more sources and finishes those in progress.
-    """
-    waiting = deque(pending)
-    fetching: dict[Future, Source] = {}
-    done: SimpleQueue[Future | None] = SimpleQueue()
-    ahead = 2 * fetcher.connections  # submitted to the threads, running or queued
-    is_fetched = any(source.path is None and source.url is not None for source in pending)
-    what = "fetching" if is_fetched else pool.recipe.making
-    stopping = threading.Event()
-    threads = ThreadPoolExecutor(fetcher.connections, FETCHING_THREADS, stop_with, (stopping,))
-    interrupt = FirstInterrupt(lambda: done.put(None))
-    wait = True
-    try:
-        with interrupt, progress(what, pool.recipe.unit, len(pending)) as bar:
-            while True:
-                if interrupt.came and not stopping.is_set():
-                    waiting.clear()
-                    _stop(stopping, fetching, pool)
-                free = min(ahead - len(fetching), MAX_UNREAD - pool.busy - len(fetching), len(waiting))
-                for _ in range(free):
-                    source = waiting.popleft()
-                    fetch = threads.submit(pool.recipe.fetch, source, fetcher, downloads.folder)
-                    fetching[fetch] = source
-                    fetch.add_done_callback(done.put)
-                if not fetching and not pool.busy:
-                    break
-                finished = [done.get()]
-                while not done.empty():
-                    finished.append(done.get())
-                outcomes, arrived = pool.finished(), []
-                for future in finished:
-                    if future is None or future not in fetching:  # an interrupt, a read task, or cancelled
-                        continue
-                    source = fetching.pop(future)
-                    try:
-                        arrived.append((source, future.result()))
-                    except Stopped:
-                        continue
-                    except Exception as error:
-                        if is_disk_full(error) and not isinstance(error, SourceError):
-                            raise
-                        failed = ReadSource(error=reason(error, pool.recipe), traceback=traceback.format_exc())
-                        outcomes.append(((source, None), failed))
-                pool.submit(arrived, done.put)
-                entered, beyond = sample.sift(outcomes)
-                if entered:
-                    spool.enter(
-                        [
-                            (outcome.record(source, records.get(source.key)), source.split, outcome.rows)
-                            for (source, _), outcome in entered
-                        ]
-                    )
-                for (source, fetched), outcome in entered + beyond:
-                    if outcome.traceback:
-                        log.debug("%s", printable(f"{source.key} failed:\n{outcome.traceback}"))
-                    if fetched is not None:
-                        downloads.discard(source, fetched, failed=outcome.error is not None)
-                    bar.update()
-                if not stopping.is_set():
-                    more = sample.take()
-                    waiting.extend(more)
-                    bar.expect(len(more))
-        interrupt.pass_on()
-    except KeyboardInterrupt:
-        wait = interrupt.came and not fetching  # a second Ctrl-C stops at once
-        raise
-    finally:
-        stopping.set()
-        threads.shutdown(wait=wait, cancel_futures=True)
-
-
-def _stop(stopping: threading.Event, fetching: dict[Future, Source], pool: Workers) -> None:
-    """Start nothing more, and tell the user what is still in progress."""
-    stopping.set()
-    for future in [future for future in fetching if future.cancel()]:
-        del fetching[future]
-    pool.drop()
-    under_way = wait_for(fetching, timeout=0.2).not_done  # requests that wait for their turn give up in this time
-    count, what = (len(under_way), "request") if under_way else (pool.busy, "source")
-    if count:
-        say(f"finishing {count} {what}{'s' if count > 1 else ''}; again to stop now")
 
 
 def _pack_all(

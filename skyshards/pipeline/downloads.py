@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from skyshards.files import remove_if_empty
+from skyshards.format.provenance import SourceRecord
 from skyshards.pipeline.claims import claimed, is_claimed, release
 from skyshards.pipeline.recipe import Recipe, Source
 from skyshards.progress import say
@@ -58,11 +59,14 @@ class Downloads:
         if failed or not (is_here and self._stays(fetched.name)):
             self._recipe.discard(source, fetched, failed)
 
-    def remove_leftovers(self, listed: Iterable[Source]) -> None:
-        """Discard what a killed build left behind, then the folder if it is empty."""
+    def remove_leftovers(self, listed: Iterable[Source], records: Mapping[str, SourceRecord]) -> None:
+        """Discard what a killed build left behind, then the folder if it is empty.
+
+        A file that was read in part, in blocks, stays for a build that goes on with it.
+        """
         if not self.folder.is_dir():
             return
-        by_key = {source.key: source for source in listed}
+        by_key = {source.key: source for source in listed if not _is_needed(records.get(source.key))}
         for path in list(self.folder.iterdir()):
             if path.name in by_key:
                 self.discard(by_key[path.name], path, failed=False)
@@ -73,3 +77,7 @@ class Downloads:
 
     def _stays(self, name: str) -> bool:
         return self._recipe.keeps_downloads or name in self._kept
+
+
+def _is_needed(record: SourceRecord | None) -> bool:
+    return record is not None and record.status == "in part" and record.total is not None

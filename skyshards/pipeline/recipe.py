@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from skyshards.errors import UsageError
 from skyshards.pipeline.claims import claim, delete_claimed
 
 if TYPE_CHECKING:
@@ -18,10 +19,13 @@ if TYPE_CHECKING:
 DEMO = "the demo archive"
 """Value of an option that names an archive, for the demo archive, whose address changes with every run."""
 
+MAX_LARGE_FILE = 64 << 30
+"""Maximum length of the download of a source that is read in blocks, bytes."""
+
 
 @dataclass(frozen=True)
 class Source:
-    """A unit of upstream data: a FITS file, the cutout of a catalogue row, a block of blends.
+    """A unit of upstream data: a FITS file, the cutout of a catalogue row, one large file with many rows.
 
     Attributes
     ----------
@@ -70,8 +74,9 @@ class Cost:
 class Recipe(abc.ABC):
     """Base class of a dataset's recipe: how to list, fetch and read its sources.
 
-    A recipe is usually a frozen dataclass of the build's options. It is sent to worker processes, so keep it small. Its
-    rows must not depend on the order in which sources arrive.
+    Define `sources`, and either `read` or, for large files with many rows, `count` and `read_rows`. A recipe is usually
+    a frozen dataclass of the build's options. It is sent to worker processes, so keep it small. Its rows must not
+    depend on the order in which sources arrive.
     """
 
     name: ClassVar[str]
@@ -83,6 +88,9 @@ class Recipe(abc.ABC):
     """Plural noun for sources in messages."""
     making: ClassVar[str] = "reading"
     """Verb of the progress bar for sources that need no download."""
+    rows_per_block: ClassVar[int | None] = None
+    """Rows of a block of a source with a `count`, where its files are best read so, such as the rows of an HDF5 chunk;
+    by default, the build chooses (blocks of about 16 MiB)."""
     limit: int | None = None
     """Maximum number of objects to build (None for all), set by `build`; a query need not ask a server for more."""
     simulated: bool = False
@@ -121,24 +129,57 @@ class Recipe(abc.ABC):
     def sources(self, fetcher: Fetcher) -> Iterable[Source]:
         """List all sources, always in the same order. Raises `BuildError` if they cannot be listed."""
 
-    @abc.abstractmethod
     def read(self, source: Source, fetched: Any) -> Iterable[Mapping[str, Any]]:
         """Read a source into rows: nested dicts of all columns but `healpix` and `source`, which the build adds.
 
-        Runs in a worker process. `fetched` is what `fetch` returned. Yield nothing for a source that the options
-        exclude. Raise `SourceError` with the reason for one that cannot be read; other sources are not affected.
+        Runs in a worker process. `fetched` is what `fetch` returned. Yield rows one by one: each is written at once.
+        Yield nothing for a source that the options exclude. Raise `SourceError` with the reason for one that cannot be
+        read; other sources are not affected.
         """
+        raise NotImplementedError(f"{type(self).__name__} has no method `read`")
+
+    def count(self, source: Source, fetched: Any) -> int | None:
+        """Count the rows of a fetched source that is to be read in blocks; None (the default) to `read` it whole.
+
+        Runs in a worker process, once a build, after the source was fetched.
+        """
+        return None
+
+    def read_rows(self, source: Source, fetched: Any, rows: range) -> Iterable[Mapping[str, Any] | None]:
+        """Read the given rows of a source with a `count`, in order: one nested dict each, or None to leave a row out.
+
+        Runs in several worker processes, each with blocks of its own. The build chooses the blocks and remembers which
+        are done; read only what it asks for. Where this raises, the rest of the block is read row by row, and only rows
+        that raise again are lost.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no method `read_rows`")
+
+    @property
+    def counts(self) -> bool:
+        """Whether sources may be read in blocks: whether the class has a `count` of its own."""
+        return _own_method(type(self), "count")
+
+    def check_methods(self) -> None:
+        """Raise `UsageError` unless the class defines how to read its sources."""
+        defined = [name for name in ("read", "count", "read_rows") if _own_method(type(self), name)]
+        if ("count" in defined) != ("read_rows" in defined) or not defined:
+            found = ", ".join(defined) or "none of them"
+            raise UsageError(f"{type(self).__name__}: expected `read`, or `count` and `read_rows`; found {found}")
 
     def fetch(self, source: Source, fetcher: Fetcher, folder: Path) -> Any:
         """Fetch a source, in a download thread; the result (picklable) is passed to `read`.
 
-        By default, returns the path of the file: the one on disk, or a verified download of `source.url` in `folder`.
-        The default `discard` deletes only files marked with `skyshards.pipeline.claims.claim` before the download.
+        By default, returns the path of the file: the one on disk, or a verified download of `source.url` in `folder`
+        (of sources that are read in blocks, a download that a kill interrupts is resumed by the next build). The
+        default `discard` deletes only files marked with `skyshards.pipeline.claims.claim` before the download.
         """
         if source.path is not None or source.url is None:
             return source.path
         claim(folder / source.key)
-        return fetcher.download(source.url, folder / source.key, source.checksum)
+        path = folder / source.key
+        if self.counts:
+            return fetcher.download(source.url, path, source.checksum, MAX_LARGE_FILE, keep_part=True)
+        return fetcher.download(source.url, path, source.checksum)
 
     def cost(self, sources: Sequence[Source]) -> Cost:
         """Estimate the cost of building some of the listed sources. By default, unknown."""
@@ -168,3 +209,9 @@ class Recipe(abc.ABC):
 
     def close(self) -> None:  # noqa: B027 (optional to have)
         """Release resources of the prepared recipe; called whenever a build ends, while the folder is still locked."""
+
+
+def _own_method(recipe: type[Recipe], name: str) -> bool:
+    """Whether a recipe defines a method; a field of the same name does not count."""
+    found = getattr(recipe, name)
+    return callable(found) and found != getattr(Recipe, name)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 
+from skyshards.errors import BuildError
 from skyshards.format.provenance import SourceRecord
 from skyshards.pipeline.recipe import Source
 from skyshards.pipeline.workers import Outcome
@@ -13,9 +13,10 @@ from skyshards.pipeline.workers import Outcome
 class Sample:
     """All sources of a listing, or the first ones that together give `limit` objects.
 
-    A failed source counts as one object; otherwise, a server that is down would be asked for everything it has. With a
-    limit, outcomes are passed on in the order of the listing, and the last source is cut at the limit, so that the
-    result does not depend on the order of arrival.
+    A failed source counts as one object; otherwise, a server that is down would be asked for everything it has. So does
+    a failed row. With a limit, outcomes of whole sources are passed on in the order of the listing, and the last source
+    is cut at the limit, so that the result does not depend on the order of arrival. Of sources that are read in blocks,
+    only one at a time is taken, and no more rows of it than are missing.
 
     Parameters
     ----------
@@ -25,7 +26,11 @@ class Sample:
     records : mapping of str to SourceRecord
         Outcomes of earlier builds, by source key.
     rows : mapping of str to int
-        Number of rows from each source so far.
+        Number of rows from each source so far, failed ones included.
+    in_blocks : bool
+        Whether sources may be read in blocks.
+    begun : container of str
+        Sources of which some blocks are missing.
 
     Attributes
     ----------
@@ -34,63 +39,109 @@ class Sample:
     """
 
     def __init__(
-        self, sources: Iterable[Source], limit: int | None, records: Mapping[str, SourceRecord], rows: Mapping[str, int]
+        self,
+        sources: Iterable[Source],
+        limit: int | None,
+        records: Mapping[str, SourceRecord],
+        rows: Mapping[str, int],
+        in_blocks: bool = False,
+        begun: Iterable[str] = (),
     ):
         self.listed: list[Source] = []
         self._sources = iter(sources)
         self._limit = limit
-        self._records, self._rows = records, rows
+        self._records, self._rows, self._begun = records, rows, frozenset(begun)
+        self._one_at_a_time = in_blocks and limit is not None
+        self._open: str | None = None  # the source that is taken, if only one is at a time
+        self._places: dict[str, int] = {}  # in the listing, by key
         self._known: dict[str, int] = {}  # number of objects of each source that is not read again
         self._early: dict[str, Outcome] = {}  # read before an earlier source of the listing
-        self._expected = 0  # objects, if each unread source gives one
+        self._expected = 0  # objects, if each unread source or row gives one
         self._objects = self._place = 0  # objects and sources whose outcomes were passed on
 
     def take(self) -> list[Source]:
-        """Take the next sources to read: as many as needed if each gives one object."""
+        """Take the next sources to read: as many as needed if each gives one object.
+
+        Raises `BuildError` if two sources have the same key.
+        """
         taken = []
-        while self._limit is None or self._expected < self._limit:
+        while self._limit is None or (self._expected < self._limit and self._open is None):
             source = next(self._sources, None)
             if source is None:
                 break
+            self._refuse_same_key(source)
             self.listed.append(source)
             objects = self._objects_of(source)
             if objects is None:
                 taken.append(source)
+                self._open = source.key if self._one_at_a_time else None
                 objects = 1
             else:
                 self._known[source.key] = objects
             self._expected += objects
         return taken
 
+    def _refuse_same_key(self, source: Source) -> None:
+        place = self._places.setdefault(source.key, len(self.listed))
+        if place < len(self.listed):
+            number, other = len(self.listed) + 1, self.listed[place]
+            raise BuildError(
+                f"sources {place + 1:,} ({_where(other)}) and {number:,} ({_where(source)}) have the same key"
+                f" {source.key!r}; the recipe must give each source a key of its own"
+            )
+
     def _objects_of(self, source: Source) -> int | None:
         """Number of objects from a source; None if it has to be read."""
         record = self._records.get(source.key)
-        if record is None or record.status == "failed":
+        if record is None or record.status == "failed" or source.key in self._begun:
             return None
         objects = self._rows.get(source.key, 0)
         if record.status == "in part" and (self._limit is None or self._expected + objects < self._limit):
             return None
         return objects
 
+    def opened(self, objects: int) -> None:
+        """Take note that a source will be read in blocks, and already gave some objects."""
+        self._expected += objects - 1
+
+    def most(self, rows: int) -> int:
+        """Number of rows that are granted at most, of some that are left."""
+        return rows if self._limit is None else max(0, min(rows, self._limit - self._expected))
+
+    def grant(self, rows: int, needed: bool = False) -> int:
+        """Number of rows that may be read, of some that are wanted, or `needed` in any case."""
+        rows = rows if needed else self.most(rows)
+        self._expected += rows
+        return rows
+
+    def gave(self, rows: int, objects: int) -> None:
+        """Take note of the number of objects that granted rows gave."""
+        self._expected += objects - rows
+
+    def close(self, source: Source, objects: int) -> None:
+        """Take note that a source that was read in blocks is finished for now, and how many objects it gave."""
+        self._known[source.key] = objects
+        self._open = None
+
     def sift(self, outcomes: list[Outcome]) -> tuple[list[Outcome], list[Outcome]]:
         """Split outcomes, with those held back earlier, into those to enter now and those beyond the limit."""
         if self._limit is None:
             return outcomes, []
         for outcome in outcomes:
-            (source, _), read = outcome
-            self._early[source.key] = outcome
-            self._expected += _count(read) - 1
+            piece, read = outcome
+            self._early[piece.source.key] = outcome
+            self._expected += read.objects - 1
+            self._open = None
         entered: list[Outcome] = []
         beyond: list[Outcome] = []
         while self._place < len(self.listed):
             key = self.listed[self._place].key
             if key in self._early:
-                arrived, read = self._early.pop(key)
+                piece, read = self._early.pop(key)
                 left = max(0, self._limit - self._objects)
-                if len(read.rows) > left:
-                    read = replace(read, rows=read.rows[:left], cut=True)
-                (entered if left else beyond).append((arrived, read))
-                self._objects += _count(read)
+                read = read.first(left) if left else read
+                (entered if left else beyond).append((piece, read))
+                self._objects += read.objects
             elif key in self._known:
                 self._objects += self._known[key]
             else:
@@ -99,5 +150,5 @@ class Sample:
         return entered, beyond
 
 
-def _count(read) -> int:
-    return 1 if read.error is not None else len(read.rows)
+def _where(source: Source) -> str:
+    return str(source.url or source.path or "nothing to fetch")

@@ -1,8 +1,8 @@
 """Spool of encoded rows that wait to be packed: files of payloads, and an SQLite journal of their content.
 
 Each process that reads sources appends the payloads to its own file, and sends the rest to the process that keeps the
-journal. A source and its rows enter the journal in one transaction, so that a build killed at any moment leaves each
-source either done or not done.
+journal. A source, or a block of one, and its rows enter the journal in one transaction, so that a build killed at any
+moment leaves each either done or not done.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import os
 import sqlite3
 import threading
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -22,20 +22,28 @@ from typing import NamedTuple
 from skyshards.format import healpix
 from skyshards.format.kinds.base import Json
 from skyshards.format.layout import HEALPIX
-from skyshards.format.provenance import SourceRecord
+from skyshards.format.provenance import BadRow, SourceRecord
 from skyshards.format.rows import EncodedRow
+from skyshards.text import printable
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS sources (
-    key TEXT PRIMARY KEY, url TEXT, nbytes INTEGER, sha256 TEXT, status TEXT, tries INTEGER, error TEXT
+    key TEXT PRIMARY KEY, url TEXT, nbytes INTEGER, sha256 TEXT, status TEXT, tries INTEGER, error TEXT,
+    total INTEGER, read INTEGER, failed INTEGER
 );
 CREATE TABLE IF NOT EXISTS rows (
     split TEXT, pixel INTEGER,
-    object_id TEXT, source TEXT, light TEXT, sizes TEXT, file TEXT, start INTEGER, nbytes INTEGER
+    object_id TEXT, source TEXT, light TEXT, sizes TEXT, file TEXT, start INTEGER, nbytes INTEGER, number INTEGER
 );
 CREATE INDEX IF NOT EXISTS rows_of_pixel ON rows (split, pixel);
+CREATE TABLE IF NOT EXISTS blocks (
+    source TEXT, start INTEGER, stop INTEGER, rows INTEGER, failed INTEGER, PRIMARY KEY (source, start)
+);
+CREATE TABLE IF NOT EXISTS bad_rows (source TEXT, number INTEGER, error TEXT, PRIMARY KEY (source, number));
 CREATE TABLE IF NOT EXISTS notes (name TEXT PRIMARY KEY, value TEXT);
 """
+_ADDED = {"sources": ("total", "read", "failed"), "rows": ("number",)}
+"""Columns that journals of earlier versions lack."""
 JOURNAL = "journal.sqlite"
 _SOURCE = ", ".join(SourceRecord._fields)
 
@@ -61,7 +69,9 @@ class WaitingRow(EncodedRow):
 
 
 class SpooledRow(NamedTuple):
-    """Journal entry of a row: position (degrees), sort key, columns and sizes as JSON, place of the payload."""
+    """Journal entry of a row: position (degrees), sort key, columns and sizes as JSON, place of the payload, number in
+    the source.
+    """
 
     ra: float
     dec: float
@@ -72,6 +82,26 @@ class SpooledRow(NamedTuple):
     file: str
     start: int
     nbytes: int
+    number: int = 0
+
+
+class Block(NamedTuple):
+    """A block of a source that was read: its rows in the source, and how many were kept and failed."""
+
+    start: int
+    stop: int
+    rows: int
+    failed: int
+
+
+class Entry(NamedTuple):
+    """What was read of a source: all, or one block. While blocks are missing, the record's status is "begun"."""
+
+    record: SourceRecord
+    split: str
+    rows: Sequence[SpooledRow] = ()
+    bad: Sequence[BadRow] = ()
+    block: Block | None = None
 
 
 @dataclass(frozen=True)
@@ -145,6 +175,10 @@ def connect(folder: Path) -> sqlite3.Connection:
         for pragma in ("locking_mode=EXCLUSIVE", "journal_mode=WAL", "synchronous=NORMAL"):
             journal.execute(f"PRAGMA {pragma}")
         journal.executescript(_TABLES)
+        for table, names in _ADDED.items():
+            there = {column[1] for column in journal.execute(f"PRAGMA table_info({table})")}
+            for name in [name for name in names if name not in there]:
+                journal.execute(f"ALTER TABLE {table} ADD COLUMN {name} INTEGER")
     except BaseException:
         journal.close()
         raise
@@ -184,21 +218,96 @@ class Spool:
         if any(_size(folder / name) < end for name, end in ends.items()):  # a power failure lost payloads
             with self._journal:  # commits both, or none
                 self._journal.execute("BEGIN")
-                self._journal.execute("DELETE FROM rows")
-                self._journal.execute("DELETE FROM sources")
+                for table in ("rows", "sources", "blocks", "bad_rows"):
+                    self._journal.execute(f"DELETE FROM {table}")
 
-    def enter(self, outcomes: Sequence[tuple[SourceRecord, str, Sequence[SpooledRow]]]) -> None:
-        """Enter sources durably, each with its split and rows; if this raises, none is entered."""
-        rows = [(split, row) for _, split, of_source in outcomes for row in of_source]
+    def enter(self, entries: Iterable[Entry]) -> None:
+        """Enter sources and blocks durably; if this raises, none is entered. A failed source loses its rows."""
+        entries = list(entries)
+        rows = [(entry.split, row) for entry in entries for row in entry.rows]
         pixels = healpix.pixel_of([row.ra for _, row in rows], [row.dec for _, row in rows], self._nside).tolist()
-        entries = [(split, pixel, *row[2:]) for (split, row), pixel in zip(rows, pixels, strict=True)]
+        lines = [(split, pixel, *row[2:]) for (split, row), pixel in zip(rows, pixels, strict=True)]
+        blocks = [(entry.record.key, *entry.block) for entry in entries if entry.block is not None]
         with self._journal:  # commits
             self._journal.execute("BEGIN")
-            records = [record for record, *_ in outcomes]
-            self._journal.executemany(
-                f"INSERT OR REPLACE INTO sources ({_SOURCE}) VALUES (?, ?, ?, ?, ?, ?, ?)", records
-            )
-            self._journal.executemany("INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", entries)
+            for key in [entry.record.key for entry in entries if entry.record.status == "failed"]:
+                self._forget("= ?", key)
+            self._insert("OR REPLACE INTO sources", [entry.record for entry in entries], _SOURCE)
+            self._insert("INTO rows", lines)
+            self._insert("INTO blocks", blocks)
+            self._insert("INTO bad_rows", [row for entry in entries for row in entry.bad])
+
+    def _insert(self, where: str, lines: Sequence[Sequence], names: str = "") -> None:
+        if lines:
+            marks = ", ".join("?" * len(lines[0]))
+            self._journal.executemany(f"INSERT {where} {f'({names})' if names else ''} VALUES ({marks})", lines)
+
+    def _forget(self, which: str, *values: str) -> None:
+        self._journal.execute(f"DELETE FROM sources WHERE key {which}", values)
+        for table in ("rows", "blocks", "bad_rows"):
+            self._journal.execute(f"DELETE FROM {table} WHERE source {which}", values)
+
+    def forget(self, key: str) -> None:
+        """Remove a source and its rows."""
+        with self._journal:
+            self._journal.execute("BEGIN")
+            self._forget("= ?", key)
+
+    def forget_begun(self) -> None:
+        """Remove sources of which blocks are missing."""
+        with self._journal:
+            self._journal.execute("BEGIN")
+            keys = self._journal.execute("SELECT key FROM sources WHERE status = 'begun'").fetchall()
+            for (key,) in keys:
+                self._forget("= ?", key)
+
+    def begun(self) -> dict[str, SourceRecord]:
+        """Sources of which blocks are missing."""
+        query = f"SELECT {_SOURCE} FROM sources WHERE status = 'begun'"
+        return {values[0]: SourceRecord(*values) for values in self._journal.execute(query)}
+
+    def blocks(self, key: str) -> list[Block]:
+        """Blocks of a source, in order."""
+        query = "SELECT start, stop, rows, failed FROM blocks WHERE source = ? ORDER BY start"
+        return [Block(*values) for values in self._journal.execute(query, (key,))]
+
+    def continued(self) -> set[str]:
+        """Sources whose first rows are not here, because an earlier build packed them."""
+        query = "SELECT source FROM blocks GROUP BY source HAVING min(start) > 0"
+        return {key for (key,) in self._journal.execute(query)}
+
+    def bad_rows(self, key: str | None = None) -> Iterator[BadRow]:
+        """Rows that failed, of one source or all, in order."""
+        which = "" if key is None else "WHERE source = ?"
+        query = f"SELECT source, number, error FROM bad_rows {which} ORDER BY source, number"
+        for line in self._journal.execute(query, () if key is None else (key,)):
+            yield BadRow(*line)
+
+    def drop_repeated(self, packed: Mapping[str, Container[str]]) -> None:
+        """Turn rows whose object_id an earlier row of their source has into failed rows.
+
+        Parameters
+        ----------
+        packed : mapping of str to container of str
+            For each source with rows in shards that this build continues, their object_ids.
+        """
+        found = self._journal.execute(
+            "SELECT source, object_id, number FROM rows WHERE (source, object_id) IN"
+            " (SELECT source, object_id FROM rows GROUP BY source, object_id HAVING count(*) > 1)"
+            " ORDER BY source, object_id, number"
+        ).fetchall()
+        first: dict[tuple[str, str], int] = {}
+        repeated = [line for line in found if first.setdefault(line[:2], line[2]) != line[2]]
+        for source, ids in packed.items():
+            query = "SELECT source, object_id, number FROM rows WHERE source = ?"
+            of_source = self._journal.execute(query, (source,)).fetchall()
+            repeated += [line for line in of_source if line[1] in ids and line not in repeated]
+        with self._journal:
+            self._journal.execute("BEGIN")
+            for source, object_id, number in repeated:
+                self._journal.execute("DELETE FROM rows WHERE source = ? AND number = ?", (source, number))
+                self._journal.execute("UPDATE sources SET failed = failed + 1 WHERE key = ?", (source,))
+                self._insert("INTO bad_rows", [BadRow(source, number, repeated_id(object_id))])
 
     def note(self, **notes: str) -> None:
         """Store notes about the unfinished build, such as the command that resumes it."""
@@ -211,12 +320,14 @@ class Spool:
 
     @property
     def done(self) -> int:
-        """Number of entered sources that did not fail."""
-        return self._journal.execute("SELECT count(*) FROM sources WHERE status != 'failed'").fetchone()[0]
+        """Number of sources that are done."""
+        return self._journal.execute("SELECT count(*) FROM sources WHERE status NOT IN ('failed', 'begun')").fetchone()[
+            0
+        ]
 
     def records(self) -> Iterator[SourceRecord]:
-        """Outcome of each source so far."""
-        for values in self._journal.execute(f"SELECT {_SOURCE} FROM sources ORDER BY key"):
+        """Outcome of each source so far, but for those that are begun."""
+        for values in self._journal.execute(f"SELECT {_SOURCE} FROM sources WHERE status != 'begun' ORDER BY key"):
             yield SourceRecord(*values)
 
     def row_count(self) -> int:
@@ -246,6 +357,11 @@ class Spool:
         self._is_open = False
         if empty:
             delete(self._folder)
+
+
+def repeated_id(object_id: str) -> str:
+    """Error of a row whose object_id an earlier row of its source has."""
+    return printable(f"object_id: expected unique values in a source, found {object_id!r} more than once")
 
 
 def _size(path: Path) -> int:

@@ -1,112 +1,28 @@
-"""Worker processes that read sources into rows and pack rows into shards, and their results."""
+"""Worker processes that read sources into rows and pack rows into shards."""
 
 from __future__ import annotations
 
-import hashlib
 import multiprocessing
 import multiprocessing.context
 import os
-import re
 import sys
-import traceback
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
-from itertools import islice
-from pathlib import Path
 from typing import Any
 
-from skyshards.errors import BuildError, SourceError, UsageError
-from skyshards.files import TEMPORARY_PREFIX, file_digest
-from skyshards.format.provenance import SourceRecord
+from skyshards.errors import BuildError, UsageError
 from skyshards.machine import usable_cores
-from skyshards.pipeline.encode import encode
-from skyshards.pipeline.recipe import Recipe, Source
-from skyshards.pipeline.spool import PayloadFiles, SpooledRow
+from skyshards.pipeline.recipe import Recipe
+from skyshards.pipeline.source_rows import Piece, ReadSource, read_piece, read_pieces
+from skyshards.pipeline.spool import PayloadFiles
 from skyshards.processes import UNGUARDED, fork_server, in_order, start_worker
-from skyshards.text import printable
 
-Arrived = tuple[Source, Any]
-"""A source, and the result of fetching it."""
-
-
-@dataclass(frozen=True)
-class ReadSource:
-    """Result of reading a source: its rows (`cut` if a limit truncated them), or an error."""
-
-    rows: tuple[SpooledRow, ...] = ()
-    nbytes: int | None = None
-    sha256: str | None = None
-    error: str | None = None
-    cut: bool = False
-    traceback: str = ""
-
-    def record(self, source: Source, earlier: SourceRecord | None) -> SourceRecord:
-        """Journal record of this result."""
-        status = "failed" if self.error else "in part" if self.cut else "done" if self.rows else "left out"
-        tries = 1 + (earlier.tries if earlier else 0)
-        error = self.error and lasting(self.error)
-        return SourceRecord(source.key, source.url, self.nbytes, self.sha256, status, error, tries)
-
-
-def lasting(error: str) -> str:
-    """Reproducible text of an error: without memory addresses and temporary file names, and always valid UTF-8."""
-    return _OF_ONE_RUN.sub("", error).encode("utf-8", "backslashreplace").decode()
-
-
-_OF_ONE_RUN = re.compile(rf" at 0x[0-9a-fA-F]+|(?<={re.escape(TEMPORARY_PREFIX)})[0-9a-f]{{16}}")
-
-Outcome = tuple[Arrived, ReadSource]
-"""A fetched source, and the result of reading it."""
-
-
-def read_source(recipe: Recipe, files: PayloadFiles, limit: int | None, source: Source, fetched: Any) -> ReadSource:
-    """Read one source into rows, and write their payloads to `files`; a bad source gives an `error`.
-
-    With a limit, at most one row more is read, to find out whether there are more.
-
-    Raises `OSError` only if the payloads cannot be written: a problem of the disk, not of the source.
-    """
-    nbytes = sha256 = None
-    try:
-        if isinstance(fetched, Path):
-            nbytes, sha256 = fetched.stat().st_size, file_digest(fetched)
-        elif isinstance(fetched, bytes):
-            nbytes, sha256 = len(fetched), hashlib.sha256(fetched).hexdigest()
-        found = islice(recipe.read(source, fetched), limit and limit + 1)
-        rows = tuple(encode(row, recipe.schema.specs, source.key) for row in found)
-        ids = [row.object_id for row in rows]
-        if len(set(ids)) < len(ids):
-            twice = next(name for name in ids if ids.count(name) > 1)
-            raise SourceError(f"object_id: expected unique values in a source, found {twice!r} more than once")
-    except Exception as error:  # one bad file must not end a build of 30,000
-        return ReadSource((), nbytes, sha256, reason(error, recipe), traceback=traceback.format_exc())
-    return ReadSource(files.keep(rows), nbytes, sha256)
-
-
-def reason(error: Exception, recipe: Recipe) -> str:
-    """Explain in one line why a source failed.
-
-    A `SourceError` speaks for itself; any other error gets the file and line of the recipe where it came from, or, if
-    the recipe is not in the traceback, where it was raised.
-    """
-    if isinstance(error, SourceError):
-        return printable(str(error))
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if Path(frame.filename).is_relative_to(recipe.folder)]
-    frame = (own or frames)[-1]
-    place = "/".join(Path(frame.filename).parts[-2:])  # no full path: folders are shared
-    return printable(" ".join(f"{type(error).__name__}: {error} ({place}, line {frame.lineno})".split()))
-
-
-def read_sources(recipe: Recipe, files: PayloadFiles, limit: int | None, arrived: list[Arrived]) -> list[ReadSource]:
-    """Read several small sources in one task."""
-    return [read_source(recipe, files, limit, source, fetched) for source, fetched in arrived]
-
+Outcome = tuple[Piece, ReadSource]
+"""A piece of a source, and the result of reading it."""
 
 TASK = 16
-"""Maximum number of sources in a task; a killed build loses its unfinished tasks."""
+"""Maximum number of sources in a task; a killed build loses its unfinished tasks. A block has one of its own."""
 
 
 class Workers:
@@ -139,8 +55,8 @@ class Workers:
         self._given = InThisProcess() if workers == 0 else executor
         self._processes: list[multiprocessing.process.BaseProcess] = []
         self._pool = self._given or self._new_pool()
-        self._waiting: list[Arrived] = []
-        self._tasks: dict[Future, list[Arrived]] = {}
+        self._waiting: list[Piece] = []
+        self._tasks: dict[Future, list[Piece]] = {}
 
     def __enter__(self) -> Workers:
         return self
@@ -158,20 +74,25 @@ class Workers:
 
     @property
     def busy(self) -> int:
-        """Number of sources that are being read or waiting."""
+        """Number of pieces that are being read or waiting."""
         return len(self._waiting) + sum(len(task) for task in self._tasks.values())
 
-    def submit(self, arrived: list[Arrived], call_back: Callable[[Future], None]) -> None:
+    @property
+    def free(self) -> int:
+        """Number of tasks that can be started at once."""
+        return 0 if self._waiting else max(0, 2 * self.count - len(self._tasks))
+
+    def submit(self, arrived: list[Piece], call_back: Callable[[Future], None]) -> None:
         """Read sources in the pool, calling `call_back` with each finished task.
 
         Sources that arrive while all processes are busy are collected into fewer, larger tasks.
         """
         self._waiting += arrived
         while self._waiting and (free := 2 * self.count - len(self._tasks)) > 0:
-            size = min(TASK, -(-len(self._waiting) // free))
+            size = 1 if self.recipe.counts else min(TASK, -(-len(self._waiting) // free))
             task, self._waiting = self._waiting[:size], self._waiting[size:]
             try:
-                future = self._pool.submit(read_sources, *self._common, task)
+                future = self._pool.submit(read_pieces, *self._common, task)
             except BrokenProcessPool as error:
                 future = Future()
                 future.set_exception(error)
@@ -180,9 +101,9 @@ class Workers:
 
     def drop(self) -> None:
         """Drop the sources that are not being read yet, except those held only in memory."""
-        self._waiting = [(source, fetched) for source, fetched in self._waiting if isinstance(fetched, bytes)]
+        self._waiting = [piece for piece in self._waiting if isinstance(piece.fetched, bytes)]
         for future, task in list(self._tasks.items()):
-            if not any(isinstance(fetched, bytes) for _, fetched in task) and future.cancel():
+            if not any(isinstance(piece.fetched, bytes) for piece in task) and future.cancel():
                 del self._tasks[future]
 
     def call(self, function: Callable, calls: Iterable[tuple]) -> Iterator[Any]:
@@ -193,9 +114,9 @@ class Workers:
         return in_order(self._pool, function, calls, self.count)
 
     def finished(self) -> list[Outcome]:
-        """Outcomes of the sources read since the last call."""
+        """Outcomes of the pieces read since the last call."""
         outcomes: list[Outcome] = []
-        broken: list[Arrived] = []
+        broken: list[Piece] = []
         for future in [future for future in self._tasks if future.done()]:
             task = self._tasks.pop(future)
             try:
@@ -206,7 +127,7 @@ class Workers:
             outcomes += self._read_singly(broken)
         return outcomes
 
-    def _read_singly(self, suspects: list[Arrived]) -> list[Outcome]:
+    def _read_singly(self, suspects: list[Piece]) -> list[Outcome]:
         """Read sources one by one after a worker died, to find the one that killed it."""
         if self._given is not None:
             raise BuildError("the given executor lost its workers; restart it and rerun the build")
@@ -228,7 +149,7 @@ class Workers:
         outcomes = []
         for suspect in suspects:
             try:
-                outcome = self._pool.submit(read_source, *self._common, *suspect).result()
+                outcome = self._pool.submit(read_piece, *self._common, suspect).result()
             except BrokenProcessPool:
                 outcome = ReadSource(error="the process that read it died twice; is it too large for the memory?")
                 self._pool = self._new_pool()

@@ -203,7 +203,7 @@ def _move(workspace: Path, folder: Path) -> None:
         for path in (folder / touched).glob(SHARDS):
             if path.relative_to(folder).as_posix() not in shards:
                 path.unlink()
-    if all(record.status != "failed" for record in provenance.read(folder).values()):
+    if not any(record.error or record.failed for record in provenance.read(folder).values()):
         (folder / provenance.FAILURES).unlink(missing_ok=True)
     spool.delete(workspace)
     (workspace / MANIFEST).unlink(missing_ok=True)

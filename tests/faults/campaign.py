@@ -60,11 +60,16 @@ def _gz_decals(archive: DemoArchive, root: Path) -> list[str]:
     return ["--archive_url", archive.decals_url]
 
 
+def _sdss_spectra(archive: DemoArchive, root: Path) -> list[str]:
+    return ["--catalog_file", str(archive.spectra), "--archive_url", archive.dr17_url]
+
+
 DATASETS = (
     Dataset("gz3d", _gz3d),
     Dataset("gz_sdss", _gz_sdss),
     Dataset("candels_blend", _candels_blend, (), ()),
     Dataset("gz_decals", _gz_decals),
+    Dataset("sdss_spectra", _sdss_spectra),
 )
 
 

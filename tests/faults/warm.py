@@ -11,6 +11,8 @@ import gz3d.fits  # noqa: F401
 import gz_decals.build_parent_sample  # noqa: F401
 import gz_sdss.build_parent_sample  # noqa: F401
 import gz_sdss.tap_jobs
+import sdss_spectra.build_parent_sample  # noqa: F401
+import sdss_spectra.spec_files  # noqa: F401
 import skyshards.cli.main  # noqa: F401
 import skyshards.format.healpix
 import skyshards.pipeline.build  # noqa: F401
