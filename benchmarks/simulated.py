@@ -79,13 +79,8 @@ class ManyRows(Recipe):
     name = "many_rows"
     schema = Schema(
         {
-            "object_id": Column(Value("string"), "number of the row"),
-            "ra": Column(Value("float64"), "right ascension", "deg"),
-            "dec": Column(Value("float64"), "declination", "deg"),
-            "healpix": Column(Value("int64"), "HEALPix pixel of the position (NESTED)"),
             "image": Column(Array3D((16, 16, 3), "uint8"), "noise"),
             "total_classifications": Column(Value("int16"), "a label"),
-            "source": Column(Value("string"), "the block of rows that this one came in"),
         }
     )
     block = 500

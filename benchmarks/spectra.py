@@ -46,16 +46,7 @@ class Spectra(Recipe):
     rows: int
 
     name = "spectra"
-    schema = Schema(
-        {
-            "object_id": Column(Value("string"), "name"),
-            "ra": Column(Value("float64"), "right ascension (ICRS)", "deg"),
-            "dec": Column(Value("float64"), "declination (ICRS)", "deg"),
-            "healpix": Column(Value("int64"), "HEALPix pixel of the position (NESTED)"),
-            "source": Column(Value("string"), "key of the source"),
-            "spectrum": {name: Column(ListOf(Value("float32")), name) for name in NAMES},
-        }
-    )
+    schema = Schema({"spectrum": {name: Column(ListOf(Value("float32")), name) for name in NAMES}})
 
     @property
     def folder(self) -> Path:

@@ -23,7 +23,7 @@ import platformdirs
 
 from candels_blend.blends import ZEROPOINT
 from candels_blend.candels_blend import schema_of
-from candels_blend.columns import BLOCK, Blender, load, source_key
+from candels_blend.columns import BLOCK, Blender, folds_of, folds_of_pairs, load, source_key
 from candels_blend.download import ZENODO_URL, download
 from candels_blend.draw import SPLITS, Sample, draw_sample
 from candels_blend.options import sample_options
@@ -35,6 +35,7 @@ from skyshards.cli.options import option
 from skyshards.errors import UsageError
 from skyshards.fetch.client import Fetcher
 from skyshards.files import file_digest
+from skyshards.format.layout import ENGINE_COLUMNS
 from skyshards.format.schema import Schema
 from skyshards.pipeline.recipe import Cost, Recipe, Source
 from skyshards.progress import say
@@ -110,27 +111,29 @@ class CandelsBlendRecipe(Recipe):
         for complaint in archive.complaints():
             say(f"{self.datapath}: {complaint}")
         pairs = draw_sample(archive, self.sample, self.drawn, left_out=say_left_out)
+        folds = folds_of(archive)
         for split in SPLITS:
             for start in range(0, len(pairs[split]), BLOCK):
                 block = pairs[split][start : start + BLOCK]
-                yield Source(source_key(split, start // BLOCK), split=split, info=(start, block))
+                info = start, block, folds_of_pairs(folds, block)  # here, since workers do without healpy
+                yield Source(source_key(split, start // BLOCK), split=split, info=info)
 
     def cost(self, sources: Sequence[Source]) -> Cost:
-        blends = sum(len(pairs) for _, pairs in (source.info for source in sources))
+        blends = sum(len(pairs) for _, pairs, _ in (source.info for source in sources))
         keep = None if self.method == "single_images" else BLEND_BYTES * blends
         return Cost(0, keep, blends / BLENDS_A_SECOND, f"{BLENDS_A_SECOND:,} blends/s")
 
     def read(self, source: Source, fetched: None) -> Iterator[dict[str, Any]]:
-        start, pairs = source.info
+        start, pairs, folds = source.info
         archive, stamps = load(self.datapath)
         first = 0 if source.split == "train" else self.sample.split_blends(self.drawn)["train"]
         seed = self.sample.seed
         blender = Blender(archive, Renderer(stamps, seed), seed, source.split, first, self.zeropoint)
-        names = [name for name in self.schema.specs if name not in ("healpix", "source")]  # the build fills these in
-        columns = blender.columns(np.arange(start, start + len(pairs)), pairs, names)
+        names = [name for name in self.schema.specs if name not in ENGINE_COLUMNS]  # the build fills these in
+        columns = blender.columns(np.arange(start, start + len(pairs)), pairs, names) | {"fold": folds}
         texts = {name: column.tolist() for name, column in columns.items() if column.dtype.kind == "U"}
         for values in zip(*(columns | texts).values(), strict=True):
-            yield dict(zip(names, values, strict=True))
+            yield dict(zip(columns, values, strict=True))
 
 
 @build_command("candels_blend")

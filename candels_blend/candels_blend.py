@@ -40,6 +40,9 @@ COLUMNS = {
     "ra": Column(datasets.Value("float64"), "right ascension (J2000) of the central galaxy", "deg"),
     "dec": Column(datasets.Value("float64"), "declination (J2000) of the central galaxy", "deg"),
     "healpix": Column(datasets.Value("int64"), "HEALPix pixel of the central galaxy, NESTED"),
+    "fold": Column(
+        datasets.Value("int8"), "part of the sky of both galaxies, 0 to 9; -1 if they have different ones or none"
+    ),
     "source": Column(TEXT, "the block of blends that the row was rendered in"),
 }
 

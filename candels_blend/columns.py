@@ -15,6 +15,7 @@ from candels_blend.stamp_archive import FILES, Archive, read_archive
 from candels_blend.stamps import Stamps, prepare
 from candels_blend.targets import flux
 from skyshards.format import healpix
+from skyshards.format.folds import NO_FOLD, common_fold, fold_of
 
 if TYPE_CHECKING:  # it needs PyTorch
     from candels_blend.device import DeviceRenderer
@@ -35,6 +36,19 @@ def load(folder: Path | str) -> tuple[Archive, Stamps]:
 def _load(folder: Path, _: tuple[int | None, ...]) -> tuple[Archive, Stamps]:
     archive = read_archive(folder)
     return archive, prepare(archive)
+
+
+def folds_of(archive: Archive) -> np.ndarray:
+    """Return the fold of each galaxy of the archive (int8); -1 also for those left out, which may have no position."""
+    catalogue = archive.catalogue.iloc[archive.rows]
+    folds = np.full(len(archive.catalogue), NO_FOLD, np.int8)
+    folds[archive.rows] = fold_of(catalogue["RA"].to_numpy(float), catalogue["DEC"].to_numpy(float))
+    return folds
+
+
+def folds_of_pairs(folds: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    """Return the fold of blends (array of `PAIR`) by those of the galaxies: -1 where the two differ."""
+    return common_fold(folds[np.stack([pairs["g1"], pairs["g2"]], axis=-1)])
 
 
 class Blender:
@@ -90,6 +104,10 @@ class Blender:
         pixels[usable] = healpix.pixel_of(self._galaxies["ra"][usable], self._galaxies["dec"][usable], NSIDE)
         return pixels
 
+    @cached_property
+    def _folds(self) -> np.ndarray:
+        return folds_of(self._archive)
+
     def columns(self, numbers: np.ndarray, pairs: np.ndarray, names: Collection[str]) -> dict[str, Any]:
         """Make the columns of a batch of blends, in the order of `names`.
 
@@ -111,6 +129,8 @@ class Blender:
     def _light(self, name: str, numbers: np.ndarray, pairs: np.ndarray) -> np.ndarray:
         if name == "healpix":
             return self._pixels[pairs["g1"]]
+        if name == "fold":
+            return folds_of_pairs(self._folds, pairs)
         if name in ("ra", "dec"):
             return self._galaxies[name][pairs["g1"]]
         if name == "shift":

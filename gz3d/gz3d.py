@@ -21,7 +21,6 @@ SCHEMA = Schema(
         "object_id": Column(Value("string"), "MaNGA ID: names a galaxy, which may have been observed more than once"),
         "ra": Column(Value("float64"), "right ascension (ICRS) of the image's centre; a float32 in the source", "deg"),
         "dec": Column(Value("float64"), "declination (ICRS) of the image's centre; a float32 in the source", "deg"),
-        "healpix": Column(Value("int64"), "HEALPix pixel of the position (NESTED)"),
         "image": Column(
             Array3D((SIZE, SIZE, 3), "uint8"),
             "gri colour image as volunteers saw it, with the magenta hexagon of the IFU; RGB, north up, east left",

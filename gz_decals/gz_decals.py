@@ -68,7 +68,6 @@ def schema(values: tuple[tuple[str, str], ...], representation: int | None) -> S
             Value("float64"), "right ascension (ICRS), the catalogue's, or the name's where it has none", "deg"
         ),
         "dec": Column(Value("float64"), "declination (ICRS), the catalogue's, or the name's where it has none", "deg"),
-        "healpix": Column(Value("int64"), "HEALPix pixel of the position (NESTED)"),
         "image": Column(
             Image(), "grz colour image in RGB: the file's own bytes, or a PNG where it was resampled or not RGB"
         ),

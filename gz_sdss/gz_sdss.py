@@ -61,7 +61,6 @@ def schema_of(format: str = "jpg", representation: int | None = None) -> Schema:
             "specobjid": Column(Value("int64"), "SDSS DR8 specObjID; 0 where there is none"),
             "ra": Column(Value("float64"), "right ascension (ICRS) of the cutout's centre", "deg"),
             "dec": Column(Value("float64"), "declination (ICRS) of the cutout's centre", "deg"),
-            "healpix": Column(Value("int64"), "HEALPix pixel of the position (NESTED)"),
             "image": FITS if format == "fits" else COLOUR,
             "scale": Column(Value("float64"), "angular extent of a pixel: 2.5 petroR90_r / 64", "deg"),
             "label": Column(ClassLabel(names=list(LABELS)), "the larger of the two votes"),

@@ -19,6 +19,7 @@ from skyshards.errors import (
     SourceError,
     UsageError,
 )
+from skyshards.format.folds import fold_of
 from skyshards.format.kinds.ragged import Ragged
 from skyshards.join import join, open_join
 from skyshards.read.arrow import as_numpy
@@ -55,6 +56,7 @@ __all__ = [
     "as_numpy",
     "build",
     "crossmatch",
+    "fold_of",
     "join",
     "open",
     "open_join",

@@ -15,8 +15,22 @@ from skyshards.errors import FolderError, ShardCorrupted
 from skyshards.files import file_digest, is_url
 from skyshards.format import catalog, hashes, healpix, provenance
 from skyshards.format import shard as hdf5
+from skyshards.format.folds import NO_FOLD, fold_of, is_fold
 from skyshards.format.kinds import KINDS
-from skyshards.format.layout import CARD, CATALOG, HEALPIX, ROW, SHARD, SHARDS, SIZE, SOURCE, SOURCES, SPLIT, START
+from skyshards.format.layout import (
+    CARD,
+    CATALOG,
+    FOLD,
+    HEALPIX,
+    ROW,
+    SHARD,
+    SHARDS,
+    SIZE,
+    SOURCE,
+    SOURCES,
+    SPLIT,
+    START,
+)
 from skyshards.format.manifest import Manifest, Shard
 from skyshards.read.table import Table, open_table
 
@@ -117,6 +131,10 @@ def _content_problems(file, shard: Shard, manifest: Manifest, part: pa.Table) ->
     pixels = healpix.pixel_of(file["ra"][()], file["dec"][()], manifest.nside)
     if (pixels != shard.pixel).any() or (file[HEALPIX][()] != shard.pixel).any():
         yield f"has rows that lie outside its pixel {shard.pixel}"
+    if is_fold(manifest.specs.get(FOLD)):
+        folds = file[FOLD][()]
+        if ((folds != fold_of(file["ra"][()], file["dec"][()])) & (folds != NO_FOLD)).any():
+            yield f"has rows whose column {FOLD!r} is not the fold of their position"
 
 
 def _listed_contents(path: str, part: pa.Table, name: str) -> Iterator[bytes]:

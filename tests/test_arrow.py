@@ -37,7 +37,11 @@ def batch(count):
         text = getattr(leaf, "dtype", None) == "string"
         return np.array(values, str if text else {"ClassLabel": "int64"}.get(type(leaf).__name__, leaf.dtype))
 
-    filled = {"healpix": np.arange(count), "source": np.array([f"s{number}" for number in range(count)])}
+    filled = {
+        "healpix": np.arange(count),
+        "fold": np.zeros(count, np.int8),
+        "source": np.array([f"s{number}" for number in range(count)]),
+    }
     return {name: filled[name] if name in filled else stack(name, feature) for name, feature in FEATURES.items()}
 
 

@@ -134,9 +134,9 @@ def test_a_card_without_marks_is_refused(text):
 
 
 def test_the_table_of_columns_is_put_between_the_marks():
-    text = f"before\n{card.COLUMNS_START}\nold\n{card.COLUMNS_END}\nafter"
+    text = f"before\n{card.COLUMNS_START}\nwhat was there\n{card.COLUMNS_END}\nafter"
     filled = with_columns(text, SCHEMA)
-    assert filled.startswith("before\n") and filled.endswith("\nafter") and "old" not in filled
+    assert filled.startswith("before\n") and filled.endswith("\nafter") and "what was there" not in filled
     assert columns_table(SCHEMA.specs.values()) in filled
     assert with_columns(filled, SCHEMA) == filled
 
@@ -149,7 +149,7 @@ def test_the_table_of_columns_has_a_line_for_each():
     assert (kinds["votes.mask"], kinds["ra"], kinds["picture"], kinds["votes.names"]) == (
         "uint8 [16, 18]", "float64", "image", "string [2]",
     )  # fmt: skip
-    assert next(cell for cell in cells if cell[0] == "`ra`")[2:] == ["deg", "right ascension"]
+    assert next(cell for cell in cells if cell[0] == "`ra`")[2:] == ["deg", "right ascension (ICRS)"]
 
 
 def test_the_cards_in_the_repository_are_in_step():

@@ -115,7 +115,7 @@ def test_every_config_has_its_columns():
     assert SCHEMA.config_columns("default") == tuple(SCHEMA.specs)
     assert SCHEMA.config_columns("flags") == ("object_id", "barred", "label")
     assert SCHEMA.config_columns("catalog") == (
-        "object_id", "ra", "dec", "healpix", "flux", "count", "barred", "label", "source",
+        "object_id", "ra", "dec", "healpix", "fold", "flux", "count", "barred", "label", "source",
     )  # fmt: skip
 
 

@@ -57,7 +57,7 @@ def test_every_dataset_has_a_page_that_is_its_card():
         assert f"datasets/{name}\n" in (DOCS / "index.md").read_text(encoding="utf-8")
 
 
-WITH_EXAMPLES = ("open", "Table", "as_numpy", "crossmatch", "join", "Schema")
+WITH_EXAMPLES = ("open", "Table", "as_numpy", "fold_of", "crossmatch", "join", "Schema")
 
 
 @pytest.mark.parametrize("name", WITH_EXAMPLES)

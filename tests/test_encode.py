@@ -152,7 +152,7 @@ def test_pixels_and_pictures_become_png_files(shape):
     assert parts(encoded(picture=with_words))["picture"] == content, "only the pixels count"
 
 
-@pytest.mark.parametrize("column", [name for name in SPECS if name not in ("healpix", "source")])
+@pytest.mark.parametrize("column", [name for name in SPECS if name not in ("healpix", "fold", "source")])
 def test_a_missing_column_is_named(column):
     flat = flatten(row(1))
     del flat[column]
@@ -175,9 +175,9 @@ def test_labels_with_a_name_and_none_are_kept(value):
     assert encoded(labels(("elliptical", "spiral")), label=value).light()["label"] == value
 
 
-def test_the_build_fills_in_the_source_and_later_the_pixel():
+def test_the_build_fills_in_the_source_and_later_pixel_and_fold():
     one = encoded(ra=12.5, dec=45.0)
-    assert one.light()["source"] == "a source" and "healpix" not in one.light()
+    assert one.light()["source"] == "a source" and not {"healpix", "fold"} & one.light().keys()
     assert one.order == (one.light()["object_id"], "a source")
 
 

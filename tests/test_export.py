@@ -267,7 +267,7 @@ def test_pandas_and_astropy(toy, exported):
     assert sorted(frame["object_id"]) == sorted(skyshards.open(toy).catalog["object_id"].to_pylist())
     path = min(exported.rglob("toy/dataset/**/Npix=*.parquet"))
     found = Table.read(path, include_names=["object_id", "ra", "flux"])
-    assert found["flux"].unit == "uJy" and found["ra"].description == "right ascension" and len(found)
+    assert found["flux"].unit == "uJy" and found["ra"].description == "right ascension (ICRS)" and len(found)
 
 
 def test_to_a_url(toy, exported):

@@ -22,6 +22,7 @@ LIGHT = (
     "ra",
     "dec",
     "healpix",
+    "fold",
     "flux",
     "count",
     "barred",
@@ -67,7 +68,7 @@ def test_parquet(toy, wanted, tmp_path):
     write_catalogue(toy, tmp_path / "toy.parquet", "parquet")
     table = Table.read(tmp_path / "toy.parquet")
     assert_same(columns_of(table), wanted)
-    assert table["flux"].unit == "uJy" and table["ra"].description == "right ascension"
+    assert table["flux"].unit == "uJy" and table["ra"].description == "right ascension (ICRS)"
     assert len(pd.read_parquet(tmp_path / "toy.parquet")) == 30
 
 

@@ -95,6 +95,7 @@ def test_every_scalar_and_element_is_a_field(toy, page):
         "ra": "number",
         "dec": "number",
         "healpix": "number",
+        "fold": "number",
         "flux": "number",
         "count": "number",
         "barred": "flag",

@@ -39,10 +39,6 @@ def any_length(dtype):
 
 SCHEMA = Schema(
     {
-        "object_id": Column(datasets.Value("string"), "name"),
-        "ra": Column(datasets.Value("float64"), "right ascension", "deg"),
-        "dec": Column(datasets.Value("float64"), "declination", "deg"),
-        "healpix": Column(datasets.Value("int64"), "pixel"),
         "spectrum": {
             "flux": Column(any_length("float32"), "flux density", "1e-17 erg / (Angstrom s cm2)"),
             "loglam": Column(any_length("float64"), "wavelength"),
@@ -50,7 +46,6 @@ SCHEMA = Schema(
             "good": Column(any_length("bool"), "a usable pixel"),
         },
         "lines": Column(datasets.Sequence(datasets.ClassLabel(names=["Ha", "Hb", "OIII"])), "lines that were found"),
-        "source": Column(datasets.Value("string"), "source"),
     }
 )
 
@@ -125,7 +120,7 @@ class TestSpectra(Contract):
 def test_a_batch_has_the_values_and_their_lengths(table, expected):
     batch = table[[3, 0, 7, 3]]
     for path, values in flatten(batch).items():
-        if path in ("object_id", "ra", "dec", "healpix", "source"):
+        if path in ("object_id", "ra", "dec", "healpix", "fold", "source"):
             continue
         wanted = [flatten(expected[row])[path] for row in (3, 0, 7, 3)]
         assert isinstance(values, Ragged) and values.values.dtype == SCHEMA.specs[path].dtype
@@ -288,9 +283,7 @@ class One(Recipe):
     @property
     def schema(self):
         lists = {name: Column(any_length(str(values.dtype)), "values") for name, values in self.lists.items()}
-        return Schema(
-            {name: SCHEMA.columns[name] for name in ("object_id", "ra", "dec", "healpix", "source")} | {"lists": lists}
-        )
+        return Schema({"lists": lists})
 
     @property
     def folder(self) -> Path:

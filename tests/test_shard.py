@@ -77,7 +77,7 @@ def test_h5py_alone_reads_every_value(shard):
 
 def test_columns_say_what_they_are(shard):
     with h5py.File(shard) as file:
-        assert dict(file["ra"].attrs) == {"description": "right ascension", "unit": "deg"}
+        assert dict(file["ra"].attrs) == {"description": "right ascension (ICRS)", "unit": "deg"}
         assert dict(file["votes/mask"].attrs) == {"description": "a mask"}
 
 

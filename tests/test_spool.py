@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from skyshards.format.folds import fold_of
 from skyshards.format.healpix import pixel_of
 from skyshards.format.provenance import SourceRecord
 from skyshards.format.rows import NewRow
@@ -53,6 +54,7 @@ def expected(numbers, split="train"):
     found = []
     for row in map(one, numbers):
         light = row.light()
+        light["fold"] = int(fold_of(light["ra"], light["dec"]))
         light["healpix"] = pixel = int(pixel_of(light["ra"], light["dec"], 16))
         found.append(text(split, pixel, replace(row, values=light)))
     return sorted(found)

@@ -205,6 +205,10 @@ def swap_rows(file):
 
 TAMPERED = {
     "another value": (lambda file: file["flux"].__setitem__(0, 77.0), "column 'flux' differs from the catalogue's"),
+    "another fold": (
+        lambda file: file["fold"].__setitem__(0, (file["fold"][0] + 1) % 10),
+        "'fold' differs from the catalogue's",
+    ),
     "another pixel": (lambda file: file["healpix"].__setitem__(0, 1), "lie outside its pixel"),
     "another place": (lambda file: file["dec"].__setitem__(0, -80.0), "lie outside its pixel"),
     "another order": (swap_rows, r"not in order of \(object_id, source\)"),

@@ -14,16 +14,13 @@ import numpy as np
 from PIL import Image
 
 from skyshards.errors import SourceError
+from skyshards.format.folds import fold_of
 from skyshards.format.healpix import pixel_of
 from skyshards.format.schema import Column, Schema
 from skyshards.pipeline.recipe import Recipe, Source
 
 SCHEMA = Schema(
     columns={
-        "object_id": Column(datasets.Value("string"), "name"),
-        "ra": Column(datasets.Value("float64"), "right ascension", "deg"),
-        "dec": Column(datasets.Value("float64"), "declination", "deg"),
-        "healpix": Column(datasets.Value("int64"), "pixel"),
         "flux": Column(datasets.Value("float32"), "flux", "uJy"),
         "count": Column(datasets.Value("int16"), "a count"),
         "barred": Column(datasets.Value("bool"), "a flag"),
@@ -35,7 +32,6 @@ SCHEMA = Schema(
         },
         "noise": Column(datasets.Array2D((12, 12), "float32"), "noise, not deflated", deflate=False),
         "picture": Column(datasets.Image(), "a PNG"),
-        "source": Column(datasets.Value("string"), "source"),
     },
     configs={"flags": ("object_id", "barred", "label")},
 )
@@ -103,10 +99,11 @@ def die() -> None:
 
 
 def located(rows, nside):
-    """Encoded rows with the column that they have once they come out of the spool."""
+    """Encoded rows with the columns that they have once they come out of the spool."""
     found = []
     for one in rows:
         light = one.light()
         light["healpix"] = int(pixel_of(light["ra"], light["dec"], nside))
+        light["fold"] = int(fold_of(light["ra"], light["dec"]))
         found.append(replace(one, values=light))
     return found

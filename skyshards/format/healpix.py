@@ -15,6 +15,13 @@ def pixel_of(ra, dec, nside: int) -> np.ndarray:
     return healpy.ang2pix(nside, ra, dec, nest=True, lonlat=True)
 
 
+def pixel_of_vectors(vectors: np.ndarray, nside: int) -> np.ndarray:
+    """Return the HEALPix pixels (NESTED, int64) of unit vectors [..., 3]."""
+    import healpy
+
+    return healpy.vec2pix(nside, vectors[..., 0], vectors[..., 1], vectors[..., 2], nest=True)
+
+
 def load() -> None:
     """Import healpy now; importing it later would block all busy threads."""
     import healpy  # noqa: F401

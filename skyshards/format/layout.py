@@ -21,8 +21,8 @@ SHARDS = "*.hdf5"
 WORKSPACE = ".build"
 """Folder of an unfinished build."""
 
-HEALPIX, SOURCE = ENGINE_COLUMNS = ("healpix", "source")
-"""Columns filled in by the build in every dataset: the row's pixel, and the key of its source."""
+HEALPIX, SOURCE, FOLD = ENGINE_COLUMNS = ("healpix", "source", "fold")
+"""Columns filled in by the build in every dataset: the row's pixel, the key of its source, and its fold of the sky."""
 
 SPLIT, SHARD, ROW = "_split", "_shard", "_row"
 """Catalogue columns: a row's split, the path of its shard below the folder, and its position in the shard."""

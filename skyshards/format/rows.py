@@ -22,7 +22,7 @@ class EncodedRow(ABC):
 
     @abstractmethod
     def light(self) -> dict[str, Json]:
-        """Return the values of the light columns ("healpix" only once the row is in the spool)."""
+        """Return the values of the light columns ("healpix" and "fold" only once the row is in the spool)."""
 
     @abstractmethod
     def payload(self) -> bytes:

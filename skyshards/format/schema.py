@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 
 import datasets
 
-from skyshards.errors import FolderError
+from skyshards.errors import FolderError, UsageError
 from skyshards.format.columns import RESERVED_CONFIGS, ColumnSpec, nest, select
 from skyshards.format.kinds import KINDS, declared
+from skyshards.format.layout import FOLD, HEALPIX, SOURCE
 
 
 class Column(NamedTuple):
@@ -27,6 +28,29 @@ class Column(NamedTuple):
 
 
 Columns = Mapping[str, "Column | Columns"]
+
+
+STANDARD = {
+    "object_id": Column(datasets.Value("string"), "name of the object"),
+    "ra": Column(datasets.Value("float64"), "right ascension (ICRS)", "deg"),
+    "dec": Column(datasets.Value("float64"), "declination (ICRS)", "deg"),
+    HEALPIX: Column(datasets.Value("int64"), "HEALPix pixel of the position (NESTED)"),
+    FOLD: Column(datasets.Value("int8"), "part of the sky, 0 to 9, the same in all datasets; -1 near its border"),
+    SOURCE: Column(datasets.Value("string"), "key of the source that the row was read from"),
+}
+"""Columns that every dataset has."""
+
+
+def _completed(columns: Columns) -> Columns:
+    """Add the standard columns that are not declared: name and position in front, pixel and fold after the position."""
+    place = ("object_id", "ra", "dec")
+    first = {} if set(place) <= set(columns) else {name: columns.get(name, STANDARD[name]) for name in place}
+    found: dict[str, Column | Columns] = {}
+    for name, column in (first | {name: column for name, column in columns.items() if name not in first}).items():
+        found[name] = column
+        if name == "dec":
+            found |= {name: STANDARD[name] for name in (HEALPIX, FOLD) if name not in columns}
+    return found if SOURCE in found else found | {SOURCE: STANDARD[SOURCE]}
 
 
 def _spec(path: str, column: Column) -> ColumnSpec:
@@ -62,8 +86,9 @@ class Schema:
     Parameters
     ----------
     columns : nested dict of `Column`
-        In display order. Must include `object_id` (string), `ra`, `dec` (float64, degrees), `healpix` (int64) and
-        `source` (string); the build fills in `healpix` and `source` (the key of the row's source).
+        In display order. Every dataset has `object_id` (string), `ra`, `dec` (float64, degrees), `healpix` (int64),
+        `fold` (int8) and `source` (string), and the build fills in the last three. Those that are not declared are
+        added with a standard description; declare them to say more, such as what a source is.
     configs : dict of name -> tuple of dotted column names
         Named selections of columns, in addition to "default" (all) and "catalog" (scalars only), which every dataset
         has. A group's name selects all its members.
@@ -74,20 +99,23 @@ class Schema:
     >>> from skyshards import Column, Schema
     >>> schema = Schema(
     ...     {
-    ...         "object_id": Column(Value("string"), "name of the galaxy"),
-    ...         "ra": Column(Value("float64"), "right ascension (ICRS)", "deg"),
-    ...         "dec": Column(Value("float64"), "declination (ICRS)", "deg"),
-    ...         "healpix": Column(Value("int64"), "HEALPix pixel of the position (NESTED)"),
-    ...         "source": Column(Value("string"), "key of the source"),
     ...         "image": Column(Array2D((64, 64), "float32"), "r band", "mJy"),
+    ...         "source": Column(Value("string"), "name of the FITS file"),
     ...     }
     ... )
     >>> schema.config_columns("catalog")
-    ('object_id', 'ra', 'dec', 'healpix', 'source')
+    ('object_id', 'ra', 'dec', 'healpix', 'fold', 'source')
     """
 
     columns: Columns
     configs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "columns", _completed(self.columns))
+        fold = self.columns[FOLD]
+        if not isinstance(fold, Column) or declared(fold.feature) != declared(STANDARD[FOLD].feature):
+            expected = "the engine's own, int8, with the fold of the sky"
+            raise UsageError(f"column {FOLD!r}: expected {expected}, found another; give yours another name")
 
     @classmethod
     def of_built(cls, specs: Iterable[ColumnSpec], configs: Mapping[str, tuple[str, ...]]) -> Schema:
@@ -96,7 +124,7 @@ class Schema:
         Raises `FolderError` for a column without a matching `datasets` feature.
         """
         leaves = {spec.path: Column(_feature(spec), spec.description, spec.unit, spec.deflate) for spec in specs}
-        return cls(nest(leaves), configs)
+        return _BuiltSchema(nest(leaves), configs)
 
     @cached_property
     def specs(self) -> dict[str, ColumnSpec]:
@@ -125,3 +153,10 @@ class Schema:
     def config_names(self) -> tuple[str, ...]:
         everything, scalars = RESERVED_CONFIGS
         return (everything, *self.configs, scalars)
+
+
+class _BuiltSchema(Schema):
+    """The schema of a built folder, with the columns that it has."""
+
+    def __post_init__(self) -> None:
+        pass

@@ -7,9 +7,10 @@ from typing import Any
 
 from skyshards.errors import SourceError
 from skyshards.format.columns import ColumnSpec, flatten
+from skyshards.format.folds import FOLDS, NO_FOLD
 from skyshards.format.kinds import KINDS
 from skyshards.format.kinds.base import Json
-from skyshards.format.layout import ENGINE_COLUMNS, SOURCE
+from skyshards.format.layout import ENGINE_COLUMNS, FOLD, SOURCE
 from skyshards.format.rows import NewRow
 
 
@@ -19,7 +20,8 @@ def encode(row: Mapping[str, Any], specs: Mapping[str, ColumnSpec], source: str)
     Parameters
     ----------
     row : mapping
-        Nested values of all columns but those that the engine fills in.
+        Nested values of all columns but those that the engine fills in. `fold` may be among them, for rows that show
+        several objects: the fold that all have, or -1.
     specs : mapping of str to ColumnSpec
         The schema, by column path.
     source : str
@@ -37,7 +39,7 @@ def encode(row: Mapping[str, Any], specs: Mapping[str, ColumnSpec], source: str)
         invalid position.
     """
     flat = flatten(row)
-    expected = [path for path in specs if path not in ENGINE_COLUMNS]
+    expected = [path for path in specs if path not in ENGINE_COLUMNS or (path == FOLD and path in flat)]
     if set(flat) != set(expected):
         missing, extra = sorted(set(expected) - set(flat)), sorted(set(flat) - set(expected))
         raise SourceError(f"columns differ from the schema: missing {missing}, unexpected {extra}")
@@ -54,6 +56,8 @@ def encode(row: Mapping[str, Any], specs: Mapping[str, ColumnSpec], source: str)
         raise SourceError(
             f"no position: expected 0 <= ra <= 360 and -90 <= dec <= 90 degrees, found ra={ra}, dec={dec}"
         )
+    if not NO_FOLD <= light.get(FOLD, NO_FOLD) < FOLDS:
+        raise SourceError(f"column {FOLD!r}: expected -1 to {FOLDS - 1}, found {light[FOLD]}")
     object_id = str(light["object_id"])
     if not object_id:
         raise SourceError("column 'object_id': expected a name, found nothing")

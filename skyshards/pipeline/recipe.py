@@ -130,7 +130,10 @@ class Recipe(abc.ABC):
         """List all sources, always in the same order. Raises `BuildError` if they cannot be listed."""
 
     def read(self, source: Source, fetched: Any) -> Iterable[Mapping[str, Any]]:
-        """Read a source into rows: nested dicts of all columns but `healpix` and `source`, which the build adds.
+        """Read a source into rows: nested dicts of all columns but those that the build adds.
+
+        The build adds `healpix`, `source` and `fold`. For a row that shows several objects, such as a blend, give
+        `fold`: the one that all of them have (`skyshards.fold_of`), or -1.
 
         Runs in a worker process. `fetched` is what `fetch` returned. Yield rows one by one: each is written at once.
         Yield nothing for a source that the options exclude. Raise `SourceError` with the reason for one that cannot be

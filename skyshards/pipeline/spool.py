@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from skyshards.format import healpix
+from skyshards.format.folds import NO_FOLD, fold_of
 from skyshards.format.kinds.base import Json
-from skyshards.format.layout import HEALPIX
+from skyshards.format.layout import FOLD, HEALPIX
 from skyshards.format.provenance import BadRow, SourceRecord
 from skyshards.format.rows import EncodedRow
 from skyshards.text import printable
@@ -33,7 +34,8 @@ CREATE TABLE IF NOT EXISTS sources (
 );
 CREATE TABLE IF NOT EXISTS rows (
     split TEXT, pixel INTEGER,
-    object_id TEXT, source TEXT, light TEXT, sizes TEXT, file TEXT, start INTEGER, nbytes INTEGER, number INTEGER
+    object_id TEXT, source TEXT, light TEXT, sizes TEXT, file TEXT, start INTEGER, nbytes INTEGER, number INTEGER,
+    fold INTEGER
 );
 CREATE INDEX IF NOT EXISTS rows_of_pixel ON rows (split, pixel);
 CREATE TABLE IF NOT EXISTS blocks (
@@ -42,7 +44,7 @@ CREATE TABLE IF NOT EXISTS blocks (
 CREATE TABLE IF NOT EXISTS bad_rows (source TEXT, number INTEGER, error TEXT, PRIMARY KEY (source, number));
 CREATE TABLE IF NOT EXISTS notes (name TEXT PRIMARY KEY, value TEXT);
 """
-_ADDED = {"sources": ("total", "read", "failed"), "rows": ("number",)}
+_ADDED = {"sources": ("total", "read", "failed"), "rows": ("number", "fold")}
 """Columns that journals of earlier versions lack."""
 JOURNAL = "journal.sqlite"
 _SOURCE = ", ".join(SourceRecord._fields)
@@ -53,12 +55,13 @@ class WaitingRow(EncodedRow):
     """A row in the spool: its small values as JSON, and the place of its payload; any process can read it."""
 
     pixel: int
+    fold: int
     text: str
     path: Path
     start: int
 
     def light(self) -> dict[str, Json]:
-        return json.loads(self.text) | {HEALPIX: self.pixel}
+        return json.loads(self.text) | {HEALPIX: self.pixel, FOLD: self.fold}
 
     def payload(self) -> bytes:
         descriptor = os.open(self.path, os.O_RDONLY)
@@ -70,7 +73,7 @@ class WaitingRow(EncodedRow):
 
 class SpooledRow(NamedTuple):
     """Journal entry of a row: position (degrees), sort key, columns and sizes as JSON, place of the payload, number in
-    the source.
+    the source, the fold that the recipe gave or None.
     """
 
     ra: float
@@ -83,6 +86,7 @@ class SpooledRow(NamedTuple):
     start: int
     nbytes: int
     number: int = 0
+    fold: int | None = None
 
 
 class Block(NamedTuple):
@@ -139,8 +143,10 @@ class _PayloadFile:
             for row in rows:
                 left = memoryview(row.payload())
                 light = row.light()
+                fold = light.pop(FOLD, None)
+                place = light["ra"], light["dec"]
                 texts = *row.order, json.dumps(light), json.dumps(row.sizes)
-                spooled.append(SpooledRow(light["ra"], light["dec"], *texts, self._path.name, end, len(left)))
+                spooled.append(SpooledRow(*place, *texts, self._path.name, end, len(left), fold=fold))
                 end += len(left)
                 while left:
                     left = left[file.write(left) :]
@@ -158,13 +164,13 @@ class PixelRows:
 
     def __iter__(self) -> Iterator[EncodedRow]:
         path = functools.cache(self.journal.parent.joinpath)
-        query = "SELECT object_id, source, light, sizes, file, start FROM rows WHERE split = ? AND pixel = ?"
+        query = "SELECT object_id, source, fold, light, sizes, file, start FROM rows WHERE split = ? AND pixel = ?"
         # The main process holds the journal's lock; reading it as immutable needs none.
         address = f"{self.journal.absolute().as_uri()}?immutable=1"
         with contextlib.closing(sqlite3.connect(address, uri=True)) as journal:
             found = journal.execute(query, (self.split, self.pixel))
-            for object_id, source, light, sizes, file, start in found:
-                yield WaitingRow(object_id, source, json.loads(sizes), self.pixel, light, path(file), start)
+            for object_id, source, fold, light, sizes, file, start in found:
+                yield WaitingRow(object_id, source, json.loads(sizes), self.pixel, fold, light, path(file), start)
 
 
 def connect(folder: Path) -> sqlite3.Connection:
@@ -225,8 +231,13 @@ class Spool:
         """Enter sources and blocks durably; if this raises, none is entered. A failed source loses its rows."""
         entries = list(entries)
         rows = [(entry.split, row) for entry in entries for row in entry.rows]
-        pixels = healpix.pixel_of([row.ra for _, row in rows], [row.dec for _, row in rows], self._nside).tolist()
-        lines = [(split, pixel, *row[2:]) for (split, row), pixel in zip(rows, pixels, strict=True)]
+        ra, dec = [row.ra for _, row in rows], [row.dec for _, row in rows]
+        pixels, folds = healpix.pixel_of(ra, dec, self._nside).tolist(), fold_of(ra, dec).tolist()
+        lines = [
+            # A row of several objects may have no fold, but not that of another place.
+            (split, pixel, *row[2:-1], fold if row.fold in (None, fold) else NO_FOLD)
+            for (split, row), pixel, fold in zip(rows, pixels, folds, strict=True)
+        ]
         blocks = [(entry.record.key, *entry.block) for entry in entries if entry.block is not None]
         with self._journal:  # commits
             self._journal.execute("BEGIN")

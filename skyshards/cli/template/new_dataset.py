@@ -7,12 +7,8 @@ from skyshards.read.hf_builder import ShardBuilder
 
 SCHEMA = Schema(
     columns={
-        # Every dataset has these five columns; the build fills in `healpix` and `source`.
+        # Every dataset has `object_id`, `ra`, `dec`, `healpix`, `fold` and `source`; declare them to say more of them.
         "object_id": Column(Value("string"), "number of the made-up galaxy"),  # TODO
-        "ra": Column(Value("float64"), "right ascension (ICRS)", "deg"),
-        "dec": Column(Value("float64"), "declination (ICRS)", "deg"),
-        "healpix": Column(Value("int64"), "HEALPix pixel of the position (NESTED)"),
-        "source": Column(Value("string"), "what the row was read from"),
         # TODO: your own columns: feature, description and, where there is one, unit.
         "image": Column(Array3D((64, 64, 3), "uint8"), "RGB, north up, east left"),
         "mag_r": Column(Value("float32"), "apparent magnitude in r", "mag"),
