@@ -207,7 +207,7 @@ TAMPERED = {
     "another value": (lambda file: file["flux"].__setitem__(0, 77.0), "column 'flux' differs from the catalogue's"),
     "another fold": (
         lambda file: file["fold"].__setitem__(0, (file["fold"][0] + 1) % 10),
-        "'fold' differs from the catalogue's",
+        "has rows whose column 'fold' is not the fold of their position",
     ),
     "another pixel": (lambda file: file["healpix"].__setitem__(0, 1), "lie outside its pixel"),
     "another place": (lambda file: file["dec"].__setitem__(0, -80.0), "lie outside its pixel"),
