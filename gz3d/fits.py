@@ -33,7 +33,7 @@ FILE_NAME = re.compile(r"(?:gz3d_)?(?P<mangaid>[^/]+)_(?P<ifu>\d+)_(?P<subject>\
 
 
 def read_gz3d(path: Path) -> dict[str, Any]:
-    """Read the columns of `gz3d.SCHEMA` (all but `healpix` and `source`) from a GZ3D file.
+    """Read the columns of `gz3d.SCHEMA` (all but those that a build fills in) from a GZ3D file.
 
     HDU 0 is the image, HDUs 1 to 4 are the masks (float64 in the file), and HDU 5 is a table of one row.
 

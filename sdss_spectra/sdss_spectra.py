@@ -41,7 +41,6 @@ SCHEMA = Schema(
         "object_id": Column(Value("string"), "specObjID (DR8 and later), as text"),
         "ra": Column(Value("float64"), "right ascension (J2000) of the fibre", "deg"),
         "dec": Column(Value("float64"), "declination (J2000) of the fibre", "deg"),
-        "healpix": Column(Value("int64"), "HEALPix pixel of the position (NESTED)"),
         "spectrum": SPECTRUM,
         **MEASURED,
         "specobjid": Column(Value("uint64"), "specObjID: of plate, mjd, fiberid and run2d"),

@@ -23,7 +23,7 @@ FILE_NAME = re.compile(r"spec-(\d{4,5})-(\d{5})-(\d{4})\.fits")
 
 
 def read_spec(path: Path) -> dict[str, Any]:
-    """Read the columns of `sdss_spectra.SCHEMA` (all but `healpix` and `source`) from the file of a spectrum.
+    """Read the columns of `sdss_spectra.SCHEMA` (all but those that a build fills in) from the file of a spectrum.
 
     Raises
     ------
