@@ -17,7 +17,7 @@ from astropy.wcs import WCS
 
 from gz3d.gz3d import CLASSES, SIZE
 from skyshards.errors import SourceError
-from skyshards.fits_sums import check_sums
+from skyshards.fits_files import open_fits
 
 MAX_BYTES = 256 << 20
 """Maximum inflated size, bytes; real files inflate to 9.8 MB."""
@@ -47,8 +47,7 @@ def read_gz3d(path: Path) -> dict[str, Any]:
     if name is None:
         raise SourceError(f"file name {path.name!r}: expected [gz3d_]<MaNGA ID>_<IFU>_<subject>.fits.gz")
     content = _inflated(path.read_bytes())
-    hdus = _open(content)
-    _check_sums(content, hdus)
+    hdus = open_fits(content, 6)
     image = _data(hdus, 0)
     if image is None or image.shape != (SIZE, SIZE, 3) or image.dtype != np.uint8:
         raise SourceError(f"HDU 0: expected a uint8 image of shape {(SIZE, SIZE, 3)}, found {_form(image)}")
@@ -124,39 +123,11 @@ def _inflated_members(content: bytes) -> bytes:
     return data
 
 
-def _open(data: bytes | bytearray) -> fits.HDUList:
-    if data[:9] != b"SIMPLE  =":
-        raise SourceError(f"not a FITS file: it begins with {bytes(data[:20])!r}")
-    try:
-        hdus = fits.open(io.BytesIO(data), memmap=False, lazy_load_hdus=True)  # HDUs from 6 on are never parsed
-        found = 6 if _has_hdu(hdus, 5) else len(hdus)
-    except Exception as error:  # astropy raises many types
-        raise SourceError(f"not a readable FITS file: {error}") from error
-    if found < 6:
-        raise SourceError(f"expected at least 6 HDUs (image, 4 masks, metadata), found {found}")
-    return hdus
-
-
-def _has_hdu(hdus: fits.HDUList, number: int) -> bool:
-    try:
-        return hdus[number] is not None
-    except IndexError:
-        return False
-
-
 def _data(hdus: fits.HDUList, number: int) -> Any:
     try:
         return hdus[number].data
     except Exception as error:  # for example, cut short within the HDU
         raise SourceError(f"HDU {number}: its data cannot be read ({error})") from error
-
-
-def _check_sums(content: bytes | bytearray, hdus: fits.HDUList) -> None:
-    for number in range(6):
-        try:
-            check_sums(content, hdus[number].header, hdus[number].fileinfo())
-        except ValueError as error:
-            raise SourceError(f"HDU {number}: {error}") from error
 
 
 def _masks(hdus: fits.HDUList) -> np.ndarray:

@@ -20,7 +20,8 @@ if __name__ == "__main__":  # a script's own folder is first on the path: its sd
 import click
 
 from sdss_spectra.sdss_spectra import SCHEMA
-from sdss_spectra.spectrum_ids import SpectrumID, read_catalogue
+from sdss_spectra.spectrum_ids import COLUMNS
+from skyshards.catalogue_rows import read_rows
 from skyshards.cli.build_command import build_command
 from skyshards.cli.options import option
 from skyshards.errors import UsageError
@@ -60,19 +61,16 @@ class SDSSSpectraRecipe(Recipe):
         return {"archive_url": DEMO if self.simulated else self.archive_url.rstrip("/")}
 
     def sources(self, fetcher: Fetcher) -> Iterator[Source]:
-        local = self.local_data_path
-        paths = {path.name: path for path in sorted(local.rglob("spec-*.fits"))} if local else {}
-        if self.catalog_file is None:
-            if not paths:
-                raise UsageError(f"`local_data_path` {local}: contains no spec-PLATE-MJD-FIBER.fits file")
+        folder = self.local_data_path
+        paths = {path.name: path for path in sorted(folder.rglob("spec-*.fits"))} if folder else {}
+        if self.catalog_file is not None:
+            for spectrum in read_rows(self.catalog_file, COLUMNS, simulated=self.simulated):
+                url = f"{self.archive_url.rstrip('/')}/{spectrum.path}"
+                yield Source(spectrum.file_name, url, path=paths.get(spectrum.file_name))
+        elif not paths:
+            raise UsageError(f"`local_data_path` {folder}: contains no spec-PLATE-MJD-FIBER.fits file")
+        else:
             yield from (Source(name, path=path) for name, path in paths.items())
-            return
-        for spectrum in read_catalogue(self.catalog_file, self.simulated):
-            yield self._source(spectrum, paths.get(spectrum.file_name))
-
-    def _source(self, spectrum: SpectrumID, path: Path | None) -> Source:
-        url = None if path else f"{self.archive_url.rstrip('/')}/{spectrum.path}"
-        return Source(spectrum.file_name, url=url, path=path)
 
     def cost(self, sources: Sequence[Source]) -> Cost:
         return Cost(FILE_BYTES * sum(source.path is None for source in sources), ROW_BYTES * len(sources))
@@ -83,25 +81,20 @@ class SDSSSpectraRecipe(Recipe):
         yield read_spec(fetched)
 
 
+CATALOG = "Which spectra: a table, or a built folder such as data/gz_sdss, with specobjid, or plate, mjd and fiberid."
+LOCAL = "Folder with spec-PLATE-MJD-FIBER.fits files, also below it; those there are not downloaded."
+
+
 @build_command("sdss_spectra")
-@option(
-    "--catalog_file",
-    type=click.Path(path_type=Path, exists=True),
-    help="Which spectra: a table (CSV, Parquet, FITS, ECSV or VOTable) or a built folder, such as data/gz_sdss, with"
-    " specobjid, or with plate, mjd and fiberid.",
-)
-@option(
-    "--local_data_path",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="Folder with spec-PLATE-MJD-FIBER.fits files, also below it; those there are not downloaded.",
-)
+@option("--catalog_file", type=click.Path(path_type=Path, exists=True), help=CATALOG)
+@option("--local_data_path", type=click.Path(path_type=Path, exists=True, file_okay=False), help=LOCAL)
 @option("--archive_url", default=DR17_URL, metavar="URL", help="Root of the data release.")
 def main(catalog_file, local_data_path, archive_url, *, demo, output_dir) -> SDSSSpectraRecipe:
     """SDSS spectra: optical spectra with redshifts and classes, of the galaxies of any catalogue."""
     if demo is not None:
-        for name, is_given in (("archive_url", archive_url != DR17_URL), ("local_data_path", local_data_path)):
-            if is_given:
-                raise UsageError(f"`demo` cannot be combined with `{name}`")
+        if local_data_path or archive_url != DR17_URL:
+            other = "local_data_path" if local_data_path else "archive_url"
+            raise UsageError(f"`demo` cannot be combined with `{other}`")
         catalog_file, archive_url = catalog_file or demo.spectra, demo.dr17_url
     if catalog_file is None and local_data_path is None:
         raise UsageError("no spectra are named; give `catalog_file` (such as data/gz_sdss), or `local_data_path`")

@@ -122,7 +122,7 @@ def test_a_small_file_that_claims_to_be_large(good, read):
 
 @pytest.mark.parametrize("count", [1, 2, 5])
 def test_an_hdu_is_missing_at_the_end(read_changed, count):
-    assert_refused(lambda: read_changed(lambda hdus: hdus[:count]), f"expected at least 6 HDUs .*, found {count}")
+    assert_refused(lambda: read_changed(lambda hdus: hdus[:count]), f"expected at least 6 HDUs, found {count}")
 
 
 @pytest.mark.parametrize("number", [1, 2, 3, 4, 5])
