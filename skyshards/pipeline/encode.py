@@ -45,7 +45,7 @@ def encode(row: Mapping[str, Any], specs: Mapping[str, ColumnSpec], source: str)
     try:
         return _encoded(row, specs, source)
     except SourceError as error:
-        raise SourceError(f"row {name!r:.80}: {error}" if isinstance(name, str) and name else str(error)) from error
+        raise SourceError(f"object_id {name!r:.80}: {error}" if isinstance(name, str) and name else str(error)) from error
 
 
 def _encoded(row: Mapping[str, Any], specs: Mapping[str, ColumnSpec], source: str) -> NewRow:
