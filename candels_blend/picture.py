@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from skyshards.pictures.drawing import Columns, Drawing, Row, generic
+from skyshards.pictures.legend import Legend, in_order
+
+MASKS = ("central galaxy", "shifted galaxy")
 
 
 def drawing(columns: Columns) -> Drawing:
-    """Draw as `generic` does, with types and distance as captions."""
+    """Draw as `generic` does, with types and distance as captions, and names for the masks."""
     general = generic(columns)
     if [columns[name].shape for name in ("galtype", "distance") if name in columns] != [(2,), ()]:
         return general
@@ -18,4 +21,8 @@ def drawing(columns: Columns) -> Drawing:
         types = " and ".join(str(name) or "unknown" for name in row["galtype"])
         return f"{types}, {float(row['distance']):.1f} pixels apart"
 
-    return replace(general, columns=tuple(name for name in columns if name in wanted), describe=describe)
+    def explain(row: Row) -> Legend:
+        return in_order(MASKS) if len(general.legend(row)) == len(MASKS) else general.legend(row)
+
+    columns_used = tuple(name for name in columns if name in wanted)
+    return replace(general, columns=columns_used, describe=describe, explain=explain)

@@ -30,6 +30,7 @@ from skyshards.page.histograms import BINS, histogram
 from skyshards.page.thumbnails import SIZE, thumbnails, webp
 from skyshards.page.write import write_page
 from skyshards.pictures.drawing import Drawing
+from skyshards.pictures.legend import in_order
 from skyshards.pipeline.build import build
 from tests.toy import Toy
 
@@ -162,7 +163,9 @@ def test_masks_can_be_hidden(tmp_path):
             drawn = table.drawing.picture(table[number], SIZE, masks=False)
             assert np.abs(np.asarray(image).astype(int) - drawn).mean() < 10 and picture != bare
     write_page("tests/format_0/gz_decals", tmp_path / "no-masks")
-    assert set(embedded(tmp_path / "no-masks")["gallery"]["bare"]) == {None}
+    none = embedded(tmp_path / "no-masks")["gallery"]
+    assert set(none["bare"]) == {None} and none["legend"] == []
+    assert gallery["legend"] == [list(entry) for entry in in_order(["center", "star", "spiral", "bar"])]
 
 
 def test_columns_of_all_kinds_are_described(page):
@@ -252,7 +255,7 @@ def test_rows_that_cannot_be_drawn_say_why(toy):
         drawing = Drawing(("picture",), fail, lambda row: "spiral")
         select_columns = staticmethod(skyshards.open(toy).select_columns)
 
-    assert list(thumbnails(Odd, np.arange(2), 9999)) == [(None, None, "cannot be drawn: odd")] * 2
+    assert list(thumbnails(Odd, np.arange(2), 9999)) == [(None, None, "cannot be drawn: odd", ())] * 2
 
 
 # Its parts

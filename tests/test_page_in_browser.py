@@ -1,5 +1,6 @@
 """The page of a dataset in a real browser: from disk and from a web server, on a phone and on a desk."""
 
+import re
 import shutil
 import threading
 from dataclasses import replace
@@ -12,6 +13,7 @@ import skyshards
 from skyshards.format import catalog
 from skyshards.page import contents, sky
 from skyshards.page.write import write_page
+from skyshards.pictures.overlay import COLOURS
 from skyshards.pipeline.build import build
 from tests.toy import Toy
 
@@ -326,6 +328,7 @@ def test_masks_are_hidden_and_shown(browser, tmp_path):
     browser.click("#status-line .masks")
     without = browser.run(sources)
     assert browser.one("#status-line .masks").get_attribute("aria-pressed") == "false"
+    assert not browser.one("#status-line .mask-legend").is_displayed()
     assert len(without) == len(with_masks) and not set(without) & set(with_masks)
     browser.click(".card")
     assert browser.one("dialog img").get_attribute("src").endswith(without[0])
@@ -335,9 +338,31 @@ def test_masks_are_hidden_and_shown(browser, tmp_path):
     assert browser.run(sources)[: len(with_masks)] == with_masks
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", WIDTHS.values(), ids=WIDTHS)
+def test_masks_are_named_beside_their_colours(browser, tmp_path, width, scheme):
+    page = write_page("tests/format_0/gz3d", tmp_path / "page").index
+    try:
+        browser.prefer(scheme).open(page, width)
+        legends = ["#status-line .mask-legend", "dialog .mask-legend"]
+        for place, opener in zip(legends, (None, ".card"), strict=True):
+            if opener:
+                browser.click(opener)
+            assert browser.one(place).text.split() == ["center", "star", "spiral", "bar"]
+            colours = [swatch.get_attribute("fill") for swatch in browser.all(f"{place} rect")]
+            assert colours == list(COLOURS[:4])
+            box = browser.one(place).rect
+            assert box["x"] >= 0 and box["x"] + box["width"] <= width
+            edge = browser.run("return getComputedStyle(document.querySelector(arguments[0])).stroke", f"{place} rect")
+            light = sum(map(int, re.findall(r"\d+", edge)[:3])) > 3 * 128
+            assert light == (scheme == "dark")  # an edge that stands out from the page, even around yellow on white
+    finally:
+        browser.prefer()
+
+
 def test_without_masks_there_is_no_button_for_them(browser, tmp_path):
     browser.open(write_page("tests/format_0/gz_decals", tmp_path / "page").index)
-    assert not browser.all(".masks")
+    assert not browser.all(".masks") and not browser.all(".mask-legend")
 
 
 # One row

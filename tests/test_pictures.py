@@ -14,8 +14,10 @@ from skyshards import entry_points
 from skyshards.format.column_info import ColumnInfo
 from skyshards.format.columns import nest
 from skyshards.pictures.drawing import GAP, GROUP, MISSING, Drawing, _own, drawing, generic, side_by_side
-from skyshards.pictures.overlay import overlay
+from skyshards.pictures.legend import MOST, in_order, shared
+from skyshards.pictures.overlay import COLOURS, overlay
 from skyshards.pictures.pixels import BLANK, shrink, stretch, to_rgb
+from skyshards.pictures.sheet import sheet
 from skyshards.pictures.spectrum import draw_spectrum
 from skyshards.pipeline.build import build
 from tests.data_sets import DATA_SETS
@@ -399,3 +401,93 @@ def test_a_package_that_cannot_be_loaded_is_said(points):
 def test_every_own_drawing_can_be_loaded():
     for name, value in entry_points.own(GROUP).items():
         assert name in DATA_SETS and isinstance(entry_points.load(value)(KINDS), Drawing)
+
+
+# Legends
+
+
+def rgb(colour):
+    return tuple(bytes.fromhex(colour[1:]))
+
+
+MASKED = {
+    "image": ("uint8", 20, 20, 3),
+    "sky__class": ("str", 2),
+    "sky__array": ("uint8", 2, 20, 20),
+    "regions": ("int32", 20, 20),
+    "clean": ("bool", 20, 20),
+    "small": ("bool", 3, 9, 9),
+    "seen__masks": ("bool", 1, 20, 20),
+    "more": ("uint8", 2, 20, 20),
+}
+
+
+def row_of_masks():
+    """Masks of one row of pixels each, from the top; the third and fourth are regions of a label image."""
+    arrays = {name: np.zeros(column.shape, column.dtype) for name, column in columns(**MASKED).items() if column.shape}
+    arrays["sky.class"] = np.array(["arm", ""])
+    arrays["sky.array"][[0, 1], [0, 1]] = 1
+    arrays["regions"][2], arrays["regions"][3] = 5, 9
+    arrays["clean"][4] = arrays["seen.masks"][0, 5] = True
+    arrays["more"][[0, 1], [6, 7]] = 1
+    return nest(arrays)
+
+
+def test_a_legend_names_each_mask_in_the_colour_it_is_drawn_in():
+    drawn = generic(columns(**MASKED))
+    row = row_of_masks()
+    legend = drawn.legend(row)
+    assert [name for name, _ in legend] == ["arm", "sky 2", "clean", "seen", "more 1", "more 2"]
+    picture = drawn.picture(row)
+    for (_, colour), place in zip(legend, (0, 1, 4, 5, 6, 7), strict=True):
+        assert np.abs(picture[place, 10].astype(int) - 0.9 * np.array(rgb(colour))).max() <= 1
+    assert set(drawn.columns) == {name.replace("__", ".") for name in MASKED}  # the names too
+
+
+def test_a_legend_needs_masks_and_not_too_many():
+    assert generic(columns(image=("uint8", 9, 9, 3))).legend({"image": np.zeros((9, 9, 3))}) == ()
+    for count in (MOST, MOST + 1):
+        kinds = columns(image=("uint8", 9, 9, 3), masks=("bool", count, 9, 9))
+        row = {"image": np.zeros((9, 9, 3), np.uint8), "masks": np.zeros((count, 9, 9), bool)}
+        assert len(generic(kinds).legend(row)) == (count if count == MOST else 0)
+
+
+@pytest.mark.parametrize("as_given", [bytes, lambda content: np.asarray(Image.open(io.BytesIO(content)))])
+def test_masks_that_do_not_fit_an_image_file_are_in_no_legend(as_given):
+    kinds = columns(picture=("image file",), mask=("bool", 6, 5), other=("bool", 5, 6))
+    image = as_given(file(np.zeros((6, 5, 3), np.uint8)))
+    row = {"picture": image, "mask": np.ones((6, 5), bool), "other": np.ones((5, 6), bool)}
+    assert generic(kinds).legend(row) == (("mask", COLOURS[0]),)
+
+
+def test_joined_rows_name_the_dataset_where_several_have_masks():
+    kinds = columns(image=("uint8", 5, 5, 3), masks=("bool", 1, 5, 5))
+    bare, one = generic(columns(image=("uint8", 5, 5, 3))), generic(kinds)
+    row = {"image": np.zeros((5, 5, 3), np.uint8), "masks": np.ones((1, 5, 5), bool)}
+    both = side_by_side({"a": one, "b": one}, {"b": "matched"})
+    assert both.legend({"a": row, "b": row, "matched": True}) == (("a: masks", COLOURS[0]), ("b: masks", COLOURS[0]))
+    assert both.legend({"a": row, "b": row, "matched": False}) == (("masks", COLOURS[0]),)
+    assert side_by_side({"a": bare, "b": one}, {}).legend({"a": row, "b": row}) == (("masks", COLOURS[0]),)
+
+
+def test_a_legend_for_many_pictures_holds_for_all_of_them():
+    one, other = in_order(["arm", "bar"]), in_order(["bar", "arm"])
+    assert shared([one, (), one]) == one == (("arm", COLOURS[0]), ("bar", COLOURS[1]))
+    assert shared([one, other]) == shared([()]) == shared([]) == ()
+
+
+def test_each_dataset_names_its_masks(built_gz3d):
+    table = skyshards.open(built_gz3d)
+    row = table.select_columns(table.drawing.columns)[0]
+    assert table.drawing.legend(row) == in_order(["center", "star", "spiral", "bar"])
+
+
+def test_a_sheet_has_the_legend_at_its_foot():
+    picture = np.zeros((60, 60, 3), np.uint8)
+    plain = np.asarray(sheet([picture], [["a"]], 60))
+    legend = in_order(["a galaxy with a very long name", "bar", "arm"])
+    drawn = np.asarray(sheet([picture], [["a"]], 60, legend))
+    assert np.array_equal(drawn[: len(plain)], plain) and drawn.shape[1] == plain.shape[1]
+    foot = {tuple(pixel) for pixel in drawn[len(plain) :].reshape(-1, 3).tolist()}
+    assert {rgb(colour) for _, colour in legend} <= foot
+    assert len(drawn) - len(plain) > 3 * 18  # a line each: the sheet is narrow

@@ -15,6 +15,7 @@ from skyshards.cli.main import main
 from skyshards.errors import UsageError
 from skyshards.format.column_info import ColumnInfo
 from skyshards.pictures.html import Thumbnail, page
+from skyshards.pictures.overlay import COLOURS
 from skyshards.pictures.words import in_words
 from skyshards.pipeline.build import build
 from skyshards.read.shown import BATCH, FIRST, nearest, positions, shown
@@ -179,6 +180,20 @@ def test_plot_of_one_row_of_the_first_and_of_a_selection(table, joined, plt):
     assert some.plot(0).axes[0].get_title() == table.catalog["object_id"][4].as_py()
 
 
+def test_masks_are_named_where_they_are_drawn(built_gz3d, plt):
+    table, names = skyshards.open(built_gz3d), ["center", "star", "spiral", "bar"]
+    (legend,) = table.plot([0, 1]).legends
+    assert [text.get_text() for text in legend.get_texts()] == names
+    colours = [bytes.fromhex(colour[1:]) for colour in COLOURS[:4]]
+    faces = [np.rint(255 * np.array(patch.get_facecolor()[:3])) for patch in legend.get_patches()]
+    assert np.array_equal(faces, [list(colour) for colour in colours])
+    html = table._repr_html_()
+    assert all(html.count(colour) == 1 for colour in COLOURS[:4])
+    assert [word for word in Page(html).words if word in names] == names
+    assert not table.select_columns(["image"]).plot(0).legends
+    assert "<ul" not in table.select_columns(["image"])._repr_html_()
+
+
 def test_titles_are_shown_as_they_are(table, plt, monkeypatch):
     drawing = type(table.drawing)(("ra",), lambda row, *_: np.zeros((5, 9, 3), np.uint8), lambda row: "$\\frac$ $x^$")
     monkeypatch.setattr(type(table), "drawing", drawing)
@@ -236,7 +251,7 @@ def test_html_has_thumbnails_and_columns(table):
     assert len(found.images) == FIRST
     assert all(image["src"].startswith("data:image/jpeg;base64,") for image in found.images)
     assert "Table of toy: 8 rows" in found.words
-    assert {*table.column_names, "uJy", "name", "float32", "int64: 0 elliptical, 1 spiral"} <= set(found.words)
+    assert {*table.column_names, "uJy", "a flag", "float32", "int64: 0 elliptical, 1 spiral"} <= set(found.words)
     names = table.catalog["object_id"].to_pylist()
     assert found.images[0]["alt"].startswith(f"0: {names[0]}: ")
 
@@ -282,7 +297,7 @@ EVIL = '<script>alert(1)</script>"><img src=x onerror=alert(1)>'
 def test_text_from_folders_does_nothing():
     kinds = {EVIL: ColumnInfo(EVIL, "float32", (2,), EVIL, EVIL, (EVIL,))}
     rows = [Thumbnail(EVIL, EVIL, np.zeros((4, 4, 3), np.uint8)), Thumbnail(EVIL, EVIL, None, EVIL)]
-    found = Page(page(EVIL, EVIL, rows, kinds))
+    found = Page(page(EVIL, EVIL, rows, kinds, ((EVIL, EVIL),)))
     assert "script" not in found.tags and [set(image) for image in found.images] == [{"src", "width", "height", "alt"}]
     assert found.images[0]["alt"] == f"{EVIL}: {EVIL}" and EVIL in found.words
 

@@ -110,9 +110,11 @@ def _aligned(cells: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _sheet(rows: Sequence[Shown], size: int) -> Image:
+    from skyshards.pictures.legend import shared
     from skyshards.pictures.sheet import sheet
 
-    return sheet([row.picture for row in rows], [[row.name, row.caption] for row in rows], size)
+    words = [[row.name, row.caption] for row in rows]
+    return sheet([row.picture for row in rows], words, size, shared(row.legend for row in rows))
 
 
 def _write(picture: Image, path: Path) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from skyshards.pictures.drawing import Drawing
+from skyshards.pictures.legend import Legend
 from skyshards.read.table import Table
 
 SIZE = 320
@@ -23,7 +24,7 @@ THREADS = 2
 
 
 class Thumbnail(NamedTuple):
-    """A row's picture as a WebP file, the same without masks, and the row's labels in words.
+    """A row's picture as a WebP file, the same without masks, the row's labels in words, and the masks' legend.
 
     Files are None for a row with nothing to draw, and `bare` where there are no masks.
     """
@@ -31,6 +32,7 @@ class Thumbnail(NamedTuple):
     content: bytes | None
     bare: bytes | None
     caption: str
+    legend: Legend = ()
 
 
 def thumbnails(table: Table, rows: np.ndarray, nbytes: int) -> Iterator[Thumbnail]:
@@ -53,7 +55,8 @@ def _thumbnail(drawing: Drawing, nbytes: int, row: Mapping[str, Any]) -> Thumbna
     except ValueError as error:  # an image of a kind that cannot be drawn is no reason for no page
         return Thumbnail(None, None, f"cannot be drawn: {error}")
     files = [None if picture is None else webp(picture, nbytes // len(pictures)) for picture in pictures]
-    return Thumbnail(files[0], files[1] if drawing.has_masks else None, drawing.caption(row))
+    bare, legend = (files[1], drawing.legend(row)) if drawing.has_masks else (None, ())
+    return Thumbnail(files[0], bare, drawing.caption(row), legend)
 
 
 def webp(picture: np.ndarray, nbytes: int) -> bytes:

@@ -19,6 +19,7 @@ from skyshards.files import TEMPORARY_PREFIX, clear_errors, hold, is_url, replac
 from skyshards.format.manifest import WRITER
 from skyshards.page.contents import contents
 from skyshards.page.thumbnails import thumbnails
+from skyshards.pictures.legend import shared
 from skyshards.progress import progress
 from skyshards.read.store import LocalStore
 from skyshards.read.table import open_table
@@ -87,13 +88,15 @@ def write_page(
         described, shown = contents(str(store), table)
         (out / PICTURES).mkdir(exist_ok=True)
         drawn: dict[str, list] = {"pictures": [], "bare": [], "captions": []}
+        legends = []
         with progress("drawing", "rows", len(shown)) as bar:
             for thumbnail in thumbnails(table, shown, MAX_PICTURES_BYTES // len(shown)):
                 drawn["pictures"].append(_write_picture(out, thumbnail.content))
                 drawn["bare"].append(_write_picture(out, thumbnail.bare))
                 drawn["captions"].append(thumbnail.caption)
+                legends.append(thumbnail.legend)
                 bar.update()
-        described["gallery"] |= drawn
+        described["gallery"] |= drawn | {"legend": shared(legends)}
         with replacing(out / INDEX) as path:
             path.write_text(document(described), encoding="utf-8")
         _delete_pictures(out / PICTURES, {*drawn["pictures"], *drawn["bare"]})

@@ -15,6 +15,7 @@ from PIL import Image
 from skyshards import entry_points
 from skyshards.format.column_info import ColumnInfo
 from skyshards.format.columns import flatten
+from skyshards.pictures.legend import Legend, legend_of, naming_columns
 from skyshards.pictures.overlay import overlay
 from skyshards.pictures.pixels import shrink, to_rgb
 from skyshards.pictures.spectrum import draw_spectrum
@@ -46,12 +47,15 @@ class Drawing:
         From a row to its caption.
     has_masks : bool
         Whether masks are laid over an image.
+    explain : callable
+        From a row to the legend of its masks, see `legend`.
     """
 
     columns: tuple[str, ...]
     draw: Callable[[Row, int | None, bool], np.ndarray | None]
     describe: Callable[[Row], str]
     has_masks: bool = False
+    explain: Callable[[Row], Legend] = lambda row: ()
 
     def picture(self, row: Row, size: int | None = None, masks: bool = True) -> np.ndarray | None:
         """Draw a row.
@@ -81,6 +85,13 @@ class Drawing:
         """Return the labels of a row in a few words, such as "spiral"; "" for none."""
         return self.describe(row)
 
+    def legend(self, row: Row) -> Legend:
+        """Return what the colours of a row's masks mean: pairs such as ("spiral", "#009E73"), in the order of masks.
+
+        Empty if there are no masks, no names for them (regions of a label image have none), or more than twelve.
+        """
+        return self.explain(row)
+
 
 def drawing(name: str, columns: Columns) -> Drawing:
     """Return how the rows of a dataset are drawn.
@@ -104,7 +115,8 @@ def generic(columns: Columns) -> Drawing:
     or grey (uint8 [H, W] that is not called a mask, segmentation or label). Masks of the same size are laid over it;
     without an image, over black. Float images have row 0 at the bottom, as in FITS files, all others at the top. Where
     there are no images and masks, lists called `flux` are drawn over a list beside them that is called as in
-    `WAVELENGTHS`. Captions are the classes of all labels.
+    `WAVELENGTHS`. Captions are the classes of all labels. Masks are called as a column of text beside them says
+    (`class` or `name`, one for each), or by their own column.
     """
     image, masks = _image_column(columns), _mask_columns(columns)
     masks = tuple(name for name in masks if name != image)
@@ -113,6 +125,7 @@ def generic(columns: Columns) -> Drawing:
         for name, column in columns.items()
         if column.classes and column.dtype.startswith("int") and not column.shape
     }
+    named_by = naming_columns(columns, masks)
     spectrum = None if image or masks else _spectrum_columns(columns)
     upwards = image is not None and columns[image].dtype.startswith("float") and columns[image].shape[-1] not in (3, 4)
 
@@ -140,9 +153,12 @@ def generic(columns: Columns) -> Drawing:
         found = [(classes, int(flat[name])) for name, classes in labels.items()]
         return ", ".join(classes[label] for classes, label in found if 0 <= label < len(classes))
 
-    wanted = {image, *masks, *labels, *(spectrum or ())}
+    def explain(row: Row) -> Legend:
+        return legend_of(flatten(row), image, masks, named_by) if masks else ()
+
+    wanted = {image, *masks, *named_by.values(), *labels, *(spectrum or ())}
     has_masks = image is not None and bool(masks)
-    return Drawing(tuple(name for name in columns if name in wanted), draw, describe, has_masks)
+    return Drawing(tuple(name for name in columns if name in wanted), draw, describe, has_masks, explain)
 
 
 def side_by_side(parts: Mapping[str, Drawing], flags: Mapping[str, str]) -> Drawing:
@@ -172,9 +188,15 @@ def side_by_side(parts: Mapping[str, Drawing], flags: Mapping[str, str]) -> Draw
         found = {name: part.caption(of) for name, part, of in members(row) if of is not None}
         return "; ".join(f"{name}: {words}" for name, words in found.items() if words)
 
+    def explain(row: Row) -> Legend:
+        found = {name: part.legend(of) for name, part, of in members(row) if of is not None}
+        found = {name: legend for name, legend in found.items() if legend}
+        before = {name: f"{name}: " if len(found) > 1 else "" for name in found}
+        return tuple((before[name] + word, colour) for name, legend in found.items() for word, colour in legend)
+
     columns = tuple(f"{name}.{path}" for name, part in parts.items() for path in part.columns)
     has_masks = any(part.has_masks for part in parts.values())
-    return Drawing(columns + tuple(flags.values()) if columns else (), draw, describe, has_masks)
+    return Drawing(columns + tuple(flags.values()) if columns else (), draw, describe, has_masks, explain)
 
 
 def _of_height(picture: np.ndarray | None, height: int) -> np.ndarray:

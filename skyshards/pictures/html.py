@@ -13,6 +13,7 @@ from PIL import Image
 
 from skyshards.format.column_info import ColumnInfo
 from skyshards.format.columns import in_words
+from skyshards.pictures.legend import Legend
 from skyshards.pictures.pixels import shrink
 
 QUALITY = 85
@@ -28,6 +29,9 @@ STYLE = """\
 .skyshards figure {margin: 0; min-width: 128px}
 .skyshards img {display: block; max-width: none}
 .skyshards figcaption {overflow-wrap: anywhere}
+.skyshards .sky-legend {display: flex; flex-wrap: wrap; gap: 2px 14px; margin: 6px 0; padding: 0; list-style: none}
+.skyshards .sky-legend li {display: flex; align-items: center; gap: 6px; margin: 0}
+.skyshards .sky-legend span {flex: none; width: 11px; height: 11px; border: 1px solid; border-radius: 2px}
 .skyshards .sky-columns {max-height: 24em; overflow: auto}
 .skyshards table {border-collapse: collapse; margin: 0; font-size: inherit; color: inherit; background: none}
 .skyshards .sky-columns tr {background: none}
@@ -48,8 +52,10 @@ class Thumbnail(NamedTuple):
     problem: str = ""
 
 
-def page(title: str, place: str, thumbnails: Sequence[Thumbnail], columns: Mapping[str, ColumnInfo]) -> str:
-    """Return the HTML of a table: title and place, thumbnails, columns with types, units and descriptions.
+def page(
+    title: str, place: str, thumbnails: Sequence[Thumbnail], columns: Mapping[str, ColumnInfo], legend: Legend = ()
+) -> str:
+    """Return the HTML of a table: title and place, thumbnails, the legend of masks, columns with their descriptions.
 
     Its colours are those of the page around it, light or dark. It needs no script and no network.
     """
@@ -58,7 +64,7 @@ def page(title: str, place: str, thumbnails: Sequence[Thumbnail], columns: Mappi
     rows = "".join(map(_row, columns.values()))
     return (
         f'{STYLE}<div class="skyshards"><div><strong>{escape(title)}</strong>{where}</div>'
-        f'<div class="sky-rows">{figures}</div>'
+        f'<div class="sky-rows">{figures}</div>{_legend(legend)}'
         f"<details open><summary>{len(columns)} columns</summary>"
         '<div class="sky-columns"><table><thead><tr><th scope="col">column</th><th scope="col">type</th>'
         f'<th scope="col">unit</th><th scope="col">description</th></tr></thead><tbody>{rows}</tbody></table>'
@@ -71,6 +77,11 @@ def data_uri(picture: np.ndarray) -> str:
     content = io.BytesIO()
     Image.fromarray(picture).save(content, "JPEG", quality=QUALITY)
     return f"data:image/jpeg;base64,{base64.b64encode(content.getvalue()).decode()}"
+
+
+def _legend(legend: Legend) -> str:
+    entries = (f'<li><span style="background: {escape(colour)}"></span>{escape(name)}</li>' for name, colour in legend)
+    return f'<ul class="sky-legend" aria-label="Colours of the masks">{"".join(entries)}</ul>' if legend else ""
 
 
 def _figure(row: Thumbnail) -> str:

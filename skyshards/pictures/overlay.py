@@ -24,8 +24,9 @@ def overlay(picture: np.ndarray, masks: Iterable[np.ndarray]) -> np.ndarray:
     ----------
     picture : uint8 array [height, width, 3]
     masks : iterable of bool or integer arrays
-        [N, H, W]: one mask each, such as counts; the larger the value, the more opaque. [H, W]: labels, each value
-        above 0 a region. They are shrunk to the picture. After the last of `COLOURS`, the first is used again.
+        [N, H, W]: one mask each, such as counts; the larger the value, the more opaque. [H, W]: a mask of bools, or
+        labels, each value above 0 a region. They are shrunk to the picture. After the last of `COLOURS`, the first is
+        used again.
 
     Returns
     -------
@@ -35,10 +36,10 @@ def overlay(picture: np.ndarray, masks: Iterable[np.ndarray]) -> np.ndarray:
     shape, used = picture.shape[:2], 0
     layers = []
     for mask in masks:
-        if mask.ndim == 2:
+        if mask.ndim == 2 and mask.dtype != bool:
             used += _lay_labels(drawn, mask, used)
             continue
-        for plane in mask:
+        for plane in mask[np.newaxis] if mask.ndim == 2 else mask:
             layers.append((_strength(plane, shape), _RGB[used % len(_RGB)]))
             used += 1
     for strength, colour in sorted(layers, key=lambda layer: -np.count_nonzero(layer[0])):
@@ -46,6 +47,13 @@ def overlay(picture: np.ndarray, masks: Iterable[np.ndarray]) -> np.ndarray:
             inside = strength >= min(COVERED, float(strength.max()))
             _lay(drawn, np.where(_edges(inside) & inside, LINE, FILL * strength), colour)
     return np.rint(drawn).astype(np.uint8)
+
+
+def colours_used(mask: np.ndarray) -> int:
+    """Return the number of colours that `overlay` uses for a mask or several, or for the regions of a label image."""
+    if mask.ndim == 3 or mask.dtype == bool:
+        return len(mask) if mask.ndim == 3 else 1
+    return int(np.count_nonzero(np.unique(mask) > 0))
 
 
 def _lay_labels(drawn: np.ndarray, labels: np.ndarray, used: int) -> int:

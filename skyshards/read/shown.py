@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from skyshards.pictures.html import Thumbnail
+    from skyshards.pictures.legend import Legend
     from skyshards.read.random_access import RandomAccess
 
 FIRST = 6
@@ -34,12 +35,13 @@ _POOL = 500
 
 
 class Shown(NamedTuple):
-    """A row as it is shown: its position in the table, its name, its labels, and its picture, if it has one."""
+    """A row as it is shown: its position in the table, name, labels, picture if it has one, and the masks' legend."""
 
     position: int
     name: str
     caption: str
     picture: np.ndarray | None
+    legend: Legend = ()
 
 
 def positions(table: RandomAccess, keys: Any, *, numerals: bool = False) -> list[int]:
@@ -122,13 +124,15 @@ def shown(table: RandomAccess, rows: Sequence[int], size: int | None) -> list[Sh
     for start in range(0, len(rows), BATCH):  # memory for a few images at a time
         some = list(rows[start : start + BATCH])
         for row, name, values in zip(some, names[start:], read.__getitems__(some), strict=False):
-            found.append(Shown(row, name, drawing.caption(values), drawing.picture(values, size)))
+            picture = drawing.picture(values, size)
+            found.append(Shown(row, name, drawing.caption(values), picture, drawing.legend(values)))
     return found
 
 
 def plot(table: RandomAccess, keys: Any) -> Figure:
     """Draw rows, given as for `positions`, with matplotlib, a panel each; see `RandomAccess.plot`."""
     from skyshards.pictures.figure import figure
+    from skyshards.pictures.legend import shared
 
     rows = positions(table, keys)
     if not 0 < len(rows) <= MOST:
@@ -136,21 +140,26 @@ def plot(table: RandomAccess, keys: Any) -> Figure:
     if not table.drawing.columns:
         raise UsageError(f"no column has images to plot: {', '.join(table.column_names)}")
     found = shown(table, rows, PANEL)
-    return figure([row.picture for row in found], ["\n".join(filter(None, (row.name, row.caption))) for row in found])
+    titles = ["\n".join(filter(None, (row.name, row.caption))) for row in found]
+    return figure([row.picture for row in found], titles, shared(row.legend for row in found))
 
 
 def html(table: RandomAccess, title: str, place: str) -> str:
     """Return the HTML of a table in notebooks. It never raises: rows that cannot be drawn say why."""
     from skyshards.pictures.html import Thumbnail, page
+    from skyshards.pictures.legend import shared
 
     rows = positions(table, None)
+    legends: list[Legend] = []
     try:
-        found = [Thumbnail(f"{row.position}: {row.name}", *row[2:]) for row in shown(table, rows, THUMBNAIL)]
+        drawn = shown(table, rows, THUMBNAIL)
+        found = [Thumbnail(f"{row.position}: {row.name}", row.caption, row.picture) for row in drawn]
+        legends = [row.legend for row in drawn]
     except FolderError as error:  # a server that does not answer would be waited for at each row
         found = [_problem("", error)]
     except Exception:
         found = [_thumbnail(table, row) for row in rows]
-    return page(title, place, found, table.schema)
+    return page(title, place, found, table.schema, shared(legends))
 
 
 def _thumbnail(table: RandomAccess, row: int) -> Thumbnail:

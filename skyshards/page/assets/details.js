@@ -21,7 +21,7 @@ function drawDetails(row) {
   dialog.replaceChildren(
     make("div", { class: "details-bar" }, title, make("div", { class: "pair" }, masksButton(), move(-1, "Previous"), move(1, "Next"), close)),
     make("div", { class: "details" },
-      make("div", { class: "details-picture" }, pictureOf(row),
+      make("div", { class: "details-picture" }, pictureOf(row), legend(),
         gallery.captions[row] ? make("p", { class: "caption" }, gallery.captions[row]) : null,
         make("h3", {}, "Load it"), codeLine(gallery.code[row], "line that loads this row"),
         make("h3", {}, "Source"), sourceTable(row)),

@@ -26,9 +26,20 @@ function masksButton() {
   const toggle = () => {
     masked = !masked;
     for (const image of document.querySelectorAll("img[data-picture]")) image.src = sourceOf(image.dataset.picture);
+    for (const list of document.querySelectorAll(".mask-legend")) list.hidden = !masked;
     for (const button of document.querySelectorAll(".masks")) button.setAttribute("aria-pressed", masked);
   };
   return make("button", { type: "button", class: "masks", "aria-pressed": String(masked), onclick: toggle }, "Masks");
+}
+
+// The names of the masks beside their colours; null where there are none, or where they differ between rows.
+function legend() {
+  if (!page.gallery.legend.length) return null;
+  const entries = page.gallery.legend.map(([name, colour]) => {
+    const swatch = draw("svg", { class: "swatch", viewBox: "0 0 12 12", "aria-hidden": "true" }, draw("rect", { x: 0.5, y: 0.5, width: 11, height: 11, rx: 2, fill: colour }));
+    return make("li", {}, swatch, name);
+  });
+  return make("ul", { class: "mask-legend", hidden: !masked, "aria-label": "Colours of the masks" }, entries);
 }
 
 function card(row) {
@@ -70,7 +81,7 @@ function drawGallery() {
     ? `All ${plural(page.rows, "row")} of the dataset.`
     : `A sample of ${count(shownRows)} of ${plural(page.rows, "row")}, evenly spaced over the dataset. Sorting and filters act on the sample; counts and histograms on this page are of all rows.`;
   const masks = masksButton();
-  if (masks) byId("status-line").append(masks);
+  if (masks) byId("status-line").append(make("div", { class: "pair" }, legend(), masks));
   byId("more").addEventListener("click", () => {
     const next = limit;
     limit += STEP;
