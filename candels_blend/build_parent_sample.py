@@ -32,7 +32,6 @@ from candels_blend.stamp_archive import CATALOGUE, read_archive
 from candels_blend.targets import METHODS
 from skyshards.cli.build_command import build_command
 from skyshards.cli.options import option
-from skyshards.errors import UsageError
 from skyshards.fetch.client import Fetcher
 from skyshards.files import file_digest
 from skyshards.format.layout import ENGINE_COLUMNS
@@ -136,7 +135,7 @@ class CandelsBlendRecipe(Recipe):
             yield dict(zip(columns, values, strict=True))
 
 
-@build_command("candels_blend")
+@build_command("candels_blend", not_with_demo=("datapath", "zenodo_url"))
 @option(
     "--n_blends",
     "-n",
@@ -164,9 +163,6 @@ def main(
     With --limit (or --tiny), the sample has only so many blends.
     """
     if demo is not None:
-        for name, is_given in (("datapath", datapath is not None), ("zenodo_url", zenodo_url != ZENODO_URL)):
-            if is_given:
-                raise UsageError(f"`demo` cannot be combined with `{name}`")
         # The archive is unpacked for this build only, and deleted when the command ends.
         datapath = demo.folder / "unpacked"
         zenodo_url = demo.zenodo_url

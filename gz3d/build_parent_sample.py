@@ -106,7 +106,7 @@ class GZ3DRecipe(Recipe):
             yield row
 
 
-@build_command("gz3d")
+@build_command("gz3d", not_with_demo=("archive_url", "local_data_path"))
 @option(
     "--local_data_path",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
@@ -125,10 +125,4 @@ def main(local_data_path, keep_fits, vote_fraction_cut, archive_url, *, demo, ou
     """Galaxy Zoo 3D: images of MaNGA galaxies and the volunteers' masks of bars, spiral arms, centres and stars."""
     if vote_fraction_cut != vote_fraction_cut:
         raise UsageError("vote_fraction_cut: expected a number from 0 to 1, found nan")
-    if demo is not None:
-        if archive_url != GZ3D_URL:
-            raise UsageError("`demo` cannot be combined with `archive_url`")
-        if local_data_path is not None:
-            raise UsageError("`demo` cannot be combined with `local_data_path`")
-        archive_url = demo.sas_url
-    return GZ3DRecipe(archive_url, local_data_path, keep_fits, vote_fraction_cut)
+    return GZ3DRecipe(archive_url if demo is None else demo.sas_url, local_data_path, keep_fits, vote_fraction_cut)

@@ -31,7 +31,7 @@ from gz_decals.zip_archives import Chunk
 from skyshards.cli.build_command import build_command
 from skyshards.cli.options import option
 from skyshards.embed.representations import Joined, RepresentationFile, open_representations
-from skyshards.errors import BuildError, UsageError
+from skyshards.errors import BuildError
 from skyshards.fetch.client import Fetcher
 from skyshards.files import file_digest, file_size, remove_if_empty
 from skyshards.format.schema import Schema
@@ -235,7 +235,7 @@ class GZDecalsRecipe(Recipe):
             remove_if_empty(folder)
 
 
-@build_command("gz_decals")
+@build_command("gz_decals", not_with_demo=("local_data_path", "catalog_file", "archive_url"))
 @option("--catalog", type=click.Choice(tuple(CATALOGS)), default="basic", help="Which published catalogue to use.")
 @option(
     "--catalog_file",
@@ -273,11 +273,6 @@ def main(
 ) -> GZDecalsRecipe:  # fmt: skip
     """Galaxy Zoo DECaLS: images of ring and other galaxies, volunteers' votes, and learnt representations."""
     if demo is not None:
-        if local_data_path is not None or catalog_file is not None:
-            other = "catalog_file" if local_data_path is None else "local_data_path"
-            raise UsageError(f"`demo` cannot be combined with `{other}`")
-        if archive_url != RECORD_URL:
-            raise UsageError("`demo` cannot be combined with `archive_url`")
         archive_url = demo.decals_url
     if catalog == "advanced":
         max_smooth = MAX_SMOOTH if max_smooth is None else max_smooth

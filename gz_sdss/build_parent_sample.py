@@ -332,7 +332,7 @@ def _read_catalog(path: Path) -> pd.DataFrame:
     return typed(table)
 
 
-@build_command("gz_sdss")
+@build_command("gz_sdss", not_with_demo=("tap_url", "hips2fits_url", "sia_url"))
 @option("--tap_url", default=TAP_URL, metavar="URL", help="TAP service with the catalogue.")
 @option(
     "--adql", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="File with an ADQL query of your own."
@@ -395,8 +395,6 @@ def main(
     request = CatalogRequest(adql.read_text() if adql else None, top=top)
     registry_url = None
     if demo is not None:
-        if names := given("tap_url", "hips2fits_url", "sia_url"):
-            raise UsageError(f"`demo` cannot be combined with {names}")
         tap_url, hips2fits_url, registry_url = demo.tap_url, demo.hips2fits_url, demo.registry_url
         if not given("rate"):
             rate = 0.0  # the demo server has no other users

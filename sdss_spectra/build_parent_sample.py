@@ -85,16 +85,13 @@ CATALOG = "Which spectra: a table, or a built folder such as data/gz_sdss, with 
 LOCAL = "Folder with spec-PLATE-MJD-FIBER.fits files, also below it; those there are not downloaded."
 
 
-@build_command("sdss_spectra")
+@build_command("sdss_spectra", not_with_demo=("archive_url", "local_data_path"))
 @option("--catalog_file", type=click.Path(path_type=Path, exists=True), help=CATALOG)
 @option("--local_data_path", type=click.Path(path_type=Path, exists=True, file_okay=False), help=LOCAL)
 @option("--archive_url", default=DR17_URL, metavar="URL", help="Root of the data release.")
 def main(catalog_file, local_data_path, archive_url, *, demo, output_dir) -> SDSSSpectraRecipe:
     """SDSS spectra: optical spectra with redshifts and classes, of the galaxies of any catalogue."""
     if demo is not None:
-        if local_data_path or archive_url != DR17_URL:
-            other = "local_data_path" if local_data_path else "archive_url"
-            raise UsageError(f"`demo` cannot be combined with `{other}`")
         catalog_file, archive_url = catalog_file or demo.spectra, demo.dr17_url
     if catalog_file is None and local_data_path is None:
         raise UsageError("no spectra are named; give `catalog_file` (such as data/gz_sdss), or `local_data_path`")

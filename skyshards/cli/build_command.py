@@ -6,16 +6,18 @@ import contextlib
 import functools
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from skyshards.cli.options import COMMON, HELP, messages, resumable
 from skyshards.cli.typed import Command, as_typed
+from skyshards.errors import UsageError
 
 
-def build_command(name: str) -> Callable[[Callable], click.Command]:
+def build_command(name: str, *, not_with_demo: Sequence[str] = ()) -> Callable[[Callable], click.Command]:
     """Turn the function that makes a dataset's recipe into its build command (a decorator).
 
     The function is called with the command's own options, and the keywords `demo` (a running
@@ -26,6 +28,8 @@ def build_command(name: str) -> Callable[[Callable], click.Command]:
     ----------
     name : str
         Name of the dataset.
+    not_with_demo : sequence of str
+        Names of the command's own options that say where the data are, which `--demo` does itself.
     """
 
     def decorate(make_recipe: Callable) -> click.Command:
@@ -46,6 +50,8 @@ def build_command(name: str) -> Callable[[Callable], click.Command]:
                 archive = None
                 if demo:
                     from demo_archive import DemoArchive
+
+                    _refuse_given(not_with_demo)
 
                     archive = stack.enter_context(DemoArchive())
                 recipe = make_recipe(demo=archive, output_dir=output_dir, **own)
@@ -71,6 +77,14 @@ def build_command(name: str) -> Callable[[Callable], click.Command]:
         return click.command(name, cls=Command, context_settings=HELP)(command)
 
     return decorate
+
+
+def _refuse_given(names: Sequence[str]) -> None:
+    """Raise `UsageError` if one of these options is given beside `--demo`."""
+    context = click.get_current_context()
+    for name in names:
+        if context.get_parameter_source(name) is not ParameterSource.DEFAULT:
+            raise UsageError(f"`demo` cannot be combined with `{name}`")
 
 
 def _report(summary, simulated: bool) -> None:
