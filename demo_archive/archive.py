@@ -8,11 +8,13 @@ from functools import partial
 from pathlib import Path
 
 from demo_archive.holdings import candels as stamps
+from demo_archive.holdings import galaxy10
 from demo_archive.holdings import gz_decals as decals
 from demo_archive.holdings.sdss_tables import sdss_tables
 from demo_archive.protocols import hips2fits, registry, sas, sia, spec_files, zenodo
 from demo_archive.protocols.adql import Database
 from demo_archive.protocols.tap import Tap
+from demo_archive.protocols.web_folder import WebFolder
 from demo_archive.serve.faults import Fault, Faults
 from demo_archive.serve.files import Files
 from demo_archive.serve.server import Request, Response, Server, Service, error_page
@@ -63,6 +65,8 @@ class DemoArchive:
         Stands for https://zenodo.org: `zenodo_url + "/api/records/2604740"` is the record of the CANDELS stamps.
     decals_url : str
         JSON of the Zenodo record of Galaxy Zoo DECaLS.
+    galaxy10_url : str
+        File of Galaxy10 DECaLS.
     galaxies : list of Galaxy
         True properties of the simulated galaxies.
     spectra : Path
@@ -113,6 +117,7 @@ class DemoArchive:
             sia.PREFIX: images,
             sas.FOLDER: sas.Sas(self.galaxies, cache / "sas"),
             spec_files.ROOT: spec_files.SpecFiles(self.galaxies, cache / "spectra"),
+            galaxy10.FOLDER: WebFolder(galaxy10.FOLDER, galaxy10.folder(self.galaxies, cache / "galaxy10")),
             zenodo.PREFIX: zenodo.Zenodo(
                 {
                     CANDELS_RECORD: ("Simulated CANDELS stamps", candels),
@@ -201,3 +206,7 @@ class DemoArchive:
     @property
     def decals_url(self) -> str:
         return f"{self.zenodo_url}/api/records/{decals.RECORD}"
+
+    @property
+    def galaxy10_url(self) -> str:
+        return self.url + galaxy10.FOLDER + galaxy10.FILE

@@ -37,7 +37,7 @@ def light(galaxy: Galaxy, shown: Look, x: np.ndarray, y: np.ndarray) -> tuple[np
     along, across = (each / np.float32(size) for each in picture_to_disk(seen, x, y))
     radius = np.sqrt(along * along + across * across + np.float32((SOFT / size) ** 2))
     bulge = sersic(radius, shown.bulge_radius, shown.sersic_index, shown.bulge, max(shown.axis_ratio, 0.5))
-    if shown.kind == "smooth":
+    if shown.kind in ("smooth", "cigar"):
         return bulge * unit, np.zeros_like(radius)
     if shown.edge_on:
         # The bulge is round, and the disk has the profile of an isothermal sheet across its plane.

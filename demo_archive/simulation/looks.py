@@ -15,7 +15,7 @@ import numpy as np
 
 from demo_archive.simulation.galaxies import PSF_FWHM, Galaxy
 
-KINDS = ("smooth", "lens", "spiral", "tight spiral", "irregular", "ringed", "edge-on", "merger")
+KINDS = ("smooth", "cigar", "lens", "spiral", "tight spiral", "irregular", "ringed", "edge-on", "merger")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +70,14 @@ class Look:
 
 
 def _kind(galaxy: Galaxy, rng: np.random.Generator) -> str:
-    """One of `KINDS`: rings where the catalogue has them; edge-on are the most inclined; the rest by chance."""
+    """One of `KINDS`: rings where the catalogue has them; the most inclined are edge-on or cigars; else chance."""
     chance = rng.random()
     if galaxy.ring:
         return "ringed"
     if chance < 0.06:
         return "merger"
     if not galaxy.spiral:
-        return "edge-on" if galaxy.axis_ratio < 0.64 else "lens" if chance < 0.36 else "smooth"
+        return "cigar" if galaxy.axis_ratio < 0.64 else "lens" if chance < 0.36 else "smooth"
     if galaxy.axis_ratio < 0.52:
         return "edge-on"
     kinds = ("irregular", "tight spiral", "ringed", "spiral")
@@ -105,7 +105,7 @@ def look(galaxy: Galaxy) -> Look:
     rng = galaxy.rng(34)
     kind = _kind(galaxy, rng)
     ring = _ring(galaxy, rng) if kind == "ringed" else None
-    spheroid = kind == "smooth"
+    spheroid = kind in ("smooth", "cigar")
     # Weak bars and tight arms that a shallow survey does not show are common in ringed galaxies.
     bar = rng.uniform(0.5, 1.2) if galaxy.bar else rng.uniform(0.2, 0.7) * (ring is not None and rng.random() < 0.5)
     bar_length = rng.uniform(0.35, 0.65) if ring is None else ring.radius * rng.uniform(0.42, 0.85)
@@ -113,19 +113,20 @@ def look(galaxy: Galaxy) -> Look:
     arms = {"spiral": (0.25, 0.7), "tight spiral": (0.3, 0.7), "ringed": (0.0, 0.12), "merger": (0.0, 0.4)}
     pitch = {"tight spiral": (5, 9), "ringed": (8, 15)}.get(kind)
     bulge = {"irregular": (0.0, 0.04), "spiral": (0.04, 0.2), "tight spiral": (0.04, 0.25)}.get(kind, (0.1, 0.4))
+    thin = {"edge-on": (0.12, 0.28), "cigar": (0.31, 0.42)}
     early = not galaxy.spiral or kind in ("ringed", "lens")
     lens = kind == "lens" or (kind == "ringed" and rng.random() < 0.5)
     return Look(
         kind=kind,
-        axis_ratio=rng.uniform(0.12, 0.28) if kind == "edge-on" else galaxy.axis_ratio,
+        axis_ratio=rng.uniform(*thin[kind]) if kind in thin else galaxy.axis_ratio,
         bulge=1.0 if spheroid else rng.uniform(*bulge),
-        bulge_radius=1 / 3.1 if spheroid else rng.uniform(0.05, 0.13),
-        sersic_index=rng.uniform(3, 4.5) if spheroid else rng.uniform(1.8, 3.5),
+        bulge_radius=1 / 2.6 if kind == "cigar" else 1 / 3.1 if spheroid else rng.uniform(0.05, 0.13),
+        sersic_index=rng.uniform(3, 4.5) if kind == "smooth" else rng.uniform(1.8, 3.5),
         scale_length=rng.uniform(0.32, 0.46),
         break_radius=rng.uniform(0.9, 1.25),
         outer_length=rng.uniform(0.22, 0.48) if early else rng.uniform(0.14, 0.25),
         youth=rng.uniform(*youth.get(kind, (0.0, 0.2))),
-        bar=bar * (kind not in ("edge-on", "smooth")),
+        bar=bar * (kind not in ("edge-on", "smooth", "cigar")),
         bar_length=bar_length,
         lens=rng.uniform(0.3, 1.2) if lens else 0.0,
         lens_radius=rng.uniform(0.5, 1.0) if ring is None else ring.radius * rng.uniform(0.4, 0.65),

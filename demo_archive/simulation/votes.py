@@ -39,7 +39,7 @@ Tree = Mapping[str, tuple[str | None, tuple[str, ...]]]
 def chances(galaxy: Galaxy) -> dict[str, dict[str, float]]:
     """Relative probability of each answer to each question of both trees, not normalized."""
     shown = look(galaxy)
-    pitch, round_ = np.degrees(shown.pitch), galaxy.axis_ratio
+    pitch, round_ = np.degrees(shown.pitch), shown.axis_ratio
     featured, arms = galaxy.p_cs_debiased, min(0.1 + 1.6 * shown.arms, 0.95)
     count = {str(number): 0.85 if number == shown.arm_count else 0.04 for number in (1, 2, 3, 4)}
     disk = shown.bulge if galaxy.spiral else 0.6
@@ -68,7 +68,7 @@ def chances(galaxy: Galaxy) -> dict[str, dict[str, float]]:
             "round": max(round_ - 0.6, 0.02),
             "completely": max(round_ - 0.6, 0.02),
             "in-between": 0.3,
-            "cigar-shaped": 0.6 if shown.edge_on else 0.02,
+            "cigar-shaped": 0.6 if shown.edge_on or shown.kind == "cigar" else 0.02,
         },
         "edge-on-bulge": {"boxy": 0.1, "none": 0.2, "rounded": 0.7},
         "spiral-winding": {name: max(value, 0.3) for name, value in winding.items()},
