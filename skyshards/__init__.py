@@ -2,7 +2,7 @@
 
 `skyshards.open(folder)` opens a built dataset for random access, and once this package is imported,
 `datasets.load_dataset("skyshards", data_dir=folder)` loads one. Each dataset and its recipe is a package of its own:
-`gz3d`, `gz_sdss`, `candels_blend`, `gz_decals`, `sdss_spectra`.
+`gz3d`, `gz_sdss`, `candels_blend`, `gz_decals`, `sdss_spectra`, `galaxy10`.
 """
 
 import importlib

@@ -41,7 +41,7 @@ def test_passing_faults_and_a_proxy_change_nothing(run, monkeypatch, name):
     assert run(name, "disturbed", faults=FAULTS) == expected != {}
 
 
-ADDRESS = {  # of what each asks first; sdss_spectra asks for nothing but its sources, see its tests
+ADDRESS = {  # of what each asks first; sdss_spectra and galaxy10 ask for nothing but their sources
     "gz3d": ["--archive_url"],
     "gz_sdss": ["--tap_url"],
     "candels_blend": ["--zenodo_url"],

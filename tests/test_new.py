@@ -72,7 +72,7 @@ def test_the_tree_s_own_are_registered_alike(monkeypatch, tmp_path):
     assert (
         list(module.own_data_sets())
         == list(DATA_SETS)
-        == ["gz3d", "gz_sdss", "candels_blend", "gz_decals", "sdss_spectra"]
+        == ["gz3d", "gz_sdss", "candels_blend", "gz_decals", "sdss_spectra", "galaxy10"]
     )
     monkeypatch.setattr(entry_points, "PROJECT", tmp_path / "pyproject.toml")
     distribution(tmp_path, "skyshards", "gz3d.build_parent_sample:main", "gz3d")

@@ -5,6 +5,7 @@ from astropy import units
 
 from candels_blend import candels_blend
 from candels_blend.targets import METHODS
+from galaxy10 import galaxy10
 from gz3d import gz3d
 from gz_decals import gz_decals
 from gz_sdss import gz_sdss
@@ -16,6 +17,7 @@ SCHEMAS = {
     "gz_sdss of FITS": gz_sdss.schema_of("fits"),
     "gz_decals": gz_decals.schema(tuple((name, "float64") for name in gz_decals._KNOWN), 2),
     "sdss_spectra": sdss_spectra.SCHEMA,
+    "galaxy10": galaxy10.SCHEMA,
     **{f"candels_blend with {method}": candels_blend.schema_of(method) for method in METHODS},
 }
 

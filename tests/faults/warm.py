@@ -6,6 +6,7 @@ import netrc  # noqa: F401
 import pyarrow.acero  # noqa: F401
 
 import candels_blend.build_parent_sample  # noqa: F401
+import galaxy10.build_parent_sample  # noqa: F401
 import gz3d.build_parent_sample  # noqa: F401
 import gz3d.fits  # noqa: F401
 import gz_decals.build_parent_sample  # noqa: F401
