@@ -3,6 +3,7 @@
 `import gz3d` registers `load_dataset("gz3d", data_dir=...)`. Under `datasets` 3 this file is also a loading script.
 """
 
+import math
 from dataclasses import dataclass
 
 from datasets import Array3D, Sequence, Value
@@ -37,14 +38,14 @@ SCHEMA = Schema(
                 "spiral, bar: polygons drawn over each pixel; center, star: points marked in the cluster there",
             ),
         },
-        "total_classifications": Column(Value("int16"), "Galaxy Zoo 2 classifications; -1 where missing"),
-        "gz_bar_votes": Column(Value("int16"), "Galaxy Zoo 2 votes for a bar; -1 where missing"),
-        "gz_spiral_votes": Column(Value("int16"), "Galaxy Zoo 2 votes for spiral arms; -1 where missing"),
+        "total_classifications": Column(Value("int16"), "Galaxy Zoo 2 classifications", missing=-1),
+        "gz_bar_votes": Column(Value("int16"), "Galaxy Zoo 2 votes for a bar", missing=-1),
+        "gz_spiral_votes": Column(Value("int16"), "Galaxy Zoo 2 votes for spiral arms", missing=-1),
         "iauname": Column(Value("string"), "name from the position, such as J075832.40+391634.3"),
-        "nsa_id": Column(Value("int64"), "number in the NASA-Sloan Atlas; -1 where missing"),
-        "ifudesignsize": Column(Value("float64"), "fibres of the MaNGA IFU; NaN where the source has none"),
-        "manga_tileid": Column(Value("float64"), "MaNGA tile; NaN where the source has none"),
-        "sample": Column(Value("string"), "part of the MaNGA target selection; may be empty"),
+        "nsa_id": Column(Value("int64"), "number in the NASA-Sloan Atlas", missing=-1),
+        "ifudesignsize": Column(Value("float64"), "fibres of the MaNGA IFU", missing=math.nan),
+        "manga_tileid": Column(Value("float64"), "MaNGA tile", missing=math.nan),
+        "sample": Column(Value("string"), "part of the MaNGA target selection", missing=""),
         "subject_id": Column(Value("int64"), "Zooniverse subject, from the file's name"),
         "source": Column(Value("string"), "name of the FITS file that the row was read from"),
     },

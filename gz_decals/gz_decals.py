@@ -7,6 +7,7 @@ dataset was built from; the builder reads them from the built folder.
 from __future__ import annotations
 
 import functools
+import math
 
 from datasets import Image, Sequence, Value
 
@@ -40,8 +41,9 @@ _KNOWN = {
 
 def published_column(name: str, dtype: str) -> Column:
     """Column of a published table under its own name, such as `{question}_{answer}`."""
+    missing = {"string": "", "float32": math.nan, "float64": math.nan}.get(dtype)  # others have no gaps
     if name in _KNOWN:
-        return Column(Value(dtype), *_KNOWN[name])
+        return Column(Value(dtype), *_KNOWN[name], missing=missing)
     question, _, answer = name.partition("_")
     if answer in ("total", "total-votes"):
         words = f"number of answers to the question {question!r}"
@@ -55,7 +57,7 @@ def published_column(name: str, dtype: str) -> Column:
         words = f"number of answers {answer!r} to the question {question!r}"
     else:
         words = "as published"
-    return Column(Value(dtype), words)
+    return Column(Value(dtype), words, missing=missing)
 
 
 @functools.lru_cache(16)
@@ -72,14 +74,14 @@ def schema(values: tuple[tuple[str, str], ...], representation: int | None) -> S
             Image(), "grz colour image in RGB: the file's own bytes, or a PNG where it was resampled or not RGB"
         ),
         "image_file": Column(Value("string"), "path of the file that the image is, below its folder or in its archive"),
-        "scale": Column(Value("float64"), "angular extent of a pixel of the stored image; NaN where unknown", "deg"),
+        "scale": Column(Value("float64"), "angular extent of a pixel of the stored image", "deg", missing=math.nan),
         **{name: published_column(name, dtype) for name, dtype in values},
     }
     configs: dict[str, tuple[str, ...]] = {"images": ("object_id", "ra", "dec", "healpix", "image", "scale")}
     if representation is not None:
         vector = Sequence(Value("float32"), length=representation)
-        words = "image embedding from a neural network, before its last layer; NaN where unavailable"
-        columns["representation"] = Column(vector, words, deflate=False)  # hardly compressible
+        words = "image embedding from a neural network, before its last layer"
+        columns["representation"] = Column(vector, words, deflate=False, missing=math.nan)  # hardly compressible
         names = (name for name, _ in values)
         configs["representations"] = ("object_id", "ra", "dec", "healpix", "representation", *names)
     columns["source"] = Column(Value("string"), "file or archive's member that the image was read from")

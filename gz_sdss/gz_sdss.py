@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import functools
+import math
 
 from datasets import Array2D, ClassLabel, Image, Sequence, Value
 
@@ -18,18 +19,24 @@ LABELS = ("elliptical", "spiral")
 
 FLOAT, DOUBLE, INT = Value("float32"), Value("float64"), Value("int32")
 VALUES = {
-    "p_el_debiased": Column(DOUBLE, "debiased fraction of votes for elliptical"),
-    "p_cs_debiased": Column(DOUBLE, "debiased fraction of votes for spiral: clockwise, anticlockwise or edge-on"),
-    "elliptical": Column(INT, "1 if p_el_debiased > 0.8, else 0; -1 where the catalogue has none"),
-    "spiral": Column(INT, "1 if p_cs_debiased > 0.8, else 0; -1 where the catalogue has none"),
-    "petroR50_r": Column(FLOAT, "radius of 50% of the Petrosian flux in r", "arcsec"),
-    "petroR90_r": Column(FLOAT, "radius of 90% of the Petrosian flux in r", "arcsec"),
+    "p_el_debiased": Column(DOUBLE, "debiased fraction of votes for elliptical", missing=math.nan),
+    "p_cs_debiased": Column(
+        DOUBLE, "debiased fraction of votes for spiral: clockwise, anticlockwise or edge-on", missing=math.nan
+    ),
+    "elliptical": Column(INT, "1 if p_el_debiased > 0.8, else 0", missing=-1),
+    "spiral": Column(INT, "1 if p_cs_debiased > 0.8, else 0", missing=-1),
+    "petroR50_r": Column(FLOAT, "radius of 50% of the Petrosian flux in r", "arcsec", missing=math.nan),
+    "petroR90_r": Column(FLOAT, "radius of 90% of the Petrosian flux in r", "arcsec", missing=math.nan),
     **{
-        f"modelMag_{band}": Column(FLOAT, f"the better of de Vaucouleurs and exponential fit in {band}", "mag")
+        f"modelMag_{band}": Column(
+            FLOAT, f"the better of de Vaucouleurs and exponential fit in {band}", "mag", missing=math.nan
+        )
         for band in BANDS
     },
     **{
-        f"extinction_{band}": Column(FLOAT, f"Galactic extinction in {band}, not yet subtracted", "mag")
+        f"extinction_{band}": Column(
+            FLOAT, f"Galactic extinction in {band}, not yet subtracted", "mag", missing=math.nan
+        )
         for band in BANDS
     },
 }
@@ -51,14 +58,14 @@ def schema_of(format: str = "jpg", representation: int | None = None) -> Schema:
     """Build the schema for a `--format`, with representations of this length if not None."""
     vector = {}
     if representation is not None:
-        words = "image embedding from a neural network; NaN where unavailable"
+        words = "image embedding from a neural network"
         feature = Sequence(Value("float32"), length=representation)
-        vector = {"representation": Column(feature, words, deflate=False)}
+        vector = {"representation": Column(feature, words, deflate=False, missing=math.nan)}
     return Schema(
         columns={
             "object_id": Column(Value("string"), "SDSS DR7 objID (ZooSpec's dr7objid)"),
             "objid": Column(Value("int64"), "SDSS DR8 objID; names the image in the TAR archives"),
-            "specobjid": Column(Value("int64"), "SDSS DR8 specObjID; 0 where there is none"),
+            "specobjid": Column(Value("int64"), "SDSS DR8 specObjID", missing=0),
             "ra": Column(Value("float64"), "right ascension (ICRS) of the cutout's centre", "deg"),
             "dec": Column(Value("float64"), "declination (ICRS) of the cutout's centre", "deg"),
             "image": FITS if format == "fits" else COLOUR,

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from skyshards.errors import FolderError, ShardCorrupted
 from skyshards.files import file_digest, is_url
-from skyshards.format import catalog, hashes, healpix, provenance
+from skyshards.format import catalog, hashes, healpix, missing, provenance
 from skyshards.format import shard as hdf5
 from skyshards.format.folds import NO_FOLD, fold_of, is_fold
 from skyshards.format.kinds import KINDS
@@ -114,7 +114,7 @@ def _content_problems(file, shard: Shard, manifest: Manifest, part: pa.Table) ->
                 yield f"column {name!r} is not where the catalogue says"
         if not spec.heavy:
             values = hdf5.read_light(file, spec)
-            listed = pa.array(values.tolist(), KINDS[spec.kind].arrow_type(spec))
+            listed = missing.with_nulls(pa.array(values.tolist(), KINDS[spec.kind].arrow_type(spec)), spec)
             if not _same(listed, part[name].combine_chunks()):
                 yield f"column {name!r} differs from the catalogue's"
     ids = list(
@@ -151,7 +151,8 @@ def _same(found: pa.Array, expected: pa.Array) -> bool:
         return found.is_valid().equals(expected.is_valid()) and _same(found.flatten(), expected.flatten())
     if pa.types.is_floating(found.type):
         values, wanted = (array.to_numpy(zero_copy_only=False) for array in (found, expected))
-        return found.null_count == expected.null_count and np.array_equal(values, wanted, equal_nan=True)
+        are_alike = found.is_valid().equals(expected.is_valid())
+        return are_alike and np.array_equal(values, wanted, equal_nan=True)
     return found.equals(expected)
 
 

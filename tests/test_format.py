@@ -32,7 +32,10 @@ def identity(path):
 
 
 def test_there_are_earlier_folders_of_each_dataset():
-    assert {path.name for path in EARLIER} == {"gz3d", "gz_sdss", "gz_decals", "candels_blend"}
+    names = ("candels_blend", "gz3d", "gz_decals", "gz_sdss")
+    assert [identity(path) for path in EARLIER] == [
+        f"format_{number}-{name}" for number in range(FORMAT_VERSION) for name in names
+    ]
 
 
 @pytest.mark.parametrize("folder", EARLIER, ids=identity)
@@ -109,15 +112,18 @@ def test_the_format_stands_in_card_manifest_and_shards(built):
 
 def test_what_is_not_known_is_passed_over(folder, built):
     _, manifest = catalog.open_folder(folder)
-    columns = [vars(spec) | {"missing": None} for spec in manifest.columns]
+    columns = [vars(spec) | {"unheard_of": None} for spec in manifest.columns]
     columns = [{name: value for name, value in column.items() if name not in ("nbytes", "heavy")} for column in columns]
     with_manifest(folder, later=1, columns=columns, shards=[[*shard, "more"] for shard in manifest.shards])
     assert catalog.open_folder(folder)[1] == manifest
 
 
 def test_a_later_format_is_refused_by_name(folder):
-    with_manifest(folder, format=2, written_by="skyshards 7.0", columns="of another kind")
-    message = rf"{folder}: written by skyshards 7.0 \(format 2\), this is skyshards .* \(format 1\): upgrade"
+    later = FORMAT_VERSION + 1
+    with_manifest(folder, format=later, written_by="skyshards 7.0", columns="of another kind")
+    message = (
+        rf"{folder}: written by skyshards 7.0 \(format {later}\), this is skyshards .* \(format {later - 1}\): upg"
+    )
     with pytest.raises(NewerFormat, match=message):
         skyshards.open(folder)
     with pytest.raises(NewerFormat, match=message):
@@ -127,7 +133,7 @@ def test_a_later_format_is_refused_by_name(folder):
 def test_a_later_format_is_refused_by_every_command(folder):
     from click.testing import CliRunner
 
-    with_manifest(folder, format=2)
+    with_manifest(folder, format=FORMAT_VERSION + 1)
     for command in ("info", "verify", "cite"):
         outcome = CliRunner().invoke(main, [command, str(folder)])
         assert outcome.exit_code == 1 and "upgrade" in outcome.stderr and "damaged" not in outcome.stderr

@@ -230,7 +230,7 @@ def test_arrow_and_back(table):
         (1.5, "float 1.5"),
         ([[1.0, 2.0]], r"shape \(1, 2\)"),
         ("flux", "str 'flux'"),
-        (None, "NoneType None"),
+        (None, "None"),
         (["a"], "<U1"),
         ([1e300], "1e"),
         (np.ma.masked_array([1.0, 2.0], [False, True]), "masked"),

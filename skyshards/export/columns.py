@@ -21,6 +21,7 @@ from skyshards.format.kinds import KINDS
 from skyshards.format.kinds.image import ImageFile
 from skyshards.format.kinds.ragged import Ragged
 from skyshards.format.layout import SPLIT
+from skyshards.format.missing import with_nulls
 
 PNG_LEVEL = 4
 """Pillow's compression level: 6 takes twice the time for 0.5 % less, 1 half of it for 20 % more (images of GZ3D)."""
@@ -112,7 +113,7 @@ def _values(values: Any, spec: ColumnSpec) -> pa.Array:
     if isinstance(values, Ragged):
         return KINDS[spec.kind].to_arrow(values, None)
     if picture is None:
-        return _lists(KINDS[spec.kind].to_arrow(values.reshape(-1), None), values.shape)
+        return with_nulls(_lists(KINDS[spec.kind].to_arrow(values.reshape(-1), None), values.shape), spec)
     files = [png(pixels) for pixels in values.reshape(-1, *picture)]
     return _lists(
         pa.array(files, pa.binary()) if is_bare(spec) else _images(files), values.shape[: values.ndim - len(picture)]

@@ -16,7 +16,7 @@ from huggingface_hub import DatasetCard
 
 from skyshards.errors import BuildError
 from skyshards.files import file_digest
-from skyshards.format import croissant
+from skyshards.format import croissant, missing
 from skyshards.format.bibtex import bibtex_entries
 from skyshards.format.card_formats import formats
 from skyshards.format.columns import ColumnSpec
@@ -107,7 +107,9 @@ def columns_table(specs: Iterable[ColumnSpec], kind: Callable[[ColumnSpec], str]
     """Format the columns as a Markdown table: name, type, unit and description."""
     lines = ["| column | type | unit | what it is |", "|---|---|---|---|"]
     for spec in specs:
-        words = f"{spec.description} ({spec.labels})" if spec.labels else spec.description
+        notes = [spec.labels, f"{missing.in_words(spec)} where missing" if spec.missing is not None else ""]
+        notes = [note for note in notes if note]
+        words = f"{spec.description} ({'; '.join(notes)})" if notes else spec.description
         lines.append(f"| `{spec.path}` | {kind(spec)} | {spec.unit} | {words} |")
     return "\n".join(lines)
 

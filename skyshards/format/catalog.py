@@ -3,6 +3,7 @@
 It has a column for each light column (nested ones by dotted name), then
 
 - `_split`, `_shard` (path below the folder), `_row` (position in the shard), and
+- nulls where a column has its declared value for missing ones, and
 - for each heavy column `_start:<column>` and `_size:<column>`, the byte range of its value in the shard, and
   `_crc32:<column>` of these bytes (null in rows of folders built before this column existed).
 
@@ -23,7 +24,7 @@ import pyarrow.parquet as pq
 
 from skyshards.errors import FolderError, NewerFormat
 from skyshards.format import manifest as manifests
-from skyshards.format import votable
+from skyshards.format import missing, votable
 from skyshards.format.columns import ColumnSpec
 from skyshards.format.kinds import KINDS
 from skyshards.format.layout import CATALOG, CRC32, ROW, SHARD, SIZE, SPLIT, START
@@ -83,7 +84,7 @@ def rows_table(specs: Mapping[str, ColumnSpec], shard: Shard, rows: Sequence[Enc
     """Make the catalogue rows of one shard."""
     light = [row.light() for row in rows]
     columns: list[Any] = [
-        pa.array([row[path] for row in light], KINDS[spec.kind].arrow_type(spec))
+        missing.with_nulls(pa.array([row[path] for row in light], KINDS[spec.kind].arrow_type(spec)), spec)
         for path, spec in specs.items()
         if not spec.heavy
     ]
@@ -165,7 +166,9 @@ def read_manifest(folder: Path) -> Manifest:
 
 def _check_rows(table: pa.Table, manifest: Manifest) -> None:
     """Raise `ValueError` if rows have nulls, or refer to places outside the declared shards and splits."""
-    if empty := [name for name in table.column_names if table[name].null_count and not name.startswith(CRC32)]:
+    may_lack = {path for path, spec in manifest.specs.items() if spec.missing is not None}
+    lacking = (name for name in table.column_names if table[name].null_count and not name.startswith(CRC32))
+    if empty := [name for name in lacking if name not in may_lack]:
         raise ValueError(f"column {empty[0]!r} lacks values")
     shards = {shard.path: shard for shard in manifest.shards}
     if not set(shards).issuperset(paths := table[SHARD].unique().to_pylist()):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from skyshards.format.columns import ColumnSpec, in_words
 from skyshards.format.kinds import KINDS
@@ -26,6 +27,8 @@ class ColumnInfo(NamedTuple):
         What the values are.
     classes : tuple of str or None
         Names of the labels 0, 1, …; None if the column is not a label.
+    missing : int, float, str, tuple or None
+        The value of rows without one: in `catalog`, it is null. None if every row has a value.
     """
 
     name: str
@@ -34,11 +37,15 @@ class ColumnInfo(NamedTuple):
     unit: str
     description: str
     classes: tuple[str, ...] | None
+    missing: Any = None
 
     @classmethod
     def of(cls, name: str, spec: ColumnSpec) -> ColumnInfo:
         """Describe a column."""
-        return cls(name, KINDS[spec.kind].words(spec), spec.shape, spec.unit, spec.description, spec.classes)
+        is_nan = spec.missing == "nan" and spec.dtype != "str"
+        missing = math.nan if is_nan else spec.missing
+        words = KINDS[spec.kind].words(spec)
+        return cls(name, words, spec.shape, spec.unit, spec.description, spec.classes, missing)
 
     @property
     def type_in_words(self) -> str:

@@ -20,7 +20,7 @@ class ColumnSpec:
     `path` is dotted ("segmentation.array"). `kind` is a key of `KINDS`: "number" (any fixed shape, `()` for a scalar),
     "string" (likewise), "bytes" (an image file, as a variable number of uint8 per row), or "ragged" (a list of numbers
     of any length). `dtype` is a NumPy name, "str" for strings. `classes` are the names of the labels 0, 1, …, None if
-    the column is not a label.
+    the column is not a label. `missing` is the value of rows without one, "nan" for NaN, None if every row has one.
     """
 
     path: str
@@ -31,6 +31,7 @@ class ColumnSpec:
     unit: str
     deflate: bool = True
     classes: tuple[str, ...] | None = None
+    missing: Any = None
 
     @cached_property
     def nbytes(self) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Version of the folder format, raised when earlier versions of skyshards would misread new folders; they reject them.
 New files, keys, or catalogue columns with a leading `_` do not raise it. Folders without a version count as 0."""
 

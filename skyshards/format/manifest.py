@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from skyshards.errors import NewerFormat
+from skyshards.format import missing
 from skyshards.format.columns import RESERVED_CONFIGS, ColumnSpec
 from skyshards.format.kinds import KINDS
 from skyshards.format.kinds.number import MAX_VALUE_BYTES
@@ -124,6 +125,8 @@ def _spec(record: dict[str, Any]) -> ColumnSpec:
     if _is_count(classes, MAX_TEXTS):  # folders of version 0.1 store the number of names only
         classes = map(str, range(classes))
     record = record | {"shape": tuple(record["shape"]), "classes": None if classes is None else tuple(classes)}
+    if record.get("missing") == []:
+        record["missing"] = ()
     return ColumnSpec(**_known(ColumnSpec, record))
 
 
@@ -177,6 +180,12 @@ def _check_column(spec: ColumnSpec) -> None:
     _expect(spec.kind in KINDS, f"a kind of column ({', '.join(KINDS)})", spec.kind)
     for demand in KINDS[spec.kind].demands(spec):
         _expect(*demand)
+    if spec.missing is not None:
+        try:
+            _expect(spec.path not in _NEEDED, f"a value of {spec.path!r} in every row", spec.missing)
+            _expect(missing.check(spec, spec.missing) == spec.missing, f"a fill value of {spec.path!r}", spec.missing)
+        except TypeError as error:
+            raise ValueError(f"its manifest: column {spec.path!r}: {error}") from error
 
 
 def _check_config(name: str, columns: tuple[str, ...], paths: list[str]) -> None:

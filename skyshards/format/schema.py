@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -13,18 +13,24 @@ from skyshards.errors import FolderError, UsageError
 from skyshards.format.columns import RESERVED_CONFIGS, ColumnSpec, nest, select
 from skyshards.format.kinds import KINDS, declared
 from skyshards.format.layout import FOLD, HEALPIX, SOURCE
+from skyshards.format.missing import check as check_missing
 
 
 class Column(NamedTuple):
     """Declaration of a column: its `datasets` feature, description, and unit ("" for none).
 
     `deflate=False` stores a heavy column uncompressed, for values that hardly compress, such as float noise.
+
+    `missing` is the value of rows without one: NaN or another number, "" or another text, [] for lists of any length,
+    -1 for a ClassLabel. A row that lacks the column, or has None or a masked value there, gets it, and a null in the
+    catalogue. By default, every row must have a value.
     """
 
     feature: Any
     description: str
     unit: str = ""
     deflate: bool = True
+    missing: Any = None
 
 
 Columns = Mapping[str, "Column | Columns"]
@@ -54,12 +60,13 @@ def _completed(columns: Columns) -> Columns:
 
 
 def _spec(path: str, column: Column) -> ColumnSpec:
-    feature, description, unit, deflate = column
+    feature, description, unit, deflate, missing = column
     try:
         kind, dtype, shape, classes = declared(feature)
+        spec = ColumnSpec(path, kind, dtype, shape, description, unit, deflate, classes)
+        return spec if missing is None else replace(spec, missing=check_missing(spec, missing))
     except TypeError as error:
         raise TypeError(f"column {path!r}: {error}") from None
-    return ColumnSpec(path, kind, dtype, shape, description, unit, deflate, classes)
 
 
 def _feature(spec: ColumnSpec) -> Any:
@@ -123,7 +130,9 @@ class Schema:
 
         Raises `FolderError` for a column without a matching `datasets` feature.
         """
-        leaves = {spec.path: Column(_feature(spec), spec.description, spec.unit, spec.deflate) for spec in specs}
+        leaves = {
+            spec.path: Column(_feature(spec), spec.description, spec.unit, spec.deflate, spec.missing) for spec in specs
+        }
         return _BuiltSchema(nest(leaves), configs)
 
     @cached_property

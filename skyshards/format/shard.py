@@ -19,6 +19,7 @@ import h5py
 import numpy as np
 
 from skyshards.errors import ShardCorrupted
+from skyshards.format import missing
 from skyshards.format.columns import ColumnSpec
 from skyshards.format.kinds import KINDS
 from skyshards.format.kinds.base import Json
@@ -55,6 +56,8 @@ def write(path: Path, specs: Specs, rows: Sequence[EncodedRow], attributes: Mapp
             datasets[name].attrs["description"] = spec.description
             if spec.unit:
                 datasets[name].attrs["unit"] = spec.unit
+            if spec.missing not in (None, ()):
+                datasets[name].attrs["missing_value"] = missing.attribute(spec)
             if spec.classes:
                 datasets[name].attrs["classes"] = np.array(spec.classes, h5py.string_dtype())
         del light

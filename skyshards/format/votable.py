@@ -52,9 +52,12 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def text_length(column: pa.ChunkedArray) -> int:
-    """Return the length of the longest text in characters; at least 1, as readers have no shorter type."""
+    """Return the length of the longest text in characters; at least 1, as readers have no shorter type.
+
+    With nulls, at least 4: astropy reads these as "None", and would cut it.
+    """
     values = pc.list_flatten(column) if pa.types.is_nested(column.type) else column
-    return max(1, pc.max(pc.utf8_length(values)).as_py() or 0)
+    return max(4 if column.null_count else 1, pc.max(pc.utf8_length(values)).as_py() or 0)
 
 
 def words_of(field: pa.Field) -> dict[str, str]:

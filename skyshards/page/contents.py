@@ -16,7 +16,8 @@ from huggingface_hub import DatasetCard
 from skyshards.files import is_url
 from skyshards.format.card_brief import Brief, in_brief
 from skyshards.format.layout import CARD, HEALPIX, ROW, SHARD, SOURCE, SPLIT
-from skyshards.format.manifest import WRITER
+from skyshards.format.manifest import WRITER, Manifest
+from skyshards.format.missing import without_nulls
 from skyshards.page import sky
 from skyshards.page.fields import CHOICE, NUMBER, TEXT, Field, counts, fields, numbers
 from skyshards.page.histograms import histogram
@@ -48,7 +49,8 @@ def contents(folder: str, table: Table) -> tuple[Contents, np.ndarray]:
     dict, int64 array
         The contents, ready for JSON; and the rows of the gallery, positions in the table.
     """
-    rows, manifest, sources = table.catalog, table._data.manifest, table._data.sources
+    manifest, sources = table._data.manifest, table._data.sources
+    rows = _with_few_nulls(table.catalog, manifest)
     found = fields(rows, table.schema, len(manifest.splits) > 1)
     shown, columns, origins = _sample(table, rows, sources)
     x, y = sky.project(*(rows[name].take(pa.array(shown)).to_numpy() for name in ("ra", "dec")))
@@ -94,6 +96,15 @@ def contents(folder: str, table: Table) -> tuple[Contents, np.ndarray]:
         },
     }
     return described, shown
+
+
+def _with_few_nulls(rows: pa.Table, manifest: Manifest) -> pa.Table:
+    """Keep nulls of single numbers, which the page shows as NaN; lists, texts and labels have their fill values."""
+    for name, spec in manifest.specs.items():
+        if not spec.heavy and (spec.shape or spec.classes or spec.dtype == "str"):
+            place = rows.schema.get_field_index(name)
+            rows = rows.set_column(place, rows.schema.field(place), without_nulls(rows[name], spec))
+    return rows
 
 
 def _brief(table: Table) -> Brief:
@@ -175,8 +186,8 @@ def _plain(column: pa.ChunkedArray) -> list:
         texts = column.to_numpy().astype(str).tolist()
         return [_number(text) for text in texts]
     values = column.to_pylist()
-    exact = all(abs(value) <= EXACT for value in values)
-    return values if exact else [str(value) for value in values]
+    exact = all(value is None or abs(value) <= EXACT for value in values)
+    return values if exact else [value if value is None else str(value) for value in values]
 
 
 def _number(text: str) -> float | str | None:

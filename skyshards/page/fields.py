@@ -35,7 +35,7 @@ class Field:
     role: str
 
     def of(self, catalog: pa.Table) -> pa.ChunkedArray:
-        """Return the values of all rows; missing elements of a vector cannot occur."""
+        """Return the values of all rows, null where missing."""
         column = catalog[self.column]
         return column if self.element is None else pc.list_element(column, self.element)
 
@@ -63,7 +63,7 @@ def _role(values: pa.ChunkedArray, column: ColumnInfo) -> str:
     other, most = (TEXT, MAX_CHOICES) if pa.types.is_string(values.type) else (NUMBER, MAX_WHOLE_CHOICES)
     if pa.types.is_floating(values.type):
         return other
-    if other == TEXT and pc.max(pc.utf8_length(values)).as_py() > MAX_CHOICE_LENGTH:
+    if other == TEXT and (pc.max(pc.utf8_length(values)).as_py() or 0) > MAX_CHOICE_LENGTH:
         return TEXT
     different = pc.count_distinct(values).as_py()
     return CHOICE if different <= most and 2 * different <= len(values) else other
@@ -77,11 +77,12 @@ def numbers(values: pa.ChunkedArray) -> np.ndarray:
 def counts(field: Field, values: pa.ChunkedArray, column: ColumnInfo | None) -> list[tuple[str | int, int]]:
     """Count the rows of each class, flag or choice: (name, rows).
 
-    Classes and integers are in order, texts by frequency. Labels without a class are counted together, as "other".
+    Classes and integers are in order, texts by frequency. Labels without a class are counted together, as "other";
+    nulls are not counted.
     """
     if pa.types.is_dictionary(values.type):
         values = values.cast(values.type.value_type)
-    found = {entry["values"].as_py(): entry["counts"].as_py() for entry in pc.value_counts(values)}
+    found = {entry["values"].as_py(): entry["counts"].as_py() for entry in pc.value_counts(values.drop_null())}
     if field.role == FLAG:
         return [("yes", found.get(True, 0)), ("no", found.get(False, 0))]
     if field.role == CLASS and column is not None and column.classes:

@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 from skyshards import files
 from skyshards.errors import BuildError, FolderError, NewerFormat, UsageError
 from skyshards.files import is_disk_full, is_read_only, replacing, sync
-from skyshards.format import catalog, provenance
+from skyshards.format import catalog, missing, provenance
 from skyshards.format.layout import CARD, CATALOG, FILES, HEALPIX, SHARD, SHARDS, SOURCE, WORKSPACE
 from skyshards.format.manifest import Manifest, Shard
 from skyshards.pipeline import spool
@@ -133,6 +133,7 @@ def what_is_there(folder: Path, wanted: Manifest) -> tuple[pa.Table, Manifest]:
                 temporary.write_text(wanted.to_json())
     if words := difference(found, wanted):
         raise UsageError(f"{folder}: {words}")
+    table = missing.renewed(table, found.specs, wanted.specs)
     names = ("columns", "configs", "format", "written_by")
     return table, replace(found, **{name: getattr(wanted, name) for name in names})
 

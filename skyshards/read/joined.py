@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from skyshards.format import healpix
-from skyshards.format.columns import ColumnSpec, unknown_column
+from skyshards.format.columns import ColumnSpec
 from skyshards.format.kinds.ragged import Ragged
 from skyshards.format.provenance import Origin
-from skyshards.read import angles, join_file, query
+from skyshards.read import angles, join_file
 from skyshards.read.matches import Matches
 from skyshards.read.memory import Recycler
 from skyshards.read.random_access import RandomAccess
@@ -34,9 +33,9 @@ class JoinedTable(RandomAccess):
     A row is `{"gz3d": {...}, "gz_decals": {...}, "separation": ...}`, read from the shards of each dataset; columns are
     named `gz3d.image`. `separation` is in arcsec; with more than two tables, it has one value for each but the first.
 
-    In a left join, rows may lack a table. Then `matched` is False, and the values are NaN, -1 (unsigned integers and
-    images: 0), False and "", or null in `catalog`. A text condition is false for rows that lack a table whose columns
-    it uses; a pyarrow expression sees nulls.
+    In a left join, rows may lack a table. Then `matched` is False, and the values are those declared for missing ones;
+    otherwise NaN, -1 (unsigned integers and images: 0), False and "". In `catalog` they are null. A text condition is
+    false for rows that lack a table whose columns it uses; a pyarrow expression sees nulls.
 
     A pickle holds the locations of the datasets and the matching rows, not the data. Loading it raises `FolderError` if
     one of the datasets was built further since.
@@ -194,55 +193,11 @@ class JoinedTable(RandomAccess):
         own = sum(self._matches.specs[path].nbytes for path in self._columns if path in self._matches.own)
         return own + sum(part.row_nbytes for part in self._parts.values())
 
-    def find(self, ids: Any, by: str | None = None) -> JoinedTable:
-        """Select rows by name or number, in the order given; all of them where several rows share a name.
-
-        `by` is the column to look in, default `object_id` of the first table. Raises `KeyError`, naming them, if some
-        are absent.
-        """
-        by = self._naming if by is None else by
-        if by not in self._askable:
-            raise unknown_column(by, self._askable)
-        return super(JoinedTable, self._with([by])).find(ids, by)
-
     def cone(self, ra: Any, dec: Any = None, radius: Any = None) -> JoinedTable:
         """Select rows by position in the first table, within a radius (edge included); called as `Table.cone`."""
         ra, dec, radius = angles.cone(ra, dec, radius)
         data, rows = self._matches.parts[self._matches.first]._data, self._rows_of(self._matches.first)
         return self.select(healpix.in_cone(data.array("ra")[rows], data.array("dec")[rows], (ra, dec), radius))
-
-    def where(self, condition: str | pc.Expression) -> JoinedTable:
-        """Select the rows for which a condition on the catalogue is true.
-
-        Parameters
-        ----------
-        condition : str or pyarrow.compute.Expression
-            As for `Table.where`, with the columns of `catalog`: `"gz3d.gz_bar_votes > 5 and separation < 0.5"`.
-
-        Raises
-        ------
-        KeyError
-            If it uses a column that is not in the catalogue.
-        TypeError, UsageError
-            If it is not a condition.
-        """
-        if not isinstance(condition, str):
-            return super().where(condition)
-        used: list[str] = []
-        nothing = self.select([])
-
-        def column(name: str) -> pa.ChunkedArray:
-            used.append(name)
-            return nothing._asked(name)
-
-        query.matching(condition, self._askable, column)
-        return super(JoinedTable, self._with(used)).where(condition)
-
-    def _with(self, names: Sequence[str]) -> JoinedTable:
-        """Select the rows that have all the tables to which these columns belong."""
-        parts = {part for name in names if (part := self._matches.part_of(name)) is not None}
-        there = [self._rows_of(part) >= 0 for part in parts]
-        return self.select(np.logical_and.reduce(there)) if there and not np.all(there) else self
 
 
 def _start(part: Table, rows: np.ndarray, ahead: bool) -> Callable[[], dict[str, np.ndarray | Ragged]]:
@@ -252,10 +207,10 @@ def _start(part: Table, rows: np.ndarray, ahead: bool) -> Callable[[], dict[str,
         return part._start(rows, ahead)
     # If no row has a match, read any row to learn the shape of an image.
     finish = part._start(rows[there] if there.any() else np.arange(min(1, part._height)), ahead)
-    return lambda: {path: _spread(values, there) for path, values in finish().items()}
+    return lambda: {path: _spread(values, there, part._leaves[path].missing) for path, values in finish().items()}
 
 
-def _spread(values: np.ndarray | Ragged, there: np.ndarray) -> np.ndarray | Ragged:
+def _spread(values: np.ndarray | Ragged, there: np.ndarray, missing: Any) -> np.ndarray | Ragged:
     """Put values in their places, and fill values in the others: empty lists if they are lists."""
     if isinstance(values, Ragged):
         lengths = np.zeros(len(there), np.int64)
@@ -268,6 +223,6 @@ def _spread(values: np.ndarray | Ragged, there: np.ndarray) -> np.ndarray | Ragg
             out[place] = values[0][:0] if len(values) else b""
     else:
         out = np.empty(shape, values.dtype) if values.dtype.kind == "U" else _memory.empty(shape, values.dtype)
-        out[~there] = {"f": np.nan, "i": -1, "U": ""}.get(values.dtype.kind, 0)
+        out[~there] = {"f": np.nan, "i": -1, "U": ""}.get(values.dtype.kind, 0) if missing is None else missing
     out[there] = values[: there.sum()]
     return out

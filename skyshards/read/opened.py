@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from skyshards.errors import FolderError
+from skyshards.format import missing
 from skyshards.format.columns import ColumnSpec
 from skyshards.format.kinds import KINDS
 from skyshards.format.kinds.ragged import Ragged
@@ -62,6 +63,8 @@ class OpenedFolder:
             column = self.rows[name]
             if name.startswith(CRC32):
                 column = column.cast(pa.int64()).fill_null(-1)
+            elif name in self.manifest.specs:
+                column = missing.without_nulls(column, self.manifest.specs[name])
             column = column.chunk(0) if column.num_chunks else pa.array([], column.type)
             if pa.types.is_dictionary(column.type):
                 array = column.indices.to_numpy()
@@ -77,7 +80,7 @@ class OpenedFolder:
         kind = KINDS[spec.kind]
         if kind.shares_memory:
             return self.array(spec.path)[rows]
-        return kind.from_arrow(self.rows[spec.path].take(pa.array(rows)), spec)
+        return kind.from_arrow(missing.without_nulls(self.rows[spec.path].take(pa.array(rows)), spec), spec)
 
     def heavy(self, spec: ColumnSpec, rows: np.ndarray) -> ColumnRequest:
         """Make the request for values of a heavy column."""

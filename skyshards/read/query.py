@@ -27,7 +27,7 @@ def matching(condition: Any, names: Sequence[str], column: Callable[[str], pa.Ch
     names : sequence of str
         The columns it may use.
     column : callable
-        Returns one of them, for the rows in question.
+        Returns one of them, for the rows in question. A condition in text is false for rows where it is null.
 
     Raises
     ------
@@ -39,13 +39,17 @@ def matching(condition: Any, names: Sequence[str], column: Callable[[str], pa.Ch
         If it cannot be evaluated, or is not boolean.
     """
     if isinstance(condition, str):
+        present: list[np.ndarray] = []
 
         def values(name: str) -> np.ndarray:
             if name not in names:
                 raise unknown_column(name, names)
-            return as_array(column(name))
+            found, there = with_mask(column(name))
+            if not there.all():
+                present.append(there)
+            return found
 
-        return evaluate(condition, values)
+        return np.logical_and.reduce([evaluate(condition, values), *present])
     if isinstance(condition, pc.Expression):
         return _by_arrow(condition, names, column)
     kind = type(condition).__name__
@@ -84,15 +88,24 @@ def _as_float(column: pa.ChunkedArray) -> pa.ChunkedArray:
         return column
 
 
-def as_array(column: pa.ChunkedArray) -> np.ndarray:
-    """Convert a column of the catalogue to an array [rows, ...]; text as `str`."""
+def with_mask(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
+    """Convert a column of the catalogue to an array [rows, ...], text as `str`, and a mask of the rows with a value.
+
+    The others have any value.
+    """
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
+    there = column.is_valid().to_numpy()
     if pa.types.is_fixed_size_list(column.type):
-        return as_array(pa.chunked_array([column.combine_chunks().flatten()])).reshape(-1, column.type.list_size)
+        size = column.type.list_size
+        rows = [values.values.slice(values.offset * size, len(values) * size) for values in column.chunks]
+        values, _ = with_mask(pa.chunked_array(rows, column.type.value_type))
+        return values.reshape(-1, size), there
+    if column.null_count:
+        column = pc.fill_null(column, "" if pa.types.is_string(column.type) else pa.scalar(0).cast(column.type))
     if pa.types.is_string(column.type):
-        return np.array(column.to_pylist(), dtype=str)
-    return column.to_numpy()
+        return np.array(column.to_pylist(), dtype=str), there
+    return column.to_numpy(), there
 
 
 def named(ids: Any, column: pa.ChunkedArray, by: str) -> np.ndarray:
@@ -105,17 +118,17 @@ def named(ids: Any, column: pa.ChunkedArray, by: str) -> np.ndarray:
     UsageError
         If the column has several values per row, or the names are of another type.
     """
-    values = as_array(column)
+    values, there = with_mask(column)
     if values.ndim > 1:
         raise UsageError(f"by={by!r}: expected a column of one value a row, found {values.shape[1]}")
-    wanted = _like(ids, values, by)
-    order = np.argsort(values, kind="stable")
+    wanted, rows = _like(ids, values, by), np.flatnonzero(there)
+    order, values = np.argsort(values[rows], kind="stable"), values[rows]
     first, last = (np.searchsorted(values, wanted, side, sorter=order) for side in ("left", "right"))
     if (absent := wanted[first == last]).size:
         more = f" and {absent.size - NAMED:,} more" if absent.size > NAMED else ""
         listed = ", ".join(repr(name) for name in absent[:NAMED].tolist())
         raise KeyError(f"no row has {by} {listed}{more}; searched {len(values):,} rows")
-    runs = [order[start:stop] for start, stop in zip(first.tolist(), last.tolist(), strict=True)]
+    runs = [rows[order[start:stop]] for start, stop in zip(first.tolist(), last.tolist(), strict=True)]
     return np.concatenate([np.zeros(0, np.int64), *runs])
 
 

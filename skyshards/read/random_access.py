@@ -258,14 +258,14 @@ class RandomAccess(abc.ABC):
         """
         return self._narrowed(self._columns, self._positions(rows))
 
-    def find(self, ids: Any, by: str = "object_id") -> Self:
+    def find(self, ids: Any, by: str | None = None) -> Self:
         """Select rows by name or number, in the order given; all of them where several rows share a name.
 
         Parameters
         ----------
         ids : str, int or sequence of these
-        by : str
-            The column to look in.
+        by : str, optional
+            The column to look in; default: `object_id`, in a join that of the first table.
 
         Raises
         ------
@@ -277,6 +277,7 @@ class RandomAccess(abc.ABC):
         >>> table.find(["1-100024", "1-100038"]).catalog["object_id"].to_pylist()
         ['1-100024', '1-100038']
         """
+        by = self._naming if by is None else by
         if by not in self._askable:
             raise unknown_column(by, self._askable)
         return self.select(query.named(ids, self._asked(by), by))
@@ -288,7 +289,9 @@ class RandomAccess(abc.ABC):
         ----------
         condition : str or pyarrow.compute.Expression
             Comparisons, arithmetic as in NumPy, `and`, `or`, `not` and `in`, or a pyarrow expression such as
-            `pc.field("total_classifications") >= 20`. In both, integers divide as in NumPy: 1 / 2 is 0.5.
+            `pc.field("total_classifications") >= 20`. In both, integers divide as in NumPy: 1 / 2 is 0.5. A text
+            condition is false for rows that lack a value of a column that it uses; an expression sees nulls there, and
+            `pc.field("nsa_id").is_null()` selects them. A join has the columns of `catalog`: `"gz3d.nsa_id > 0"`.
 
         Raises
         ------

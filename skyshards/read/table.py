@@ -185,7 +185,7 @@ class Table(RandomAccess):
         Examples
         --------
         >>> table.format
-        FolderFormat(version=1, written_by='skyshards 0.1.0')
+        FolderFormat(version=2, written_by='skyshards 0.1.0')
         """
         return FolderFormat(self._data.manifest.format, self._data.manifest.written_by)
 

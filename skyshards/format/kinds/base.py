@@ -101,6 +101,17 @@ class Kind(ABC):
             If the column cannot hold the value; names the column, what was expected and what was found.
         """
 
+    def missing(self, value: Any, spec: ColumnSpec) -> Json:
+        """Return a declared fill value in its form for manifests.
+
+        Raises `TypeError` or `ValueError` if it cannot stand for a missing value.
+        """
+        raise TypeError("a column of this kind has no value for missing ones; leave such rows out")
+
+    def fill(self, spec: ColumnSpec) -> Any:
+        """Return the value of a row without one, in a type of JSON."""
+        return [spec.missing] * spec.shape[0] if spec.shape else spec.missing
+
     def expected_in_hdf5(self, dtype: np.dtype, spec: ColumnSpec) -> str | None:
         """Return the expected dtype in words if the dtype in a shard is wrong, else None.
 

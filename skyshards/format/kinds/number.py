@@ -80,13 +80,32 @@ class Number(Kind):
             value = _labels(value, spec)
         elif hasattr(value, "to_value"):  # an astropy Quantity, Angle or masked Quantity
             value = _in_unit(value, spec)
+        value, absent = _without_gaps(value, spec)
         number = cast(value, spec)
+        if absent is not None:
+            number[absent] = spec.missing
         if spec.classes is not None:
             wrong = (number < -1) | (number >= len(spec.classes))  # -1 is datasets' missing label
             if wrong.any():
                 expected = f"a label from 0 to {len(spec.classes) - 1} (-1: none)"
                 raise SourceError(f"column {spec.path!r}: expected {expected}, found {number[wrong].flat[0]}")
         return number
+
+    def missing(self, value: Any, spec: ColumnSpec) -> Json:
+        dtype, expected = np.dtype(spec.dtype), f"a value of {spec.dtype}"
+        if dtype.kind == "b":
+            raise TypeError("a bool has no value to spare; declare it as int8, with missing=-1")
+        if spec.classes is not None and value != -1:
+            raise ValueError("expected -1, the label of none")
+        if dtype.kind == "f" and (value == "nan" or (isinstance(value, (float, np.floating)) and np.isnan(value))):
+            return "nan"
+        is_number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+        if not is_number or not np.isfinite(value) or not np.isfinite(dtype.type(value)) or dtype.type(value) != value:
+            raise ValueError(f"expected {expected}")
+        return dtype.type(value).item()
+
+    def fill(self, spec: ColumnSpec) -> Json:
+        return np.full(spec.shape, spec.missing, spec.dtype).tolist()
 
     def to_arrow(self, values: np.ndarray, feature: Any) -> pa.Array:
         storage = pa.array(values.reshape(-1))
@@ -146,12 +165,13 @@ def cast(value: Any, spec: ColumnSpec) -> np.ndarray:
     except ValueError as error:
         raise SourceError(f"column {spec.path!r}: expected shape {spec.shape}, found an uneven list") from error
     dtype = np.dtype(spec.dtype)
+    if found.dtype.kind not in "biuf" and found.size:
+        expected = f"{spec.dtype} of shape {spec.shape}" if spec.shape else spec.dtype
+        raise SourceError(f"column {spec.path!r}: expected {expected}, found {_what(value)}{_advice(value, spec)}")
     if found.shape != spec.shape:
         raise SourceError(f"column {spec.path!r}: expected shape {spec.shape}, found {found.shape}")
     if found.dtype == dtype:
         return np.ascontiguousarray(found).reshape(found.shape)
-    if found.dtype.kind not in "biuf":
-        raise SourceError(f"column {spec.path!r}: expected {spec.dtype}, found {found.dtype}")
     with np.errstate(invalid="ignore", over="ignore"):
         number = np.ascontiguousarray(found.astype(dtype)).reshape(found.shape)
     wrong = np.isfinite(number) != np.isfinite(found) if dtype.kind == "f" else number != found
@@ -159,6 +179,43 @@ def cast(value: Any, spec: ColumnSpec) -> np.ndarray:
         worst = found[wrong].flat[0]
         raise SourceError(f"column {spec.path!r}: expected values that fit {spec.dtype}, found {worst}")
     return number
+
+
+def _without_gaps(value: Any, spec: ColumnSpec) -> tuple[Any, np.ndarray | None]:
+    """Replace masked values by zeros, as well as None in lists, and NaN in columns of integers; return them as a mask.
+
+    Nothing is replaced in a column without a value for missing ones.
+    """
+    if spec.missing is None:
+        return value, None
+    if isinstance(value, (list, tuple)) and any(item is None for item in value):
+        absent, values = np.array([item is None for item in value]), np.array([item or 0 for item in value])
+    elif isinstance(value, np.ma.MaskedArray) or hasattr(value, "unmasked"):  # astropy's masked arrays
+        values = np.ma.getdata(getattr(value, "unmasked", value))
+        absent = np.broadcast_to(value.mask, values.shape)
+    else:
+        values, absent = np.asarray(value), np.zeros(np.shape(value), bool)
+    if values.dtype.kind == "f" and np.dtype(spec.dtype).kind != "f":
+        absent = absent | np.isnan(values)
+    return (np.where(absent, np.zeros_like(values), values), absent) if absent.any() else (value, None)
+
+
+def _what(value: Any) -> str:
+    """Describe a value that is no number, or its first that is none."""
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return f"{len(value)} bytes"
+    if isinstance(value, (list, tuple, np.ndarray)):
+        items = np.asarray(value)
+        other = next((item for item in items.flat if not isinstance(item, (bool, int, float))), items.flat[0])
+        return f"{type(value).__name__} of {items.dtype} with {other!r:.40}"
+    return f"{type(value).__name__} {value!r:.40}"
+
+
+def _advice(value: Any, spec: ColumnSpec) -> str:
+    """Say how to give a value, or to declare its column."""
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return f"; use np.frombuffer(…, '{spec.dtype}'), or declare Image() for the bytes of a picture"
+    return '; declare Value("string") for text' if isinstance(value, str) else ""
 
 
 def _in_unit(quantity: Any, spec: ColumnSpec) -> Any:

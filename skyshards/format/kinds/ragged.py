@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from skyshards.errors import SourceError
-from skyshards.format.kinds.base import Allocate, Declared, Demand, Kind
+from skyshards.format.kinds.base import Allocate, Declared, Demand, Json, Kind
 from skyshards.format.kinds.number import Number, is_dtype
 
 if TYPE_CHECKING:
@@ -91,7 +91,12 @@ class RaggedList(Kind):
         if len(shape) != 1:
             found = f"shape {shape}" if shape else f"{type(value).__name__} {value!r:.40}"
             raise SourceError(f"column {spec.path!r}: expected a list of {spec.dtype}, found {found}")
-        return _NUMBER.checked(value, replace(spec, shape=shape)).tobytes() if shape[0] else b""
+        return _NUMBER.checked(value, replace(spec, shape=shape, missing=None)).tobytes() if shape[0] else b""
+
+    def missing(self, value: Any, spec: ColumnSpec) -> Json:
+        if not isinstance(value, (list, tuple)) or len(value):
+            raise TypeError("expected [], an empty list")
+        return ()
 
     def to_arrow(self, values: Ragged, feature: Any) -> pa.Array:
         return pa.ListArray.from_arrays(values.offsets.astype(np.int32), pa.array(values.values))

@@ -62,7 +62,12 @@ class Text(Kind):
         if not is_list or len(value) != spec.shape[0]:
             found = f"{len(value)}" if is_list else f"{value!r:.40}"
             raise SourceError(f"column {spec.path!r}: expected {spec.shape[0]} strings, found {found}")
-        return [_checked(item, spec.path) for item in value]
+        return [_checked(spec.missing if item is None else item, spec.path) for item in value]
+
+    def missing(self, value: Any, spec: ColumnSpec) -> Json:
+        if not isinstance(value, str):
+            raise TypeError('expected a text, such as ""')
+        return _checked(value, spec.path)
 
     def to_arrow(self, values: np.ndarray, feature: Any) -> pa.Array:
         flat = pa.array(values.reshape(-1).tolist(), pa.string())
