@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +23,19 @@ import platformdirs
 
 from candels_blend.blends import ZEROPOINT
 from candels_blend.candels_blend import schema_of
-from candels_blend.columns import BLOCK, Blender, folds_of, folds_of_pairs, load, source_key
+from candels_blend.columns import BLOCK, Blender, draw_once, folds_of, folds_of_pairs, load
 from candels_blend.download import ZENODO_URL, download
-from candels_blend.draw import SPLITS, Sample, draw_sample
+from candels_blend.draw import SPLITS, Draw, Sample
 from candels_blend.options import sample_options
 from candels_blend.render import Renderer
 from candels_blend.stamp_archive import CATALOGUE, read_archive
 from candels_blend.targets import METHODS
 from skyshards.cli.build_command import build_command
 from skyshards.cli.options import option
+from skyshards.errors import BuildError
 from skyshards.fetch.client import Fetcher
 from skyshards.files import file_digest
+from skyshards.format import provenance
 from skyshards.format.layout import ENGINE_COLUMNS
 from skyshards.format.schema import Schema
 from skyshards.pipeline.recipe import Cost, Recipe, Source
@@ -52,7 +54,7 @@ def say_left_out(what: str, count: int, of: int) -> None:
 
 @dataclass(frozen=True)
 class CandelsBlendRecipe(Recipe):
-    """Recipe of candels_blend: each source is a block of blends, drawn when listed and rendered when read.
+    """Recipe of candels_blend: each split is a source, whose pairs are drawn and rendered when read.
 
     Parameters
     ----------
@@ -82,13 +84,9 @@ class CandelsBlendRecipe(Recipe):
 
     name = "candels_blend"
     splits = SPLITS
-    unit = "blocks of blends"
+    unit = "splits"
     making = "rendering"
-
-    @property
-    def drawn(self) -> int:
-        """Number of blends to build."""
-        return self.n_blends if self.limit is None else min(self.n_blends, self.limit)
+    rows_per_block = BLOCK
 
     @property
     def schema(self) -> Schema:
@@ -98,38 +96,50 @@ class CandelsBlendRecipe(Recipe):
         sample = asdict(self.sample) | {"excluded_types": list(self.sample.excluded_types)}
         stamps = self.datapath / CATALOGUE  # identifies the archive; exists once that is fetched
         archive = {"stamps_sha256": file_digest(stamps)} if stamps.is_file() else {}
-        return sample | {"n_blends": self.drawn, "method": self.method, "zeropoint": self.zeropoint} | archive
+        return sample | {"n_blends": self._limited, "method": self.method, "zeropoint": self.zeropoint} | archive
+
+    @property
+    def _limited(self) -> int:
+        return self.n_blends if self.limit is None else min(self.n_blends, self.limit)
 
     def prepare(self, fetcher: Fetcher, folder: Path) -> CandelsBlendRecipe:
-        """Download and unpack the archive of stamps, if missing."""
+        """Download and unpack the archive of stamps, if missing; let a limit cap the sample."""
+        if any("-block-" in key for key in provenance.read(folder)):
+            raise BuildError(f"{folder}: its sources are named as in earlier versions; delete it and build again")
         download(self.datapath, self.zenodo_url, self.delete, fetcher)
-        return self
+        return replace(self, n_blends=self._limited)
 
     def sources(self, fetcher: Fetcher) -> Iterator[Source]:
         archive = read_archive(self.datapath)
         for complaint in archive.complaints():
             say(f"{self.datapath}: {complaint}")
-        pairs = draw_sample(archive, self.sample, self.drawn, left_out=say_left_out)
-        folds = folds_of(archive)
-        for split in SPLITS:
-            for start in range(0, len(pairs[split]), BLOCK):
-                block = pairs[split][start : start + BLOCK]
-                info = start, block, folds_of_pairs(folds, block)  # here, since workers do without healpy
-                yield Source(source_key(split, start // BLOCK), split=split, info=info)
+        folds = folds_of(archive)  # here, since workers do without healpy
+        draw = Draw(archive, self.sample, left_out=say_left_out)
+        for split, count in self._counts.items():
+            if count:
+                next(draw.pairs(split))  # before anything is rendered
+                yield Source(split, split=split, info=folds)
+
+    @property
+    def _counts(self) -> dict[str, int]:
+        return self.sample.split_blends(self.n_blends)
 
     def cost(self, sources: Sequence[Source]) -> Cost:
-        blends = sum(len(pairs) for _, pairs, _ in (source.info for source in sources))
+        blends = sum(self._counts[source.split] for source in sources)
         keep = None if self.method == "single_images" else BLEND_BYTES * blends
         return Cost(0, keep, blends / BLENDS_A_SECOND, f"{BLENDS_A_SECOND:,} blends/s")
 
-    def read(self, source: Source, fetched: None) -> Iterator[dict[str, Any]]:
-        start, pairs, folds = source.info
+    def count(self, source: Source, fetched: None) -> int:
+        return self._counts[source.split]
+
+    def read_rows(self, source: Source, fetched: None, rows: range) -> Iterator[dict[str, Any]]:
         archive, stamps = load(self.datapath)
-        first = 0 if source.split == "train" else self.sample.split_blends(self.drawn)["train"]
+        pairs = draw_once(self.datapath, self.sample, self.n_blends)[source.split][rows.start : rows.stop]
+        first = 0 if source.split == "train" else self._counts["train"]
         seed = self.sample.seed
         blender = Blender(archive, Renderer(stamps, seed), seed, source.split, first, self.zeropoint)
         names = [name for name in self.schema.specs if name not in ENGINE_COLUMNS]  # the build fills these in
-        columns = blender.columns(np.arange(start, start + len(pairs)), pairs, names) | {"fold": folds}
+        columns = blender.columns(np.asarray(rows), pairs, names) | {"fold": folds_of_pairs(source.info, pairs)}
         texts = {name: column.tolist() for name, column in columns.items() if column.dtype.kind == "U"}
         for values in zip(*(columns | texts).values(), strict=True):
             yield dict(zip(columns, values, strict=True))

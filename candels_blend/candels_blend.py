@@ -43,7 +43,7 @@ COLUMNS = {
     "fold": Column(
         datasets.Value("int8"), "part of the sky of both galaxies, 0 to 9; -1 if they have different ones or none"
     ),
-    "source": Column(TEXT, "the block of blends that the row was rendered in"),
+    "source": Column(TEXT, "the split that the pair was drawn for"),
 }
 
 GALAXIES = Column(

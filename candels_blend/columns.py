@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from candels_blend.draw import Sample, draw_sample
 from candels_blend.render import PIXELS, Renderer
 from candels_blend.stamp_archive import FILES, Archive, read_archive
 from candels_blend.stamps import Stamps, prepare
@@ -21,19 +22,27 @@ if TYPE_CHECKING:  # it needs PyTorch
     from candels_blend.device import DeviceRenderer
 
 BLOCK = 64
-"""Number of blends per source of a build."""
+"""Number of blends that are rendered together."""
 NSIDE = 16
 """HEALPix resolution of the column `healpix`: a build's default."""
 
 
+Times = tuple[int | None, ...]
+
+
 def load(folder: Path | str) -> tuple[Archive, Stamps]:
     """Read an archive and prepare its stamps; the last one is cached in this process."""
+    return _load(*_identity(folder))
+
+
+def _identity(folder: Path | str) -> tuple[Path, Times]:
+    """Folder of an archive, and the times when its files were modified."""
     paths = [Path(folder).resolve() / name for name in FILES]
-    return _load(paths[0].parent, tuple(path.stat().st_mtime_ns if path.exists() else None for path in paths))
+    return paths[0].parent, tuple(path.stat().st_mtime_ns if path.exists() else None for path in paths)
 
 
 @functools.lru_cache(maxsize=1)
-def _load(folder: Path, _: tuple[int | None, ...]) -> tuple[Archive, Stamps]:
+def _load(folder: Path, times: Times) -> tuple[Archive, Stamps]:
     archive = read_archive(folder)
     return archive, prepare(archive)
 
@@ -49,6 +58,16 @@ def folds_of(archive: Archive) -> np.ndarray:
 def folds_of_pairs(folds: np.ndarray, pairs: np.ndarray) -> np.ndarray:
     """Return the fold of blends (array of `PAIR`) by those of the galaxies: -1 where the two differ."""
     return common_fold(folds[np.stack([pairs["g1"], pairs["g2"]], axis=-1)])
+
+
+def draw_once(folder: Path | str, sample: Sample, n_blends: int) -> dict[str, np.ndarray]:
+    """Draw all pairs of a sample, by split; the last sample is cached in this process."""
+    return _draw(*_identity(folder), sample, n_blends)
+
+
+@functools.lru_cache(maxsize=1)
+def _draw(folder: Path, times: Times, sample: Sample, n_blends: int) -> dict[str, np.ndarray]:
+    return draw_sample(_load(folder, times)[0], sample, n_blends)
 
 
 class Blender:
@@ -140,10 +159,5 @@ class Blender:
         if name == "object_id":
             return np.array([f"{self._prefix}{number:06d}" for number in numbers.tolist()], dtype=str)
         if name == "source":
-            return np.array([source_key(self._split, number // BLOCK) for number in numbers.tolist()], dtype=str)
+            return np.full(len(numbers), self._split)
         return self._galaxies[name][np.stack([pairs["g1"], pairs["g2"]], axis=-1)]
-
-
-def source_key(split: str, block: int) -> str:
-    """Key of a block of `BLOCK` blends."""
-    return f"{split}-block-{block:06d}"

@@ -101,6 +101,8 @@ class GZDecalsRecipe(Recipe):
         Keep the downloads.
     layout : Layout, optional
         Catalogue file and the roles of its columns; set by `prepare`.
+    wanted : int, optional
+        Number of images that are read at most, which decides how archives are fetched; set by `prepare`.
     """
 
     catalog: Path | str
@@ -113,6 +115,7 @@ class GZDecalsRecipe(Recipe):
     representations: RepresentationFile | None = None
     keep_archives: bool = False
     layout: Layout | None = None
+    wanted: int | None = None
     images: ImageStore = field(default_factory=ImageStore, compare=False)
 
     name = "gz_decals"
@@ -148,7 +151,7 @@ class GZDecalsRecipe(Recipe):
         path = self.catalog
         if isinstance(path, str):
             path = fetch_catalog(path, self.archive_url, fetcher, folder / self.downloads)
-        return replace(self, layout=catalogs.layout(path))
+        return replace(self, layout=catalogs.layout(path), wanted=self.limit)
 
     def sources(self, fetcher: Fetcher) -> Iterator[Source]:
         catalog = catalogs.read(self._known_layout, self.max_smooth, self.max_edge_on)
@@ -165,7 +168,7 @@ class GZDecalsRecipe(Recipe):
         if self.representations is not None:
             joined = Joined(self.representations, catalog.names, self.output_dir)
         self._say(catalog, found, joined)
-        self.images.take([place for place, _ in found], self.limit)
+        self.images.take([place for place, _ in found], self.wanted)
         for place, number in found:
             yield Source(place.key, url=place.url, path=place.path, info=Galaxy(catalog, joined, number))
 

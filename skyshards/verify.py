@@ -161,15 +161,20 @@ def _source_problems(folder: Path, rows: pa.Table) -> Iterator[str]:
     if not records:
         yield f"{SOURCES}: missing, so that no row leads to its source"
         return
-    counted = pc.value_counts(rows[SOURCE]).to_pylist()
-    for entry in counted:
-        record = records.get(entry["values"])
+    counted = {entry["values"]: entry["counts"] for entry in pc.value_counts(rows[SOURCE]).to_pylist()}
+    for key, count in counted.items():
+        record = records.get(key)
         if record is None or record.status not in ("done", "in part"):
-            yield f"{SOURCES}: source {entry['values']!r} of {entry['counts']} rows is not recorded as done"
-    having_rows = {entry["values"] for entry in counted}
+            yield f"{SOURCES}: source {key!r} of {count} rows is not recorded as done"
+        elif record.total is not None and count > record.read - record.failed:
+            good = record.read - record.failed
+            yield f"{CATALOG}: has {count} rows of source {key!r}, of which {good} were read without an error"
     for record in records.values():
-        if record.status in ("done", "in part") and record.key not in having_rows:
+        is_done = record.status == "done" or (record.status == "in part" and record.total is None)
+        if is_done and record.key not in counted:
             yield f"{CATALOG}: has no row of source {record.key!r}, which is recorded as done"
+        if record.status == "done" and record.total is not None and record.read < record.total:
+            yield f"{SOURCES}: source {record.key!r} is done, but {record.read} of its {record.total} rows were read"
 
 
 def describe(folder: str | os.PathLike) -> str:
@@ -177,12 +182,17 @@ def describe(folder: str | os.PathLike) -> str:
     table = open_table(folder)
     manifest = table._data.manifest
     recorded = is_url(folder) or (Path(folder).expanduser() / SOURCES).is_file()
-    statuses = table._data.sources["status"].to_pylist() if recorded else []
+    records = provenance.records(table._data.sources) if recorded else []
+    statuses = [record.status for record in records]
     outcome = ", ".join(
         f"{statuses.count(status):,} {status}"
         for status in ("done", "in part", "left out", "failed")
         if status in statuses
     )
+    if missing := sum(record.missing for record in records):
+        outcome += f"; {missing:,} rows of those in part are not read yet"
+    if failed := sum(record.failed for record in records):
+        outcome += f"; {failed:,} rows failed"
     options = ", ".join(f"{name}={value}" for name, value in manifest.options.items() if value is not None)
     rows = {split: sum(shard.rows for shard in manifest.shards if shard.split == split) for split in manifest.splits}
     megabytes = sum(shard.nbytes for shard in manifest.shards) / 1e6

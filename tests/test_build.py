@@ -21,7 +21,7 @@ import skyshards
 from skyshards.errors import BuildError, FolderError, SourceError, UsageError
 from skyshards.format import catalog
 from skyshards.format.layout import WORKSPACE
-from skyshards.pipeline import pack, spool, workers, workspace
+from skyshards.pipeline import pack, payloads, workers, workspace
 from skyshards.pipeline.build import build
 from skyshards.pipeline.source_rows import lasting
 from skyshards.progress import progress, say
@@ -228,7 +228,7 @@ def test_a_full_disk_loses_nothing(tmp_path, toy_folder, monkeypatch, where):
     before = list(skyshards.open(folder))
     with monkeypatch.context() as patch, ThreadPoolExecutor(1) as here:  # in this process, where it can be patched
         targets = {
-            "spool": (spool.PayloadFiles, "keep"),
+            "spool": (payloads.PayloadFiles, "keep"),
             "shard": (pack.hdf5, "write"),
             "catalog": (catalog.pq, "write_table"),
         }

@@ -9,10 +9,10 @@ import pytest
 import skyshards
 from skyshards.format.provenance import SourceRecord
 from skyshards.pipeline.build import build
+from skyshards.pipeline.payloads import SpooledRow
 from skyshards.pipeline.recipe import Source
 from skyshards.pipeline.sample import Sample
 from skyshards.pipeline.source_rows import Piece, ReadSource
-from skyshards.pipeline.spool import SpooledRow
 from tests.toy import Toy
 from tests.toy_folder import assert_whole, shard_bytes
 

@@ -98,6 +98,16 @@ def _report(summary, simulated: bool) -> None:
     )
     if simulated:
         click.echo("This dataset contains simulated galaxies only.")
+    if summary.failed_rows:
+        count = "1 row" if summary.failed_rows == 1 else f"{summary.failed_rows:,} rows"
+        place = summary.folder / FAILURES
+        click.echo(f"{count} failed, listed in {place}; to retry, delete that file and rerun the command.", err=True)
+    if summary.missing_rows:
+        click.echo(
+            f"{summary.missing_rows:,} rows of sources read in part are left; a build with a higher limit, or none,"
+            " goes on with them.",
+            err=True,
+        )
     if summary.failed:
         click.echo(
             f"Failed sources are listed in {summary.folder / FAILURES}; rerun the same command to retry them.", err=True

@@ -12,7 +12,7 @@ all other files are the same however often a build was interrupted.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -94,6 +94,11 @@ class SourceRecord(NamedTuple):
     read: int = 0
     failed: int = 0
 
+    @property
+    def missing(self) -> int:
+        """Rows of a source that is there in part that were not read; 0 if unknown."""
+        return self.total - self.read if self.status == "in part" and self.total is not None else 0
+
 
 class BadRow(NamedTuple):
     """A row of a source that failed: its number in the source, and why."""
@@ -137,10 +142,13 @@ def read(folder: Path) -> dict[str, SourceRecord]:
     path = folder / SOURCES
     if not path.is_file():
         return {}
-    table = read_table(path, str(path))
-    tries = _read_tries(folder / TRIES)
+    return {record.key: record for record in records(read_table(path, str(path)), _read_tries(folder / TRIES))}
+
+
+def records(table: pa.Table, tries: Mapping[str, int] | None = None) -> list[SourceRecord]:
+    """Outcome of each source in the table of `read_table`; `tries` by key, where there was more than one."""
     columns = (table[name].to_pylist() for name in table.column_names)
-    return {values[0]: _record(values, tries.get(values[0], 1)) for values in zip(*columns, strict=True)}
+    return [_record(values, (tries or {}).get(values[0], 1)) for values in zip(*columns, strict=True)]
 
 
 def read_bad_rows(folder: Path, records: Iterable[SourceRecord]) -> dict[str, list[BadRow]]:

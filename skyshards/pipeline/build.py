@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from itertools import chain, islice
@@ -18,13 +18,14 @@ from skyshards.errors import BuildError, UsageError
 from skyshards.fetch.client import Fetcher
 from skyshards.files import is_read_only
 from skyshards.format import card, catalog, hashes, healpix, provenance
-from skyshards.format.layout import CATALOG, SHARD, SOURCE
+from skyshards.format.layout import CATALOG, SHARD
 from skyshards.format.manifest import Manifest, Shard
-from skyshards.format.provenance import BadRow, SourceRecord
+from skyshards.format.provenance import SourceRecord
 from skyshards.pipeline import pack, status
 from skyshards.pipeline.downloads import Downloads
+from skyshards.pipeline.earlier import earlier, object_ids
 from skyshards.pipeline.plan import plan
-from skyshards.pipeline.reading import Earlier, Reading
+from skyshards.pipeline.reading import Reading
 from skyshards.pipeline.recipe import Recipe, Source
 from skyshards.pipeline.sample import Sample
 from skyshards.pipeline.spool import Spool
@@ -38,9 +39,9 @@ from skyshards.progress import Progress, progress, say, waiting
 class Summary:
     """What a build did, and what the folder now holds.
 
-    `failed` counts the sources that could not be fetched or read, `left_out` those that the options exclude, and
-    `failed_rows` the rows that failed alone; `plan` is the estimate made before the build (see
-    `skyshards.pipeline.plan.plan`).
+    `failed` counts the sources that could not be fetched or read, `left_out` those that the options exclude,
+    `failed_rows` the rows that failed alone, and `missing_rows` those that a limit left unread in sources of known
+    length; `plan` is the estimate made before the build (see `skyshards.pipeline.plan.plan`).
     """
 
     folder: Path
@@ -53,6 +54,7 @@ class Summary:
     elapsed: float
     plan: str
     failed_rows: int = 0
+    missing_rows: int = 0
 
 
 def build(
@@ -126,8 +128,8 @@ def build(
         workspace = stack.enter_context(hold(folder, recipe.downloads))
         place = workspace.parent if is_read_only(folder) else folder
         given = {"max_rows_per_shard": max_rows_per_shard}
-        known = Manifest(recipe.name, nside, recipe.options() | given, simulated, recipe.splits, (), ())
-        refuse_other_options(folder, known)  # before any download; `what_is_there` compares all options
+        asked = Manifest(recipe.name, nside, recipe.options() | given, simulated, recipe.splits, (), ())
+        refuse_other_options(folder, asked)  # before any download; `what_is_there` compares all options
         own_processes = executor is None and workers != 0
         if own_processes and not dry_run and not (folder / CATALOG).exists():  # a new build has sources to read
             start_fork_server(recipe)
@@ -140,14 +142,13 @@ def build(
         spool = stack.enter_context(contextlib.closing(Spool(workspace, nside)))
         table, manifest = what_is_there(folder, empty)
         table, manifest, lost = without_lost_shards(folder, table, manifest)
-        packed, bad = _packed(folder, lost)
-        records = packed | {record.key: record for record in spool.records()}
-        earlier = Earlier(packed, _rows_of_sources(table, packed, limit), records | spool.begun())
-        objects = _objects_of_sources(earlier, records, spool) if limit else {}
+        known = earlier(folder, table, spool, lost, limit)
+        records = known.records
+        objects = known.objects(spool) if limit else {}
         listing = iter(recipe.sources(fetcher))
         first = list(islice(listing, 1))  # downloads needed before the first source show their own bars
         with progress("listing", "sources") as bar:
-            sample = Sample(_counted(chain(first, listing), bar), limit, records, objects, recipe.counts, spool.begun())
+            sample = Sample(_counted(chain(first, listing), bar), limit, records, objects, recipe.counts, known.begun)
             pending = sample.take()
         if recipe.lists_all and limit is None:
             _refuse_shorter_listing(folder, records, sample.listed)
@@ -169,14 +170,14 @@ def build(
                 start_fork_server(recipe)
             healpix.load()  # meanwhile
             with Workers(recipe, spool.files, workers, executor, limit) as pool:
-                Reading(sample, earlier, fetcher, pool, spool, downloads).run(pending)
+                Reading(sample, known, fetcher, pool, spool, downloads).run(pending)
                 spool.forget_begun()  # of sources that an earlier build began, and a limit now excludes
                 if recipe.counts:
-                    spool.drop_repeated(_object_ids(table, spool.continued()))
+                    spool.drop_repeated(object_ids(table, spool.continued()))
                 table, manifest = _pack_all(staged, spool, table, manifest, pool)
             table = catalog.write(staged, manifest, table)
             records |= {record.key: record for record in spool.records()}
-            provenance.write(staged, records.values(), table, _bad_rows(bad, records, spool))
+            provenance.write(staged, records.values(), table, known.all_bad(spool))
             card.write(staged, recipe.folder, recipe.schema, manifest, table)
             hashes.write(staged, manifest.shards)
             spool.close()
@@ -195,6 +196,7 @@ def build(
         failed=outcomes["failed"],
         left_out=outcomes["left out"],
         failed_rows=sum(record.failed for record in listed),
+        missing_rows=sum(record.missing for record in listed),
         elapsed=time.monotonic() - started,
         plan=words,
     )
@@ -202,59 +204,16 @@ def build(
 
 @contextlib.contextmanager
 def _prepared(recipe: Recipe, fetcher: Fetcher, folder: Path) -> Iterator[Recipe]:
-    """Prepare a recipe; close it on exit."""
+    """Prepare a recipe; close it on exit.
+
+    It does not know the limit from then on. Sources that it cut itself would pass for done, and their other rows be
+    missing from a later build without the limit.
+    """
     try:
-        recipe = recipe.prepare(fetcher, folder).told(recipe.limit, recipe.simulated)
+        recipe = recipe.prepare(fetcher, folder).told(None, recipe.simulated)
         yield recipe
     finally:
         recipe.close()
-
-
-def _packed(folder: Path, lost: Container[str]) -> tuple[dict[str, SourceRecord], dict[str, list[BadRow]]]:
-    """Outcome of each source in the folder, and its failed rows, without those to read again.
-
-    These are the `lost` ones, and those whose failed rows are not listed any more: deleting the list retries them.
-    """
-    records = provenance.read(folder)
-    bad = provenance.read_bad_rows(folder, records.values())
-    again = {key for key, record in records.items() if key in lost or record.failed != len(bad.get(key, ()))}
-    kept = {key: record for key, record in records.items() if key not in again}
-    return kept, {key: rows for key, rows in bad.items() if key in kept}
-
-
-def _rows_of_sources(table: pa.Table, packed: Mapping[str, SourceRecord], limit: int | None) -> dict[str, int]:
-    """Number of rows of each source in the folder; without a limit, only of those that are there in part."""
-    keys = table[SOURCE]
-    if limit is None:
-        in_part = [key for key, record in packed.items() if record.status == "in part"]
-        keys = keys.filter(pc.is_in(keys, pa.array(in_part, pa.string())))
-    counts = pc.value_counts(keys)
-    values, numbers = (counts.field(name).to_pylist() for name in ("values", "counts"))
-    return dict(zip(values, numbers, strict=True))
-
-
-def _objects_of_sources(earlier: Earlier, records: Mapping[str, SourceRecord], spool: Spool) -> Counter[str]:
-    """Number of rows of each source so far, packed or spooled, and of those that failed."""
-    packed, spooled = Counter(earlier.rows), Counter(spool.row_counts())
-    continued = spool.continued()
-    objects = packed | spooled  # the larger: a source that is read again has the same rows in both
-    objects.update({key: min(packed[key], spooled[key]) for key in continued})  # one that is continued has others
-    objects.update({key: record.failed for key, record in records.items() if record.failed})
-    return objects
-
-
-def _object_ids(table: pa.Table, keys: Iterable[str]) -> dict[str, set[str]]:
-    """The object_ids of the rows of some sources, by source."""
-    return {key: set(table.filter(pc.equal(table[SOURCE], key))["object_id"].to_pylist()) for key in keys}
-
-
-def _bad_rows(
-    earlier: Mapping[str, list[BadRow]], records: Mapping[str, SourceRecord], spool: Spool
-) -> Iterator[BadRow]:
-    """All failed rows: those in the spool, and earlier ones of sources that were not read again from the start."""
-    again = {record.key for record in spool.records()} - spool.continued()
-    rows = [row for key, of_source in earlier.items() if key not in again for row in of_source]
-    return (row for row in chain(rows, list(spool.bad_rows())) if records[row.source].status != "failed")
 
 
 def _refuse_shorter_listing(folder: Path, records: Mapping[str, SourceRecord], listed: list[Source]) -> None:

@@ -6,7 +6,7 @@ import logging
 import threading
 import traceback
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
 from dataclasses import dataclass, field
@@ -20,6 +20,7 @@ from skyshards.files import is_disk_full
 from skyshards.format.provenance import SourceRecord
 from skyshards.pipeline.blocks import Blocks, BlockSize
 from skyshards.pipeline.downloads import Downloads
+from skyshards.pipeline.earlier import Earlier
 from skyshards.pipeline.interrupts import FirstInterrupt
 from skyshards.pipeline.recipe import Source
 from skyshards.pipeline.sample import Sample
@@ -33,30 +34,6 @@ log = logging.getLogger(__name__)
 
 MAX_UNREAD = 128
 """Bound on sources that are being fetched, or fetched but not yet read; each is a file on disk or bytes in memory."""
-
-
-@dataclass(frozen=True)
-class Earlier:
-    """What earlier builds and killed ones did.
-
-    Attributes
-    ----------
-    packed : mapping of str to SourceRecord
-        Outcome of each source in the built folder.
-    rows : mapping of str to int
-        Number of rows in the folder, at least of the sources that are there in part.
-    journal : mapping of str to SourceRecord
-        Outcome of each source in the spool, also of those that are begun.
-    """
-
-    packed: Mapping[str, SourceRecord]
-    rows: Mapping[str, int]
-    journal: Mapping[str, SourceRecord]
-
-    def tries(self, key: str) -> int:
-        """Number of earlier tries of a source."""
-        record = self.journal.get(key) or self.packed.get(key)
-        return record.tries if record else 0
 
 
 @dataclass
@@ -217,7 +194,7 @@ class Reading:
         key = source.key
         tries = 1 + self.earlier.tries(key)
         record = SourceRecord(key, source.url, read.nbytes, read.sha256, "begun", None, tries, total)
-        journal, packed = self.earlier.journal.get(key), self.earlier.packed.get(key)
+        journal, packed = self.earlier.in_spool(key), self.earlier.packed.get(key)
         done = []
         file = _Open(source, piece.fetched, Blocks(total, ()), record)
         if packed is not None and packed.status == "in part" and packed.total is not None:

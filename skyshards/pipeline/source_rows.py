@@ -19,8 +19,9 @@ from skyshards.files import TEMPORARY_PREFIX, file_digest
 from skyshards.format.provenance import BadRow, SourceRecord
 from skyshards.format.rows import NewRow
 from skyshards.pipeline.encode import encode
+from skyshards.pipeline.payloads import PayloadFiles, SpooledRow
 from skyshards.pipeline.recipe import Recipe, Source
-from skyshards.pipeline.spool import PayloadFiles, SpooledRow, repeated_id
+from skyshards.pipeline.spool import repeated_id
 from skyshards.text import printable
 
 HELD_BYTES = 8 << 20

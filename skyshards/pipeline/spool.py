@@ -10,9 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
-import os
 import sqlite3
-import threading
 import uuid
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,10 +19,9 @@ from typing import NamedTuple
 
 from skyshards.format import healpix
 from skyshards.format.folds import NO_FOLD, fold_of
-from skyshards.format.kinds.base import Json
-from skyshards.format.layout import FOLD, HEALPIX
 from skyshards.format.provenance import BadRow, SourceRecord
 from skyshards.format.rows import EncodedRow
+from skyshards.pipeline.payloads import PayloadFiles, SpooledRow, WaitingRow
 from skyshards.text import printable
 
 _TABLES = """
@@ -50,45 +47,6 @@ JOURNAL = "journal.sqlite"
 _SOURCE = ", ".join(SourceRecord._fields)
 
 
-@dataclass(frozen=True, slots=True)
-class WaitingRow(EncodedRow):
-    """A row in the spool: its small values as JSON, and the place of its payload; any process can read it."""
-
-    pixel: int
-    fold: int
-    text: str
-    path: Path
-    start: int
-
-    def light(self) -> dict[str, Json]:
-        return json.loads(self.text) | {HEALPIX: self.pixel, FOLD: self.fold}
-
-    def payload(self) -> bytes:
-        descriptor = os.open(self.path, os.O_RDONLY)
-        try:
-            return os.pread(descriptor, self.nbytes, self.start)
-        finally:
-            os.close(descriptor)
-
-
-class SpooledRow(NamedTuple):
-    """Journal entry of a row: position (degrees), sort key, columns and sizes as JSON, place of the payload, number in
-    the source, the fold that the recipe gave or None.
-    """
-
-    ra: float
-    dec: float
-    object_id: str
-    source: str
-    light: str
-    sizes: str
-    file: str
-    start: int
-    nbytes: int
-    number: int = 0
-    fold: int | None = None
-
-
 class Block(NamedTuple):
     """A block of a source that was read: its rows in the source, and how many were kept and failed."""
 
@@ -106,52 +64,6 @@ class Entry(NamedTuple):
     rows: Sequence[SpooledRow] = ()
     bad: Sequence[BadRow] = ()
     block: Block | None = None
-
-
-@dataclass(frozen=True)
-class PayloadFiles:
-    """Payload files of a build, one per writing process; can be sent to all of them.
-
-    `build` distinguishes several builds in the same folder, for long-lived worker processes.
-    """
-
-    folder: Path
-    build: str
-
-    def keep(self, rows: Iterable[EncodedRow]) -> tuple[SpooledRow, ...]:
-        """Write the rows' payloads to this process's file. Raises `OSError` if that fails."""
-        return _payload_file(self).append(rows)
-
-
-@functools.lru_cache(maxsize=8)
-def _payload_file(files: PayloadFiles) -> _PayloadFile:
-    return _PayloadFile(files.folder / f"payloads-{uuid.uuid4().hex}")
-
-
-class _PayloadFile:
-    """A payload file that the threads of one process append to."""
-
-    def __init__(self, path: Path):
-        self._path = path
-        self._end = 0
-        self._lock = threading.Lock()
-
-    def append(self, rows: Iterable[EncodedRow]) -> tuple[SpooledRow, ...]:
-        with self._lock, open(self._path, "ab", buffering=0) as file:
-            file.truncate(self._end)  # a failed write is overwritten by the next
-            end, spooled = self._end, []
-            for row in rows:
-                left = memoryview(row.payload())
-                light = row.light()
-                fold = light.pop(FOLD, None)
-                place = light["ra"], light["dec"]
-                texts = *row.order, json.dumps(light), json.dumps(row.sizes)
-                spooled.append(SpooledRow(*place, *texts, self._path.name, end, len(left), fold=fold))
-                end += len(left)
-                while left:
-                    left = left[file.write(left) :]
-            self._end = end
-            return tuple(spooled)
 
 
 @dataclass(frozen=True)
@@ -347,7 +259,8 @@ class Spool:
 
     def row_counts(self) -> dict[str, int]:
         """Number of rows by source."""
-        return dict(self._journal.execute("SELECT source, count(DISTINCT object_id) FROM rows GROUP BY source"))
+        rows = dict(self._journal.execute("SELECT source, count(DISTINCT object_id) FROM rows GROUP BY source"))
+        return rows | dict(self._journal.execute("SELECT source, sum(rows) FROM blocks GROUP BY source"))
 
     def pixels(self) -> list[tuple[str, int]]:
         """Every (split, pixel) with rows, those with the most bytes first."""

@@ -13,9 +13,9 @@ from typing import Any
 
 from skyshards.errors import BuildError, UsageError
 from skyshards.machine import usable_cores
+from skyshards.pipeline.payloads import PayloadFiles
 from skyshards.pipeline.recipe import Recipe
 from skyshards.pipeline.source_rows import Piece, ReadSource, read_piece, read_pieces
-from skyshards.pipeline.spool import PayloadFiles
 from skyshards.processes import UNGUARDED, fork_server, in_order, start_worker
 
 Outcome = tuple[Piece, ReadSource]
