@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -24,7 +25,7 @@ DOCUMENTS = sorted(
     for path in REPOSITORY.glob(pattern)
     if path.name not in ("CHANGELOG.md", "adding-a-dataset.md") and not path.is_relative_to(REPOSITORY / "data")
 )
-PROGRAMS = {"python", "skyshards", "candels-blender", "pip", "pytest"}
+PROGRAMS = {"python", "skyshards", "candels-blender", "pip", "pytest", "hf"}
 OFFLINE = ("info", "verify", "cite")
 """Commands that only look at a folder."""
 
@@ -79,6 +80,11 @@ def test_is_understood(document, words, tmp_path, monkeypatch):
         assert set(rest) - {"|"} <= set(candels_blender.commands)
     elif program == "candels-blender":
         understood(candels_blender, rest)
+    elif program == "hf":
+        if not shutil.which("hf"):
+            pytest.skip("huggingface_hub has no command hf")
+        outcome = subprocess.run([*words, "--help"], capture_output=True, text=True, timeout=120)
+        assert outcome.returncode == 0 and "Usage: hf" in outcome.stdout, outcome.stderr
     elif program == "skyshards":
         understood(main.main, rest)
     elif program == "python" and rest[0] == SCRIPT:

@@ -157,6 +157,15 @@ def test_goes_on_where_it_was_killed(toy, exported, tmp_path, monkeypatch):
     assert export(toy, out, **SMALL_TILES).written == 0
 
 
+def test_the_page_and_date_can_be_given_later(toy, exported, tmp_path):
+    """Without writing any rows again, with the same bytes as if they had been given at first."""
+    shutil.copytree(exported, tmp_path / "later")
+    options = {"url": "https://example.org/toy", "published": "2026-01-31"}
+    assert export(toy, tmp_path / "later", **SMALL_TILES, **options).written == 0
+    export(toy, tmp_path / "first", **SMALL_TILES, **options)
+    assert digests(tmp_path / "later") == digests(tmp_path / "first") != digests(exported)
+
+
 def test_other_options_or_datasets_are_refused(toy, exported, tmp_path):
     with pytest.raises(UsageError, match="tile_mb = 0.005 instead of 7"):
         export(toy, exported, tile_mb=7, workers=0)

@@ -26,6 +26,8 @@ from skyshards.read.table import Table
 
 STATE = "export.json"
 """The file written first in an export, with the dataset and options."""
+NO_ROWS = ("url", "published")
+"""Options on which no file of rows depends: with others, an export is described anew."""
 TILE_MB = 300.0
 MAX_MARGIN_ARCSEC = 3600.0
 
@@ -64,8 +66,8 @@ def export(
         A built dataset (its folder, or the table of all of it), the file of a saved join, or a join from
         `skyshards.join`.
     out : path or URL
-        The destination, a folder or an fsspec URL. It must be empty, or hold an unfinished export of the same dataset
-        with the same options, which is resumed.
+        The destination, a folder or an fsspec URL. It must be empty, or hold an export of the same dataset with the
+        same options, which is resumed if it is unfinished. Of a finished one, `url` and `published` can be changed.
     tile_mb : float
         Approximate maximum size of a tile's file in megabytes.
     margin_arcsec : float
@@ -105,8 +107,8 @@ def export(
     plan = make_plan(content, tile_mb, margin_arcsec)
     options = {"tile_mb": tile_mb, "margin_arcsec": margin_arcsec, "url": url, "published": published}
     with _held(place, [str(part.store) for part in content.parts.values()]):
-        there = _resume(place, content.state | options)
-        if hats_files.COLLECTION in there:
+        there, same = _resume(place, content.state | options)
+        if same and hats_files.COLLECTION in there:
             return Exported(place.url, len(plan.order), len(plan.tiles), plan.margin_rows, 0)
         todo = [file for file in plan.files() if file.name not in there]
         schema = features.schema(plan.name, content.specs, plan.several, text_lengths(content))
@@ -163,8 +165,8 @@ def _root(location: str) -> str:
     return location.rstrip("/") if folder is None else folder.resolve().as_uri()
 
 
-def _resume(place: Place, state: dict[str, Any]) -> set[str]:
-    """Return the files of an earlier export with the same state; write the state if there is none."""
+def _resume(place: Place, state: dict[str, Any]) -> tuple[set[str], bool]:
+    """Return the files of an earlier export of the same rows, and whether all else is the same; write the state."""
     text, there = json.dumps(state, indent=1) + "\n", place.names()
     if STATE in there:
         try:
@@ -172,15 +174,17 @@ def _resume(place: Place, state: dict[str, Any]) -> set[str]:
             differing = [name for name in state if found[name] != state[name]]
         except (ValueError, KeyError, TypeError):
             raise UsageError(f"{place.url}/{STATE}: not the state of an export; choose another OUT") from None
-        if differing:
+        if set(differing) - set(NO_ROWS):
             what = ", ".join(_difference(name, found[name], state[name]) for name in differing)
             raise UsageError(f"{place.url}: holds an export with {what}; delete it, or choose another OUT")
     elif there:
         raise UsageError(f"{place.url}: holds files that are not part of an export; choose another OUT")
     else:
+        differing = list(state)
+    if differing:
         with place.writing(STATE) as path:
             path.write_text(text)
-    return there
+    return there, not differing
 
 
 def _difference(name: str, found: Any, expected: Any) -> str:
