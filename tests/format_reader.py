@@ -38,6 +38,6 @@ def assert_reads(folder, tmp_path):
                 if isinstance(value, bytes):
                     assert found[path] == value, path
                 else:
-                    same_dtype = np.asarray(value).dtype.kind != "U"  # text is as long as the longest in a batch
+                    same_dtype = np.asarray(value).dtype.kind not in "UO"  # text is as long as the longest in a batch
                     np.testing.assert_array_equal(found[path], value, err_msg=path, strict=same_dtype)
         assert not file.read(1)

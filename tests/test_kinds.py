@@ -101,7 +101,9 @@ def test_small_values_are_the_same_by_way_of_each_form(name):
     column, kind = spec(feature), KINDS[name]
     kept = [kind.encode(value, column) for value in values]
     arrow = pa.chunked_array([pa.array(kept, kind.arrow_type(column))])
-    by_arrow = np.array(arrow.to_pylist(), column.dtype) if kind.shares_memory else kind.from_arrow(arrow, column)
+    by_arrow = (
+        np.array(arrow.to_pylist(), column.dtype) if kind.shares_memory else kind.from_arrow(arrow, column, False)
+    )
     with h5py.File("x", "w", driver="core", backing_store=False) as file:
         by_hdf5 = kind.from_hdf5(file.create_dataset("x", data=kind.to_hdf5(kept, column)))
         assert kind.expected_in_hdf5(file["x"].dtype, column) is None

@@ -94,7 +94,7 @@ def size_category(rows: int) -> str:
 def _mean_bytes(spec: ColumnSpec, table: pa.Table) -> float:
     if spec.varies:
         return pc.mean(table[SIZE + spec.path]).as_py() or 1.0
-    return spec.nbytes or 16.0 * math.prod(spec.shape)  # text: a rough guess
+    return spec.nbytes or max(16.0 * math.prod(spec.shape), table[spec.path].nbytes / max(len(table), 1))  # text
 
 
 def type_in_words(spec: ColumnSpec) -> str:

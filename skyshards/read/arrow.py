@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from skyshards.format.kinds import kind_of
 from skyshards.format.kinds.ragged import Ragged
+from skyshards.format.kinds.text import is_long
 from skyshards.read.memory import Recycler
 
 if TYPE_CHECKING:
@@ -38,7 +39,8 @@ def _array(values: Any, feature: Any) -> pa.Array:
 def as_numpy(table: pa.Table) -> dict[str, Any]:
     """Convert an Arrow batch, such as from `ds.with_format("arrow").iter(64)`, to nested dicts of NumPy arrays.
 
-    Dtypes and shapes are kept; the first dimension is the rows. Text becomes `str` arrays, image files become arrays
+    Dtypes and shapes are kept; the first dimension is the rows. Text becomes `str` arrays, or arrays of
+    objects where a text is longer than 256 bytes, image files become arrays
     of `bytes` objects, b"" for none, lists of any length become `Ragged`. All arrays are copies: Arrow's memory may be
     a read-only file mapping, and writing to that crashes the process.
 
@@ -93,7 +95,9 @@ def _values(path: str, array: pa.Array | pa.ChunkedArray) -> Any:
             raise ValueError(f"column {path!r} has lists of {array.type.value_type}, which no array can hold")
         return Ragged(values, np.diff(array.offsets.to_numpy()).astype(np.int64))
     values = array.to_numpy(zero_copy_only=False)
-    return (values.astype(str) if pa.types.is_string(array.type) else values).reshape(rows, *shape)
+    if pa.types.is_string(array.type) and not is_long(array):
+        values = values.astype(str)
+    return values.reshape(rows, *shape)
 
 
 def _joined(parts: list[Any]) -> Any:

@@ -207,22 +207,25 @@ def _start(part: Table, rows: np.ndarray, ahead: bool) -> Callable[[], dict[str,
         return part._start(rows, ahead)
     # If no row has a match, read any row to learn the shape of an image.
     finish = part._start(rows[there] if there.any() else np.arange(min(1, part._height)), ahead)
-    return lambda: {path: _spread(values, there, part._leaves[path].missing) for path, values in finish().items()}
+    return lambda: {path: _spread(values, there, part._leaves[path]) for path, values in finish().items()}
 
 
-def _spread(values: np.ndarray | Ragged, there: np.ndarray, missing: Any) -> np.ndarray | Ragged:
+def _spread(values: np.ndarray | Ragged, there: np.ndarray, spec: ColumnSpec) -> np.ndarray | Ragged:
     """Put values in their places, and fill values in the others: empty lists if they are lists."""
     if isinstance(values, Ragged):
         lengths = np.zeros(len(there), np.int64)
         lengths[there] = values.lengths[: there.sum()]
         return Ragged(values.values[: lengths.sum()], lengths)
     shape = (len(there), *values.shape[1:])
-    if values.dtype.kind == "O":
+    if spec.dtype == "str":
+        texts = np.full(shape, spec.missing or "")
+        out = texts.astype(np.result_type(values, texts))
+    elif values.dtype.kind == "O":
         out = np.empty(shape, object)
         for place in np.flatnonzero(~there):
             out[place] = values[0][:0] if len(values) else b""
     else:
-        out = np.empty(shape, values.dtype) if values.dtype.kind == "U" else _memory.empty(shape, values.dtype)
-        out[~there] = {"f": np.nan, "i": -1, "U": ""}.get(values.dtype.kind, 0) if missing is None else missing
+        out = _memory.empty(shape, values.dtype)
+        out[~there] = {"f": np.nan, "i": -1}.get(values.dtype.kind, 0) if spec.missing is None else spec.missing
     out[there] = values[: there.sum()]
     return out

@@ -13,6 +13,7 @@ from skyshards.format import missing
 from skyshards.format.columns import ColumnSpec
 from skyshards.format.kinds import KINDS
 from skyshards.format.kinds.ragged import Ragged
+from skyshards.format.kinds.text import is_long
 from skyshards.format.layout import CRC32, ROW, SHARD, SIZE, SOURCES, START
 from skyshards.format.provenance import Origin, origin
 from skyshards.read.batches import ColumnRequest, Reader
@@ -34,6 +35,7 @@ class OpenedFolder:
         self._shards = self.rows[SHARD].chunk(0).dictionary.to_pylist() if len(rows) else []
         store.sizes = {shard.path: shard.nbytes for shard in self.manifest.shards}
         self._arrays: dict[str, np.ndarray] = {}
+        self._long: dict[str, bool] = {}
         self._image_shapes: dict[str, tuple[int, ...]] = {}
 
     def __reduce__(self):
@@ -80,7 +82,10 @@ class OpenedFolder:
         kind = KINDS[spec.kind]
         if kind.shares_memory:
             return self.array(spec.path)[rows]
-        return kind.from_arrow(missing.without_nulls(self.rows[spec.path].take(pa.array(rows)), spec), spec)
+        if spec.path not in self._long:
+            self._long[spec.path] = is_long(self.rows[spec.path])
+        values = missing.without_nulls(self.rows[spec.path].take(pa.array(rows)), spec)
+        return kind.from_arrow(values, spec, self._long[spec.path])
 
     def heavy(self, spec: ColumnSpec, rows: np.ndarray) -> ColumnRequest:
         """Make the request for values of a heavy column."""

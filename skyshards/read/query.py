@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from skyshards.errors import UsageError
 from skyshards.format.columns import unknown_column
+from skyshards.format.kinds.text import is_long
 from skyshards.read.expression import evaluate
 
 NAMED = 10
@@ -89,9 +90,9 @@ def _as_float(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def with_mask(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
-    """Convert a column of the catalogue to an array [rows, ...], text as `str`, and a mask of the rows with a value.
+    """Convert a column of the catalogue to an array [rows, ...], and a mask of the rows with a value.
 
-    The others have any value.
+    The others have any value. Texts are `str`, or objects if some are long.
     """
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
@@ -104,7 +105,7 @@ def with_mask(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
     if column.null_count:
         column = pc.fill_null(column, "" if pa.types.is_string(column.type) else pa.scalar(0).cast(column.type))
     if pa.types.is_string(column.type):
-        return np.array(column.to_pylist(), dtype=str), there
+        return np.array(column.to_pylist(), dtype=object if is_long(column) else str), there
     return column.to_numpy(), there
 
 
@@ -137,8 +138,8 @@ def _like(ids: Any, values: np.ndarray, by: str) -> np.ndarray:
     several = not isinstance(ids, (str, bytes)) and np.ndim(ids) != 0 and isinstance(ids, Iterable)
     listed = [getattr(name, "as_py", lambda name=name: name)() for name in (ids if several else [ids])]
     listed = [name.decode() if isinstance(name, bytes) else name for name in listed]
-    if values.dtype.kind == "U":
-        return np.array([str(name) for name in listed], dtype=str)
+    if values.dtype.kind in "UO":
+        return np.array([str(name) for name in listed], dtype=values.dtype.type)
     try:
         wanted = np.array([values.dtype.type(name) for name in listed], values.dtype)
         if all(isinstance(name, str) or same == name for same, name in zip(wanted.tolist(), listed, strict=True)):

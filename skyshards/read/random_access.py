@@ -317,7 +317,7 @@ def _rows(values: np.ndarray | Ragged) -> Any:
 
 def _lists_of_text(values: Any) -> Any:
     """Turn an array of several texts per row into lists."""
-    is_text = isinstance(values, np.ndarray) and values.dtype.kind == "U" and values.ndim > 1
+    is_text = isinstance(values, np.ndarray) and values.dtype.kind in "UO" and values.ndim > 1
     return values.tolist() if is_text else values
 
 

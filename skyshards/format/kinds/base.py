@@ -134,8 +134,8 @@ class Kind(ABC):
         """Return the Arrow type of the column in the catalogue, or in an export."""
         raise NotImplementedError(f"{spec.path}: not in the catalogue")
 
-    def from_arrow(self, column: pa.ChunkedArray, spec: ColumnSpec) -> np.ndarray:
-        """Convert values of the catalogue to an array, where NumPy cannot share Arrow's memory."""
+    def from_arrow(self, column: pa.ChunkedArray, spec: ColumnSpec, objects: bool) -> np.ndarray:
+        """Convert values of the catalogue to an array, of objects if told, where NumPy cannot share Arrow's memory."""
         raise NotImplementedError(f"{spec.path}: read where Arrow has it, or not in the catalogue")
 
     def to_hdf5(self, values: Sequence[Any], spec: ColumnSpec) -> np.ndarray:

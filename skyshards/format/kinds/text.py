@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from skyshards.errors import SourceError
-from skyshards.format.kinds.base import Declared, Demand, Json, Kind, element, in_list
+from skyshards.format.kinds.base import LARGE_BYTES, Declared, Demand, Json, Kind, element, in_list
 
 if TYPE_CHECKING:
     import h5py
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 MAX_TEXTS = 1 << 12
 """Maximum number of strings per row in a column."""
+REFERENCE_BYTES = 32
+"""Bytes that a text of its own length takes in HDF5, in addition to its own in units of 8: a reference to the global
+heap, and the header there."""
 
 
 class Text(Kind):
@@ -76,22 +80,37 @@ class Text(Kind):
     def arrow_type(self, spec: ColumnSpec) -> pa.DataType:
         return pa.list_(pa.string(), spec.shape[0]) if spec.shape else pa.string()
 
-    def from_arrow(self, column: pa.ChunkedArray, spec: ColumnSpec) -> np.ndarray:
-        return np.array(column.to_pylist(), dtype=str).reshape(len(column), *spec.shape)
+    def from_arrow(self, column: pa.ChunkedArray, spec: ColumnSpec, objects: bool) -> np.ndarray:
+        return np.array(column.to_pylist(), dtype=object if objects else str).reshape(len(column), *spec.shape)
 
     def to_hdf5(self, values: Sequence[Any], spec: ColumnSpec) -> np.ndarray:
+        """Make all texts as long as the longest, or, if that takes less, each as long as it is."""
         import h5py  # not needed for reading
 
-        encoded = np.char.encode(np.array(values, dtype=str), "utf-8")
-        return encoded.astype(h5py.string_dtype("utf-8", max(encoded.itemsize, 1)))
+        texts = [text for row in values for text in row] if spec.shape else values
+        encoded = [text.encode() for text in texts]
+        longest = max(map(len, encoded), default=1) or 1
+        varying = sum(map(len, encoded)) + REFERENCE_BYTES * len(encoded)
+        kind = h5py.string_dtype("utf-8", longest if longest * len(encoded) <= varying else None)
+        return np.array(encoded, kind).reshape(len(values), *spec.shape)
 
     def from_hdf5(self, dataset: h5py.Dataset) -> np.ndarray:
-        return dataset.asstr()[()].astype(str)
+        """Read all texts, as an array of objects."""
+        encoded = dataset[()]
+        texts = np.empty(encoded.size, object)
+        texts[:] = [text.decode() for text in encoded.ravel().tolist()]
+        return texts.reshape(encoded.shape)
 
     def expected_in_hdf5(self, dtype: np.dtype, spec: ColumnSpec) -> str | None:
         import h5py
 
         return "text" if h5py.check_string_dtype(dtype) is None else None
+
+
+def is_long(column: pa.ChunkedArray) -> bool:
+    """Whether arrays of a column's texts are of objects: NumPy's `str` arrays take 4 bytes times the longest a text."""
+    values = pc.list_flatten(column) if pa.types.is_fixed_size_list(column.type) else column
+    return (pc.max(pc.binary_length(values)).as_py() or 0) > LARGE_BYTES
 
 
 def _checked(value: Any, path: str) -> str:
