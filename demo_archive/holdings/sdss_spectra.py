@@ -37,6 +37,12 @@ def measured(galaxy: Galaxy) -> tuple[float, float]:
     return galaxy.redshift + error * float(rng.normal()), error
 
 
+def fibre_position(galaxy: Galaxy) -> tuple[float, float]:
+    """RA and Dec of the fibre, degrees: the position in the photometry for which the plate was drilled, an earlier one."""
+    east, north = galaxy.rng(33).normal(0, 0.05 / 3600, 2)
+    return float((galaxy.ra + east / np.cos(np.radians(galaxy.dec))) % 360), float(galaxy.dec + north)
+
+
 def spec_file(galaxy: Galaxy) -> bytes:
     """Make the file of a galaxy's spectrum; the same bytes every time."""
     found = spectrum(galaxy)
@@ -56,6 +62,7 @@ def spec_file(galaxy: Galaxy) -> bytes:
 
 def _header(galaxy: Galaxy, found: Spectrum) -> list[tuple]:
     run2d = "v5_13_2" if galaxy.boss else "26"
+    ra, dec = fibre_position(galaxy)
     return [
         ("TELESCOP", "SDSS 2.5-M", "Sloan Digital Sky Survey"),
         ("FLAVOR", "science", "exposure type, SDSS spectro style"),
@@ -70,8 +77,8 @@ def _header(galaxy: Galaxy, found: Spectrum) -> list[tuple]:
         ("COEFF1", PIXEL, "Log10 dispersion per pixel"),
         ("VACUUM", True, "Wavelengths are in vacuum"),
         ("HELIO_RV", 0.0, "Heliocentric correction (added to velocities)"),
-        ("PLUG_RA", galaxy.ra, "RA of object [deg]"),
-        ("PLUG_DEC", galaxy.dec, "dec of object [deg]"),
+        ("PLUG_RA", ra, "RA of object [deg]"),
+        ("PLUG_DEC", dec, "dec of object [deg]"),
         ("SPEC_ID", str(galaxy.specobjid), "Unique object identifier"),
         ("FIBERID", galaxy.fiberid, f"Fiber number (1-{1000 if galaxy.boss else 640})"),
     ]
@@ -80,7 +87,7 @@ def _header(galaxy: Galaxy, found: Spectrum) -> list[tuple]:
 def _summary(galaxy: Galaxy, found: Spectrum) -> dict[str, tuple[str, Any]]:
     """Row of specObj or, for BOSS, spAll, by column: its format and value. Text is padded with blanks."""
     boss, pixels = galaxy.boss, found.pixels
-    z, z_err = measured(galaxy)
+    (ra, dec), (z, z_err) = fibre_position(galaxy), measured(galaxy)
     signal = float(np.median(pixels["flux"] * np.sqrt(pixels["ivar"])))
     subclass = "STARFORMING" if galaxy.spiral else ""
     run2d = "v5_13_2" if boss else "26"
@@ -100,8 +107,8 @@ def _summary(galaxy: Galaxy, found: Spectrum) -> dict[str, tuple[str, Any]]:
         "TILE": (">i4", galaxy.plate),
         "MJD": (">i4", galaxy.mjd),
         "FIBERID": (">i4", galaxy.fiberid),
-        "PLUG_RA": (">f8", galaxy.ra),
-        "PLUG_DEC": (">f8", galaxy.dec),
+        "PLUG_RA": (">f8", ra),
+        "PLUG_DEC": (">f8", dec),
         "CLASS": ("S6", "GALAXY"),
         "SUBCLASS": ("S21", subclass),
         "Z": (">f4", z),

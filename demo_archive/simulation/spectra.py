@@ -98,13 +98,13 @@ def spectrum(galaxy: Galaxy) -> Spectrum:
     wavelength = 10**loglam
     rest = wavelength / (1 + galaxy.redshift)
     dispersion = float(rng.uniform(60, 120) if galaxy.spiral else rng.uniform(150, 270))
-    young = float(rng.uniform(0.35, 0.65) * (0.5 + galaxy.contrast / 2)) if galaxy.spiral else 0.0
+    young = float(rng.uniform(0.15, 0.55) * (0.5 + galaxy.contrast / 2) if galaxy.spiral else rng.uniform(0, 0.03))
     stars = (1 - young) * _old(rest, dispersion) + young * _young(rest, dispersion)
     stars *= fibre_flux(galaxy, instrument) / np.interp(R_BAND, wavelength, stars)
     resolution = 0.95 + 0.25 * ((wavelength - wavelength[0]) / np.ptp(wavelength) - 0.5)  # sigma in pixels
     gas, areas = np.zeros(len(rest)), {}
     if galaxy.spiral:
-        width = 50.0 * young  # equivalent width of H-alpha, Angstrom
+        width = 70.0 * young  # equivalent width of H-alpha, Angstrom
         at_h_alpha = EMISSION["H_alpha"][0] * (1 + galaxy.redshift)
         h_beta = width * (1 + galaxy.redshift) * np.interp(at_h_alpha, wavelength, stars) / EMISSION["H_alpha"][1]
         areas = {name: float(strength * h_beta) for name, (_, strength) in EMISSION.items()}
@@ -133,7 +133,7 @@ def fibre_flux(galaxy: Galaxy, instrument: Instrument) -> float:
 
 def _old(rest: np.ndarray, dispersion: float) -> np.ndarray:
     """Old stars; flux 1 at 6000 Angstrom, but for lines."""
-    blanketing = 1 - 0.42 / (1 + np.exp((rest - 3985) / 25)) - 0.10 / (1 + np.exp((rest - 5200) / 150))
+    blanketing = 1 - 0.36 / (1 + np.exp((rest - 3985) / 25)) - 0.10 / (1 + np.exp((rest - 5200) / 150))
     return _black_body(rest, 4600) * blanketing * _absorbed(rest, ABSORPTION, dispersion)
 
 

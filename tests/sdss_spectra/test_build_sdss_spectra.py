@@ -52,7 +52,7 @@ def test_spectra_of_a_built_folder_join_it_by_name_and_by_place(galaxies, tmp_pa
     assert len(by_name) == len(by_place) == 6
     for row in by_name:
         assert row["gz_sdss"]["specobjid"] == row["sdss_spectra"]["specobjid"]
-        assert row["separation"] < 0.1
+        assert 0 < row["separation"] < 0.4
         is_spiral = row["gz_sdss"]["label"] == 1
         assert row["sdss_spectra"]["subclass"] == ("STARFORMING" if is_spiral else "")
 
