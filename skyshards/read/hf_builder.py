@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from skyshards.errors import FolderError, UsageError
 from skyshards.format.columns import flatten, select
+from skyshards.format.folds import checked
 from skyshards.format.layout import SHARD, SPLIT
 from skyshards.format.schema import Schema
 from skyshards.read import angles, join_file
@@ -43,6 +44,9 @@ class ShardConfig(datasets.BuilderConfig):
     cone : (float, float, float) or (SkyCoord, Quantity), optional
         Read only rows within a cone: right ascension, declination, radius; numbers are degrees. Shards without such
         rows are not opened.
+    folds : list of int, optional
+        Read only rows in these folds (0 to 9), parts of the sky that are the same in every dataset; see `Table.folds`.
+        Shards without such rows are not opened.
     decode : bool
         Decode image files, or return their bytes.
     build : str, optional
@@ -51,14 +55,18 @@ class ShardConfig(datasets.BuilderConfig):
 
     columns: list | None = None
     cone: tuple | None = None
+    folds: list | None = None
     decode: bool = True
     build: str | None = None
 
     def create_config_id(self, config_kwargs: dict, custom_features: datasets.Features | None = None) -> str:
-        """Normalize the cone, so that equal cones share a cached copy."""
+        """Normalize cone and folds, so that equal ones share a cached copy."""
         if self.cone is not None:
             self.cone = angles.cone(*self.cone)
             config_kwargs = config_kwargs | {"cone": self.cone}
+        if self.folds is not None:
+            self.folds = list(checked(self.folds))
+            config_kwargs = config_kwargs | {"folds": self.folds}
         return super().create_config_id(config_kwargs, custom_features)
 
 
@@ -103,6 +111,8 @@ class ShardBuilder(datasets.ArrowBasedBuilder):
 
     def select(self, table: Table | JoinedTable) -> Table | JoinedTable:
         """Select rows according to the options."""
+        if self.config.folds is not None:
+            table = table.folds(self.config.folds)
         return table if self.config.cone is None else table.cone(*self.config.cone)
 
     def _built_schema(self) -> Schema:

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from skyshards.format import healpix
 from skyshards.format.columns import ColumnSpec
+from skyshards.format.folds import NO_FOLD
 from skyshards.format.kinds.ragged import Ragged
 from skyshards.format.provenance import Origin
 from skyshards.read import angles, join_file
@@ -198,6 +199,16 @@ class JoinedTable(RandomAccess):
         ra, dec, radius = angles.cone(ra, dec, radius)
         data, rows = self._matches.parts[self._matches.first]._data, self._rows_of(self._matches.first)
         return self.select(healpix.in_cone(data.array("ra")[rows], data.array("dec")[rows], (ra, dec), radius))
+
+    def _folds(self) -> np.ndarray:
+        """Return the fold that all objects of a row have. Tables that a row lacks do not count."""
+        common = self._matches.parts[self._matches.first]._data.folds[self._rows_of(self._matches.first)]
+        for name, part in self._matches.parts.items():
+            rows = self._rows_of(name)
+            same = rows < 0
+            same[~same] = part._data.folds[rows[~same]] == common[~same]
+            common = np.where(same, common, NO_FOLD)
+        return common
 
 
 def _start(part: Table, rows: np.ndarray, ahead: bool) -> Callable[[], dict[str, np.ndarray | Ragged]]:

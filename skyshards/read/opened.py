@@ -11,10 +11,11 @@ import pyarrow as pa
 from skyshards.errors import FolderError
 from skyshards.format import missing
 from skyshards.format.columns import ColumnSpec
+from skyshards.format.folds import fold_of, is_fold
 from skyshards.format.kinds import KINDS
 from skyshards.format.kinds.ragged import Ragged
 from skyshards.format.kinds.text import is_long
-from skyshards.format.layout import CRC32, ROW, SHARD, SIZE, SOURCES, START
+from skyshards.format.layout import CRC32, FOLD, ROW, SHARD, SIZE, SOURCES, START
 from skyshards.format.provenance import Origin, origin
 from skyshards.read.batches import ColumnRequest, Reader
 from skyshards.read.memory import Recycler
@@ -76,6 +77,13 @@ class OpenedFolder:
                 array = column.to_numpy(zero_copy_only=False)
             self._arrays[name] = array
         return self._arrays[name]
+
+    @functools.cached_property
+    def folds(self) -> np.ndarray:
+        """The fold of every row; computed from the positions if the folder was built without them."""
+        if is_fold(self.manifest.specs.get(FOLD)):
+            return self.array(FOLD)
+        return fold_of(self.array("ra"), self.array("dec"))
 
     def light(self, spec: ColumnSpec, rows: np.ndarray) -> np.ndarray:
         """Return a copy of values of a light column."""

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from skyshards.format.column_info import ColumnInfo, TableSchema
 from skyshards.format.columns import ColumnSpec, nest, select, unknown_column
+from skyshards.format.folds import checked
 from skyshards.format.kinds.ragged import Ragged
 from skyshards.read import query
 from skyshards.read.column_names import ColumnNames
@@ -281,6 +282,34 @@ class RandomAccess(abc.ABC):
         if by not in self._askable:
             raise unknown_column(by, self._askable)
         return self.select(query.named(ids, self._asked(by), by))
+
+    def folds(self, folds: int | Iterable[int]) -> Self:
+        """Select the rows in some folds: parts of the sky, 0 to 9, that are the same in every dataset.
+
+        A galaxy has the same fold in all datasets, so that a model trained on some folds of one is not tested on its
+        own training galaxies in another. Rows near a border (1.3 %) are in no fold. Of a join, rows are in a fold if
+        all their objects are.
+
+        Parameters
+        ----------
+        folds : int or sequence of int
+
+        Raises
+        ------
+        UsageError
+            If they are not numbers from 0 to 9.
+
+        Examples
+        --------
+        >>> train, test = table.folds(range(8)), table.folds([8, 9])
+        >>> len(train) + len(test) <= len(table)
+        True
+        """
+        return self.select(np.isin(self._folds(), checked(folds)))
+
+    @abc.abstractmethod
+    def _folds(self) -> np.ndarray:
+        """Return the fold of each selected row, -1 for none."""
 
     def where(self, condition: str | pc.Expression) -> Self:
         """Select the rows for which a condition on the catalogue is true.

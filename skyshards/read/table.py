@@ -225,6 +225,9 @@ class Table(RandomAccess):
             total += float(np.mean(sizes)) if len(sizes) else spec.nbytes
         return round(total)
 
+    def _folds(self) -> np.ndarray:
+        return self._data.folds if self._index is None else self._data.folds[self._index]
+
     def cone(self, ra: Any, dec: Any = None, radius: Any = None) -> Table:
         """Select the rows within a radius of a position, edge included.
 
