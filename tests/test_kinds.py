@@ -18,6 +18,7 @@ from skyshards.format.columns import ColumnSpec
 from skyshards.format.kinds import KINDS, declared, kind_of
 from skyshards.format.schema import Column, Schema
 from skyshards.pipeline.build import build
+from skyshards.pipeline.encode import encode
 from tests.test_tree import REPOSITORY
 from tests.toy import Toy
 
@@ -61,25 +62,79 @@ def test_a_built_column_that_has_no_feature_is_named():
 
 
 @pytest.mark.parametrize(
-    "feature",
+    ("feature", "instead"),
     [
-        datasets.Value("binary"),
-        datasets.Value("date32"),
-        datasets.Value("large_string"),
-        datasets.Array5D((1, 1, 1, 1, 1), "int8"),
-        datasets.Audio(),
-        datasets.Sequence(datasets.Sequence(datasets.Value("int8"), length=2), length=2),
-        datasets.Sequence(datasets.Sequence(datasets.Value("int8"))),
-        datasets.Sequence(datasets.Value("string")),
-        datasets.Sequence({"flux": datasets.Value("float32")}),
-        datasets.Array2D((None, 5), "float32"),
-        "float32",
+        (datasets.Value("binary"), r"Image\(\) for the bytes of a PNG or JPEG file, or a list of uint8"),
+        (datasets.Value("date32"), 'Value."string".*2001-01-31'),
+        (datasets.Value("timestamp[s]"), "MJD"),
+        (datasets.Value("large_string"), 'Value."string"'),
+        (datasets.Array5D((1, 1, 1, 1, 1), "int8"), "at most four dimensions"),
+        (datasets.Audio(), "one of these features"),
+        (
+            datasets.Sequence(datasets.Sequence(datasets.Value("int8"), length=3), length=2),
+            r"Array2D\(\(2, 3\), dtype\)",
+        ),
+        (datasets.Sequence(datasets.Sequence(datasets.Value("int8"))), "a list of all values, and another of"),
+        (datasets.Sequence(datasets.Array2D((2, 2), "int8")), "Array3D of a fixed number of them"),
+        (datasets.Sequence(datasets.Value("string")), "a list of text with a length"),
+        (datasets.Sequence(datasets.Value("date32")), "MJD"),
+        (datasets.Array2D((None, 5), "float32"), "a fixed shape, or its rows as lists of any length"),
+        ("float32", 'Value."float32"'),
+        (datasets.Image, "an instance: Image"),
+        (None, "one of these features"),
     ],
     ids=str,
 )
-def test_what_no_column_can_hold_is_refused_by_name(feature):
-    with pytest.raises(TypeError, match="column 'x': expected one of these features: Value of a number.*; found "):
+def test_what_no_column_can_hold_is_refused_by_name(feature, instead):
+    message = f"column 'x': expected one of these features: Value of a number.*; found .*; declare .*{instead}"
+    with pytest.raises(TypeError, match=message):
         spec(feature)
+
+
+def test_sequences_of_dicts_are_groups_of_lists():
+    """As the Multimodal Universe declares them."""
+    feature = datasets.Sequence({"flux": datasets.Value("float32"), "mask": datasets.Value("bool")})
+    schema = Schema({"spectrum": Column(feature, "a spectrum", missing=[])})
+    specs = {path: spec for path, spec in schema.specs.items() if path.startswith("spectrum")}
+    assert [(spec.kind, spec.dtype, spec.aligned) for spec in specs.values()] == [
+        ("ragged", "float32", True),
+        ("ragged", "bool", True),
+    ]
+    assert specs["spectrum.flux"].description == "a spectrum: flux" and specs["spectrum.flux"].missing == ()
+    row = {"object_id": "x", "ra": 1.0, "dec": 2.0, "spectrum": {"flux": [1.0, 2.0], "mask": [True, False]}}
+    assert encode(row, schema.specs, "s").sizes == {"spectrum.flux": 8, "spectrum.mask": 2}
+    assert encode(row | {"spectrum": None}, schema.specs, "s").sizes == {"spectrum.flux": 0, "spectrum.mask": 0}
+    row["spectrum"]["mask"] = [True]
+    with pytest.raises(SourceError, match="column 'spectrum': expected lists of equal length, found flux 2, mask 1"):
+        encode(row, schema.specs, "s")
+    with pytest.raises(
+        SourceError, match="column 'spectrum': expected a dict of spectrum.flux, spectrum.mask, found li"
+    ):
+        encode(row | {"spectrum": [{"flux": 1.0, "mask": True}]}, schema.specs, "s")
+
+
+@pytest.mark.parametrize(
+    ("feature", "message"),
+    [
+        ({"flux": datasets.Value("float32")}, "expected lists of any length in a dict of features.*; declare a group"),
+        (
+            datasets.Sequence({"a": datasets.Sequence(datasets.Value("int8"))}),
+            "column 'x.a': .*a list of all values, and another of|column 'x': .*declare a group of lists",
+        ),
+        (datasets.Sequence({"a": datasets.Value("string")}), "column 'x.a': .*a list of text with a length"),
+    ],
+    ids=str,
+)
+def test_dicts_of_other_features_are_refused_by_name(feature, message):
+    with pytest.raises(TypeError, match=message):
+        spec(feature)
+
+
+def test_a_feature_without_a_column_is_refused_by_name():
+    with pytest.raises(TypeError, match=r"column 'spectrum.flux': expected Column\(feature, description\)"):
+        Schema({"spectrum": {"flux": datasets.Value("float32")}}).specs  # noqa: B018
+    with pytest.raises(TypeError, match="column 'x': expected a unit for each list, found 'Jy'"):
+        spec(datasets.Sequence({"flux": datasets.Value("float32")}), unit="Jy")
 
 
 @pytest.mark.parametrize("name", KINDS)

@@ -21,6 +21,7 @@ class ColumnSpec:
     "string" (likewise), "bytes" (an image file, as a variable number of uint8 per row), or "ragged" (a list of numbers
     of any length). `dtype` is a NumPy name, "str" for strings. `classes` are the names of the labels 0, 1, …, None if
     the column is not a label. `missing` is the value of rows without one, "nan" for NaN, None if every row has one.
+    `aligned` lists of a group have equal lengths in each row.
     """
 
     path: str
@@ -32,6 +33,7 @@ class ColumnSpec:
     deflate: bool = True
     classes: tuple[str, ...] | None = None
     missing: Any = None
+    aligned: bool = False
 
     @cached_property
     def nbytes(self) -> int:

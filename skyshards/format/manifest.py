@@ -175,6 +175,7 @@ def _check_column(spec: ColumnSpec) -> None:
     classes = spec.classes or ()
     _expect(all(isinstance(name, str) and name.isprintable() for name in classes), f"names of {spec.path!r}", classes)
     _expect(isinstance(spec.deflate, bool), f"true or false for `deflate` of {spec.path!r}", spec.deflate)
+    _expect(isinstance(spec.aligned, bool), f"true or false for `aligned` of {spec.path!r}", spec.aligned)
     shape = all(_is_count(length, MAX_VALUE_BYTES, 0) for length in spec.shape)
     _expect(shape and len(spec.shape) <= 32, f"a shape of {spec.path!r}", spec.shape)
     _expect(spec.kind in KINDS, f"a kind of column ({', '.join(KINDS)})", spec.kind)

@@ -12,6 +12,7 @@ import datasets
 from skyshards.errors import FolderError, UsageError
 from skyshards.format.columns import RESERVED_CONFIGS, ColumnSpec, nest, select
 from skyshards.format.kinds import KINDS, declared
+from skyshards.format.kinds.advice import advice
 from skyshards.format.layout import FOLD, HEALPIX, SOURCE
 from skyshards.format.missing import check as check_missing
 
@@ -24,6 +25,9 @@ class Column(NamedTuple):
     `missing` is the value of rows without one: NaN or another number, "" or another text, [] for lists of any length,
     -1 for a ClassLabel. A row that lacks the column, or has None or a masked value there, gets it, and a null in the
     catalogue. By default, every row must have a value.
+
+    `Sequence({"flux": Value("float32"), "ivar": Value("float32")})` declares a group of lists of any length, which have
+    equal lengths in each row.
     """
 
     feature: Any
@@ -59,11 +63,18 @@ def _completed(columns: Columns) -> Columns:
     return found if SOURCE in found else found | {SOURCE: STANDARD[SOURCE]}
 
 
+class _Aligned(Column):
+    """A list of any length in a group of lists of equal lengths."""
+
+    __slots__ = ()
+
+
 def _spec(path: str, column: Column) -> ColumnSpec:
     feature, description, unit, deflate, missing = column
     try:
         kind, dtype, shape, classes = declared(feature)
-        spec = ColumnSpec(path, kind, dtype, shape, description, unit, deflate, classes)
+        aligned = isinstance(column, _Aligned)
+        spec = ColumnSpec(path, kind, dtype, shape, description, unit, deflate, classes, aligned=aligned)
         return spec if missing is None else replace(spec, missing=check_missing(spec, missing))
     except TypeError as error:
         raise TypeError(f"column {path!r}: {error}") from None
@@ -81,9 +92,31 @@ def _feature(spec: ColumnSpec) -> Any:
 def _walk(columns: Columns, prefix: str = "") -> Iterator[tuple[str, Column]]:
     for name, column in columns.items():
         if isinstance(column, Column):
-            yield prefix + name, column
-        else:
+            yield from _leaves(f"{prefix}{name}", column)
+        elif isinstance(column, Mapping):
             yield from _walk(column, f"{prefix}{name}.")
+        else:
+            expected = "expected Column(feature, description), or a dict of these"
+            raise TypeError(f"column {f'{prefix}{name}'!r}: {expected}, found {column!r:.80}")
+
+
+def _leaves(path: str, column: Column) -> Iterator[tuple[str, Column]]:
+    """Yield a column, or the lists of `Sequence({...})`: a dict of lists since `datasets` 4, itself before."""
+    feature = column.feature
+    if type(feature) is datasets.Sequence and isinstance(feature.feature, Mapping) and feature.length == -1:
+        feature = {name: datasets.Sequence(item) for name, item in feature.feature.items()}
+    if not isinstance(feature, Mapping):
+        yield path, column
+        return
+    for name, item in feature.items():
+        if getattr(item, "length", None) != -1 or isinstance(item.feature, Mapping):
+            expected = "lists of any length in a dict of features"
+            raise TypeError(
+                f"column {path!r}: expected {expected}, found {name!r}: {item!r}; declare {advice(feature)}"
+            )
+        if column.unit:
+            raise TypeError(f"column {path!r}: expected a unit for each list, found {column.unit!r}; {advice(feature)}")
+        yield f"{path}.{name}", _Aligned(item, f"{column.description}: {name}", "", column.deflate, column.missing)
 
 
 @dataclass(frozen=True)

@@ -59,6 +59,7 @@ def _encoded(row: Mapping[str, Any], specs: Mapping[str, ColumnSpec], source: st
             heavy[path] = encoded
         else:
             light[path] = encoded
+    _check_lengths(heavy, specs)
     ra, dec = light["ra"], light["dec"]
     if not (0.0 <= ra <= 360.0 and -90.0 <= dec <= 90.0):  # nor is NaN
         raise SourceError(
@@ -71,6 +72,19 @@ def _encoded(row: Mapping[str, Any], specs: Mapping[str, ColumnSpec], source: st
         raise SourceError("column 'object_id': expected a name, found nothing")
     sizes = {path: len(content) for path, content in heavy.items()}
     return NewRow(object_id, source, sizes, light, b"".join(heavy.values()))
+
+
+def _check_lengths(heavy: Mapping[str, bytes], specs: Mapping[str, ColumnSpec]) -> None:
+    """Raise `SourceError` if aligned lists of a group have different lengths."""
+    groups: dict[str, dict[str, int]] = {}
+    for path, content in heavy.items():
+        if specs[path].aligned:
+            group, _, name = path.rpartition(".")
+            groups.setdefault(group, {})[name] = len(content) // np.dtype(specs[path].dtype).itemsize
+    for group, lengths in groups.items():
+        if len(set(lengths.values())) > 1:
+            found = ", ".join(f"{name} {length}" for name, length in lengths.items())
+            raise SourceError(f"column {group!r}: expected lists of equal length, found {found}")
 
 
 def complete(row: Mapping[str, Any], specs: Mapping[str, ColumnSpec]) -> dict[str, Any]:

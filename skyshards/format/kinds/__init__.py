@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from skyshards.format.kinds.advice import advice
 from skyshards.format.kinds.base import Declared, Kind
 from skyshards.format.kinds.image import ImageFile
 from skyshards.format.kinds.number import Number
@@ -23,7 +24,7 @@ def declared(feature: Any) -> Declared:
         if (found := kind.declared(feature)) is not None:
             return found
     expected = "; ".join(kind.features for kind in KINDS.values())
-    raise TypeError(f"expected one of these features: {expected}; found {feature!r}")
+    raise TypeError(f"expected one of these features: {expected}; found {feature!r}; declare {advice(feature)}")
 
 
 def kind_of(feature: Any) -> Kind:
