@@ -304,6 +304,28 @@ def test_a_selection_is_refused(toy, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    "url, kind, message",
+    [
+        ("http://127.0.0.1:9/out", UsageError, "web servers cannot be written to; use a folder"),
+        ("nonsense://out", UsageError, "cannot be written to .*nonsense"),
+        ("broken://out", BuildError, "broken://out: cannot be written to or listed .RuntimeError: odd.; run it again"),
+    ],
+)
+def test_a_url_that_cannot_be_written_is_said(toy, url, kind, message):
+    import fsspec
+
+    class Broken(fsspec.AbstractFileSystem):
+        protocol = "broken"
+
+        def exists(self, path, **_):
+            raise RuntimeError("odd")
+
+    fsspec.register_implementation("broken", Broken, clobber=True)
+    with pytest.raises(kind, match=message):
+        export(toy, url, **SMALL_TILES)
+
+
 def test_to_a_url_of_a_folder(toy, exported, tmp_path):
     export(toy, f"file://{tmp_path}/out", **SMALL_TILES)
     assert digests(tmp_path / "out") == digests(exported)

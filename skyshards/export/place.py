@@ -13,6 +13,7 @@ from typing import Any
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
+from skyshards.errors import BuildError, UsageError
 from skyshards.files import replacing
 
 
@@ -25,7 +26,15 @@ class Place:
 
     @cached_property
     def _opened(self) -> tuple[fsspec.AbstractFileSystem, str]:
-        return fsspec.core.url_to_fs(self.url, **self.storage_options)
+        if self.url.startswith(("http://", "https://")):
+            raise UsageError(
+                f"{self.url}: web servers cannot be written to; use a folder, or a URL such as s3:// or hf://"
+            )
+        try:
+            return fsspec.core.url_to_fs(self.url, **self.storage_options)
+        except (ImportError, ValueError) as error:
+            advice = "s3 needs `pip install 'skyshards[remote]'`"
+            raise UsageError(f"{self.url}: cannot be written to ({error}); {advice}") from error
 
     @cached_property
     def folder(self) -> Path | None:
@@ -39,14 +48,16 @@ class Place:
             return {path.relative_to(self.folder).as_posix() for path in self.folder.rglob("*") if path.is_file()}
         file_system, path = self._opened
         root = path.rstrip("/") + "/"
-        return {name.removeprefix(root) for name in file_system.find(path)} if file_system.exists(path) else set()
+        with self._named_errors():
+            return {name.removeprefix(root) for name in file_system.find(path)} if file_system.exists(path) else set()
 
     def read(self, name: str) -> bytes:
         """Read a file."""
         if self.folder is not None:
             return (self.folder / name).read_bytes()
         file_system, path = self._opened
-        return file_system.cat_file(f"{path}/{name}")
+        with self._named_errors():
+            return file_system.cat_file(f"{path}/{name}")
 
     @contextlib.contextmanager
     def writing(self, name: str) -> Iterator[Path]:
@@ -59,5 +70,15 @@ class Place:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / Path(name).name
             yield path
-            file_system.makedirs(f"{root}/{name}".rpartition("/")[0], exist_ok=True)
-            file_system.put_file(str(path), f"{root}/{name}")
+            with self._named_errors():
+                file_system.makedirs(f"{root}/{name}".rpartition("/")[0], exist_ok=True)
+                file_system.put_file(str(path), f"{root}/{name}")
+
+    @contextlib.contextmanager
+    def _named_errors(self) -> Iterator[None]:
+        """Turn the errors of a file system into one of a line."""
+        try:
+            yield
+        except Exception as error:  # each file system has its own
+            words = " ".join(f"{type(error).__name__}: {error}".split())
+            raise BuildError(f"{self.url}: cannot be written to or listed ({words}); run it again to resume") from error

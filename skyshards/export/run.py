@@ -161,7 +161,8 @@ def _held(place: Place, datasets: Iterable[str]) -> Iterator[None]:
 
 def _root(location: str) -> str:
     """Return a URL of a folder that other URLs can be compared with."""
-    folder = None if is_url(location) and not location.startswith("file://") else Place(location).folder
+    on_disk = not is_url(location) or location.startswith("file://")
+    folder = Place(location).folder if on_disk else None
     return location.rstrip("/") if folder is None else folder.resolve().as_uri()
 
 
