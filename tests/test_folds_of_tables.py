@@ -152,6 +152,20 @@ def test_a_saved_join_is_loaded_by_folds(tables, tmp_path):
     assert [row["a"]["object_id"] for row in rows] == names(wanted, "a.object_id")
 
 
+def test_the_card_counts_rows_and_classes_of_each_fold(folders, tables):
+    card = (folders[0] / "README.md").read_text()
+    lines = card.partition("## Folds")[2].partition("## ")[0].strip().splitlines()
+    cells = {line.split("|")[1].strip(): [cell.strip() for cell in line.split("|")[2:-1]] for line in lines[2:]}
+    assert cells[""] == [*map(str, range(FOLDS)), "none"]
+    rows = tables[0].catalog
+    wanted = {"rows": rows} | {
+        f"`label` {n}": rows.filter(pc.equal(rows["label"], i)) for i, n in enumerate(("elliptical", "spiral"))
+    }
+    for name, part in wanted.items():
+        found = part["fold"].to_pylist()
+        assert cells[name] == [str(found.count(fold)) for fold in (*range(FOLDS), -1)]
+
+
 def assert_on_one_side(first, second):
     """No two rows within ten arcsec have different folds; return how many pairs there are."""
     pairs = skyshards.crossmatch(first, second, radius_arcsec=10, match="all")
