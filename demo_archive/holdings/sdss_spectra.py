@@ -38,7 +38,7 @@ def measured(galaxy: Galaxy) -> tuple[float, float]:
 
 
 def fibre_position(galaxy: Galaxy) -> tuple[float, float]:
-    """RA and Dec of the fibre, degrees: the position in the photometry for which the plate was drilled, an earlier one."""
+    """RA and Dec of the fibre, degrees: those of the earlier photometry for which the plate was drilled."""
     east, north = galaxy.rng(33).normal(0, 0.05 / 3600, 2)
     return float((galaxy.ra + east / np.cos(np.radians(galaxy.dec))) % 360), float(galaxy.dec + north)
 
