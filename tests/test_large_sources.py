@@ -1,6 +1,10 @@
 """Sources with many rows: read in blocks, each done or not done, counted and remembered by the build."""
 
 import csv
+import functools
+import http.server
+import shutil
+import threading
 from itertools import islice
 
 import h5py
@@ -11,14 +15,15 @@ import pytest
 import skyshards
 from skyshards.errors import BuildError, SourceError, UsageError
 from skyshards.pipeline.build import build
-from skyshards.pipeline.recipe import Recipe
-from skyshards.verify import describe
+from skyshards.pipeline.recipe import Recipe, Source
+from skyshards.verify import describe, problems
 from tests.large import Large, Whole, write_file
+from tests.toy import Toy, row
 from tests.toy_folder import assert_whole, shard_bytes
 
 
 def source(folder, key="a.h5"):
-    return next(row for row in pq.read_table(folder / "sources.parquet").to_pylist() if row["key"] == key)
+    return next(line for line in pq.read_table(folder / "sources.parquet").to_pylist() if line["key"] == key)
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +103,7 @@ def test_a_bad_row_costs_that_row(tmp_path, recipe):
     folder = tmp_path / "toy"
     summary = build(recipe((path,)), folder, workers=0)
     assert (summary.rows, summary.failed, summary.failed_rows) == (18, 0, 2)
-    (one, other) = failures(folder)
+    one, other = failures(folder)
     assert one[:2] == ("a.h5", "3") and "expected 0 <= ra <= 360" in one[2]
     assert other == ("a.h5", "12", "object_id: expected unique values in a source, found 'g00004' more than once")
     found = source(folder)
@@ -131,8 +136,8 @@ def test_failed_rows_are_remembered_and_retried_when_their_list_is_deleted(tmp_p
 def test_a_source_all_of_whose_rows_fail_has_failed(tmp_path, recipe):
     path = changed(write_file(tmp_path / "a.h5", 20), range(20), ra=np.nan)
     build(recipe((path, write_file(tmp_path / "b.h5", 3, 50))), tmp_path / "toy", workers=0)
-    ((key, row, error),) = failures(tmp_path / "toy")
-    assert (key, row) == ("a.h5", "") and error.startswith("all 20 rows failed; row 0: no position")
+    ((key, number, error),) = failures(tmp_path / "toy")
+    assert (key, number) == ("a.h5", "") and error.startswith("all 20 rows failed; row 0: no position")
     assert source(tmp_path / "toy")["status"] == "failed"
     changed(path, range(20), ra=1.0)
     assert build(recipe((path,)), tmp_path / "toy", workers=0).added == 20
@@ -151,7 +156,7 @@ class Raising(Large):
 def test_a_block_that_raises_is_read_row_by_row(large, tmp_path):
     summary = build(Raising(large[:1]), tmp_path / "toy", workers=0)
     assert (summary.rows, summary.failed_rows) == (98, 2)
-    assert failures(tmp_path / "toy") == [("a.h5", str(row), "cannot be inflated") for row in (9, 30)]
+    assert failures(tmp_path / "toy") == [("a.h5", str(number), "cannot be inflated") for number in (9, 30)]
 
 
 class Short(Large):
@@ -238,3 +243,100 @@ def test_a_file_that_changed_meanwhile_is_read_anew(tmp_path, capsys):
     assert "is not what it was when its reading was interrupted" in capsys.readouterr().err
     build(Large((path,)), tmp_path / "whole", workers=0)
     assert shard_bytes(tmp_path / "toy") == shard_bytes(tmp_path / "whole")
+
+
+def test_a_dry_run_tells_of_rows(large, tmp_path):
+    path, folder = large
+    recipe, toy = Large((path,)), tmp_path / "toy"
+    assert build(recipe, toy, limit=5, dry_run=True).plan.startswith("up to 5 rows of 1 sources to do: ")
+    build(recipe, toy, limit=5, workers=0)
+    assert build(recipe, toy, dry_run=True).plan.startswith("1 sources to do (5 rows done already): ")
+    assert build(recipe, toy, limit=5, dry_run=True).plan == "nothing to do (1 done already)"
+
+
+class Impatient(Recipe):
+    """It cuts its last source by the limit itself, as far as it is told."""
+
+    name, schema, folder = "toy", Toy.schema, Toy.folder
+
+    def sources(self, fetcher):
+        total = 200 if self.limit is None else min(self.limit, 200)
+        for start in range(0, total, 64):
+            yield Source(f"block {start}", info=range(start, min(start + 64, total)))
+
+    def read(self, source, fetched):
+        yield from map(row, source.info)
+
+
+def test_a_recipe_cannot_cut_its_sources_by_the_limit(tmp_path):
+    """Else the last source would pass for done, and its other rows be missing from the next build."""
+    for limit in (83, None):
+        summary = build(Impatient(), tmp_path / "toy", limit=limit, workers=0)
+    assert summary.rows == 200 and len(skyshards.open(tmp_path / "toy")) == 200
+    assert_whole(tmp_path / "toy")
+
+
+@pytest.fixture
+def served(tmp_path):
+    """A folder with a file of 30 rows, its URL, and the requests for it."""
+    requests = []
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def do_GET(self):
+            requests.append(self.path)
+            super().do_GET()
+
+        def log_message(self, *_):
+            pass
+
+    (tmp_path / "served").mkdir()
+    write_file(tmp_path / "served" / "a.h5", 30)
+    handler = functools.partial(Handler, directory=tmp_path / "served")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/a.h5", requests
+        server.shutdown()
+        thread.join()
+
+
+class StoppingOnline(Stopping):
+    stop = True
+
+    def read_rows(self, source, fetched, rows):
+        if 16 in rows and StoppingOnline.stop:
+            raise KeyboardInterrupt
+        yield from Large.read_rows(self, source, fetched, rows)
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_a_download_serves_until_its_last_block(tmp_path, served, keep, monkeypatch):
+    """It is fetched once, however often the build is stopped, and deleted only then, unless it is to be kept."""
+    url, requests = served
+    recipe, folder = StoppingOnline((), urls=(url,), keep=keep), tmp_path / "toy"
+    build(recipe, folder, limit=5, workers=0)
+    assert (folder / "downloads" / "a.h5").exists()
+    with pytest.raises(KeyboardInterrupt):
+        build(recipe, folder, workers=0)
+    monkeypatch.setattr(StoppingOnline, "stop", False)
+    assert build(recipe, folder, workers=0).rows == 30
+    assert len(requests) == 1
+    assert (folder / "downloads").exists() == keep
+    found = source(folder)
+    assert (found["bytes"], found["url"]) == ((tmp_path / "served" / "a.h5").stat().st_size, url)
+    assert list(problems(folder)) == []
+
+
+def test_a_source_whose_rest_cannot_be_fetched_stays_in_part(tmp_path, served):
+    url, _ = served
+    recipe, folder = Large((), urls=(url,)), tmp_path / "toy"
+    build(recipe, folder, limit=5, workers=0)
+    shutil.rmtree(folder / "downloads")
+    (tmp_path / "served" / "a.h5").rename(tmp_path / "a.h5")
+    assert build(recipe, folder, workers=0).failed == 1
+    assert source(folder)["status"] == "in part" and "404" in failures(folder)[0][2]
+    assert_whole(folder)
+    (tmp_path / "a.h5").rename(tmp_path / "served" / "a.h5")
+    assert build(recipe, folder, workers=0).rows == 30
+    assert not (folder / "failures.csv").exists()
+    assert_whole(folder)

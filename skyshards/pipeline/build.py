@@ -158,7 +158,8 @@ def build(
                 f"{folder}: cannot be written to, and {len(pending):,} sources are still to be read; make it writable,"
                 " or build elsewhere with `output_dir`"
             )
-        words = plan(recipe, pending, len(sample.listed))
+        read = sum(known.read(source.key, spool) for source in pending) if recipe.counts else 0
+        words = plan(recipe.told(limit, recipe.simulated), pending, len(sample.listed), read)
         if pending and not dry_run:
             say(words)
         downloads = Downloads(workspace.parent / recipe.downloads, recipe, () if dry_run else pending)

@@ -56,6 +56,12 @@ class Earlier:
         record = self.in_spool(key) or self.packed.get(key)
         return record.tries if record else 0
 
+    def read(self, key: str, spool: Spool) -> int:
+        """Number of rows of a source that were read, in blocks."""
+        record = self.packed.get(key)
+        in_folder = record.read if record and record.status == "in part" and record.total is not None else 0
+        return in_folder + sum(block.stop - block.start for block in spool.blocks(key))
+
     def objects(self, spool: Spool) -> Counter[str]:
         """Number of rows of each source so far, packed or spooled, and of those that failed."""
         packed, spooled = Counter(self.rows), Counter(spool.row_counts())

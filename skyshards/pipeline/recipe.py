@@ -92,8 +92,8 @@ class Recipe(abc.ABC):
     """Rows of a block of a source with a `count`, where its files are best read so, such as the rows of an HDF5 chunk;
     by default, the build chooses (blocks of about 16 MiB)."""
     limit: int | None = None
-    """Maximum number of objects to build (None for all), set by `build` until `prepare` returns; a query need not ask a
-    server for more. Afterwards it is None, so that sources never depend on it: the build itself cuts their rows."""
+    """Maximum number of objects to build (None for all), which `prepare` and `cost` know: a query need not ask a server
+    for more. Elsewhere it is None, so that sources never depend on it: the build itself cuts their rows."""
     simulated: bool = False
     """Whether the sources are simulated, set by `build`; always True in a class that only simulates."""
 

@@ -68,11 +68,16 @@ def _galaxy10(archive: DemoArchive, root: Path) -> list[str]:
     return ["--url", archive.galaxy10_url]
 
 
+def _galaxy10(archive: DemoArchive, root: Path) -> list[str]:
+    return ["--url", archive.galaxy10_url]
+
+
 DATASETS = (
     Dataset("gz3d", _gz3d),
     Dataset("gz_sdss", _gz_sdss),
     Dataset("candels_blend", _candels_blend, (), ()),
     Dataset("gz_decals", _gz_decals),
+    Dataset("galaxy10", _galaxy10, (), ("--limit", "3")),
     Dataset("sdss_spectra", _sdss_spectra),
     Dataset("galaxy10", _galaxy10),
 )
