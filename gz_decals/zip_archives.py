@@ -4,62 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import io
-import stat
 import threading
 import zipfile
-import zlib
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from gz_decals.catalogs import IMAGE_SUFFIXES
-from skyshards.errors import FetchError, SourceError
+from skyshards.errors import FetchError
 from skyshards.fetch.client import Fetcher
 from skyshards.fetch.ranges import NoRanges, RemoteFile
 from skyshards.fetch.zenodo import RecordFile
+from skyshards.large_files import read_member
 from skyshards.pipeline.claims import claim, delete_claimed, release
 
-MAX_BYTES = 64 << 20
-"""Maximum size of an image, bytes. A 424 x 424 PNG of 8-bit RGB takes 0.5 MB at most, a hundredth of this."""
-MAX_RATIO = 200
-"""Maximum compression ratio. PNGs hardly deflate; zip bombs reach a thousand to one."""
 MAX_ARCHIVE = 64 << 30
 """Maximum size of an archive of unpublished length; those of the release have up to 26 GB."""
 RANGE_BYTES = 1 << 20
 FEW = 0.05
 """Below this fraction of an archive's bytes, images are fetched by byte ranges."""
-
-
-def refusal(member: zipfile.ZipInfo) -> str | None:
-    """Reason to refuse a member of an archive, or None."""
-    path = PurePosixPath(member.filename)
-    mode = member.external_attr >> 16
-    if path.is_absolute() or ".." in path.parts or set(member.filename) & set("\\:\0"):
-        return f"member {member.filename!r} would leave the archive's folder"
-    if stat.S_IFMT(mode) not in (0, stat.S_IFREG):
-        return f"member {member.filename!r} is no regular file (mode {mode:o}), such as a link"
-    if member.flag_bits & 1:
-        return f"member {member.filename!r} is encrypted"
-    if member.file_size > MAX_BYTES:
-        return f"member {member.filename!r} is {member.file_size} bytes long, expected at most {MAX_BYTES}"
-    if member.file_size > MAX_RATIO * max(member.compress_size, 1):
-        growth = f"{member.compress_size} bytes to {member.file_size}"
-        return f"member {member.filename!r} would inflate {growth}, expected {MAX_RATIO} times as many at most"
-    return None
-
-
-def read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
-    """Read one image and check its length and CRC-32. Raises `SourceError` if it is refused or damaged."""
-    if reason := refusal(member):
-        raise SourceError(f"{reason}; it was not read")
-    try:
-        with archive.open(member) as file:
-            content = file.read(member.file_size + 1)
-            file.read(1)  # the CRC is checked at the end
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise SourceError(f"member {member.filename!r} is damaged ({error})") from error
-    if len(content) != member.file_size:
-        raise SourceError(f"member {member.filename!r} is {len(content)} bytes long, expected {member.file_size}")
-    return content
 
 
 @dataclass

@@ -23,12 +23,13 @@ from gz_decals.build_parent_sample import GZDecalsRecipe
 from gz_decals.find_images import Index, Place, stem
 from gz_decals.release import image_chunks
 from gz_decals.resample import stored
-from gz_decals.zip_archives import Chunk, read_member, refusal
+from gz_decals.zip_archives import Chunk
 from skyshards import verify
 from skyshards.errors import BuildError, FetchError, SourceError
 from skyshards.fetch.client import Fetcher
 from skyshards.fetch.ranges import NoRanges, RemoteFile
 from skyshards.fetch.zenodo import record_files
+from skyshards.large_files import read_member, refusal
 from skyshards.pipeline.build import build
 
 ROOT = Path(__file__).parents[2]
