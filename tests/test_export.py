@@ -67,6 +67,9 @@ def assert_same(folder, out):
             if spec.kind == "bytes":
                 assert flat[f"{path}.bytes"] == value and flat[f"{path}.path"] is None
                 continue
+            if here is None and path in flat:
+                assert spec.missing is not None
+                here = spec.missing
             if picture_shape(spec) == spec.shape:
                 here = {"bytes": flat[f"{path}.bytes"], "path": None}
             np.testing.assert_array_equal(decoded(here), value, err_msg=path)

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.csv as pacsv
 import pytest
 from astropy.io import fits
@@ -11,8 +12,9 @@ from astropy.table import Table
 
 import skyshards
 from skyshards.cli.main import main
+from skyshards.cli.pairs import write_pairs
 from skyshards.errors import BuildError, FolderError, UsageError
-from skyshards.export.catalogue import FORMATS, MOC_ORDER, write_catalogue
+from skyshards.export.catalogue import FORMATS, MOC_ORDER, for_votable, write_catalogue
 from skyshards.format.columns import flatten
 from skyshards.pipeline.build import build
 from tests.toy import Toy
@@ -54,6 +56,26 @@ def assert_same(found, wanted, but=()):
 
 def columns_of(table):
     return {name: np.asarray(table[name]) for name in table.colnames}
+
+
+@pytest.mark.parametrize("largest", [(1 << 63) - 1, 1 << 63], ids=["fits int64", "does not"])
+def test_a_votable_has_unsigned_64_bit_integers_in_another_type(largest, tmp_path):
+    numbers = pa.array([largest, None, 3], pa.uint64())
+    lists = pa.array([[largest, 1]] * 3, pa.list_(pa.uint64(), 2))
+    table = for_votable(pa.table({"number": numbers, "list": lists, "other": pa.array([1, 2, 3])}))
+    kind = pa.int64() if largest < 1 << 63 else pa.string()
+    assert table.schema.types == [kind, pa.string(), pa.int64()]
+    assert [None if value is None else int(value) for value in table["number"].to_pylist()] == [largest, None, 3]
+    assert json.loads(table["list"][0].as_py()) == [largest, 1]
+
+
+def test_pairs_with_such_names_are_written(tmp_path):
+    pairs = skyshards.crossmatch(
+        {"object_id": np.array([1 << 63], np.uint64), "ra": [1.0], "dec": [2.0]}, {"ra": [1.0], "dec": [2.0]}
+    )
+    for name in ("pairs.vot", "pairs.fits"):
+        write_pairs(pairs, tmp_path / name, None, None)
+        assert [int(value) for value in Table.read(tmp_path / name)["id_a"]] == [1 << 63]
 
 
 def test_votable(toy, wanted, tmp_path):

@@ -10,7 +10,7 @@ import pyarrow.csv as csv
 import pyarrow.parquet as pq
 
 from skyshards.errors import UsageError
-from skyshards.export.catalogue import astropy_table
+from skyshards.export.catalogue import astropy_table, for_votable
 from skyshards.files import clear_errors, replacing
 from skyshards.format import votable
 from skyshards.read import join_file
@@ -47,8 +47,9 @@ def write_pairs(pairs: pa.Table, path: Path, a: Table | None, b: Table | None) -
             csv.write_csv(pairs, temporary)
         else:
             known = [_without_nulls(pairs[name]) for name in pairs.column_names]
-            table = astropy_table(pa.table(known, schema=pairs.schema))
-            table.write(temporary, format=ASTROPY[path.suffix.lower()], overwrite=True)
+            form, written = ASTROPY[path.suffix.lower()], pa.table(known, schema=pairs.schema)
+            written = for_votable(written) if form == "votable" else written
+            astropy_table(written).write(temporary, format=form, overwrite=True)
 
 
 def _join(a: Table, b: Table, path: Path) -> dict[bytes, str]:

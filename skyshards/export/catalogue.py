@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 from astropy.io import fits
@@ -109,12 +110,25 @@ def _check_ascii(column: Column) -> None:
 
 
 def _votable(content: Content, path: Path) -> None:
-    """Write a VOTable, with lists of text as JSON, since astropy does not support them there."""
-    light = _as_json(_light(content), lambda kind: pa.types.is_nested(kind) and pa.types.is_string(kind.value_type))
-    document = VOTableFile.from_table(astropy_table(light))
+    document = VOTableFile.from_table(astropy_table(for_votable(_light(content))))
     table = document.get_first_table()
     table.name, table.description = content.name, SIMULATED if content.simulated else None
     document.to_xml(str(path))
+
+
+def for_votable(table: pa.Table) -> pa.Table:
+    """Convert the columns that astropy cannot write as VOTable.
+
+    Lists of text or uint64 become JSON, and uint64 becomes int64, or decimal text if a value is too large for that.
+    """
+    table = _as_json(table, lambda kind: pa.types.is_nested(kind) and kind.value_type in (pa.string(), pa.uint64()))
+    for place, field in enumerate(table.schema):
+        if field.type == pa.uint64():
+            column = table[field.name]
+            fits_in = (pc.max(column).as_py() or 0) < 1 << 63
+            kind = pa.int64() if fits_in else pa.string()
+            table = table.set_column(place, field.with_type(kind), column.cast(kind))
+    return table
 
 
 def astropy_table(light: pa.Table) -> Table:
