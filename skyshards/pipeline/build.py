@@ -14,7 +14,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from skyshards.errors import BuildError, UsageError
+from skyshards.errors import BuildError
 from skyshards.fetch.client import Fetcher
 from skyshards.files import is_read_only
 from skyshards.format import card, catalog, hashes, healpix, provenance
@@ -22,6 +22,7 @@ from skyshards.format.layout import CATALOG, SHARD
 from skyshards.format.manifest import Manifest, Shard
 from skyshards.format.provenance import SourceRecord
 from skyshards.pipeline import pack, status
+from skyshards.pipeline.check import check_request, check_schema, checked
 from skyshards.pipeline.downloads import Downloads
 from skyshards.pipeline.earlier import earlier, object_ids
 from skyshards.pipeline.plan import plan
@@ -115,12 +116,7 @@ def build(
     """
     leave_if_unguarded()
     started = time.monotonic()
-    if workers is not None and workers < 0:
-        raise UsageError(f"workers: expected a number of processes, or 0 for none, found {workers}")
-    if not healpix.is_nside(nside):
-        raise UsageError(f"nside: expected a power of two up to 2**29, found {nside}")
-    recipe.check_methods()
-    card.check(recipe.folder)
+    check_request(recipe, limit=limit, workers=workers, max_rows_per_shard=max_rows_per_shard, nside=nside)
     folder = Path(output_dir)
     recipe = recipe.told(limit, simulated)
     fetcher = Fetcher(connections, on_wait=waiting, progress=progress)
@@ -134,6 +130,7 @@ def build(
         if own_processes and not dry_run and not (folder / CATALOG).exists():  # a new build has sources to read
             start_fork_server(recipe)
         recipe = stack.enter_context(_prepared(recipe, fetcher, place))
+        check_schema(recipe, nside)
         options = recipe.options() | given
         columns = tuple(recipe.schema.specs.values())
         empty = Manifest(
@@ -145,7 +142,7 @@ def build(
         known = earlier(folder, table, spool, lost, limit)
         records = known.records
         objects = known.objects(spool) if limit else {}
-        listing = iter(recipe.sources(fetcher))
+        listing = checked(recipe.sources(fetcher), recipe.splits)
         first = list(islice(listing, 1))  # downloads needed before the first source show their own bars
         with progress("listing", "sources") as bar:
             sample = Sample(_counted(chain(first, listing), bar), limit, records, objects, recipe.counts, known.begun)
