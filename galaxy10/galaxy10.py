@@ -3,6 +3,8 @@
 `import galaxy10` registers `load_dataset("galaxy10", data_dir=...)`.
 """
 
+import math
+
 from datasets import Array3D, ClassLabel, Value
 
 from skyshards import Column, Schema
@@ -23,7 +25,7 @@ SCHEMA = Schema(
         "image": Column(Array3D((SIZE, SIZE, 3), "uint8"), "grz colour image, in RGB"),
         "label": Column(ClassLabel(names=list(CLASSES)), "class of shape, from the volunteers' votes"),
         "scale": Column(Value("float64"), "angular extent of a pixel", "deg"),
-        "redshift": Column(Value("float64"), "redshift; NaN where unknown"),
+        "redshift": Column(Value("float64"), "redshift", missing=math.nan),
     }
 )
 
