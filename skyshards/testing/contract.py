@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,12 +14,9 @@ import datasets
 import h5py
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from astropy import units
-from astropy.io import registry
-from astropy.table import Table
 from datasets import Image, load_dataset
 from packaging.version import Version
 
@@ -32,6 +30,8 @@ from skyshards.format.columns import flatten, nest
 from skyshards.format.shard import read_light
 from skyshards.pipeline.build import build
 from skyshards.pipeline.encode import complete
+from skyshards.pipeline.recipe import Recipe, Source
+from skyshards.testing.other_programs import OTHER_PROGRAMS
 
 DATASETS = Version(datasets.__version__)
 
@@ -61,35 +61,6 @@ def as_formatted(value, found):
     return value.astype(np.float32) if is_narrowed else value
 
 
-def read_votable(path):
-    schema = pq.read_schema(path)
-    if "parquet.votable" not in registry.get_formats(Table)["Format"]:  # new in astropy 6.1.1 or 7
-        return None
-    if any(pa.types.is_fixed_size_list(kind) and pa.types.is_string(kind.value_type) for kind in schema.types):
-        return None
-    return dict(Table.read(path, format="parquet.votable").columns)
-
-
-def read_polars(path):
-    frame = pytest.importorskip("polars").read_parquet(path)
-    return {column.name: column.to_list() for column in frame}
-
-
-def read_duckdb(path):
-    columns = pytest.importorskip("duckdb").sql(f"select * from '{path}'").to_arrow_table()
-    return dict(zip(columns.column_names, columns.to_pydict().values(), strict=True))
-
-
-OTHER_PROGRAMS = {
-    "astropy": lambda path: dict(Table.read(path).columns),
-    "astropy.votable": read_votable,
-    "pandas": lambda path: dict(pd.read_parquet(path).items()),
-    "polars": read_polars,
-    "duckdb": read_duckdb,
-}
-"""Readers of Parquet files in other programs: values by column name, or None for a known limitation."""
-
-
 def run_card_formats(folder, split):
     """Run the code in the formats section of a folder's card; return its variables."""
     section = (folder / "README.md").read_text().partition("## In the formats of `datasets`")[2].partition("\n## ")[0]
@@ -97,6 +68,15 @@ def run_card_formats(folder, split):
     found: dict[str, Any] = {}
     exec(re.sub(r'"data/\w+", split="\w+"', f'{str(folder)!r}, split="{split}"', program), found)
     return found
+
+
+def rows_of(recipe: Recipe, source: Source, fetched: Any) -> Iterator[Mapping[str, Any]]:
+    """Yield the rows of a source as its recipe reads them, in whatever way."""
+    total = recipe.count(source, fetched)
+    if total is None:
+        yield from recipe.read(source, fetched)
+    else:
+        yield from (row for row in recipe.read_rows(source, fetched, range(total)) if row is not None)
 
 
 class Contract:
@@ -126,7 +106,7 @@ class Contract:
         recipe = recipe.prepare(fetcher, tmp_path)
         for source in recipe.sources(fetcher):
             if source.split == self.split:
-                for row in recipe.read(source, recipe.fetch(source, fetcher, tmp_path)):
+                for row in rows_of(recipe, source, recipe.fetch(source, fetcher, tmp_path)):
                     values = {
                         path: value for path, value in complete(row, recipe.schema.specs).items() if path not in files
                     }

@@ -18,6 +18,8 @@ from galaxy10.build_parent_sample import FILE, SHA256, URL, Galaxy10Recipe, main
 from galaxy10.galaxy10 import CLASSES
 from skyshards.files import file_digest
 from skyshards.pipeline.build import build
+from skyshards.pipeline.recipe import Source
+from skyshards.testing.contract import rows_of
 from tests.contract import Contract, assert_same
 
 REPOSITORY = Path(__file__).parents[2]
@@ -78,6 +80,11 @@ class TestDemoFile(Contract):
         first, last = table.find("0")[0], table.find(str(len(table) - 1))[0]
         assert_same(first["image"], last["image"])
         assert (first["ra"], first["dec"], first["label"]) == (last["ra"], last["dec"], last["label"])
+
+
+def test_the_contract_reads_blocks_as_the_recipe_does(published, built):
+    rows = list(rows_of(Galaxy10Recipe(), Source(FILE), published))
+    assert [row["object_id"] for row in rows] == [str(row) for row in range(len(skyshards.open(built)))]
 
 
 def test_the_demo_is_built_from_its_one_file(tmp_path):
