@@ -138,23 +138,29 @@ class _Evaluation:
         """Evaluate a comparison, also chained as in `0 < z < 0.1`."""
         if any(isinstance(inner, ast.BinOp) and type(inner.op) in BITWISE for inner in node.comparators[:-1]):
             raise ValueError("`a > 1 & b > 1` would be `a > (1 & b) > 1`")
-        links, left = [], self.value(node.left)
+        links, left = [], self._compared(node.left)
         for op, comparator in zip(node.ops, node.comparators, strict=True):
             if isinstance(op, (ast.In, ast.NotIn)):
                 inside = self._is_in(left, comparator)
                 links.append(inside if isinstance(op, ast.In) else ~inside)
             elif type(op) in COMPARISONS:
-                right = self.value(comparator)
+                right = self._compared(comparator)
                 links.append(COMPARISONS[type(op)](left, right))
                 left = right
             else:
                 raise ValueError(f"{ast.unparse(node)!r:.60} is not understood")
         return links[0] if len(links) == 1 else np.logical_and.reduce(np.broadcast_arrays(*links))
 
+    def _compared(self, node: ast.AST) -> Any:
+        """Evaluate a side of a comparison, which may be an unsigned integer; arithmetic with it would overflow."""
+        if isinstance(node, ast.Constant) and type(node.value) is int and node.value < 1 << 64:
+            return node.value
+        return self.value(node)
+
     def _is_in(self, left: Any, node: ast.AST) -> np.ndarray:
         if not isinstance(node, (ast.Tuple, ast.List, ast.Set)):
             raise ValueError(f"expected values in brackets after `in`, found {ast.unparse(node)!r:.60}")
-        equal = [np.equal(left, self.value(item)) for item in node.elts]
+        equal = [np.equal(left, self._compared(item)) for item in node.elts]
         return np.logical_or.reduce(equal) if equal else np.zeros(np.shape(left), bool)
 
 
