@@ -173,6 +173,16 @@ def test_datasets_at_urls_are_joined_as_those_on_disk(folders, exported, left, t
     assert digests(tmp_path / "out") == digests(exported)
 
 
+def test_datasets_of_one_name_are_exported_from_a_crossmatch(folders, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    words = ["export", str(folders[0]), "out", "--join", str(shutil.copytree(folders[0], tmp_path / "again"))]
+    with pytest.raises(click.UsageError, match="join: .* found sky twice; export the file that"):
+        main(words, standalone_mode=False)
+    main(["crossmatch", *words[1::3], "-o", "pairs.parquet"], standalone_mode=False)
+    main(["export", "pairs.parquet", "out", "--workers", "0"], standalone_mode=False)
+    assert "40 rows" in capsys.readouterr().out
+
+
 def test_columns_of_one_name_are_refused(named):
     tables = [skyshards.open(folder) for folder in (named[1], *named)]
     names = ("first", "x", "x_gz_bar")

@@ -88,7 +88,12 @@ def _refuse(ctx: click.Context, names: Iterable[str], why: str) -> None:
 def _join(folders: list[str], on: str | None, **how: Any) -> JoinedTable:
     columns = [name.strip() for name in on.split(",")] if on else []
     by = columns[0] if len(columns) == 1 else columns or None
-    return join(*(open_table(folder, decode=False) for folder in folders), on=by, **how)
+    tables = [open_table(folder, decode=False) for folder in folders]
+    names = [table.name for table in tables]
+    if twice := [name for name in names if names.count(name) > 1]:
+        advice = "export the file that `skyshards crossmatch` writes of them"
+        raise UsageError(f"join: expected datasets of different names, found {twice[0]} twice; {advice}")
+    return join(*tables, on=by, **how)
 
 
 @contextlib.contextmanager
