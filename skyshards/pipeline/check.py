@@ -48,7 +48,7 @@ def check_request(
             raise UsageError(f"{name}: expected 1 or more, or None for all, found {number}")
     if not healpix.is_nside(nside):
         raise UsageError(f"nside: expected a power of two up to 2**29, found {nside}")
-    name = getattr(recipe, "name", None)
+    name: Any = getattr(recipe, "name", None)
     if not isinstance(name, str) or not name.isidentifier() or not name.isascii() or name.startswith("_"):
         raise _refused(recipe, "name", "a name of ASCII letters, digits and _, such as 'my_survey'", name)
     if isinstance(recipe.splits, str):
