@@ -117,7 +117,7 @@ def test_ranges_point_at_the_very_bytes(tmp_path_factory, numbers):
 
 def test_equal_images_and_parts_of_one_another_are_told_apart(path, monkeypatch):
     """A search for an image's bytes must not end in another image that contains them."""
-    monkeypatch.setattr("skyshards.format.kinds.image.decode_image", lambda content: None)
+    monkeypatch.setattr("skyshards.format.kinds.image.decode_image", lambda content: np.zeros((1, 1), "u1"))
     images = [b"abcabc", b"abc", b"bc", b"abcabc", b"c"]
     encoded = located([encode(row(n) | {"picture": image}, SPECS, f"s{n}") for n, image in enumerate(images)], 16)
     ranges = hdf5.write(path, SPECS, encoded, {})
@@ -160,7 +160,7 @@ def test_what_the_disk_did_not_keep_is_found_at_once(path, monkeypatch):
 
 
 def test_an_image_that_the_disk_did_not_keep_is_found_too(path, monkeypatch):
-    monkeypatch.setattr("skyshards.format.kinds.image.decode_image", lambda content: None)
+    monkeypatch.setattr("skyshards.format.kinds.image.decode_image", lambda content: np.zeros((1, 1), "u1"))
     real, image = hdf5._verified_ranges, b"an image file of its own"
 
     def spoil(path, specs, encoded):

@@ -16,6 +16,7 @@ from PIL import Image
 from skyshards.errors import SourceError
 from skyshards.format.folds import fold_of
 from skyshards.format.healpix import pixel_of
+from skyshards.format.moments import MOMENTS
 from skyshards.format.schema import Column, Schema
 from skyshards.pipeline.recipe import Recipe, Source
 
@@ -99,11 +100,12 @@ def die() -> None:
 
 
 def located(rows, nside):
-    """Encoded rows with the columns that they have once they come out of the spool."""
+    """Encoded rows with the columns that they have once out of the spool, without the sums of their images."""
     found = []
     for one in rows:
         light = one.light()
         light["healpix"] = int(pixel_of(light["ra"], light["dec"], nside))
+        light.pop(MOMENTS, None)
         light["fold"] = int(fold_of(light["ra"], light["dec"]))
         found.append(replace(one, values=light))
     return found

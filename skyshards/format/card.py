@@ -18,7 +18,7 @@ from skyshards.errors import BuildError
 from skyshards.files import file_digest
 from skyshards.format import croissant, missing
 from skyshards.format.bibtex import bibtex_entries
-from skyshards.format.card_folds import folds_section
+from skyshards.format.card_folds import folds_section, statistics_section
 from skyshards.format.card_formats import formats
 from skyshards.format.columns import ColumnSpec
 from skyshards.format.kinds import KINDS, kind_of
@@ -182,7 +182,8 @@ def write(folder: Path, own: Path, schema: Schema, manifest: Manifest, table: pa
     front = yaml.safe_dump(matter, sort_keys=False, allow_unicode=True)
     split = next((shard.split for shard in manifest.shards), manifest.splits[0])
     how = formats(schema, manifest.name, split)
-    text = f"---\n{front}---\n\n{body}\n\n{how}\n{folds_section(manifest, table)}{_this_copy(manifest)}"
+    counted = folds_section(manifest, table) + statistics_section(manifest)
+    text = f"---\n{front}---\n\n{body}\n\n{how}\n{counted}{_this_copy(manifest)}"
     (folder / CARD).write_text(text, encoding="utf-8")
     (folder / CITATION).write_bytes((own / CITATION).read_bytes())
     croissant.write(folder, manifest)

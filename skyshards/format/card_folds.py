@@ -1,4 +1,4 @@
-"""The part of a data card that says how many rows, and how many of each class, are in each fold."""
+"""The parts of a data card that are counted from a folder: rows and classes of each fold, and mean values of images."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pyarrow as pa
 from skyshards.format.folds import FOLDS, NO_FOLD, is_fold
 from skyshards.format.layout import FOLD
 from skyshards.format.manifest import Manifest
+from skyshards.format.moments import of_shards
 
 ORDER = (*range(FOLDS), NO_FOLD)
 
@@ -32,6 +33,20 @@ def folds_section(manifest: Manifest, table: pa.Table) -> str:
         " dataset, or in none, near a border. In Python, `table.folds([0, 1])` selects them."
     )
     return f"## Folds\n\n{words}\n\n" + "\n".join(lines) + "\n\n"
+
+
+def statistics_section(manifest: Manifest) -> str:
+    """Return the section on the channels of the images; "" for a dataset without images, or without rows."""
+    lines = ["| column | channel | mean | standard deviation |", "|---|---|---|---|"]
+    for path, (mean, std) in of_shards(manifest.specs, manifest.shards).items():
+        lines += [
+            f"| `{path}` | {number} | {one:.6g} | {other:.6g} |"
+            for number, (one, other) in enumerate(zip(mean.tolist(), std.tolist(), strict=True))
+        ]
+    if len(lines) == 2:
+        return ""
+    words = "Over all pixels of all rows, for normalization; `table.statistics` has them in Python."
+    return f"## Statistics\n\n{words}\n\n" + "\n".join(lines) + "\n\n"
 
 
 def _counts(folds: np.ndarray) -> Iterable[str]:

@@ -17,6 +17,7 @@ from skyshards.format.kinds import KINDS
 from skyshards.format.kinds.number import MAX_VALUE_BYTES
 from skyshards.format.kinds.text import MAX_TEXTS
 from skyshards.format.layout import FORMAT_VERSION, SHARD_NAME, pixel_folder, shard_name
+from skyshards.format.moments import Moments
 from skyshards.version import __version__
 
 WRITER = f"skyshards {__version__}"
@@ -30,7 +31,10 @@ _NEEDED = {"object_id": "string", "source": "string", "ra": "number", "dec": "nu
 
 
 class Shard(NamedTuple):
-    """One file of a built dataset: its path below the folder, split, HEALPix pixel, rows, bytes and sha256."""
+    """One file of a built dataset: its path below the folder, split, HEALPix pixel, rows, bytes and sha256.
+
+    `moments` are the sums over the pixels of each image column, by its path; None in earlier folders.
+    """
 
     path: str
     split: str
@@ -38,6 +42,7 @@ class Shard(NamedTuple):
     rows: int
     nbytes: int
     sha256: str
+    moments: Mapping[str, Moments | None] | None = None
 
 
 @dataclass(frozen=True)
@@ -88,7 +93,7 @@ class Manifest:
             record |= {
                 "splits": tuple(record["splits"]),
                 "columns": tuple(_spec(spec) for spec in record["columns"]),
-                "shards": tuple(Shard(*values[: len(Shard._fields)]) for values in record["shards"]),
+                "shards": tuple(map(_shard, record["shards"])),
                 "configs": {name: tuple(columns) for name, columns in record.get("configs", {}).items()},
             }
             found = cls(**_known(cls, {"format": 0, "written_by": "skyshards"} | record))
@@ -128,6 +133,14 @@ def _spec(record: dict[str, Any]) -> ColumnSpec:
     if record.get("missing") == []:
         record["missing"] = ()
     return ColumnSpec(**_known(ColumnSpec, record))
+
+
+def _shard(record: list[Any]) -> Shard:
+    shard = Shard(*record[: len(Shard._fields)])
+    if shard.moments is None:
+        return shard
+    sums = {path: part and Moments(*map(tuple, part)) for path, part in shard.moments.items()}
+    return shard._replace(moments=sums)
 
 
 def _known(kind: type, record: dict[str, Any]) -> dict[str, Any]:
@@ -208,6 +221,10 @@ def _check_shard(shard: Shard, splits: tuple[str, ...], nside: int) -> None:
     _expect(_is_count(shard.nbytes, 1 << 50), f"a length of {shard.path}", shard.nbytes)
     sha256 = isinstance(shard.sha256, str) and _SHA256.fullmatch(shard.sha256)
     _expect(sha256, f"a sha256 of {shard.path}", shard.sha256)
+    for path, sums in (shard.moments or {}).items():
+        there = sums is None or (0 < len(sums.pixels) <= 4 and len(sums.pixels) == len(sums.total) == len(sums.squares))
+        numbers = there and all(type(value) in (int, float) for part in sums or () for value in part)
+        _expect(numbers, f"sums of the channels of {path!r} in {shard.path}", sums)
 
 
 def check_ranges(spec: ColumnSpec, starts: np.ndarray, sizes: np.ndarray, lengths: np.ndarray) -> None:

@@ -65,7 +65,7 @@ def write(path: Path, specs: Specs, rows: Sequence[EncodedRow], attributes: Mapp
         for index, row in enumerate(rows):
             if disk.error:
                 break
-            for name, content in _split(row).items():
+            for name, content in parts(row).items():
                 if specs[name].varies:
                     datasets[name][index] = np.frombuffer(content, specs[name].dtype)
                 else:
@@ -109,7 +109,8 @@ def _inner(path: str) -> str:
     return path.replace(".", "/")
 
 
-def _split(row: EncodedRow) -> dict[str, memoryview]:
+def parts(row: EncodedRow) -> dict[str, memoryview]:
+    """Return the stored bytes of a row's large values, by column."""
     payload, start, parts = memoryview(row.payload()), 0, {}
     if len(payload) != row.nbytes:
         raise ShardCorrupted(
@@ -160,7 +161,7 @@ def _verified_ranges(path: Path, specs: Specs, rows: Sequence[EncodedRow]) -> Ra
                 view.madvise(mmap.MADV_DONTNEED)  # otherwise the whole file counts as memory of this process
                 compared = 0
             compared += row.nbytes
-            for name, part in _split(row).items():
+            for name, part in parts(row).items():
                 content = bytes(part)  # memoryviews compare byte by byte, bytes objects at memory speed
                 start, size = places[name][index]
                 if size != len(content) or view[start : start + size] != content:

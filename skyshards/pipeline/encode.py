@@ -14,6 +14,7 @@ from skyshards.format.kinds import KINDS
 from skyshards.format.kinds.base import Json
 from skyshards.format.layout import ENGINE_COLUMNS, FOLD, SOURCE
 from skyshards.format.missing import fill, is_missing
+from skyshards.format.moments import MOMENTS, is_image, moments_of
 from skyshards.format.rows import NewRow
 
 
@@ -53,8 +54,14 @@ def _encoded(row: Mapping[str, Any], specs: Mapping[str, ColumnSpec], source: st
     values = complete(row, specs)
     light: dict[str, Json] = {SOURCE: source}
     heavy: dict[str, bytes] = {}
+    sums: dict[str, Json] = {}
     for path, value in values.items():
-        encoded = KINDS[specs[path].kind].encode(value, specs[path])
+        kind, spec = KINDS[specs[path].kind], specs[path]
+        if is_image(spec):
+            heavy[path], pixels = kind.encode_image(value, spec)
+            sums[path] = moments_of(pixels)
+            continue
+        encoded = kind.encode(value, spec)
         if isinstance(encoded, bytes):
             heavy[path] = encoded
         else:
@@ -70,6 +77,8 @@ def _encoded(row: Mapping[str, Any], specs: Mapping[str, ColumnSpec], source: st
     object_id = str(light["object_id"])
     if not object_id:
         raise SourceError("column 'object_id': expected a name, found nothing")
+    if sums:
+        light[MOMENTS] = sums
     sizes = {path: len(content) for path, content in heavy.items()}
     return NewRow(object_id, source, sizes, light, b"".join(heavy.values()))
 

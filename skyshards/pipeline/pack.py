@@ -13,8 +13,10 @@ from skyshards.errors import ShardCorrupted
 from skyshards.files import file_digest, sync
 from skyshards.format import catalog
 from skyshards.format import shard as hdf5
+from skyshards.format.columns import ColumnSpec
 from skyshards.format.layout import HEALPIX, pixel_folder, shard_name
 from skyshards.format.manifest import Manifest, Shard
+from skyshards.format.moments import MOMENTS, Moments, combined, is_image, of_stored
 from skyshards.format.rows import EncodedRow
 
 _one_at_a_time = threading.Lock()
@@ -105,6 +107,20 @@ def pack_pixel(
             path = staged / name / shard_name(number, len(runs))
             ranges = hdf5.write(path, specs, rows[run], dict(attributes) | {HEALPIX: str(pixel), "split": split})
             sync(path)  # while other processes still pack
-            shard = Shard(f"{name}/{path.name}", split, pixel, len(rows[run]), path.stat().st_size, file_digest(path))
+            about = f"{name}/{path.name}", split, pixel, len(rows[run]), path.stat().st_size, file_digest(path)
+            shard = Shard(*about, _moments(rows[run], specs))
             packed.append((shard, catalog.rows_table(specs, shard, rows[run], ranges)))
     return packed
+
+
+def _moments(rows: Sequence[EncodedRow], specs: Mapping[str, ColumnSpec]) -> dict[str, Moments | None]:
+    """Add up the sums over the pixels of each image column; rows that are in a shard already are decoded for it."""
+    images = {path: spec for path, spec in specs.items() if is_image(spec)}
+    found: dict[str, list[Moments]] = {path: [] for path in images}
+    for row in rows if images else ():
+        known = row.light().get(MOMENTS)
+        parts = hdf5.parts(row) if known is None else {}
+        for path, spec in images.items():
+            sums = of_stored(parts[path], spec) if known is None else Moments(*map(tuple, known[path]))
+            found[path].append(sums)
+    return {path: combined(sums) for path, sums in found.items()}

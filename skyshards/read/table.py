@@ -15,6 +15,7 @@ from skyshards.format import healpix
 from skyshards.format.columns import ColumnSpec
 from skyshards.format.kinds.ragged import Ragged
 from skyshards.format.layout import CRC32, SIZE, SPLIT, START
+from skyshards.format.moments import ChannelStatistics, of_shards
 from skyshards.format.provenance import Origin
 from skyshards.read import angles
 from skyshards.read.opened import OpenedFolder
@@ -215,6 +216,20 @@ class Table(RandomAccess):
     def splits(self) -> tuple[str, ...]:
         """All splits of the dataset, even those without rows in this table."""
         return self._data.manifest.splits
+
+    @property
+    def statistics(self) -> dict[str, ChannelStatistics]:
+        """Mean and standard deviation of each channel of the image columns, over all rows of the folder.
+
+        Whatever is selected, they are those of the whole folder. Empty for folders of earlier versions.
+
+        Examples
+        --------
+        >>> mean, std = table.statistics["image"]
+        >>> mean.shape
+        (3,)
+        """
+        return of_shards(self._data.manifest.specs, self._data.manifest.shards)
 
     @property
     def row_nbytes(self) -> int:

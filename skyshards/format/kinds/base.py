@@ -112,6 +112,10 @@ class Kind(ABC):
         """Return the value of a row without one, in a type of JSON."""
         return [spec.missing] * spec.shape[0] if spec.shape else spec.missing
 
+    def encode_image(self, value: Any, spec: ColumnSpec) -> tuple[bytes, np.ndarray]:
+        """Encode a value of a large column that has images; also return its pixels. Raises as `encode`."""
+        raise NotImplementedError(f"{spec.path}: no images")
+
     def expected_in_hdf5(self, dtype: np.dtype, spec: ColumnSpec) -> str | None:
         """Return the expected dtype in words if the dtype in a shard is wrong, else None.
 

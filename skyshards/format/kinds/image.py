@@ -85,20 +85,23 @@ first.
         return "sc:ImageObject"
 
     def encode(self, value: Any, spec: ColumnSpec) -> bytes:
+        return self.encode_image(value, spec)[0]
+
+    def encode_image(self, value: Any, spec: ColumnSpec) -> tuple[bytes, np.ndarray]:
         if isinstance(value, Image.Image):
             value = _pixels(value, spec)
         if isinstance(value, np.ndarray):
-            return _png(value, spec)
+            return _png(value, spec), value
         if not isinstance(value, (bytes, bytearray, memoryview)) or not len(value):
             expected = "the bytes of a file, a Pillow image or a uint8 array"
             raise SourceError(f"column {spec.path!r}: expected {expected}, found {type(value).__name__}")
         content = bytes(value)
         try:
-            decode_image(content)  # with the readers' decoder: others accept truncated JPEGs
+            pixels = decode_image(content)  # with the readers' decoder: others accept truncated JPEGs
         except ValueError as error:
             found = f"{described(content)} ({error})"
             raise SourceError(f"column {spec.path!r}: expected a whole PNG or JPEG file, found {found}") from error
-        return content
+        return content, pixels
 
     def to_arrow(self, values: Any, feature: Any) -> pa.Array:
         for content in values:

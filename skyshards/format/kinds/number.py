@@ -69,7 +69,11 @@ class Number(Kind):
         number = self.checked(value, spec)
         if not spec.heavy:
             return number.tolist()
-        return bytes(deflate.zlib_compress(number, DEFLATE_LEVEL)) if spec.deflate else number.tobytes()
+        return _stored(number, spec)
+
+    def encode_image(self, value: Any, spec: ColumnSpec) -> tuple[bytes, np.ndarray]:
+        number = self.checked(value, spec)
+        return _stored(number, spec), number
 
     def checked(self, value: Any, spec: ColumnSpec) -> np.ndarray:
         """Cast a value to the dtype of a column; raises `SourceError` unless value, shape and labels fit.
@@ -146,6 +150,10 @@ class Number(Kind):
             raise ValueError(f"{len(values)} bytes, expected {out.nbytes}")
         out[...] = np.frombuffer(values, out.dtype).reshape(out.shape)
         return out
+
+
+def _stored(number: np.ndarray, spec: ColumnSpec) -> bytes:
+    return bytes(deflate.zlib_compress(number, DEFLATE_LEVEL)) if spec.deflate else number.tobytes()
 
 
 def is_dtype(dtype: str) -> bool:
