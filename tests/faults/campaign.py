@@ -68,10 +68,6 @@ def _galaxy10(archive: DemoArchive, root: Path) -> list[str]:
     return ["--url", archive.galaxy10_url]
 
 
-def _galaxy10(archive: DemoArchive, root: Path) -> list[str]:
-    return ["--url", archive.galaxy10_url]
-
-
 DATASETS = (
     Dataset("gz3d", _gz3d),
     Dataset("gz_sdss", _gz_sdss),
@@ -79,7 +75,6 @@ DATASETS = (
     Dataset("gz_decals", _gz_decals),
     Dataset("galaxy10", _galaxy10, (), ("--limit", "3")),
     Dataset("sdss_spectra", _sdss_spectra),
-    Dataset("galaxy10", _galaxy10),
 )
 
 
