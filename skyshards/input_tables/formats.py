@@ -6,7 +6,7 @@ import csv
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +14,9 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from skyshards.errors import BuildError
+from skyshards.input_tables import words
 from skyshards.input_tables.guess import MISSING
+from skyshards.input_tables.words import Words
 
 BATCH_ROWS = 1 << 15
 HEADER_BYTES = 1 << 20
@@ -26,12 +28,14 @@ _SPELLED = ("NaN", *(case(cell) for cell in MISSING for case in (str.lower, str.
 class Raw(Protocol):
     """A table as stored in its file. Columns are identified by place, because names may be duplicate or empty.
 
-    `gapless` holds the places of signed integer and boolean columns that the file declares to have no missing values.
+    `gapless` holds the places of signed integer and boolean columns that the file declares to have no missing values,
+    `words` what the file says of its columns, by place.
     """
 
     names: tuple[str, ...]
     types: tuple[pa.DataType, ...]
     gapless: frozenset[int]
+    words: Mapping[int, Words]
 
     def batches(self, places: Sequence[int]) -> Iterator[list[pa.Array]]: ...
 
@@ -49,6 +53,7 @@ class Parquet:
             for place, numbers in flat.items()
             if len(numbers) == 1 and _is_exact(self.types[place]) and _has_no_null(metadata, numbers[0])
         )
+        self.words: Mapping[int, Words] = words.of_parquet(schema)
 
     def batches(self, places: Sequence[int]) -> Iterator[list[pa.Array]]:
         # Arrow selects by name and returns all columns of that name.
@@ -91,6 +96,7 @@ class Csv:
         self.names = tuple(name.strip() for name in next(csv.reader([header])))
         self.types = (pa.string(),) * len(self.names)
         self.gapless: frozenset[int] = frozenset()
+        self.words: Mapping[int, Words] = {}
         self._empty = not any(line.strip() for line in lines[self._skipped + 1 :])
 
     def _open(self) -> pa.NativeFile:
@@ -122,8 +128,8 @@ class Csv:
 class InMemory:
     """A table read by astropy: FITS, ECSV or VOTable."""
 
-    def __init__(self, names: Sequence[str], columns: Sequence[np.ma.MaskedArray]):
-        self.names = tuple(names)
+    def __init__(self, names: Sequence[str], columns: Sequence[np.ma.MaskedArray], words: Mapping[int, Words]):
+        self.names, self.words = tuple(names), words
         self._columns = [_arrow(column) for column in columns]
         self.types = tuple(column.type for column in self._columns)
         self.gapless = frozenset(
@@ -140,24 +146,55 @@ class InMemory:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # non-standard units, more than one table
             table = Table.read(path, format=format)
-        return cls(table.colnames, list(table.itercols()))
+        columns = list(table.itercols())
+        return cls(table.colnames, columns, words.of_columns(columns))
 
     @classmethod
     def of_votable(cls, element) -> InMemory:
         """Create from a parsed `astropy.io.votable.tree.TableElement`."""
         array = element.array
-        return cls([field.name for field in element.fields], [array[name] for name in array.dtype.names])
+        columns = [array[name] for name in array.dtype.names]
+        return cls([field.name for field in element.fields], columns, words.of_fields(element.fields))
 
 
 def _arrow(column) -> pa.Array:
     """Convert an astropy column to Arrow; integers never pass through float, not even with NULLs."""
-    if not isinstance(column, np.ndarray) or column.ndim != 1:  # such as arrays or times
-        return pa.nulls(len(column), pa.list_(pa.null()))
+    if not isinstance(column, np.ndarray):  # such as times
+        return _unknown(column)
     values, mask = np.ma.getdata(column), np.ma.getmaskarray(column)
     if values.dtype.kind in "biuf":
-        return pa.array(values.astype(values.dtype.newbyteorder("="), copy=False), mask=mask)
+        return _nested(values, mask) if values.size or values.ndim == 1 else _unknown(column)
+    if values.ndim != 1:
+        return _unknown(column)
     cells = [None if gone else value for value, gone in zip(values.tolist(), mask.tolist(), strict=True)]
+    if any(isinstance(cell, np.ndarray) for cell in cells):
+        return _lists(cells)
     cells = [cell.decode(errors="replace") if isinstance(cell, bytes) else cell for cell in cells]
     if all(cell is None or isinstance(cell, str) for cell in cells):
         return pa.array(cells, pa.string())
+    return _unknown(column)
+
+
+def _unknown(column) -> pa.Array:
+    """Stand in for a column whose values Arrow cannot hold."""
     return pa.nulls(len(column), pa.list_(pa.null()))
+
+
+def _nested(values: np.ndarray, mask: np.ndarray) -> pa.Array:
+    """Convert numbers [rows, ...]; with more dimensions than one, to lists of a fixed length."""
+    flat = values.astype(values.dtype.newbyteorder("="), copy=False).reshape(-1)
+    found = pa.array(flat, mask=mask.reshape(-1))
+    for length in values.shape[:0:-1]:
+        found = pa.FixedSizeListArray.from_arrays(found, length)
+    return found
+
+
+def _lists(cells: Sequence[Any]) -> pa.Array:
+    """Convert one-dimensional arrays of numbers of any length."""
+    arrays = [cell if cell is None else np.ma.filled(cell) for cell in cells]
+    given = [array for array in arrays if array is not None]
+    if any(array.ndim != 1 or array.dtype.kind not in "biuf" for array in given):
+        return _unknown(cells)
+    kind = np.result_type(*{array.dtype for array in given})
+    natives = [array if array is None else array.astype(kind.newbyteorder("=")) for array in arrays]
+    return pa.array(natives, pa.list_(pa.from_numpy_dtype(kind.newbyteorder("="))))
