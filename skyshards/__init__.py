@@ -31,6 +31,7 @@ from skyshards.read.table import open_table as open
 from skyshards.version import __version__
 
 if TYPE_CHECKING:
+    from skyshards.additions.run import add, drop
     from skyshards.format.schema import Column, Schema
     from skyshards.pipeline.build import build
     from skyshards.pipeline.recipe import Recipe, Source
@@ -53,9 +54,11 @@ __all__ = [
     "Table",
     "UsageError",
     "__version__",
+    "add",
     "as_numpy",
     "build",
     "crossmatch",
+    "drop",
     "fold_of",
     "join",
     "open",
@@ -68,7 +71,9 @@ _FOR_BUILDING = {
     "Schema": "skyshards.format.schema",
     "Recipe": "skyshards.pipeline.recipe",
     "Source": "skyshards.pipeline.recipe",
+    "add": "skyshards.additions.run",
     "build": "skyshards.pipeline.build",
+    "drop": "skyshards.additions.run",
 }
 """Names that only builds need, imported on first use: `datasets` and `astropy` take seconds to import."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import h5py
@@ -15,9 +15,12 @@ from skyshards.errors import FolderError, ShardCorrupted
 from skyshards.files import file_digest, is_url
 from skyshards.format import catalog, hashes, healpix, missing, provenance
 from skyshards.format import shard as hdf5
+from skyshards.format.addition import KEY, Addition, scalars_files, without
+from skyshards.format.columns import ColumnSpec
 from skyshards.format.folds import NO_FOLD, fold_of, is_fold
 from skyshards.format.kinds import KINDS
 from skyshards.format.layout import (
+    ADDED_ROW,
     CARD,
     CATALOG,
     FOLD,
@@ -57,29 +60,58 @@ def problems(folder: Path) -> Iterator[str]:
         selected = table.select(slice(position, position + shard.rows))
         position += shard.rows
         yield from (f"{shard.path}: {problem}" for problem in _shard_problems(folder, shard, manifest, part, selected))
+    for addition in manifest.additions:
+        yield from (f"{addition.path}: {problem}" for problem in _addition_problems(folder, addition, manifest, table))
     if counts:
         yield f"{CATALOG}: has rows of files that are not shards of this dataset: {', '.join(counts)}"
-    known = {shard.path for shard in manifest.shards}
+    known = {*manifest.lengths, *scalars_files(manifest).values()}
     for path in sorted(path.relative_to(folder) for path in folder.rglob(SHARDS)):
         hidden = any(part.startswith(".") for part in path.parts)  # such as those of an unfinished build
         if not hidden and (name := path.as_posix()) not in known:
             yield f"{name}: is not in the catalogue, and stock datasets would load it"
     if not (folder / CARD).is_file():
         yield f"{CARD}: missing; stock datasets needs it to load the folder"
-    yield from hashes.problems(folder, manifest.shards)
+    yield from hashes.problems(folder, manifest.digests)
     yield from _source_problems(folder, rows)
+
+
+def _file_problem(path: Path, recorded: Shard | Addition) -> str | None:
+    """Compare a file's size and digest with those in the manifest."""
+    if not path.is_file():
+        return "missing"
+    if path.stat().st_size != recorded.nbytes:
+        return f"{path.stat().st_size} bytes, expected {recorded.nbytes}"
+    return None if file_digest(path) == recorded.sha256 else "its sha256 differs from the one in the catalogue"
+
+
+def _addition_problems(folder: Path, addition: Addition, manifest: Manifest, table: Table) -> Iterator[str]:
+    path = folder / addition.path
+    if problem := _file_problem(path, addition):
+        yield f"{problem}; run `skyshards add` again with {addition.table}, or `skyshards drop`"
+        return
+    rows = table._data.rows.filter(pa.array(~without(table._data.rows, addition)))
+    places = rows[ADDED_ROW + addition.name].to_numpy()
+    if len(np.unique(places)) < len(places):
+        yield "two rows of the catalogue have the same values in it"
+        return
+    specs = {name: manifest.in_shards[name] for name in KEY} | addition.specs
+    try:
+        with hdf5.open_safely(path) as file:
+            yield from _values_problems(file, specs, addition.rows, rows, places)
+        heavy = [name for name, spec in addition.specs.items() if spec.heavy]
+        narrow = table.select_columns(heavy or ["object_id"])
+        for start in range(0, len(narrow), 1024):
+            narrow[start : start + 1024]
+    except (ShardCorrupted, FolderError) as error:
+        yield str(error).removeprefix(f"{path}: ")
+    except Exception as error:  # HDF5 reports damage with many kinds of errors
+        yield f"cannot be read ({type(error).__name__}: {error})"
 
 
 def _shard_problems(folder: Path, shard: Shard, manifest: Manifest, part: pa.Table, table: Table) -> Iterator[str]:
     path = folder / shard.path
-    if not path.is_file():
-        yield "missing"
-        return
-    if path.stat().st_size != shard.nbytes:
-        yield f"{path.stat().st_size} bytes, expected {shard.nbytes}"
-        return
-    if file_digest(path) != shard.sha256:
-        yield "its sha256 differs from the one in the catalogue"
+    if problem := _file_problem(path, shard):
+        yield problem
         return
     try:
         with hdf5.open_safely(path) as file:
@@ -93,30 +125,7 @@ def _shard_problems(folder: Path, shard: Shard, manifest: Manifest, part: pa.Tab
 
 
 def _content_problems(file, shard: Shard, manifest: Manifest, part: pa.Table) -> Iterator[str]:
-    for name, spec in manifest.specs.items():
-        inner = name.replace(".", "/")
-        if inner not in file:
-            yield f"no column {name!r}"
-            return
-        dataset = file[inner]
-        if not isinstance(dataset, h5py.Dataset):
-            yield f"column {name!r} is a {type(dataset).__name__}, expected data"
-            return
-        if expected := KINDS[spec.kind].expected_in_hdf5(dataset.dtype, spec):
-            yield f"column {name!r} is {dataset.dtype}, expected {expected}"
-            return
-        if dataset.shape != (shape := (shard.rows, *spec.shape)):
-            yield f"column {name!r} has shape {dataset.shape}, expected {shape}"
-            return
-        if spec.heavy:
-            listed = _listed_contents(file.filename, part, name)
-            if any(hdf5.stored(dataset, spec, index) != content for index, content in enumerate(listed)):
-                yield f"column {name!r} is not where the catalogue says"
-        if not spec.heavy:
-            values = hdf5.read_light(file, spec)
-            listed = missing.with_nulls(pa.array(values.tolist(), KINDS[spec.kind].arrow_type(spec)), spec)
-            if not _same(listed, part[name].combine_chunks()):
-                yield f"column {name!r} differs from the catalogue's"
+    yield from _values_problems(file, manifest.in_shards, shard.rows, part, np.arange(shard.rows))
     ids = list(
         zip(
             hdf5.read_light(file, manifest.specs["object_id"]),
@@ -135,6 +144,37 @@ def _content_problems(file, shard: Shard, manifest: Manifest, part: pa.Table) ->
         folds = file[FOLD][()]
         if ((folds != fold_of(file["ra"][()], file["dec"][()])) & (folds != NO_FOLD)).any():
             yield f"has rows whose column {FOLD!r} is not the fold of their position"
+
+
+def _values_problems(
+    file: h5py.File, specs: Mapping[str, ColumnSpec], length: int, part: pa.Table, places: np.ndarray
+) -> Iterator[str]:
+    """Compare the columns of a file of `length` rows with rows of the catalogue, at these places of it."""
+    for name, spec in specs.items():
+        inner = name.replace(".", "/")
+        if inner not in file:
+            yield f"no column {name!r}"
+            return
+        dataset = file[inner]
+        if not isinstance(dataset, h5py.Dataset):
+            yield f"column {name!r} is a {type(dataset).__name__}, expected data"
+            return
+        if expected := KINDS[spec.kind].expected_in_hdf5(dataset.dtype, spec):
+            yield f"column {name!r} is {dataset.dtype}, expected {expected}"
+            return
+        if dataset.shape != (shape := (length, *spec.shape)):
+            yield f"column {name!r} has shape {dataset.shape}, expected {shape}"
+            return
+        if spec.heavy:
+            listed = _listed_contents(file.filename, part, name)
+            stored = (hdf5.stored(dataset, spec, place) for place in places.tolist())
+            if any(found != content for found, content in zip(stored, listed, strict=True)):
+                yield f"column {name!r} is not where the catalogue says"
+        if not spec.heavy:
+            values = hdf5.read_light(file, spec)[places]
+            listed = missing.with_nulls(pa.array(values.tolist(), KINDS[spec.kind].arrow_type(spec)), spec)
+            if not _same(listed, part[name].combine_chunks()):
+                yield f"column {name!r} differs from the catalogue's"
 
 
 def _listed_contents(path: str, part: pa.Table, name: str) -> Iterator[bytes]:
@@ -202,5 +242,13 @@ def describe(folder: str | os.PathLike) -> str:
         f"shards: {len(manifest.shards):,} files, {megabytes:,.1f} MB, HEALPix nside {manifest.nside} NESTED",
         f"sources: {outcome or 'not recorded'}",
         f"options: {options or 'defaults'}",
+        *(_about(addition, table) for addition in manifest.additions),
     ]
     return "\n".join(lines)
+
+
+def _about(addition: Addition, table: Table) -> str:
+    count = len(table) - int(without(table._data.rows, addition).sum())
+    origin = f"{addition.table} (sha256 {addition.table_sha256[:12]}…)"
+    columns = f"{len(addition.columns)} columns of {origin}, matched by {addition.match}"
+    return f"addition {addition.name}: {count:,} of {len(table):,} rows, {columns}"

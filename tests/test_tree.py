@@ -28,7 +28,21 @@ ALLOWED = {
     "embed": {"embed", "read", "format", "input_tables", "progress"},
     "export": {"export", "read", "format", "progress"},
     "page": {"page", "read", "pictures", "format", "progress"},
-    "cli": {"cli", "embed", "export", "page", "read", "format", "pipeline", "fetch", "progress", "verify", "crossmatch"}
+    "additions": {"additions", "input_tables", "crossmatch", "pipeline", "format"},
+    "cli": {
+        "cli",
+        "additions",
+        "embed",
+        "export",
+        "page",
+        "read",
+        "format",
+        "pipeline",
+        "fetch",
+        "progress",
+        "verify",
+        "crossmatch",
+    }
     | {"catalogues", "join", "pictures"},
 }
 """By package of skyshards, what else of skyshards it imports."""

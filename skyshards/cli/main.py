@@ -100,9 +100,11 @@ class _DataSets(_Group):
     cls=_Group,
     context_settings=HELP,
     elsewhere={
+        "add": ("skyshards.cli.add", "Put the columns of a table beside a built dataset."),
         "crossmatch": ("skyshards.cli.crossmatch", "Match the rows of two catalogues by position or identifier."),
         "card": ("skyshards.cli.card", "Write the columns table of a dataset's own card, and check the card."),
         "cite": ("skyshards.cli.cite", "Print BibTeX entries and acknowledgements for built datasets."),
+        "drop": ("skyshards.cli.drop", "Take added columns away from a built dataset."),
         "embed": ("skyshards.cli.embed", "Compute representations of a built dataset's images."),
         "export": (
             "skyshards.cli.export",

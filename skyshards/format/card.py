@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,8 @@ from huggingface_hub import DatasetCard
 
 from skyshards.errors import BuildError
 from skyshards.files import file_digest
-from skyshards.format import croissant, missing
+from skyshards.format import card_additions, croissant, missing
+from skyshards.format.addition import scalars_files, with_additions, without
 from skyshards.format.bibtex import bibtex_entries
 from skyshards.format.card_folds import folds_section, statistics_section
 from skyshards.format.card_formats import formats
@@ -54,25 +55,40 @@ def front_matter(schema: Schema, manifest: Manifest, table: pa.Table, digest: st
     Each config also holds the sha256 of `catalog.parquet`. Stock `datasets` caches by the folder's name and a hash of
     this YAML, so without the digest another build under the same name would load the old rows.
     """
-    files, counts = [], {}
-    for split in manifest.splits:
-        rows = sum(shard.rows for shard in manifest.shards if shard.split == split)
-        if rows:
-            files.append({"split": split, "path": f"{pixel_folder(split, '*', manifest.splits)}/{SHARDS}"})
-            counts[split] = rows
-    configs, infos = [], []
-    for config in schema.config_names:
-        row_bytes = sum(_mean_bytes(schema.specs[column], table) for column in schema.config_columns(config))
-        batch_size = max(1, min(10_000, STOCK_BATCH_BYTES // round(row_bytes)))
-        configs.append({"config_name": config, "data_files": [dict(file) for file in files], "batch_size": batch_size})
-        splits = [
-            {"name": split, "num_bytes": round(rows * row_bytes), "num_examples": rows}
-            for split, rows in counts.items()
+    counts = {split: sum(shard.rows for shard in manifest.shards if shard.split == split) for split in manifest.splits}
+    counts = {split: rows for split, rows in counts.items() if rows}
+    shards = {split: f"{pixel_folder(split, '*', manifest.splits)}/{SHARDS}" for split in counts}
+    found = [_config(schema, config, shards, counts, table) for config in schema.config_names]
+    if manifest.additions:
+        everything = Schema.of_built(manifest.specs.values(), manifest.configs)
+        if paths := scalars_files(manifest):
+            found[-1] = _config(everything, "catalog", paths, counts, table)
+        split = manifest.splits[0] if len(manifest.splits) == 1 else "all_splits"
+        found += [
+            _config(everything, addition.name, {split: addition.path}, {split: addition.rows}, table)
+            for addition in manifest.additions
         ]
-        features = _in_one_form(stock_features(schema, config)._to_yaml_list())
-        build = f"{CATALOG} sha256 {digest}"
-        infos.append({"config_name": config, "description": build, "features": features, "splits": splits})
-    return {"size_categories": [size_category(sum(counts.values()))], "configs": configs, "dataset_info": infos}
+    configs, infos = zip(*found, strict=True)
+    build = f"{CATALOG} sha256 {digest}"
+    infos = [{"config_name": info.pop("config_name"), "description": build} | info for info in infos]
+    return {"size_categories": [size_category(sum(counts.values()))], "configs": list(configs), "dataset_info": infos}
+
+
+def _config(
+    schema: Schema, config: str, files: Mapping[str, str], counts: Mapping[str, int], table: pa.Table
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the entries of a config under `configs` and `dataset_info`, from its files and rows by split."""
+    row_bytes = sum(_mean_bytes(schema.specs[column], table) for column in schema.config_columns(config))
+    batch_size = max(1, min(10_000, STOCK_BATCH_BYTES // round(row_bytes)))
+    splits = [
+        {"name": split, "num_bytes": round(rows * row_bytes), "num_examples": rows} for split, rows in counts.items()
+    ]
+    data_files = [{"split": split, "path": path} for split, path in files.items()]
+    features = _in_one_form(stock_features(schema, config)._to_yaml_list())
+    return (
+        {"config_name": config, "data_files": data_files, "batch_size": batch_size},
+        {"config_name": config, "features": features, "splits": splits},
+    )
 
 
 def _in_one_form(features: Any) -> Any:
@@ -168,6 +184,11 @@ def _this_copy(manifest: Manifest) -> str:
     )
 
 
+def _with_additions(body: str, manifest: Manifest, table: pa.Table) -> str:
+    counts = {each.name: len(table) - int(without(table, each).sum()) for each in manifest.additions}
+    return card_additions.inserted(body, card_additions.section(manifest, counts, columns_table))
+
+
 def write(folder: Path, own: Path, schema: Schema, manifest: Manifest, table: pa.Table) -> None:
     """Write `README.md` and `CITATION.bib` of a built dataset from those in the folder `own`, and `croissant.json`.
 
@@ -183,7 +204,24 @@ def write(folder: Path, own: Path, schema: Schema, manifest: Manifest, table: pa
     split = next((shard.split for shard in manifest.shards), manifest.splits[0])
     how = formats(schema, manifest.name, split)
     counted = folds_section(manifest, table) + statistics_section(manifest)
-    text = f"---\n{front}---\n\n{body}\n\n{how}\n{counted}{_this_copy(manifest)}"
-    (folder / CARD).write_text(text, encoding="utf-8")
+    text = f"{body}\n\n{how}\n{counted}{_this_copy(manifest)}"
+    (folder / CARD).write_text(f"---\n{front}---\n\n{_with_additions(text, manifest, table)}", encoding="utf-8")
     (folder / CITATION).write_bytes((own / CITATION).read_bytes())
+    croissant.write(folder, manifest)
+
+
+def amend(folder: Path, built: Path, manifest: Manifest, table: pa.Table) -> None:
+    """Write `README.md` and `croissant.json` of a built dataset with other additions, from its card in `built`.
+
+    Needs the other files in `folder`, finished.
+    """
+    source = DatasetCard.load(built / CARD)
+    own = with_additions(manifest, ())
+    schema = Schema.of_built(own.columns, own.configs)
+    written = yaml.safe_load(source.content.split("---\n")[1])  # in its order
+    matter = written | front_matter(schema, manifest, table, file_digest(folder / CATALOG))
+    front = yaml.safe_dump(matter, sort_keys=False, allow_unicode=True)
+    before, heading, _ = source.text.strip().partition(card_additions.COPY)
+    body = f"{before}\n{_this_copy(manifest)}" if heading else before
+    (folder / CARD).write_text(f"---\n{front}---\n\n{_with_additions(body, manifest, table)}", encoding="utf-8")
     croissant.write(folder, manifest)

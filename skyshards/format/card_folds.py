@@ -38,7 +38,7 @@ def folds_section(manifest: Manifest, table: pa.Table) -> str:
 def statistics_section(manifest: Manifest) -> str:
     """Return the section on the channels of the images; "" for a dataset without images, or without rows."""
     lines = ["| column | channel | mean | standard deviation |", "|---|---|---|---|"]
-    for path, (mean, std) in of_shards(manifest.specs, manifest.shards).items():
+    for path, (mean, std) in of_shards(manifest.in_shards, manifest.shards).items():
         lines += [
             f"| `{path}` | {number} | {one:.6g} | {other:.6g} |"
             for number, (one, other) in enumerate(zip(mean.tolist(), std.tolist(), strict=True))

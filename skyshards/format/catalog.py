@@ -5,7 +5,9 @@ It has a column for each light column (nested ones by dotted name), then
 - `_split`, `_shard` (path below the folder), `_row` (position in the shard), and
 - nulls where a column has its declared value for missing ones, and
 - for each heavy column `_start:<column>` and `_size:<column>`, the byte range of its value in the shard, and
-  `_crc32:<column>` of these bytes (null in rows of folders built before this column existed).
+  `_crc32:<column>` of these bytes (null in rows of folders built before this column existed), and
+- for each addition `_added:<name>`, the row's position in its file, which has its heavy values. All columns of the
+  addition are null in rows without values.
 
 Rows have the same order as in stock `load_dataset`. The schema metadata hold a `Manifest` as JSON.
 """
@@ -25,9 +27,10 @@ import pyarrow.parquet as pq
 from skyshards.errors import FolderError, NewerFormat
 from skyshards.format import manifest as manifests
 from skyshards.format import missing, votable
+from skyshards.format.addition import Addition, catalog_columns
 from skyshards.format.columns import ColumnSpec
 from skyshards.format.kinds import KINDS
-from skyshards.format.layout import CATALOG, CRC32, ROW, SHARD, SIZE, SPLIT, START
+from skyshards.format.layout import ADDED_ROW, CATALOG, CRC32, ROW, SHARD, SIZE, SPLIT, START
 from skyshards.format.manifest import Manifest, Shard
 from skyshards.format.parquet_bounds import check_memory
 
@@ -46,7 +49,7 @@ _REPEATED = {
 (Parquet stores each value once anyway)."""
 
 
-def schema(specs: Mapping[str, ColumnSpec]) -> pa.Schema:
+def schema(specs: Mapping[str, ColumnSpec], additions: Sequence[Addition] = ()) -> pa.Schema:
     """Return the catalogue's Arrow schema; fields carry `description`, `unit` and `classes`."""
     catalog_fields = []
     for path, spec in specs.items():
@@ -63,12 +66,16 @@ def schema(specs: Mapping[str, ColumnSpec]) -> pa.Schema:
                 _field(SIZE + path, pa.int32(), f"length of the stored value of {path}", "byte"),
                 _field(CRC32 + path, pa.uint32(), f"crc32 of the stored value of {path}"),
             ]
+    for addition in additions:
+        words = f"position in {addition.path}; null: no values of {addition.name}"
+        catalog_fields.append(_field(ADDED_ROW + addition.name, pa.int32(), words))
     return pa.schema(catalog_fields)
 
 
-def stored_schema(specs: Mapping[str, ColumnSpec]) -> pa.Schema:
+def stored_schema(specs: Mapping[str, ColumnSpec], additions: Sequence[Addition] = ()) -> pa.Schema:
     """Return the schema in the file, with plain text for dictionaries."""
-    return pa.schema([field.with_type(pa.string()) if field.name in _REPEATED else field for field in schema(specs)])
+    declared = schema(specs, additions)
+    return pa.schema([field.with_type(pa.string()) if field.name in _REPEATED else field for field in declared])
 
 
 def _field(name: str, kind: pa.DataType, description: str, unit: str = "") -> pa.Field:
@@ -109,7 +116,9 @@ def write(folder: Path, manifest: Manifest, table: pa.Table) -> pa.Table:
     ranks = pc.index_in(table[SHARD].cast(pa.string()), pa.array(list(rank), pa.string()))
     order = np.lexsort((table[ROW].to_numpy(), ranks.to_numpy()))
     table = table.take(pa.array(order)).replace_schema_metadata(None)
-    stored = table.cast(stored_schema(manifest.specs))
+    declared = stored_schema(manifest.specs, manifest.additions)
+    table = table.select(declared.names)  # columns of additions were appended
+    stored = table.cast(declared)
     stored = stored.replace_schema_metadata(votable.metadata(manifest.name, stored) | {_KEY: manifest.to_json()})
     pq.write_table(
         stored,
@@ -139,7 +148,7 @@ def read(file: Any, folder: str) -> tuple[pa.Table, Manifest]:
         # pq.read_table would import pandas.
         parquet = pq.ParquetFile(file, read_dictionary=list(_REPEATED), page_checksum_verification=True)
         manifest = Manifest.from_json(parquet.metadata.metadata[_KEY].decode())
-        found, declared = parquet.schema_arrow, schema(manifest.specs).remove_metadata()
+        found, declared = parquet.schema_arrow, schema(manifest.specs, manifest.additions).remove_metadata()
         unread = [name for name in declared.names if name.startswith(CRC32) and name not in found.names]
         if found.remove_metadata() != pa.schema([field for field in declared if field.name not in unread]):
             raise ValueError("its columns differ from its manifest")
@@ -167,6 +176,7 @@ def read_manifest(folder: Path) -> Manifest:
 def _check_rows(table: pa.Table, manifest: Manifest) -> None:
     """Raise `ValueError` if rows have nulls, or refer to places outside the declared shards and splits."""
     may_lack = {path for path, spec in manifest.specs.items() if spec.missing is not None}
+    may_lack |= {name for addition in manifest.additions for name in catalog_columns(addition)}
     lacking = (name for name in table.column_names if table[name].null_count and not name.startswith(CRC32))
     if empty := [name for name in lacking if name not in may_lack]:
         raise ValueError(f"column {empty[0]!r} lacks values")
@@ -180,10 +190,30 @@ def _check_rows(table: pa.Table, manifest: Manifest) -> None:
     numbers = table[ROW].to_numpy()
     if len(numbers) and ((numbers < 0) | (numbers >= rows[codes])).any():
         raise ValueError("it has rows beyond the end of their shards")
-    for path, spec in manifest.specs.items():
+    for addition in manifest.additions:
+        _check_addition(table, addition)
+    for path, spec in manifest.in_shards.items():
         if spec.heavy and len(numbers):
             starts, sizes = (table[what + path].to_numpy() for what in (START, SIZE))
             manifests.check_ranges(spec, starts, sizes, lengths[codes])
+
+
+def _check_addition(table: pa.Table, addition: Addition) -> None:
+    """Raise `ValueError` if rows refer to places outside the file of an addition."""
+    places = table[ADDED_ROW + addition.name]
+    there = pc.is_valid(places)
+    numbers = places.drop_null().to_numpy()
+    if ((numbers < 0) | (numbers >= addition.rows)).any():
+        raise ValueError(f"it has rows beyond the end of {addition.path}")
+    for path, spec in addition.specs.items():
+        if spec.heavy:
+            for what in (START, SIZE):
+                if pc.any(pc.and_(pc.is_valid(table[what + path]), pc.invert(there))).as_py():
+                    raise ValueError(f"column {path!r} has values in rows without {addition.name}")
+            starts, sizes = (table[what + path].drop_null().to_numpy() for what in (START, SIZE))
+            if len(starts) != len(sizes):
+                raise ValueError(f"column {path!r} lacks values")
+            manifests.check_ranges(spec, starts, sizes, np.full(len(starts), addition.nbytes))
 
 
 def open_folder(folder: Path) -> tuple[pa.Table, Manifest]:

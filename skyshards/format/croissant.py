@@ -10,6 +10,7 @@ from typing import Any
 from huggingface_hub import DatasetCard
 
 from skyshards.files import file_digest
+from skyshards.format.addition import Addition
 from skyshards.format.bibtex import bibtex_entries, bibtex_field
 from skyshards.format.columns import ColumnSpec
 from skyshards.format.kinds import KINDS
@@ -66,7 +67,11 @@ def describe(folder: Path, manifest: Manifest) -> dict[str, Any]:
         "license": card.get("license"),
         "keywords": card.get("tags"),
         "citeAs": bibtex.strip() or None,
-        "distribution": [*(_file(folder / name) for name in (CATALOG, SOURCES)), _shards(manifest)],
+        "distribution": [
+            *(_file(folder / name) for name in (CATALOG, SOURCES)),
+            _shards(manifest),
+            *map(_addition, manifest.additions),
+        ],
         "recordSet": [_catalogue(manifest)],
     }
     return {name: value for name, value in description.items() if value is not None}
@@ -98,6 +103,20 @@ def _file(path: Path) -> dict[str, Any]:
     }
 
 
+def _addition(addition: Addition) -> dict[str, Any]:
+    columns = "; ".join(f"{spec.path}: {description_of(spec)}" for spec in addition.columns)
+    return {
+        "@type": "cr:FileObject",
+        "@id": addition.path,
+        "name": addition.name,
+        "description": f"Columns added from {addition.table}: {columns}",
+        "contentUrl": addition.path,
+        "contentSize": f"{addition.nbytes} B",
+        "encodingFormat": HDF5_FORMAT,
+        "sha256": addition.sha256,
+    }
+
+
 def _shards(manifest: Manifest) -> dict[str, Any]:
     columns = "; ".join(f"{spec.path}: {description_of(spec)}" for spec in manifest.columns if spec.heavy)
     where = f"HDF5 files, one folder per HEALPix pixel; their sha256 are in {CATALOG}."
@@ -117,7 +136,7 @@ def _catalogue(manifest: Manifest) -> dict[str, Any]:
         "@id": "catalog",
         "name": "catalog",
         "description": f"The small columns of every row, in {CATALOG}.",
-        "field": [_field(spec) for spec in manifest.columns if not spec.heavy],
+        "field": [_field(spec) for spec in manifest.specs.values() if not spec.heavy],
         # A galaxy may come from several sources, so the key is both columns.
         "key": [{"@id": "catalog/object_id"}, {"@id": "catalog/source"}],
     }

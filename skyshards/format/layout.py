@@ -29,6 +29,21 @@ SPLIT, SHARD, ROW = "_split", "_shard", "_row"
 START, SIZE, CRC32 = "_start:", "_size:", "_crc32:"
 """Prefixes of the catalogue columns for each heavy column: offset of a value in the shard, its size in bytes, and the
 crc32 of these bytes."""
+ADDED_ROW = "_added:"
+"""Prefix of the catalogue column for each addition: a row's position in its file, null where it has no values."""
+
+ADDED = "added"
+"""Folder of the files of additions."""
+
+
+def addition_path(name: str) -> str:
+    """Return the path of an addition's file below the dataset's folder."""
+    return f"{ADDED}/{name}.hdf5"
+
+
+def scalars_path(split: str) -> str:
+    """Return the path of a file with all scalars of a split, added ones included, for stock `datasets`."""
+    return f"{ADDED}/catalog/{split}.hdf5"
 
 
 def pixel_folder(split: str, pixel: int | str, splits: Sequence[str]) -> str:

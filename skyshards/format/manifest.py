@@ -12,6 +12,7 @@ import numpy as np
 
 from skyshards.errors import NewerFormat
 from skyshards.format import missing
+from skyshards.format.addition import Addition
 from skyshards.format.columns import RESERVED_CONFIGS, ColumnSpec
 from skyshards.format.kinds import KINDS
 from skyshards.format.kinds.number import MAX_VALUE_BYTES
@@ -49,7 +50,8 @@ class Shard(NamedTuple):
 class Manifest:
     """Description of a built dataset: its name, build options, columns and shards.
 
-    `configs` are named selections of columns as in `Schema`; folders of version 0.1 have none.
+    `columns` are those in the shards, `additions` those put beside them later. `configs` are named selections of
+    columns as in `Schema`; folders of version 0.1 have none.
     """
 
     name: str
@@ -62,10 +64,35 @@ class Manifest:
     format: int = FORMAT_VERSION
     written_by: str = WRITER
     configs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    additions: tuple[Addition, ...] = ()
+
+    @property
+    def in_shards(self) -> dict[str, ColumnSpec]:
+        """The columns in the shards, by dotted name."""
+        return {spec.path: spec for spec in self.columns}
 
     @property
     def specs(self) -> dict[str, ColumnSpec]:
-        return {spec.path: spec for spec in self.columns}
+        """All columns, by dotted name."""
+        added = {path: spec for addition in self.additions for path, spec in addition.specs.items()}
+        return self.in_shards | added
+
+    @property
+    def added(self) -> dict[str, Addition]:
+        """The additions by name."""
+        return {addition.name: addition for addition in self.additions}
+
+    @property
+    def lengths(self) -> dict[str, int]:
+        """Size in bytes of each shard and of the file of each addition, by path."""
+        files: list[Shard | Addition] = [*self.shards, *self.additions]
+        return {file.path: file.nbytes for file in files}
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """The sha256 of each shard and of the file of each addition, by path."""
+        files: list[Shard | Addition] = [*self.shards, *self.additions]
+        return {file.path: file.sha256 for file in files}
 
     @property
     def form(self) -> tuple[tuple, ...]:
@@ -74,6 +101,9 @@ class Manifest:
 
     def to_json(self) -> str:
         record = vars(self) | {"columns": [asdict(column) for column in self.columns]}
+        del record["additions"]
+        if self.additions:
+            record["additions"] = [asdict(addition) for addition in self.additions]
         return json.dumps(record, separators=(",", ":"))
 
     @classmethod
@@ -95,6 +125,7 @@ class Manifest:
                 "columns": tuple(_spec(spec) for spec in record["columns"]),
                 "shards": tuple(map(_shard, record["shards"])),
                 "configs": {name: tuple(columns) for name, columns in record.get("configs", {}).items()},
+                "additions": tuple(_addition(addition) for addition in record.get("additions", ())),
             }
             found = cls(**_known(cls, {"format": 0, "written_by": "skyshards"} | record))
         except (KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -110,13 +141,17 @@ class Manifest:
         _expect(isinstance(self.options, dict), "options by name", self.options)
         _expect(isinstance(self.simulated, bool), "true or false for `simulated`", self.simulated)
         _expect(self.splits and all(map(_is_word, self.splits)) and _unique(self.splits), "splits", self.splits)
-        for spec in self.columns:
+        for addition in self.additions:
+            _check_addition(addition)
+        _expect(_unique(addition.name for addition in self.additions), "additions of different names", "one twice")
+        specs = [*self.columns, *(spec for addition in self.additions for spec in addition.columns)]
+        for spec in specs:
             _check_column(spec)
-        paths = [spec.path for spec in self.columns]
+        paths = [spec.path for spec in specs]
         groups = {path[:place] for path in paths for place, letter in enumerate(path) if letter == "."}
         _expect(_unique(paths) and not groups.intersection(paths), "columns of different names", paths)
         for name, kind in _NEEDED.items():
-            found = self.specs.get(name)
+            found = self.in_shards.get(name)
             _expect(found is not None and found.kind == kind and not found.shape, f"a column {name!r} ({kind})", found)
         for name, columns in self.configs.items():
             _check_config(name, columns, paths)
@@ -141,6 +176,10 @@ def _shard(record: list[Any]) -> Shard:
         return shard
     sums = {path: part and Moments(*map(tuple, part)) for path, part in shard.moments.items()}
     return shard._replace(moments=sums)
+
+
+def _addition(record: dict[str, Any]) -> Addition:
+    return Addition(**_known(Addition, record | {"columns": tuple(_spec(spec) for spec in record["columns"])}))
 
 
 def _known(kind: type, record: dict[str, Any]) -> dict[str, Any]:
@@ -201,6 +240,21 @@ def _check_column(spec: ColumnSpec) -> None:
             _expect(missing.check(spec, spec.missing) == spec.missing, f"a fill value of {spec.path!r}", spec.missing)
         except TypeError as error:
             raise ValueError(f"its manifest: column {spec.path!r}: {error}") from error
+
+
+def _check_addition(addition: Addition) -> None:
+    name = addition.name
+    _expect(_is_word(name) and name not in RESERVED_CONFIGS, "an addition's name", name)
+    _expect(_is_text(addition.table) and _is_text(addition.match), f"words on the table of {name}", addition.table)
+    _expect(_is_count(addition.table_rows, 1 << 40, 0), f"a number of rows of the table of {name}", addition.table_rows)
+    _expect(_is_count(addition.rows, 1 << 40), f"a number of rows of {name}", addition.rows)
+    _expect(_is_count(addition.nbytes, 1 << 50), f"a length of {name}", addition.nbytes)
+    for digest in (addition.sha256, addition.table_sha256):
+        _expect(isinstance(digest, str) and _SHA256.fullmatch(digest), f"a sha256 of {name}", digest)
+    _expect(addition.columns, f"columns of {name}", "none")
+    for spec in addition.columns:
+        _expect(spec.missing is not None, f"a value of {spec.path!r} for rows without one", None)
+        _expect(spec.kind != "bytes", f"a kind of {spec.path!r} other than image files", spec.kind)
 
 
 def _check_config(name: str, columns: tuple[str, ...], paths: list[str]) -> None:

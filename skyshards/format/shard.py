@@ -36,10 +36,17 @@ Ranges = dict[str, np.ndarray]
 """By heavy column, int64 [rows, 3]: offset, size in bytes and crc32 of each row's value in the file."""
 
 
-def write(path: Path, specs: Specs, rows: Sequence[EncodedRow], attributes: Mapping[str, str]) -> Ranges:
+def write(
+    path: Path,
+    specs: Specs,
+    rows: Sequence[EncodedRow],
+    attributes: Mapping[str, str],
+    columns: Mapping[str, Sequence[Any]] | None = None,
+) -> Ranges:
     """Write a shard of at least one row, and verify every heavy value in the file.
 
-    Peak memory is one row's payload and the light columns.
+    Peak memory is one row's payload and the light columns. These may be given as whole `columns`; then only heavy
+    values are taken from the rows, which need not be given without any.
 
     Raises
     ------
@@ -51,16 +58,14 @@ def write(path: Path, specs: Specs, rows: Sequence[EncodedRow], attributes: Mapp
     with _DiskFile(path, "w+") as disk, h5py.File(disk, "w", libver=("earliest", "v110")) as file:
         file.attrs.update(attributes)
         datasets = {}
-        light = [row.light() for row in rows]
+        light = [row.light() for row in rows] if columns is None else []
         for name, spec in specs.items():
-            datasets[name] = _create(file, spec, light)
-            datasets[name].attrs["description"] = spec.description
-            if spec.unit:
-                datasets[name].attrs["unit"] = spec.unit
-            if spec.missing not in (None, ()):
-                datasets[name].attrs["missing_value"] = missing.attribute(spec)
-            if spec.classes:
-                datasets[name].attrs["classes"] = np.array(spec.classes, h5py.string_dtype())
+            if spec.heavy:
+                datasets[name] = _create(file, spec, len(rows))
+            else:
+                values = [row[name] for row in light] if columns is None else columns[name]
+                datasets[name] = file.create_dataset(_inner(name), data=KINDS[spec.kind].to_hdf5(values, spec))
+            _describe(datasets[name], spec)
         del light
         for index, row in enumerate(rows):
             if disk.error:
@@ -71,6 +76,16 @@ def write(path: Path, specs: Specs, rows: Sequence[EncodedRow], attributes: Mapp
                 else:
                     datasets[name].id.write_direct_chunk((index, *(0,) * len(specs[name].shape)), content)
     return _verified_ranges(path, specs, rows)
+
+
+def _describe(dataset: h5py.Dataset, spec: ColumnSpec) -> None:
+    dataset.attrs["description"] = spec.description
+    if spec.unit:
+        dataset.attrs["unit"] = spec.unit
+    if spec.missing not in (None, ()):
+        dataset.attrs["missing_value"] = missing.attribute(spec)
+    if spec.classes:
+        dataset.attrs["classes"] = np.array(spec.classes, h5py.string_dtype())
 
 
 class _DiskFile(io.FileIO):
@@ -123,14 +138,13 @@ def parts(row: EncodedRow) -> dict[str, memoryview]:
     return parts
 
 
-def _create(file: h5py.File, spec: ColumnSpec, light: Sequence[Mapping[str, Any]]) -> h5py.Dataset:
-    name, count = _inner(spec.path), len(light)
+def _create(file: h5py.File, spec: ColumnSpec, count: int) -> h5py.Dataset:
+    """Create the dataset of a heavy column."""
+    name = _inner(spec.path)
     if spec.varies:
         return file.create_dataset(name, shape=(count,), dtype=h5py.vlen_dtype(np.dtype(spec.dtype)))
-    if spec.heavy:
-        file[name] = h5py.Dataset(_chunked(file, spec, count))
-        return file[name]
-    return file.create_dataset(name, data=KINDS[spec.kind].to_hdf5([row[spec.path] for row in light], spec))
+    file[name] = h5py.Dataset(_chunked(file, spec, count))
+    return file[name]
 
 
 def _chunked(file: h5py.File, spec: ColumnSpec, count: int) -> h5py.h5d.DatasetID:

@@ -17,7 +17,8 @@ import pyarrow.compute as pc
 from skyshards.errors import BuildError
 from skyshards.fetch.client import Fetcher
 from skyshards.files import is_read_only
-from skyshards.format import card, catalog, hashes, healpix, provenance
+from skyshards.format import card, catalog, hashes, healpix, provenance, scalars
+from skyshards.format.addition import apart, beside, with_additions, without
 from skyshards.format.layout import CATALOG, SHARD
 from skyshards.format.manifest import Manifest, Shard
 from skyshards.format.provenance import SourceRecord
@@ -137,7 +138,9 @@ def build(
             recipe.name, nside, options, recipe.simulated, recipe.splits, columns, (), configs=recipe.schema.configs
         )
         spool = stack.enter_context(contextlib.closing(Spool(workspace, nside)))
-        table, manifest = what_is_there(folder, empty)
+        found, manifest = what_is_there(folder, empty)
+        additions = manifest.additions
+        table, manifest = apart(found, manifest)
         table, manifest, lost = without_lost_shards(folder, table, manifest)
         known = earlier(folder, table, spool, lost, limit)
         records = known.records
@@ -173,13 +176,19 @@ def build(
                 if recipe.counts:
                     spool.drop_repeated(object_ids(table, spool.continued()))
                 table, manifest = _pack_all(staged, spool, table, manifest, pool)
-            table = catalog.write(staged, manifest, table)
+            manifest = with_additions(manifest, additions)
+            table = catalog.write(staged, manifest, beside(table, found, manifest))
             records |= {record.key: record for record in spool.records()}
             provenance.write(staged, records.values(), table, known.all_bad(spool))
+            scalars.write(staged, manifest, table)
             card.write(staged, recipe.folder, recipe.schema, manifest, table)
-            hashes.write(staged, manifest.shards)
+            hashes.write(staged, manifest.digests)
             spool.close()
             publish(workspace)
+            for addition in additions:
+                if lacking := int(without(table, addition).sum()):
+                    words = f"{lacking:,} of {len(table):,} rows have no values of {addition.name}"
+                    say(f"{words}; run `skyshards add` again, with {addition.table}")
         if not dry_run:
             downloads.remove_leftovers(sample.listed, records)
     listed = [records[source.key] for source in sample.listed if source.key in records]
@@ -233,8 +242,7 @@ def _pack_all(
 ) -> tuple[pa.Table, Manifest]:
     """Write the shards of all pixels with new rows; return the catalogue (unordered) and the manifest."""
     folder = staged.parents[1]
-    written = {"format": str(manifest.format), "written_by": manifest.written_by}
-    attributes = {"data_set": manifest.name} | written | ({"simulated": "true"} if manifest.simulated else {})
+    attributes = scalars.attributes(manifest)
     pixels = spool.pixels()
     touched: dict[tuple[str, int], list[Shard]] = {(split, pixel): [] for split, pixel in pixels}
     shards: list[Shard] = []

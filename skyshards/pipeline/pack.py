@@ -91,7 +91,7 @@ def pack_pixel(
     ShardCorrupted
         The hash of an old shard is wrong.
     """
-    specs, max_rows = manifest.specs, manifest.options["max_rows_per_shard"]
+    specs, max_rows = manifest.in_shards, manifest.options["max_rows_per_shard"]
     name = pixel_folder(split, pixel, manifest.splits)
     (staged / name).mkdir(parents=True, exist_ok=True)
     for shard in manifest.shards:

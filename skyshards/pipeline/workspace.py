@@ -24,7 +24,8 @@ from skyshards import files
 from skyshards.errors import BuildError, FolderError, NewerFormat, UsageError
 from skyshards.files import is_disk_full, is_read_only, replacing, sync
 from skyshards.format import catalog, missing, provenance
-from skyshards.format.layout import CARD, CATALOG, FILES, HEALPIX, SHARD, SHARDS, SOURCE, WORKSPACE
+from skyshards.format.addition import scalars_files
+from skyshards.format.layout import ADDED, CARD, CATALOG, FILES, HEALPIX, SHARD, SHARDS, SOURCE, WORKSPACE, scalars_path
 from skyshards.format.manifest import Manifest, Shard
 from skyshards.pipeline import spool
 from skyshards.pipeline.differences import difference
@@ -34,7 +35,7 @@ MANIFEST = "manifest.json"
 
 
 @contextlib.contextmanager
-def hold(folder: Path, downloads: str) -> Iterator[Path]:
+def hold(folder: Path, downloads: str, otherwise: str = ", or choose another `output_dir`") -> Iterator[Path]:
     """Lock a folder for this build and yield its workspace (absolute path), which is removed if the build completes.
 
     Remains of killed builds are cleaned up or finished first. Disk errors become a `BuildError` that says what to do.
@@ -46,7 +47,7 @@ def hold(folder: Path, downloads: str) -> Iterator[Path]:
         with _clear_errors(folder), tempfile.TemporaryDirectory() as elsewhere:
             yield Path(elsewhere).absolute() / WORKSPACE
         return
-    busy = f"{folder}: another build is running in this folder; wait for it, or choose another `output_dir`"
+    busy = f"{folder}: another build is running in this folder; wait for it{otherwise}"
     files.refuse_links(workspace, folder / downloads)
     with _clear_errors(folder), files.hold(workspace, busy):
         try:
@@ -79,10 +80,11 @@ def _refuse_foreign(workspace: Path, folder: Path) -> None:
     what = ""
     if not found or any(difference(found[0], other) for other in found[1:]):
         what = "no catalogue of this dataset"
-    shards = {shard.path: shard.nbytes for manifest in found[:1] for shard in manifest.shards}
+    lengths = {name: nbytes for manifest in found[:1] for name, nbytes in manifest.lengths.items()}
+    others = FILES.union(*(scalars_files(manifest).values() for manifest in found[:1]))
     for path in ready.rglob("*"):
         name = path.relative_to(ready).as_posix()
-        if path.is_file() and name not in FILES and shards.get(name) != path.stat().st_size:
+        if path.is_file() and name not in others and lengths.get(name) != path.stat().st_size:
             what = name
         target = folder / name
         if path.is_dir() and target.is_symlink():
@@ -194,16 +196,20 @@ def publish(workspace: Path) -> None:
 
 
 def _move(workspace: Path, folder: Path) -> None:
-    """Move the files in `ready` into place, then remove replaced shards, the spool and `ready`; safe to repeat."""
+    """Move the files in `ready` into place, remove those that they replace, the spool and `ready`; safe to repeat."""
     ready = workspace / "ready"
     for path in sorted(ready.rglob("*")):
         if path.is_file():
             os.replace(path, folder / path.relative_to(ready))
-    shards = {shard.path for shard in catalog.open_folder(folder)[1].shards}
+    manifest = catalog.open_folder(folder)[1]
+    known = {*manifest.lengths, *scalars_files(manifest).values()}
     for touched in (path.relative_to(ready) for path in ready.rglob("*") if path.is_dir()):
         for path in (folder / touched).glob(SHARDS):
-            if path.relative_to(folder).as_posix() not in shards:
+            if path.relative_to(folder).as_posix() not in known:
                 path.unlink()
+    for place in (folder / scalars_path("")).parent, folder / ADDED:
+        if place.is_dir():
+            files.remove_if_empty(place)
     if not any(record.error or record.failed for record in provenance.read(folder).values()):
         (folder / provenance.FAILURES).unlink(missing_ok=True)
     spool.delete(workspace)

@@ -128,7 +128,7 @@ class ShardBuilder(datasets.ArrowBasedBuilder):
         configs = manifest.configs
         if not configs and self.schema is not None:  # version 0.1 did not write them
             configs = {name: names for name, names in self.schema.configs.items() if set(names) <= set(manifest.specs)}
-        return Schema.of_built(manifest.columns, configs)
+        return Schema.of_built(manifest.specs.values(), configs)
 
     def _info(self) -> datasets.DatasetInfo:
         schema = self.schema if self._table is None else self._built_schema()

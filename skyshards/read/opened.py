@@ -10,12 +10,13 @@ import pyarrow as pa
 
 from skyshards.errors import FolderError
 from skyshards.format import missing
+from skyshards.format.addition import Addition
 from skyshards.format.columns import ColumnSpec
 from skyshards.format.folds import fold_of, is_fold
 from skyshards.format.kinds import KINDS
 from skyshards.format.kinds.ragged import Ragged
 from skyshards.format.kinds.text import is_long
-from skyshards.format.layout import CRC32, FOLD, ROW, SHARD, SIZE, SOURCES, START
+from skyshards.format.layout import ADDED_ROW, CRC32, FOLD, ROW, SHARD, SIZE, SOURCES, START
 from skyshards.format.provenance import Origin, origin
 from skyshards.read.batches import ColumnRequest, Reader
 from skyshards.read.memory import Recycler
@@ -34,7 +35,8 @@ class OpenedFolder:
         self.reader = Reader(store, threads, decode)
         self._memory = Recycler()
         self._shards = self.rows[SHARD].chunk(0).dictionary.to_pylist() if len(rows) else []
-        store.sizes = {shard.path: shard.nbytes for shard in self.manifest.shards}
+        store.sizes = self.manifest.lengths
+        self._added = {path: each for each in self.manifest.additions for path in each.specs}
         self._arrays: dict[str, np.ndarray] = {}
         self._long: dict[str, bool] = {}
         self._image_shapes: dict[str, tuple[int, ...]] = {}
@@ -66,6 +68,8 @@ class OpenedFolder:
             column = self.rows[name]
             if name.startswith(CRC32):
                 column = column.cast(pa.int64()).fill_null(-1)
+            elif name.startswith((START, SIZE, ADDED_ROW)):
+                column = column.fill_null(-1 if name.startswith(ADDED_ROW) else 0)  # no value of an addition
             elif name in self.manifest.specs:
                 column = missing.without_nulls(column, self.manifest.specs[name])
             column = column.chunk(0) if column.num_chunks else pa.array([], column.type)
@@ -97,6 +101,8 @@ class OpenedFolder:
 
     def heavy(self, spec: ColumnSpec, rows: np.ndarray) -> ColumnRequest:
         """Make the request for values of a heavy column."""
+        if spec.path in self._added:
+            return self._added_request(spec, rows, self._added[spec.path])
         images = None
         if spec.path in self._image_shapes:
             images = self._memory.empty((len(rows), *self._image_shapes[spec.path]), "uint8")
@@ -112,6 +118,25 @@ class OpenedFolder:
             places,
             batch,
             images,
+        )
+
+    def _added_request(self, spec: ColumnSpec, rows: np.ndarray, addition: Addition) -> ColumnRequest:
+        """Make the request for values of an addition; rows without one have the fill value already."""
+        kind, numbers = KINDS[spec.kind], self.array(ADDED_ROW + addition.name)[rows]
+        sizes = self.array(SIZE + spec.path)[rows]
+        batch, places = kind.allocate(spec, sizes.tolist(), self._memory.empty)
+        there = np.flatnonzero(numbers >= 0)
+        if not spec.varies and len(there) < len(rows):
+            batch[numbers < 0] = missing.fill(spec)
+        return ColumnRequest(
+            spec,
+            [addition.path] * len(there),
+            numbers[there].tolist(),
+            self.array(START + spec.path)[rows][there].tolist(),
+            sizes[there].tolist(),
+            self.array(CRC32 + spec.path)[rows][there].tolist(),
+            [places[place] for place in there.tolist()],
+            batch,
         )
 
     def stack(self, request: ColumnRequest) -> np.ndarray | Ragged:

@@ -229,7 +229,7 @@ class Table(RandomAccess):
         >>> mean.shape
         (3,)
         """
-        return of_shards(self._data.manifest.specs, self._data.manifest.shards)
+        return of_shards(self._data.manifest.in_shards, self._data.manifest.shards)
 
     @property
     def row_nbytes(self) -> int:

@@ -1,0 +1,1 @@
+"""Columns that are put beside a built dataset later."""

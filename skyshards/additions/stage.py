@@ -1,0 +1,167 @@
+"""Write an addition's file and the files that tell of it, and put them in place in one step."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from skyshards.additions.columns import NewColumn
+from skyshards.additions.matching import Match
+from skyshards.additions.values import AddedRows, large_column, small_columns
+from skyshards.errors import BuildError, FolderError
+from skyshards.files import TEMPORARY_PREFIX, file_digest, is_read_only, sync
+from skyshards.format import card, catalog, hashes, scalars
+from skyshards.format import shard as hdf5
+from skyshards.format.addition import KEY, Addition, without_null_lists
+from skyshards.format.columns import ColumnSpec
+from skyshards.format.layout import (
+    ADDED_ROW,
+    CATALOG,
+    CITATION,
+    CRC32,
+    FAILURES,
+    SIZE,
+    SOURCES,
+    START,
+    WORKSPACE,
+    addition_path,
+    scalars_path,
+)
+from skyshards.format.manifest import Manifest
+from skyshards.format.missing import without_nulls
+from skyshards.input_tables.table_file import TableFile
+from skyshards.pipeline import spool
+from skyshards.pipeline.workspace import hold, publish
+
+STAGED = "staged"
+
+
+@contextlib.contextmanager
+def held(folder: Path) -> Iterator[tuple[Path, pa.Table, Manifest]]:
+    """Lock a built dataset; yield its workspace, catalogue and manifest. What is staged is removed on errors.
+
+    Raises
+    ------
+    FolderError
+        If the folder is not a built dataset.
+    BuildError
+        If it cannot be written to, another process is building it, or a build of it has not ended.
+    """
+    if not (folder / CATALOG).is_file() and not (folder / WORKSPACE).is_dir():
+        raise FolderError(f"{folder}: not a built dataset, it has no {CATALOG}; build one with `skyshards build`")
+    if is_read_only(folder):
+        raise BuildError(f"{folder}: cannot be written to; make it writable, or copy it first")
+    with hold(folder, WORKSPACE, otherwise="") as workspace:
+        if (workspace / spool.JOURNAL).is_file():
+            raise BuildError(f"{folder}: a build has not ended; complete it first, as `skyshards info` says")
+        try:
+            yield workspace, *catalog.open_folder(folder)
+        finally:
+            shutil.rmtree(workspace / STAGED, ignore_errors=True)
+            for path in workspace.glob(f"{TEMPORARY_PREFIX}*"):
+                path.unlink()
+
+
+def written(
+    workspace: Path,
+    name: str,
+    file: TableFile,
+    columns: Sequence[NewColumn],
+    match: Match,
+    rows: pa.Table,
+    manifest: Manifest,
+) -> tuple[Addition, dict[str, pa.Array]]:
+    """Write the file of an addition to the workspace.
+
+    Parameters
+    ----------
+    workspace : Path
+    name : str
+    file : TableFile
+    columns : sequence of NewColumn
+    match : Match
+    rows : pyarrow.Table
+        The catalogue of the dataset.
+    manifest : Manifest
+
+    Returns
+    -------
+    Addition, dict of pyarrow.Array
+        The addition, and its columns of the catalogue.
+    """
+    there = np.flatnonzero(match.rows >= 0)
+    wanted, numbers = np.unique(match.rows[there], return_inverse=True)
+    light = [column for column in columns if not column.spec.heavy]
+    heavy = [column for column in columns if column.spec.heavy]
+    small = {path: values.take(pa.array(numbers)) for path, values in small_columns(file, light, wanted).items()}
+    keys = rows.select(KEY).take(pa.array(there)).combine_chunks()
+    specs = {path: manifest.in_shards[path] for path in KEY} | {column.spec.path: column.spec for column in columns}
+    values = {path: keys[path].to_pylist() for path in KEY}
+    values |= {path: _values(column, specs[path]) for path, column in small.items()}
+    path = workspace / STAGED / addition_path(name)
+    path.parent.mkdir(parents=True)
+    attributes = scalars.attributes(manifest) | {"addition": name}
+    with contextlib.ExitStack() as stack:
+        large = {}
+        for number, column in enumerate(heavy):
+            one = large_column(file, column, wanted, workspace / f"{TEMPORARY_PREFIX}values-{number}")
+            large[column.spec.path] = stack.enter_context(contextlib.closing(one))
+        ranges = hdf5.write(path, specs, AddedRows(keys, numbers, large), attributes, values)
+    sync(path)
+    addition = Addition(
+        name,
+        tuple(column.spec for column in columns),
+        Path(file.origin).name,
+        file_digest(Path(file.origin)),
+        match.height,
+        match.words,
+        len(there),
+        path.stat().st_size,
+        file_digest(path),
+    )
+    places = {ADDED_ROW + name: pa.array(np.arange(len(there), dtype=np.int32))} | small
+    for heavy_path, ends in ranges.items():
+        for what, number, kind in ((START, 0, np.int64), (SIZE, 1, np.int32), (CRC32, 2, np.uint32)):
+            places[what + heavy_path] = pa.array(ends[:, number].astype(kind))
+    found = _spread(places, there, len(rows))
+    return addition, {one: without_null_lists(values, specs.get(one)) for one, values in found.items()}
+
+
+def _values(column: pa.Array, spec: ColumnSpec) -> Any:
+    """Return a small column as HDF5 is to have it."""
+    column = without_null_lists(without_nulls(column, spec), spec)
+    if spec.dtype == "str":
+        return column.to_pylist()
+    flat = column.flatten() if spec.shape else column
+    return flat.to_numpy(zero_copy_only=False).reshape(len(column), *spec.shape)
+
+
+def _spread(columns: dict[str, pa.Array], there: np.ndarray, length: int) -> dict[str, pa.Array]:
+    """Put values into the rows that have one; the others are null."""
+    at = np.zeros(length, np.int64)
+    at[there] = np.arange(len(there))
+    absent = np.ones(length, bool)
+    absent[there] = False
+    places = pa.array(at, mask=absent)
+    return {name: values.take(places) for name, values in columns.items()}
+
+
+def put_in_place(workspace: Path, rows: pa.Table, manifest: Manifest) -> None:
+    """Write the files of the folder that tell of its additions, and publish them with the new file, if any."""
+    folder, staged = workspace.parent, workspace / STAGED
+    for place in (staged / addition_path("x")).parent, (staged / scalars_path("x")).parent:
+        place.mkdir(parents=True, exist_ok=True)  # also where nothing is left, so that old files are removed
+    for name in (CITATION, SOURCES, FAILURES):
+        if (folder / name).is_file():
+            shutil.copy2(folder / name, staged / name)
+    table = catalog.write(staged, manifest, rows)
+    scalars.write(staged, manifest, table)
+    card.amend(staged, folder, manifest, table)
+    hashes.write(staged, manifest.digests)
+    publish(workspace)

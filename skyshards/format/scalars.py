@@ -1,0 +1,39 @@
+"""Files with all scalars of a dataset, added ones included: what stock `datasets` reads as the config `catalog`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from skyshards.files import sync
+from skyshards.format import missing
+from skyshards.format import shard as hdf5
+from skyshards.format.addition import scalars_files
+from skyshards.format.layout import SPLIT
+from skyshards.format.manifest import Manifest
+
+
+def write(folder: Path, manifest: Manifest, table: pa.Table) -> None:
+    """Write the files, one for each split, from the finished catalogue; none unless a scalar was added."""
+    specs = {path: spec for path, spec in manifest.specs.items() if spec.scalar}
+    for split, name in scalars_files(manifest).items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        rows = table.filter(pc.equal(table[SPLIT].cast(pa.string()), split))
+        columns = {}
+        for path, spec in specs.items():
+            columns[path] = _values(missing.without_nulls(rows[path], spec))
+        hdf5.write(folder / name, specs, (), attributes(manifest) | {"split": split}, columns)
+        sync(folder / name)
+
+
+def _values(column: pa.ChunkedArray) -> Sequence:
+    return column.to_pylist() if pa.types.is_string(column.type) else column.to_numpy()
+
+
+def attributes(manifest: Manifest) -> dict[str, str]:
+    """Return the HDF5 attributes of all files of a dataset."""
+    written = {"format": str(manifest.format), "written_by": manifest.written_by}
+    return {"data_set": manifest.name} | written | ({"simulated": "true"} if manifest.simulated else {})
