@@ -237,6 +237,12 @@ print(sum(1 for row in rows))
         done = {source["key"] for source in sources if source["status"] == "done"}
         assert set(table.catalog["source"].to_pylist()) <= done
 
+    def test_folds_are_those_of_the_positions(self, table):
+        rows = table.catalog
+        found, wanted = rows["fold"].to_numpy(), skyshards.fold_of(rows["ra"], rows["dec"])
+        assert ((found == wanted) | (found == -1)).all(), "a row may also be in no fold, if it shows several objects"
+        assert table.folds(range(10)).catalog["object_id"].equals(rows.filter(found >= 0)["object_id"])
+
     def test_verifies(self, folder):
         assert list(verify.problems(folder)) == []
 
