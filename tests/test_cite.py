@@ -5,6 +5,7 @@ import shutil
 from click.testing import CliRunner
 
 from skyshards.cli import cite
+from skyshards.cli.main import main
 
 WORK = """@article{{{key},
   author = {{Some One}},
@@ -55,7 +56,7 @@ def test_how_to_cite_is_a_section_of_the_card():
 
 
 def test_command_on_a_built_data_set(built_gz3d, tmp_path):
-    outcome = CliRunner().invoke(cite.command, [str(built_gz3d), str(built_gz3d)])
+    outcome = CliRunner().invoke(main, ["cite", str(built_gz3d), str(built_gz3d)])
     assert outcome.exit_code == 0, outcome.output
     found = list(cite.bibtex_entries(outcome.output))
     assert found == list(cite.bibtex_entries((built_gz3d / "CITATION.bib").read_text())) != []
@@ -63,9 +64,9 @@ def test_command_on_a_built_data_set(built_gz3d, tmp_path):
 
 
 def test_command_says_what_is_wrong(built_gz3d, tmp_path):
-    outcome = CliRunner().invoke(cite.command, [str(tmp_path)])
+    outcome = CliRunner().invoke(main, ["cite", str(tmp_path)])
     assert outcome.exit_code == 1 and "not a built dataset" in outcome.output
     folder = shutil.copytree(built_gz3d, tmp_path / "copy")
     (folder / "CITATION.bib").unlink()
-    outcome = CliRunner().invoke(cite.command, [str(folder)])
+    outcome = CliRunner().invoke(main, ["cite", str(folder)])
     assert outcome.exit_code == 1 and "CITATION.bib: cannot be read" in outcome.output
