@@ -43,9 +43,9 @@ def check_request(
         raise UsageError(f"recipe: expected an instance of a subclass of Recipe, found {recipe!r:.80}")
     if workers is not None and workers < 0:
         raise UsageError(f"workers: expected a number of processes, or 0 for none, found {workers}")
-    for name, number in (("limit", limit), ("max_rows_per_shard", max_rows_per_shard)):
+    for what, number in (("limit", limit), ("max_rows_per_shard", max_rows_per_shard)):
         if number is not None and number < 1:
-            raise UsageError(f"{name}: expected 1 or more, or None for all, found {number}")
+            raise UsageError(f"{what}: expected 1 or more, or None for all, found {number}")
     if not healpix.is_nside(nside):
         raise UsageError(f"nside: expected a power of two up to 2**29, found {nside}")
     name: Any = getattr(recipe, "name", None)
