@@ -105,7 +105,9 @@ def test_configs(configs, message, tmp_path):
     refused(Given(configs=configs), tmp_path, UsageError, message)
 
 
-@pytest.mark.parametrize("value", [Path("x"), {1, 2}, (1, 2), float("nan"), object()], ids=repr)
+@pytest.mark.parametrize(
+    "value", [Path("x"), {1, 2}, (1, 2), float("nan"), object()], ids=lambda value: type(value).__name__
+)
 def test_options_that_do_not_come_back_as_they_were(value, tmp_path):
     message = r"Given: options\(\)\['cut'\]: expected text, a number, a bool, None, or lists and dicts of them, found "
     refused(Given(told_options={"cut": value}), tmp_path, UsageError, message)

@@ -72,7 +72,7 @@ def run_card_formats(folder, split):
 
 def rows_of(recipe: Recipe, source: Source, fetched: Any) -> Iterator[Mapping[str, Any]]:
     """Yield the rows of a source as its recipe reads them, in whatever way."""
-    total = recipe.count(source, fetched)
+    total = recipe.count(source, fetched) if recipe.counts else None
     if total is None:
         yield from recipe.read(source, fetched)
     else:
