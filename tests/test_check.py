@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from skyshards import Column, Recipe, Schema, Source
 from skyshards.errors import BuildError, UsageError
 from skyshards.pipeline.build import build
-from skyshards.pipeline.check import is_key
+from skyshards.pipeline.check import checked, is_key
 
 NUMBER = Column(Value("float32"), "a number")
 
@@ -48,6 +48,10 @@ class Given(Recipe):
 
     def read(self, source, fetched):
         yield {}
+
+
+class Downloading(Given):
+    fetch = Recipe.fetch
 
 
 def refused(recipe, folder, kind, message, **options):
@@ -127,14 +131,24 @@ def test_options_that_do_not_come_back_as_they_were(value, tmp_path):
         ((Source("a", url="https://x.org/a", checksum="abc"),), "a: expected a checksum sha1:"),
         ((Source("a"), Source("a")), "have the same key 'a'"),
         *[
-            ((Source(key),), "expected a key that can name a file")
-            for key in ("", "../x", "/x", "a\0b", "a//b", ".", "a/", 7)
+            ((Source(key, url="https://x.org/a"),), "expected a key that can name a file")
+            for key in ("../x", "/x", "a\0b", "a//b", ".", "a/")
         ],
+        *[((Source(key),), f"expected a key, text that is not empty, found {key!r}") for key in ("", 7)],
     ],
     ids=str,
 )
 def test_sources(listed, message, tmp_path):
-    refused(Given(listed=listed), tmp_path, BuildError, message)
+    refused(Downloading(listed=listed), tmp_path, BuildError, message)
+
+
+def test_keys_name_files_only_where_the_build_downloads_them():
+    """A hostile member of an archive costs its row, not the build."""
+
+    hostile = Source("a.zip/../../b.png", url="https://x.org/a.zip")
+    assert list(checked(Given(), [hostile])) == [hostile]
+    with pytest.raises(BuildError, match="expected a key that can name a file"):
+        list(checked(Downloading(), [hostile]))
 
 
 @pytest.mark.parametrize("name", ["my survey", "a-b", "../x", "", "9lives", "_x", "é", None, 7])

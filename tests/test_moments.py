@@ -13,7 +13,7 @@ from PIL import Image
 import skyshards
 from skyshards.format import catalog
 from skyshards.format.columns import ColumnSpec
-from skyshards.format.moments import Moments, combined, is_image, moments_of, statistics_of
+from skyshards.format.moments import Moments, combined, moments_of, statistics_of
 from skyshards.pipeline import encode
 from skyshards.pipeline.build import build
 from tests.test_format import EARLIER, identity, with_manifest
@@ -41,7 +41,7 @@ def spec(path="image", kind="number", dtype="uint8", shape=(64, 64, 3), classes=
     ],
 )
 def test_images_are_told_from_masks_and_spectra(column, wanted):
-    assert is_image(column) == wanted
+    assert column.is_image == wanted
 
 
 IMAGES = st.integers(1, 4).flatmap(

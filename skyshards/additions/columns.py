@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from skyshards.errors import BuildError, UsageError
 from skyshards.format.columns import ColumnSpec
+from skyshards.format.kinds import KINDS
 from skyshards.format.missing import check as check_missing
 from skyshards.input_tables.formats import Csv
 from skyshards.input_tables.table_file import InputColumn, TableFile
@@ -192,11 +193,7 @@ def _list_lengths(lists: pa.Array) -> np.ndarray:
 def _with_fill(column: NewColumn, file: TableFile, fills: Mapping[str, Any]) -> NewColumn:
     """Choose the value of rows without one: the one given, or NaN, "", -1, the largest unsigned integer, no list."""
     spec, name = column.spec, column.inputs[0].name
-    default: Any = {"ragged": (), "string": ""}.get(spec.kind)
-    if spec.kind == "number":
-        kind = np.dtype(spec.dtype)
-        default = {"f": "nan", "i": -1}.get(kind.kind, np.iinfo(kind).max if kind.kind == "u" else None)
-    given = fills.get(VECTOR if len(column.inputs) > 1 else name, default)
+    given = fills.get(VECTOR if len(column.inputs) > 1 else name, KINDS[spec.kind].absent(spec))
     try:
         return replace(column, spec=replace(spec, missing=check_missing(spec, _parsed(given, spec))))
     except (TypeError, ValueError) as error:
@@ -205,8 +202,10 @@ def _with_fill(column: NewColumn, file: TableFile, fills: Mapping[str, Any]) -> 
 
 def _parsed(value: Any, spec: ColumnSpec) -> Any:
     """Read a fill value as typed on the command line: a number for columns of numbers."""
-    if not isinstance(value, str) or spec.kind != "number" or value.lower() == "nan":
-        return value.lower() if isinstance(value, str) and spec.kind == "number" else value
+    if not isinstance(value, str) or spec.dtype == "str":
+        return value
+    if value.lower() == "nan":
+        return "nan"
     try:
         return int(value)
     except ValueError:

@@ -208,7 +208,7 @@ def _match(
     if radius_arcsec is not None:
         return by_position(rows, file, radius_arcsec, position)
     own = (spec for spec in manifest.columns if spec.scalar)
-    keys = [spec.path for spec in own if spec.kind == "string" or spec.dtype.startswith(("int", "uint"))]
+    keys = [spec.path for spec in own if spec.dtype == "str" or spec.dtype.startswith(("int", "uint"))]
     return by_key(rows, keys, file, on)
 
 

@@ -118,7 +118,7 @@ def _concatenated(parts: Sequence[pa.Array], spec: ColumnSpec) -> pa.Array:
 def _typed(values: pa.Array, spec: ColumnSpec, file: TableFile) -> pa.Array:
     """Cast values to a column's type, with nulls for NaN and for the fill value of text."""
     values = values.cast(KINDS[spec.kind].arrow_type(spec))
-    if spec.kind == "string":
+    if spec.dtype == "str":
         for text in values.drop_null().to_pylist():
             if "\0" in text:
                 raise BuildError(f"{file.origin}: column {spec.path!r}: expected text, found a NUL in {text!r:.60}")

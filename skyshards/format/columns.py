@@ -45,6 +45,11 @@ class ColumnSpec:
         """Whether values are stored one per chunk and read by byte range."""
         return KINDS[self.kind].is_large(self)
 
+    @cached_property
+    def is_image(self) -> bool:
+        """Whether values are images, of which the card tells mean and deviation."""
+        return KINDS[self.kind].is_image(self)
+
     @property
     def varies(self) -> bool:
         """Whether stored values differ in length."""

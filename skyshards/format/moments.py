@@ -7,7 +7,6 @@ machine: NumPy adds up rows of pixels, element by element, and `math.fsum`, whic
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
@@ -39,16 +38,6 @@ class ChannelStatistics(NamedTuple):
 
     mean: np.ndarray
     std: np.ndarray
-
-
-def is_image(spec: ColumnSpec) -> bool:
-    """Whether values are images: files, colours [H, W, 3 or 4], or floats [H, W]; no masks."""
-    if spec.kind == "bytes":
-        return True
-    if spec.kind != "number" or not spec.heavy or spec.classes or re.search("mask|segm|label", spec.path):
-        return False
-    is_colour = len(spec.shape) == 3 and spec.shape[2] in (3, 4) and spec.dtype != "bool"
-    return 0 not in spec.shape and (is_colour or (len(spec.shape) == 2 and spec.dtype.startswith("float")))
 
 
 def moments_of(pixels: np.ndarray) -> Moments:
@@ -110,7 +99,7 @@ def of_shards(specs: Mapping[str, ColumnSpec], shards: Iterable) -> dict[str, Ch
     shards = list(shards)
     found = {}
     for path, spec in specs.items():
-        if is_image(spec):
+        if spec.is_image:
             total = combined(None if shard.moments is None else shard.moments.get(path) for shard in shards)
             if total is not None:
                 found[path] = statistics_of(total)

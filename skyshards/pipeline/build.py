@@ -145,7 +145,7 @@ def build(
         known = earlier(folder, table, spool, lost, limit)
         records = known.records
         objects = known.objects(spool) if limit else {}
-        listing = checked(recipe.sources(fetcher), recipe.splits)
+        listing = checked(recipe, recipe.sources(fetcher))
         first = list(islice(listing, 1))  # downloads needed before the first source show their own bars
         with progress("listing", "sources") as bar:
             sample = Sample(_counted(chain(first, listing), bar), limit, records, objects, recipe.counts, known.begun)

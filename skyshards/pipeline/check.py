@@ -104,22 +104,28 @@ def _refused(recipe: Recipe, what: str, expected: str, found: Any) -> UsageError
     return UsageError(f"{type(recipe).__name__}: {what}: expected {expected}, found {found!r:.80}")
 
 
-def checked(sources: Iterable[Source], splits: Sequence[str]) -> Iterator[Source]:
+def checked(recipe: Recipe, sources: Iterable[Source]) -> Iterator[Source]:
     """Yield the sources of a listing. Raises `BuildError` for one that could not be fetched or read, or if none is."""
+    are_files = type(recipe).fetch is Recipe.fetch
     number = 0
     for number, source in enumerate(sources, 1):
-        if words := _fault(source, splits):
+        if words := _fault(source, recipe.splits, are_files):
             raise BuildError(f"source {number:,} of the recipe's listing: {words}")
         yield source
     if not number:
         raise BuildError("the recipe lists no sources, expected at least one; check its options and the archive")
 
 
-def _fault(source: Any, splits: Sequence[str]) -> str | None:
-    """Return what is wrong with a source: what was expected and found; None if nothing is."""
+def _fault(source: Any, splits: Sequence[str], are_files: bool) -> str | None:
+    """Return what is wrong with a source: what was expected and found; None if nothing is.
+
+    With `are_files`, sources with a URL are downloaded to files that their keys name.
+    """
     if not isinstance(source, Source):
         return f"expected a Source, found {source!r:.80}"
-    if not isinstance(source.key, str) or not is_key(source.key):
+    if not isinstance(source.key, str) or not source.key:
+        return f"expected a key, text that is not empty, found {source.key!r:.80}"
+    if are_files and source.url is not None and not is_key(source.key):
         return f"expected a key that can name a file (printable, no .. or leading /), found {source.key!r:.80}"
     if source.split not in splits:
         return f"{source.key}: expected a split of the recipe ({', '.join(splits)}), found {source.split!r:.80}"

@@ -14,7 +14,7 @@ from skyshards.format.kinds import KINDS
 from skyshards.format.kinds.base import Json
 from skyshards.format.layout import ENGINE_COLUMNS, FOLD, SOURCE
 from skyshards.format.missing import fill, is_missing
-from skyshards.format.moments import MOMENTS, is_image, moments_of
+from skyshards.format.moments import MOMENTS, moments_of
 from skyshards.format.rows import NewRow
 
 
@@ -57,7 +57,7 @@ def _encoded(row: Mapping[str, Any], specs: Mapping[str, ColumnSpec], source: st
     sums: dict[str, Json] = {}
     for path, value in values.items():
         kind, spec = KINDS[specs[path].kind], specs[path]
-        if is_image(spec):
+        if spec.is_image:
             heavy[path], pixels = kind.encode_image(value, spec)
             sums[path] = moments_of(pixels)
             continue

@@ -16,7 +16,7 @@ from skyshards.format import shard as hdf5
 from skyshards.format.columns import ColumnSpec
 from skyshards.format.layout import HEALPIX, pixel_folder, shard_name
 from skyshards.format.manifest import Manifest, Shard
-from skyshards.format.moments import MOMENTS, Moments, combined, is_image, of_stored
+from skyshards.format.moments import MOMENTS, Moments, combined, of_stored
 from skyshards.format.rows import EncodedRow
 
 _one_at_a_time = threading.Lock()
@@ -115,7 +115,7 @@ def pack_pixel(
 
 def _moments(rows: Sequence[EncodedRow], specs: Mapping[str, ColumnSpec]) -> dict[str, Moments | None]:
     """Add up the sums over the pixels of each image column; rows that are in a shard already are decoded for it."""
-    images = {path: spec for path, spec in specs.items() if is_image(spec)}
+    images = {path: spec for path, spec in specs.items() if spec.is_image}
     found: dict[str, list[Moments]] = {path: [] for path in images}
     for row in rows if images else ():
         known = row.light().get(MOMENTS)

@@ -79,6 +79,14 @@ class Kind(ABC):
         """Whether a value is several numbers or strings."""
         return bool(spec.shape)
 
+    def is_image(self, spec: ColumnSpec) -> bool:
+        """Whether values are images: files, colours [H, W, 3 or 4], or floats [H, W]; no masks."""
+        return False
+
+    def absent(self, spec: ColumnSpec) -> Any:
+        """Return the usual fill value of rows without one, as declared with `missing`; None if there is none."""
+        return None
+
     def card_words(self, spec: ColumnSpec) -> str:
         """Return the type as shown in a card."""
         return self.words(spec)

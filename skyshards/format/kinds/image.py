@@ -66,6 +66,9 @@ first.
     def nbytes(self, spec: ColumnSpec) -> int:
         return 0
 
+    def is_image(self, spec: ColumnSpec) -> bool:
+        return True
+
     def is_large(self, spec: ColumnSpec) -> bool:
         return True
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +56,16 @@ class Number(Kind):
 
     def nbytes(self, spec: ColumnSpec) -> int:
         return math.prod(spec.shape) * np.dtype(spec.dtype).itemsize
+
+    def is_image(self, spec: ColumnSpec) -> bool:
+        if not spec.heavy or spec.classes or re.search("mask|segm|label", spec.path):
+            return False
+        is_colour = len(spec.shape) == 3 and spec.shape[2] in (3, 4) and spec.dtype != "bool"
+        return 0 not in spec.shape and (is_colour or (len(spec.shape) == 2 and spec.dtype.startswith("float")))
+
+    def absent(self, spec: ColumnSpec) -> Any:
+        dtype = np.dtype(spec.dtype)
+        return {"f": "nan", "i": -1}.get(dtype.kind, np.iinfo(dtype).max if dtype.kind == "u" else None)
 
     def is_large(self, spec: ColumnSpec) -> bool:
         return spec.nbytes > LARGE_BYTES or len(spec.shape) > 1

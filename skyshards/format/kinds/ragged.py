@@ -74,6 +74,9 @@ class RaggedList(Kind):
     def nbytes(self, spec: ColumnSpec) -> int:
         return 0
 
+    def absent(self, spec: ColumnSpec) -> Any:
+        return ()
+
     def is_large(self, spec: ColumnSpec) -> bool:
         return True
 
