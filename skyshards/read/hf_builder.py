@@ -94,6 +94,8 @@ class ShardBuilder(datasets.ArrowBasedBuilder):
                 storage_options = {"token": options["token"]} | (storage_options or {})
             self._table = _open(data_dir, decode=False, storage_options=storage_options)
             options["build"] = hashlib.sha256(self._table._description.encode()).hexdigest()
+            # The folder says which there are: additions and earlier versions have others.
+            self.BUILDER_CONFIGS: list[ShardConfig] = []
         super().__init__(*arguments, data_dir=data_dir, storage_options=storage_options, **options)
 
     @property
