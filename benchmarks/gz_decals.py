@@ -1,4 +1,4 @@
-"""Measure packing 424 x 424 PNGs from a zip archive and reading them back, against peers; memory of joining vectors.
+"""Measure packing 424 x 424 PNGs from a zip archive and reading them back, against peers.
 
     pip install -e '.[bench]' && python benchmarks/gz_decals.py [--images 3000]
 
@@ -21,8 +21,6 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from PIL import Image
 
 if __name__ == "__main__":  # a script's own folder is first on the path: this file hides the package gz_decals there
@@ -78,24 +76,6 @@ def pack(folder: Path, output: Path, size: int | None) -> float:
     summary = build(recipe, output, workers=2)
     assert summary.failed == 0
     return summary.rows / summary.elapsed
-
-
-def make_representations(path: Path, rows: int) -> None:
-    """Write a file as large as the published one, in a single row group: the hardest case for memory."""
-    random = np.random.default_rng(0)
-    columns = {f"feat_{number}_pred": random.standard_normal(rows, np.float32) for number in range(1280)}
-    table = pa.table({"iauname": [f"J{number}" for number in range(rows)]} | columns)
-    pq.write_table(table, path, row_group_size=rows, use_dictionary=False)
-
-
-def join(path: Path, rows: int) -> float:
-    """Join the representations of all these objects, and look each up; returns the seconds."""
-    from skyshards.embed.representations import Joined, open_representations
-
-    start = time.perf_counter()
-    joined = Joined(open_representations(path), [f"J{number}" for number in reversed(range(rows))], path.parent)
-    assert joined.missing == 0 and all(np.isfinite(joined[number][-1]) for number in range(rows))
-    return time.perf_counter() - start
 
 
 def ours(folder: Path) -> float:
@@ -160,7 +140,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=3000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--representations", type=int, default=340_000, help="rows of the file that is joined")
     options = parser.parse_args()
     print(f"{machine()}; {versions(['pillow', 'h5py', 'torch', 'webdataset'])}\n")
     with tempfile.TemporaryDirectory() as scratch:
@@ -179,14 +158,6 @@ def main() -> None:
                 memory = max(memory, found.pss)
             lines.append([f"{count:,}", str(size or "as they are"), f"{max(rates):,.0f}", f"{memory / 2**20:,.0f}"])
         print_table(["images packed", "size", "images/s", "peak memory of all processes, MiB"], lines)
-        features = Path(scratch, "features.parquet")
-        in_fresh_process(make_representations, features, options.representations)
-        found = in_fresh_process(join, features, options.representations)
-        size = f"{options.representations:,} x 1280, {features.stat().st_size / 1e9:.1f} GB"
-        print_table(
-            ["representations joined", "seconds", "peak memory, MiB"],
-            [[size, f"{found.value:.0f}", f"{found.pss / 2**20:,.0f}"]],
-        )
         rates = {}
         for _ in range(options.rounds):
             for name, read in (("skyshards", ours), ("files, Pillow", files), ("webdataset", webdataset)):

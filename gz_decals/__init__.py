@@ -1,4 +1,4 @@
-"""Galaxy Zoo DECaLS: images of ring and other galaxies, volunteers' votes, and learnt representations."""
+"""Galaxy Zoo DECaLS: images of ring and other galaxies, and volunteers' votes."""
 
 from typing import TYPE_CHECKING
 

@@ -30,7 +30,6 @@ from gz_decals.resample import stored
 from gz_decals.zip_archives import Chunk
 from skyshards.cli.build_command import build_command
 from skyshards.cli.options import option
-from skyshards.embed.representations import Joined, RepresentationFile, open_representations
 from skyshards.errors import BuildError
 from skyshards.fetch.client import Fetcher
 from skyshards.files import file_digest, file_size, remove_if_empty
@@ -50,18 +49,16 @@ PIXELS = 424
 
 @dataclass(frozen=True)
 class Galaxy:
-    """Catalogue row and representation of a galaxy, looked up on demand and pickled by value.
+    """Catalogue row of a galaxy, looked up on demand and pickled by value.
 
     This keeps a list of 300,000 sources small, and sends workers only what they need.
     """
 
     catalog: Catalog
-    joined: Joined | None
     number: int
 
     def look_up(self) -> dict[str, Any]:
-        row = self.catalog.row(self.number)
-        return row if self.joined is None else row | {"representation": self.joined[self.number]}
+        return self.catalog.row(self.number)
 
     def __reduce__(self):
         return LookedUp, (self.look_up(),)
@@ -95,8 +92,6 @@ class GZDecalsRecipe(Recipe):
         Resample the images to this many pixels on a side.
     max_smooth, max_edge_on : float, optional
         Keep galaxies whose smooth and edge-on fractions are less than these.
-    representations : RepresentationFile, optional
-        Representations to join by galaxy name.
     keep_archives : bool
         Keep the downloads.
     layout : Layout, optional
@@ -112,7 +107,6 @@ class GZDecalsRecipe(Recipe):
     size: int | None = None
     max_smooth: float | None = None
     max_edge_on: float | None = None
-    representations: RepresentationFile | None = None
     keep_archives: bool = False
     layout: Layout | None = None
     wanted: int | None = None
@@ -127,7 +121,7 @@ class GZDecalsRecipe(Recipe):
 
     @property
     def schema(self) -> Schema:
-        return schema(self._known_layout.values, self.representations.length if self.representations else None)
+        return schema(self._known_layout.values)
 
     @cached_property
     def _catalog_sha256(self) -> str:
@@ -143,7 +137,6 @@ class GZDecalsRecipe(Recipe):
             "size": self.size,
             "max_smooth": self.max_smooth,
             "max_edge_on": self.max_edge_on,
-            **(self.representations.options if self.representations else {"representations": None}),
         }
 
     def prepare(self, fetcher: Fetcher, folder: Path) -> GZDecalsRecipe:
@@ -164,13 +157,10 @@ class GZDecalsRecipe(Recipe):
             wanted = f"{len(catalog):,} galaxies of {self._known_layout.path.name}"
             raise BuildError(f"none of the {wanted} is among the {len(index):,} images found")
         found.sort(key=lambda pair: pair[0].order)
-        joined = None
-        if self.representations is not None:
-            joined = Joined(self.representations, catalog.names, self.output_dir)
-        self._say(catalog, found, joined)
+        self._say(catalog, found)
         self.images.take([place for place, _ in found], self.wanted)
         for place, number in found:
-            yield Source(place.key, url=place.url, path=place.path, info=Galaxy(catalog, joined, number))
+            yield Source(place.key, url=place.url, path=place.path, info=Galaxy(catalog, number))
 
     def _places(self, fetcher: Fetcher) -> Iterator[Place]:
         if self.local_data_path is None:
@@ -183,14 +173,10 @@ class GZDecalsRecipe(Recipe):
         yield from folder_places(self.local_data_path)
         yield from chunk_places([Chunk(None, path) for path in sorted(self.local_data_path.glob("*.zip"))], fetcher)
 
-    def _say(self, catalog: Catalog, found: list, joined: Joined | None) -> None:
-        """Print what the build leaves out or empty, and why."""
+    def _say(self, catalog: Catalog, found: list) -> None:
+        """Print what the build leaves out, and why."""
         counts = {f"galaxies of {self._known_layout.path.name} are outside the cut": catalog.outside}
         counts["galaxies have no image here"] = len(catalog) - len(found)
-        if joined is not None and self.representations is not None:
-            counts[f"galaxies are not in {self.representations.path.name}; their representation is NaN"] = (
-                joined.missing
-            )
         for words, count in counts.items():
             if count:
                 say(f"{count:,} {words}")
@@ -213,7 +199,7 @@ class GZDecalsRecipe(Recipe):
         known = source.info.look_up()
         content, growth = stored(content, self.size)
         ra, dec = position(known["iauname"], known["ra"], known["dec"])
-        row = {
+        yield {
             "object_id": known["iauname"],
             "iauname": known["iauname"],
             "ra": ra,
@@ -223,7 +209,6 @@ class GZDecalsRecipe(Recipe):
             "scale": known["scale"] * growth / 3600,
             **known["values"],
         }
-        yield row | ({"representation": known["representation"]} if self.representations else {})
 
     def discard(self, source: Source, fetched: Any, failed: bool) -> None:
         self.images.release(source.key)
@@ -264,17 +249,12 @@ class GZDecalsRecipe(Recipe):
     metavar="F",
     help=f"Keep galaxies with an edge-on fraction less than F. [default: {MAX_EDGE_ON} with --catalog advanced]",
 )
-@option(
-    "--representations",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="Table of representations to join: cnn_features_decals.parquet, or a file made by `skyshards embed`.",
-)
 @option("--archive_url", default=RECORD_URL, metavar="URL", help="Zenodo record with catalogues and images.")
 def main(
-    catalog, catalog_file, local_data_path, keep_archives, size, max_smooth, max_edge_on, representations, archive_url,
+    catalog, catalog_file, local_data_path, keep_archives, size, max_smooth, max_edge_on, archive_url,
     *, demo, output_dir,
 ) -> GZDecalsRecipe:  # fmt: skip
-    """Galaxy Zoo DECaLS: images of ring and other galaxies, volunteers' votes, and learnt representations."""
+    """Galaxy Zoo DECaLS: images of ring and other galaxies, and volunteers' votes."""
     if demo is not None:
         archive_url = demo.decals_url
     if catalog == "advanced":
@@ -288,6 +268,5 @@ def main(
         size,
         max_smooth,
         max_edge_on,
-        open_representations(representations) if representations else None,
         keep_archives,
     )

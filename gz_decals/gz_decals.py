@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import math
 
-from datasets import Image, Sequence, Value
+from datasets import Image, Value
 
 from skyshards.format.schema import Column, Schema
 from skyshards.read.hf_builder import ShardBuilder
@@ -21,9 +21,6 @@ BASIC = (
     ("has-spiral-arms_no_fraction", "float64"),
 )
 """Columns of the basic ring catalogue."""
-
-REPRESENTATION = 1280
-"""Length of the published GZ DECaLS representations (EfficientNetB0, before its last layer)."""
 
 _KNOWN = {
     "ring": ("1 if a volunteer tagged it as a ring on the Galaxy Zoo forum, 0 if none did", ""),
@@ -61,8 +58,8 @@ def published_column(name: str, dtype: str) -> Column:
 
 
 @functools.lru_cache(16)
-def schema(values: tuple[tuple[str, str], ...], representation: int | None) -> Schema:
-    """Build the schema with these published columns (name, dtype), and representations of this length if not None."""
+def schema(values: tuple[tuple[str, str], ...]) -> Schema:
+    """Build the schema with these published columns (name, dtype)."""
     columns = {
         "object_id": Column(Value("string"), "the galaxy's name in the catalogue"),
         "iauname": Column(Value("string"), "name from the position, such as J000411.19+020924.0"),
@@ -76,26 +73,19 @@ def schema(values: tuple[tuple[str, str], ...], representation: int | None) -> S
         "image_file": Column(Value("string"), "path of the file that the image is, below its folder or in its archive"),
         "scale": Column(Value("float64"), "angular extent of a pixel of the stored image", "deg", missing=math.nan),
         **{name: published_column(name, dtype) for name, dtype in values},
+        "source": Column(Value("string"), "file or archive's member that the image was read from"),
     }
-    configs: dict[str, tuple[str, ...]] = {"images": ("object_id", "ra", "dec", "healpix", "image", "scale")}
-    if representation is not None:
-        vector = Sequence(Value("float32"), length=representation)
-        words = "image embedding from a neural network, before its last layer"
-        columns["representation"] = Column(vector, words, deflate=False, missing=math.nan)  # hardly compressible
-        names = (name for name, _ in values)
-        configs["representations"] = ("object_id", "ra", "dec", "healpix", "representation", *names)
-    columns["source"] = Column(Value("string"), "file or archive's member that the image was read from")
-    return Schema(columns, configs)
+    return Schema(columns, {"images": ("object_id", "ra", "dec", "healpix", "image", "scale")})
 
 
-SCHEMA = schema(BASIC, None)
-"""Schema with the basic ring catalogue and no representations."""
+SCHEMA = schema(BASIC)
+"""Schema with the basic ring catalogue."""
 
-FIXED = frozenset(SCHEMA.specs) - {name for name, _ in BASIC} | {"representation"}
+FIXED = frozenset(SCHEMA.specs) - {name for name, _ in BASIC}
 """Columns that do not come from a catalogue."""
 
 
 class GZDecals(ShardBuilder):
-    """Galaxy Zoo DECaLS: images, votes and representations."""
+    """Galaxy Zoo DECaLS: images and votes."""
 
-    schema = schema(BASIC, REPRESENTATION)
+    schema = SCHEMA

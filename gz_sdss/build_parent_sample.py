@@ -44,7 +44,6 @@ from gz_sdss.tables import KEPT, places, typed, write_csv
 from gz_sdss.tap_catalog import TAP_URL, CatalogRequest, get_catalog
 from skyshards.cli.build_command import build_command
 from skyshards.cli.options import option
-from skyshards.embed.representations import Joined, RepresentationFile, open_representations
 from skyshards.errors import BuildError, FetchError, SourceError, UsageError
 from skyshards.fetch.client import Fetcher
 from skyshards.fetch.mirrors import PoliteClient
@@ -52,7 +51,6 @@ from skyshards.files import file_digest, is_read_only
 from skyshards.format.schema import Schema
 from skyshards.input_tables.table_file import FORMATS, open_table
 from skyshards.pipeline.recipe import DEMO, Cost, Recipe, Source
-from skyshards.pipeline.workspace import WORKSPACE
 from skyshards.progress import say, waiting
 
 FILTERED = "ZooSpecPhotoDR19_filtered.csv.gz"
@@ -64,22 +62,6 @@ JPEG_BYTES = 2.2e3
 """Approximate size of a 64 x 64 cutout, measured on the demo archive's."""
 ROW_BYTES = 6e3
 """Approximate disk space per galaxy: the JPEG in its shard and in its TAR archive, with columns and headers."""
-
-
-@dataclass(frozen=True)
-class Galaxy:
-    """Catalogue row and representation of a galaxy; the latter is looked up when it is sent to a worker."""
-
-    record: np.record
-    representations: Joined | Sequence[np.ndarray | None] | None = None
-    number: int = 0
-
-    @property
-    def representation(self) -> np.ndarray | None:
-        return None if self.representations is None else self.representations[self.number]
-
-    def __reduce__(self):
-        return Galaxy, (self.record, None if self.representations is None else [self.representation])
 
 
 @dataclass(frozen=True)
@@ -127,8 +109,6 @@ class GZSDSSRecipe(Recipe):
         With `sia`: maximum fraction (0 to 1) of missing pixels in a FITS cutout.
     rate : float
         Maximum number of image requests per second, over all threads; 0 for no limit.
-    representations : RepresentationFile, optional
-        Representations to join by DR7 objID.
     galaxies : pandas.DataFrame, optional
         The galaxies that pass the cuts; set by `prepare`.
     """
@@ -144,7 +124,6 @@ class GZSDSSRecipe(Recipe):
     format: str = "jpg"
     max_missing: float = MAX_MISSING
     rate: float = RATE
-    representations: RepresentationFile | None = None
     galaxies: pd.DataFrame | None = field(default=None, repr=False, compare=False)
 
     name = "gz_sdss"
@@ -157,7 +136,7 @@ class GZSDSSRecipe(Recipe):
 
     @property
     def schema(self) -> Schema:
-        return schema_of(self.format, self.representations.length if self.representations else None)
+        return schema_of(self.format)
 
     def prepare(self, fetcher: Fetcher, folder: Path) -> GZSDSSRecipe:
         """Fetch the catalogue and cut it; search the VO Registry for an image service, if none is named."""
@@ -185,8 +164,7 @@ class GZSDSSRecipe(Recipe):
         else:
             adql = self.request.adql and " ".join(self.request.adql.split())
             origin |= {"tap_url": DEMO if self.simulated else self.tap_url.rstrip("/"), "adql": adql}
-        vectors = self.representations.options if self.representations else {}
-        return asdict(self.cuts) | origin | {"format": self.format} | vectors
+        return asdict(self.cuts) | origin | {"format": self.format}
 
     @cached_property
     def images(self) -> ImageArchive:
@@ -244,18 +222,11 @@ class GZSDSSRecipe(Recipe):
         galaxies["specobjid"] = galaxies["specobjid"].fillna(0).astype("int64")
         self.images.arrange(galaxies["objid"].tolist())
         _ = self._sia_source, self._client  # created here, before other threads start
-        joined = None
-        if self.representations is not None:
-            ids = galaxies["dr7objid"].astype(str).tolist()
-            joined = Joined(self.representations, ids, self.output_dir / WORKSPACE)
-            if joined.missing:
-                where = self.representations.path.name
-                say(f"{joined.missing:,} galaxies are not in {where}; their representation is NaN")
-        for number, galaxy in enumerate(galaxies.to_records(index=False)):
+        for galaxy in galaxies.to_records(index=False):
             url = None
             with contextlib.suppress(SourceError):  # `fetch` raises it again, where it is recorded
                 url = self._url(galaxy)
-            yield Source(f"{galaxy['objid']}.{self.format}", url, info=Galaxy(galaxy, joined, number))
+            yield Source(f"{galaxy['objid']}.{self.format}", url, info=galaxy)
 
     def _url(self, galaxy: np.record) -> str:
         ra, dec, radius = (float(galaxy[name]) for name in ("ra", "dec", "petroR90_r"))
@@ -269,7 +240,7 @@ class GZSDSSRecipe(Recipe):
         return f"{sia.url.rstrip('?&')}{separator}POS={ra},{dec}&SIZE={size}"
 
     def cost(self, sources: Sequence[Source]) -> Cost:
-        fetched = sum(int(source.info.record["objid"]) not in self.images for source in sources)
+        fetched = sum(int(source.info["objid"]) not in self.images for source in sources)
         seconds, pace = (fetched / self.rate, f"{self.rate:g} requests/s") if self.rate else (None, "")
         if self.sia is not None:  # response sizes differ between services
             return Cost(None if fetched else 0, None, seconds, pace)
@@ -277,7 +248,7 @@ class GZSDSSRecipe(Recipe):
 
     def fetch(self, source: Source, fetcher: Fetcher, folder: Path) -> bytes:
         """Take the image from the TAR archives if it is there whole, or else download and archive it."""
-        galaxy = source.info.record
+        galaxy = source.info
         objid = int(galaxy["objid"])
         content = self.images.get(objid)
         if content is None or not self._is_image(content):
@@ -302,8 +273,8 @@ class GZSDSSRecipe(Recipe):
             return False
 
     def read(self, source: Source, fetched: bytes) -> Iterator[dict[str, Any]]:
-        galaxy = source.info.record
-        row = {
+        galaxy = source.info
+        yield {
             "object_id": str(galaxy["dr7objid"]),
             "objid": galaxy["objid"],
             "specobjid": galaxy["specobjid"],
@@ -315,7 +286,6 @@ class GZSDSSRecipe(Recipe):
             **{name: galaxy[name] for name in VALUES},
             **{name: -1 for name in FLAGS if np.isnan(galaxy[name])},
         }
-        yield row | ({"representation": source.info.representation} if self.representations else {})
 
     def close(self) -> None:
         """Seal the last TAR archive."""
@@ -367,11 +337,6 @@ def _read_catalog(path: Path) -> pd.DataFrame:
     help="With --image_source sia: maximum fraction of missing pixels in a FITS cutout.",
 )
 @option(
-    "--representations",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="Table of representations to join: cnn_features_gz2.parquet, or a file made by `skyshards embed`.",
-)
-@option(
     "--rate",
     type=click.FloatRange(0),
     default=RATE,
@@ -380,7 +345,7 @@ def _read_catalog(path: Path) -> pd.DataFrame:
 )
 def main(
     tap_url, adql, top, refresh_catalog, catalog, image_source, hips2fits_url, sia_url, sia_version, sia_keywords,
-    sia_waveband, format, max_missing, representations, rate, *, demo, output_dir, **cuts,
+    sia_waveband, format, max_missing, rate, *, demo, output_dir, **cuts,
 ) -> GZSDSSRecipe:  # fmt: skip
     """Galaxy Zoo on SDSS: galaxies with a clear vote, spiral or elliptical, each with a 64 x 64 colour cutout."""
     if format == "fits" and image_source != "sia":
@@ -415,7 +380,6 @@ def main(
         format=format,
         max_missing=max_missing,
         rate=rate,
-        representations=open_representations(representations) if representations else None,
     )
 
 

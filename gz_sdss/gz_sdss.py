@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import math
 
-from datasets import Array2D, ClassLabel, Image, Sequence, Value
+from datasets import Array2D, ClassLabel, Image, Value
 
 from gz_sdss.cuts import BANDS
 from gz_sdss.hips2fits import SIZE
@@ -54,13 +54,8 @@ FITS = Column(
 
 
 @functools.lru_cache(16)
-def schema_of(format: str = "jpg", representation: int | None = None) -> Schema:
-    """Build the schema for a `--format`, with representations of this length if not None."""
-    vector = {}
-    if representation is not None:
-        words = "image embedding from a neural network"
-        feature = Sequence(Value("float32"), length=representation)
-        vector = {"representation": Column(feature, words, deflate=False, missing=math.nan)}
+def schema_of(format: str = "jpg") -> Schema:
+    """Build the schema for a `--format`."""
     return Schema(
         columns={
             "object_id": Column(Value("string"), "SDSS DR7 objID (ZooSpec's dr7objid)"),
@@ -72,7 +67,6 @@ def schema_of(format: str = "jpg", representation: int | None = None) -> Schema:
             "scale": Column(Value("float64"), "angular extent of a pixel: 2.5 petroR90_r / 64", "deg"),
             "label": Column(ClassLabel(names=list(LABELS)), "the larger of the two votes"),
             **VALUES,
-            **vector,
             "source": Column(Value("string"), "name of the image in the TAR archives"),
         },
         configs={"images": ("object_id", "image", "label")},

@@ -299,15 +299,43 @@ def test_embeddings_match_by_source_too(tmp_path):
         skyshards.add(tmp_path / "toy", path, on="object_id")
 
 
+@pytest.mark.parametrize("form", ["feat_{}", "feat_{}_pred"])
+@pytest.mark.parametrize("row_group_size", [5, 1000])
 @pytest.mark.parametrize("length", [3, 100])
-def test_numbered_columns_are_read_in_stripes(folder, catalogue, tmp_path, monkeypatch, length):
+def test_numbered_columns_are_one_vector_read_in_stripes(
+    folder, catalogue, tmp_path, monkeypatch, form, row_group_size, length
+):
     monkeypatch.setattr("skyshards.additions.values.STRIPE_BYTES", 4 * ROWS * 7)
-    names = catalogue["object_id"].to_pylist()
+    names = catalogue["object_id"].to_pylist()[1:]
     values = np.random.default_rng(1).random((ROWS, length), np.float32)
-    columns = {f"feat_{number}_pred": values[::-1, number] for number in reversed(range(length))}
-    skyshards.add(folder, table_of(tmp_path, iauname=names[::-1], **columns))
+    columns = {form.format(number): values[:0:-1, number] for number in reversed(range(length))}
+    path = tmp_path / "representations.parquet"
+    pq.write_table(pa.table({"iauname": names[::-1]} | columns), path, row_group_size=row_group_size)
+    assert skyshards.add(folder, path).columns == ("representation",)
     assert_whole(folder)
+    found = skyshards.open(folder)[:]["representation"]
+    np.testing.assert_array_equal(found[1:], values[1:])
+    assert np.isnan(found[0]).all() and found.dtype == np.float32
+
+
+@pytest.mark.parametrize("suffix", ["csv", "fits", "ecsv"])
+def test_numbered_columns_may_be_in_any_table(folder, catalogue, tmp_path, suffix):
+    values = np.random.default_rng(2).random((ROWS, 3), np.float32)
+    names = [f"{name} " for name in catalogue["source"].to_pylist()]  # padded, as text in FITS may be
+    table = astropy.table.Table({"id_str": names} | {f"feat_{number}": values[:, number] for number in range(3)})
+    table.write(tmp_path / f"f.{suffix}", format={"csv": "ascii.csv", "ecsv": "ascii.ecsv"}.get(suffix, suffix))
+    skyshards.add(folder, tmp_path / f"f.{suffix}", on=("source", "id_str"))
     np.testing.assert_array_equal(skyshards.open(folder)[:]["representation"], values)
+
+
+@pytest.mark.parametrize("place", [slice(4, 204), slice(-4, None)])
+def test_a_damaged_table_is_named_and_nothing_is_changed(folder, built, predictions, place):
+    content = bytearray(predictions.read_bytes())
+    content[place] = bytes(len(content[place]))
+    predictions.write_bytes(content)
+    with pytest.raises(BuildError, match=r"predictions\.parquet: .*is it whole"):
+        skyshards.add(folder, predictions)
+    assert subprocess.run(["diff", "-r", built, folder], capture_output=True, text=True).stdout == ""
 
 
 def test_one_row_of_the_table_may_serve_two(folder, tmp_path):

@@ -107,7 +107,7 @@ def clone(tmp_path):
 def test_those_without_a_network_run(path, clone):
     cwd = clone / "notebooks" if path.suffix == ".ipynb" else clone
     for words in commands_of(path):
-        builds = "--demo" in words and "--representations" not in words
+        builds = "--demo" in words
         looks = words[0] == "skyshards" and words[1] in OFFLINE and words[-1].startswith("data/")
         if not builds and not looks:
             continue

@@ -1,10 +1,11 @@
-"""Representations: of the right images, in order, the same after a kill, and joined by id in flat memory."""
+"""Representations: of the right images, in order, the same after a kill, and in a file that `skyshards add` takes."""
 
 import importlib.abc
 import importlib.machinery
 import importlib.util
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,10 +18,11 @@ import pytest
 from click.testing import CliRunner
 
 import skyshards
+from skyshards import verify
 from skyshards.cli.embed import command
+from skyshards.cli.main import main
 from skyshards.embed import run as embedding
 from skyshards.embed.encoders import Encoder, prepared, timm_encoder
-from skyshards.embed.representations import Joined, open_representations
 from skyshards.embed.run import embed
 from skyshards.errors import UsageError
 from skyshards.pipeline.build import build
@@ -246,9 +248,11 @@ def test_command_says_what_is_wrong(toy, tmp_path):
     assert outcome.exit_code == 2 and "--untrained: expected" in outcome.output
 
 
-def test_joins_what_embed_wrote(toy, tmp_path):
-    embed(toy, tmp_path / "r.parquet", ENCODER, column="picture")
-    written, vectors = vectors_of(tmp_path / "r.parquet")
-    joined = Joined(open_representations(tmp_path / "r.parquet"), written["object_id"].to_pylist()[:3], tmp_path)
-    np.testing.assert_array_equal(joined[2], vectors[2])
-    joined.close()
+def test_add_takes_what_embed_wrote(toy, tmp_path):
+    folder = shutil.copytree(toy, tmp_path / "toy")
+    embed(folder, tmp_path / "representations.parquet", ENCODER, column="picture")
+    outcome = CliRunner().invoke(main, ["add", str(folder), str(tmp_path / "representations.parquet")])
+    assert outcome.exit_code == 0 and "30 of 30 rows have values" in outcome.output, outcome.output
+    _, vectors = vectors_of(tmp_path / "representations.parquet")
+    np.testing.assert_array_equal(skyshards.open(folder)[:]["representation"], vectors)
+    assert list(verify.problems(folder)) == []

@@ -25,7 +25,7 @@ ALLOWED = {
     "pictures": {"pictures", "format"},
     "read": {"read", "format", "fetch", "pictures"},
     "input_tables": {"input_tables"},
-    "embed": {"embed", "read", "format", "input_tables", "progress"},
+    "embed": {"embed", "read", "format", "progress"},
     "export": {"export", "read", "format", "progress"},
     "page": {"page", "read", "pictures", "format", "progress"},
     "additions": {"additions", "input_tables", "crossmatch", "pipeline", "format"},

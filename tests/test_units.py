@@ -13,9 +13,9 @@ from sdss_spectra import sdss_spectra
 
 SCHEMAS = {
     "gz3d": gz3d.SCHEMA,
-    "gz_sdss": gz_sdss.schema_of("jpg", 2),
+    "gz_sdss": gz_sdss.SCHEMA,
     "gz_sdss of FITS": gz_sdss.schema_of("fits"),
-    "gz_decals": gz_decals.schema(tuple((name, "float64") for name in gz_decals._KNOWN), 2),
+    "gz_decals": gz_decals.schema(tuple((name, "float64") for name in gz_decals._KNOWN)),
     "sdss_spectra": sdss_spectra.SCHEMA,
     "galaxy10": galaxy10.SCHEMA,
     **{f"candels_blend with {method}": candels_blend.schema_of(method) for method in METHODS},

@@ -32,7 +32,13 @@ class Command(click.Command):
 
     def make_context(self, *args, **kwargs) -> click.Context:
         with one_line():
-            return super().make_context(*args, **kwargs)
+            try:
+                return super().make_context(*args, **kwargs)
+            except click.NoSuchOption as error:
+                if command := _instead(error.option_name):
+                    words = f"{error.message} Build without it, then: {command}"
+                    raise click.UsageError(words) from error
+                raise
 
     def invoke(self, ctx: click.Context):
         with one_line():
@@ -72,6 +78,13 @@ def as_typed(message: str) -> str:
         return match[0] if param is None else _spelling(param, ctx)
 
     return re.sub(r"^\w+(?=: )|`\w+`", option, message)
+
+
+def _instead(option: str) -> str | None:
+    """Return the command that does what an option of an earlier version did, if it is one."""
+    from skyshards.pipeline.differences import REPLACED
+
+    return REPLACED.get(option.lstrip("-").replace("-", "_"))
 
 
 def _spelling(param: click.Parameter, ctx: click.Context | None) -> str:

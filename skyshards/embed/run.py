@@ -31,7 +31,8 @@ def embed(
 ) -> int:
     """Write the representations of all images of a built dataset to a Parquet file.
 
-    The file has the columns `object_id`, `source` and `feat_0`, `feat_1`, … (float32), in the order of the dataset.
+    The file has the columns `object_id`, `source` and `feat_0`, `feat_1`, … (float32), in the order of the dataset;
+    `skyshards.add` takes it as it is.
     Its metadata describe dataset and model, as JSON under "skyshards". Until the file is complete, finished parts are
     kept in a folder beside it, from which a killed run resumes.
 

@@ -6,6 +6,9 @@ from typing import Any
 
 from skyshards.format.catalog import Manifest
 
+REPLACED = {"representations": "skyshards add FOLDER TABLE"}
+"""Options of earlier versions, by name, and the command that does the same to a built folder."""
+
 
 def difference(found: Manifest, wanted: Manifest) -> str | None:
     """Describe how a folder differs from the requested build, and what to do; None if it matches."""
@@ -17,6 +20,12 @@ def difference(found: Manifest, wanted: Manifest) -> str | None:
     if wanted.simulated and not found.simulated:
         return f"holds real galaxies; build simulated ones (`simulated`) {elsewhere}"
     before, now = ({"nside": manifest.nside} | manifest.options for manifest in (found, wanted))
+    for name, command in REPLACED.items():
+        if before.get(name) is not None and name not in now:
+            return (
+                f"was built with `{name}` {before[name]} by an earlier version; read it as it is, or build again"
+                f" {elsewhere}, then: {command}"
+            )
     if names := [name for name in before | now if before.get(name) != now.get(name)]:
         changes = ", ".join(_change(name, before.get(name), now.get(name)) for name in names)
         return f"was built {changes}; give the same again, delete the folder, or build {elsewhere}"

@@ -28,7 +28,7 @@ from skyshards.format.addition import scalars_files
 from skyshards.format.layout import ADDED, CARD, CATALOG, FILES, HEALPIX, SHARD, SHARDS, SOURCE, WORKSPACE, scalars_path
 from skyshards.format.manifest import Manifest, Shard
 from skyshards.pipeline import spool
-from skyshards.pipeline.differences import difference
+from skyshards.pipeline.differences import REPLACED, difference
 
 MANIFEST = "manifest.json"
 """File in the workspace with the manifest of a build that has no catalogue yet."""
@@ -155,7 +155,7 @@ def refuse_other_options(folder: Path, known: Manifest) -> None:
             return
     except (FolderError, OSError, ValueError, KeyError, TypeError, AttributeError):
         return
-    options = {name: found.options.get(name) for name in known.options}
+    options = {name: found.options.get(name) for name in (*known.options, *REPLACED)}
     if words := difference(replace(found, options=options, columns=known.columns), known):
         raise UsageError(f"{folder}: {words}")
 

@@ -8,7 +8,7 @@ import pytest
 
 from gz_decals import catalogs
 from gz_decals.catalogs import layout, read
-from gz_decals.gz_decals import BASIC, published_column, schema
+from gz_decals.gz_decals import BASIC, published_column
 from skyshards.errors import BuildError
 
 NAMES = ["J000411.19+020924.0", "J001655.18-002739.1", "J003937.09-032825.0"]
@@ -105,9 +105,3 @@ def test_descriptions_follow_the_names():
     assert published_column("bar_total-votes", "int64").description == "number of answers to the question 'bar'"
     assert published_column("petro_th50", "float64").unit == "arcsec"
     assert published_column("something", "float64").description == "as published"
-
-
-def test_schema_has_a_vector_only_with_representations():
-    assert "representation" not in schema(BASIC, None).specs
-    assert schema(BASIC, 640).specs["representation"].shape == (640,)
-    assert "representations" in schema(BASIC, 640).config_names

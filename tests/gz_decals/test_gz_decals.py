@@ -1,10 +1,8 @@
 """Galaxy Zoo DECaLS against the contract: from real images and the real catalogue, and from the demo archive."""
 
 import csv
-import errno
 import json
-import tempfile
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +11,15 @@ import pyarrow.parquet as pq
 import pytest
 import requests
 from click.testing import CliRunner
-from datasets import load_dataset
+from datasets import Sequence, Value, load_dataset
 from PIL import Image
 
+import gz_decals
 import skyshards
 from gz_decals.build_parent_sample import GZDecalsRecipe, main
 from gz_decals.release import fetch_catalog
-from skyshards.embed.representations import open_representations
+from skyshards import Column, Schema, verify
+from skyshards.cli.main import main as skyshards_command
 from skyshards.errors import UsageError
 from skyshards.fetch.client import Fetcher
 from skyshards.format import catalog
@@ -34,30 +34,14 @@ def recipe_for(path, workspace, **options):
 
 
 @pytest.fixture(scope="module")
-def vectors():
-    return np.random.default_rng(0).standard_normal((20, 70)).astype(np.float32)
-
-
-@pytest.fixture(scope="module")
-def features(shared_data, tmp_path_factory, vectors):
-    """A file of representations for the first 20 of the real images."""
-    names = sorted(path.stem for path in (shared_data / "zoobot" / "decals_png").glob("*.png"))[:20]
-    path = tmp_path_factory.mktemp("features") / "cnn_features.parquet"
-    columns = {"iauname": names} | {f"feat_{number}_pred": vectors[:, number] for number in range(70)}
-    pq.write_table(pa.table(columns), path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def real(shared_data, tmp_path_factory, features):
-    """The recipe for the real images and the dataset that it builds, with representations."""
+def real(shared_data, tmp_path_factory):
+    """The recipe for the real images and the dataset that it builds."""
     folder = tmp_path_factory.mktemp("built") / "gz_decals"
     zoobot = shared_data / "zoobot"
     recipe = recipe_for(
         zoobot / "example_ring_catalog_basic.csv",
         folder,
         local_data_path=zoobot / "decals_png",
-        representations=open_representations(features),
     )
     assert build(recipe, folder, workers=2).failed == 0
     return recipe, folder
@@ -73,7 +57,7 @@ class TestRealImages(Contract):
         return real[1]
 
     @pytest.fixture
-    def expected(self, shared_data, vectors):
+    def expected(self, shared_data):
         """What the csv module, Pillow and arithmetic by hand say."""
         zoobot = shared_data / "zoobot"
         names = sorted(path.stem for path in (zoobot / "decals_png").glob("*.png"))
@@ -85,14 +69,12 @@ class TestRealImages(Contract):
                     continue
                 hours = int(name[1:3]) + int(name[3:5]) / 60 + float(name[5:10]) / 3600
                 degrees = int(name[11:13]) + int(name[13:15]) / 60 + float(name[15:]) / 3600
-                place = names.index(name)
                 rows[name, f"{name}.png"] = {
                     "iauname": name,
                     "image": np.asarray(Image.open(zoobot / "decals_png" / f"{name}.png")),
                     "image_file": f"{name}.png",
                     "scale": np.nan,
                     "ring": np.int64(entry["ring"]),
-                    "representation": vectors[place] if place < 20 else np.full(70, np.nan, np.float32),
                     **{key: np.float64(entry[key]) for key in entry if key.endswith("_fraction")},
                 }
                 rows[name, f"{name}.png"]["position"] = (15 * hours, -degrees if name[10] == "-" else degrees)
@@ -108,10 +90,6 @@ class TestRealImages(Contract):
     def test_images_are_the_files_themselves(self, folder, shared_data):
         for row in skyshards.open(folder, decode=False):
             assert row["image"] == (shared_data / "zoobot" / "decals_png" / str(row["image_file"])).read_bytes()
-
-    def test_rings_have_their_representations(self, folder):
-        table = skyshards.open(folder).columns(["ring", "representation"])
-        assert np.isnan(table[:]["representation"]).all(axis=1).sum() == 4
 
 
 @pytest.fixture(scope="module")
@@ -198,15 +176,80 @@ def test_advanced_cut_counts_what_it_leaves_out(demo, tmp_path):
     assert len(skyshards.open(tmp_path / "all")) == len(whole)
 
 
-def test_representations_of_the_release(demo, tmp_path):
-    path = download(demo, "cnn_features_decals.parquet", tmp_path)
-    arguments = ["--archive_url", demo.decals_url, "--representations", str(path), "-o", str(tmp_path / "built")]
-    outcome = CliRunner().invoke(main, arguments)
+def test_representations_of_the_release_are_added(demo, tmp_path):
+    """`skyshards add` takes the file as it is, and so do all readers; rows without a representation have NaN."""
+    path, folder = download(demo, "cnn_features_decals.parquet", tmp_path), tmp_path / "built"
+    pq.write_table(pq.read_table(path)[1:], path)  # that of one galaxy less
+    outcome = CliRunner().invoke(main, ["--archive_url", demo.decals_url, "--size", "16", "-o", str(folder)])
     assert outcome.exit_code == 0, outcome.output
-    table = skyshards.open(tmp_path / "built").columns(["iauname", "representation"])
+    outcome = CliRunner().invoke(skyshards_command, ["add", str(folder), str(path)])
+    assert outcome.exit_code == 0, outcome.output
+    assert "added cnn_features_decals: 1 columns (representation)" in outcome.output
+    assert list(verify.problems(folder)) == []
     published = pq.read_table(path).to_pandas().set_index("iauname")
-    for row in table:
-        np.testing.assert_array_equal(row["representation"], published.loc[str(row["iauname"])].to_numpy(np.float32))
+    table = skyshards.open(folder)
+    loaded = load_dataset("gz_decals", "cnn_features_decals", data_dir=str(folder), split="train", streaming=True)
+    without = 0
+    for row, same in zip(table, loaded.with_format("numpy"), strict=True):
+        name, vector = str(row["iauname"]), row["representation"]
+        assert vector.dtype == np.float32 and vector.shape == (1280,)
+        np.testing.assert_array_equal(vector, same["representation"])
+        if name in published.index:
+            np.testing.assert_array_equal(vector, published.loc[name].to_numpy(np.float32))
+        else:
+            assert np.isnan(vector).all()
+            without += 1
+    assert without == len(table) - len(published) == 1
+
+
+@dataclass(frozen=True)
+class Earlier(GZDecalsRecipe):
+    """The recipe of an earlier version, given `--representations`."""
+
+    folder = Path(gz_decals.__file__).parent
+
+    @property
+    def schema(self):
+        vector = Column(Sequence(Value("float32"), length=70), "image embedding", deflate=False, missing=np.nan)
+        own = super().schema
+        configs = own.configs | {"representations": ("object_id", "ra", "dec", "healpix", "representation")}
+        return Schema(own.columns | {"representation": vector}, configs)
+
+    def options(self):
+        return super().options() | {"representations": "cnn_features.parquet", "representations_sha256": "0" * 64}
+
+    def read(self, source, fetched):
+        for row in super().read(source, fetched):
+            yield row | {"representation": np.full(70, row["ra"], np.float32)}
+
+
+def test_a_folder_that_an_earlier_version_joined_representations_to(shared_data, tmp_path):
+    """It is read as ever; builds and additions say what is there, and what to do."""
+    zoobot, folder = shared_data / "zoobot", tmp_path / "built"
+    given = {"catalog_file": zoobot / "example_ring_catalog_basic.csv", "local_data_path": zoobot / "decals_png"}
+    recipe = Earlier(given["catalog_file"], folder, local_data_path=given["local_data_path"])
+    build(recipe, folder, limit=3, workers=1)
+    table = skyshards.open(folder)[:]
+    np.testing.assert_array_equal(table["representation"], np.float32(table["ra"])[:, None].repeat(70, axis=1))
+    loaded = load_dataset("gz_decals", "representations", data_dir=str(folder), split="train", streaming=True)
+    np.testing.assert_array_equal([row["representation"] for row in loaded], table["representation"])
+    arguments = [word for name, path in given.items() for word in (f"--{name}", str(path))]
+    outcome = CliRunner().invoke(main, [*arguments, "-o", str(folder)])
+    assert outcome.exit_code == 2
+    assert outcome.output == (
+        f"Error: {folder}: was built with `representations` cnn_features.parquet by an earlier version; read it as it"
+        " is, or build again elsewhere with -o, then: skyshards add FOLDER TABLE\n"
+    )
+    outcome = CliRunner().invoke(main, [*arguments, "--representations", "cnn_features.parquet"])
+    assert outcome.exit_code == 2
+    assert outcome.output.startswith("Error: No such option") and "Build without it, then: skyshards add" in (
+        outcome.output
+    )
+    names = {"iauname": table["object_id"].tolist()}
+    columns = {f"feat_{number}": np.zeros(3, np.float32) for number in range(70)}
+    pq.write_table(pa.table(names | columns), tmp_path / "cnn_features.parquet")
+    with pytest.raises(UsageError, match="'representation' .* is the name of a column of the dataset"):
+        skyshards.add(folder, tmp_path / "cnn_features.parquet")
 
 
 def test_resampled_images_say_their_scale(shared_data, tmp_path):
@@ -248,15 +291,14 @@ def test_a_position_that_the_name_denies_fails_alone(shared_data, tmp_path):
 
 
 @pytest.mark.slow
-def test_counts_are_said(real, shared_data, features, tmp_path):
+def test_counts_are_said(shared_data, tmp_path):
     zoobot = shared_data / "zoobot"
-    arguments = ["--catalog_file", str(zoobot / "example_ring_catalog_basic.csv"), "--representations", str(features)]
+    arguments = ["--catalog_file", str(zoobot / "example_ring_catalog_basic.csv")]
     outcome = CliRunner().invoke(
         main, [*arguments, "--local_data_path", str(zoobot / "decals_png"), "-o", str(tmp_path / "built")]
     )
     assert outcome.exit_code == 0, outcome.output
     assert "446 galaxies have no image here" in outcome.output
-    assert "450 galaxies are not in cnn_features.parquet; their representation is NaN" in outcome.output
 
 
 def test_a_config_that_is_not_there_is_named(volunteers):
@@ -318,28 +360,3 @@ def test_a_catalogue_that_a_user_put_there_stays(demo, tmp_path):
     (folder / GZDecalsRecipe.downloads / name).write_bytes((tmp_path / "elsewhere" / name).read_bytes())
     assert CliRunner().invoke(main, ["--archive_url", demo.decals_url, "-o", str(folder), "--tiny"]).exit_code == 0
     assert [path.name for path in (folder / GZDecalsRecipe.downloads).iterdir()] == [name]
-
-
-def test_other_representations_of_the_same_name_are_refused(real, features, tmp_path):
-    recipe, folder = real
-    table = pq.read_table(features)
-    other = tmp_path / features.name
-    pq.write_table(table.set_column(1, "feat_0_pred", pa.array(np.zeros(20, np.float32))), other)
-    with pytest.raises(UsageError, match="with `representations_sha256` "):
-        build(replace(recipe, representations=open_representations(other)), folder, workers=1)
-    pq.write_table(table, other)
-    assert build(replace(recipe, representations=open_representations(other)), folder, workers=1).added == 0
-
-
-def test_representations_in_a_read_only_folder_with_nothing_to_do(real, monkeypatch):
-    """Not even root can make files there."""
-    recipe, folder = real
-    temporary = tempfile.TemporaryFile
-
-    def refuse(dir=None, **options):
-        if dir is not None and folder in (Path(dir), *Path(dir).parents):
-            raise OSError(errno.EROFS, "Read-only file system", str(dir))
-        return temporary(dir=dir, **options)
-
-    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
-    assert build(recipe, folder, workers=1).added == 0

@@ -34,7 +34,6 @@ from gz_sdss.image_tars import DONE, ImageArchive
 from gz_sdss.sia import Service
 from gz_sdss.tables import KEPT, read_table
 from gz_sdss.tap_catalog import CATALOG, QUERY, REQUEST
-from skyshards.embed.representations import open_representations
 from skyshards.errors import UsageError
 from skyshards.fetch.client import Fetcher
 from skyshards.pipeline.build import build
@@ -178,16 +177,16 @@ class TestFits(Contract):
         return expected_rows(archive, built_fits, lambda content: images.open_fits(content)[0])
 
 
-def test_representations_are_joined_by_objid(archive, built, tmp_path):
+def test_representations_are_added_by_objid(built, tmp_path):
+    """`skyshards add` takes a file like the published one, whose column id_str has DR7 objIDs, as it is."""
     kept = pd.read_csv(built.output_dir / FILTERED)["dr7objid"]
     known = kept.iloc[: len(kept) // 2]
     vectors = np.random.default_rng(0).standard_normal((len(known), 7)).astype(np.float32)
     file = pd.DataFrame(vectors, columns=[f"feat_{number}" for number in range(7)])
     file.insert(0, "id_str", known.astype(str).to_numpy())
     file.to_parquet(tmp_path / "cnn_features_gz2.parquet")
-    shutil.copytree(built.output_dir / "Images", tmp_path / "out" / "Images")
-    representations = open_representations(tmp_path / "cnn_features_gz2.parquet")
-    build_with(recipe_for(archive, tmp_path / "out", representations=representations))
+    shutil.copytree(built.output_dir, tmp_path / "out")
+    assert skyshards.add(tmp_path / "out", tmp_path / "cnn_features_gz2.parquet").columns == ("representation",)
     wanted = dict(zip(known.astype(str), vectors, strict=True))
     data_set = load_dataset("gz_sdss", data_dir=str(tmp_path / "out"), split="train", streaming=True)
     assert data_set.features["representation"].length == 7
@@ -424,7 +423,7 @@ def test_adql_from_a_file(tmp_path):
 def test_a_broken_image_of_an_earlier_version_is_downloaded_again(built, archive, tmp_path, broken):
     folder = tmp_path / "out"
     recipe = recipe_for(archive, folder).prepare(Fetcher(), folder)
-    objids = [int(source.info.record["objid"]) for source in recipe.sources(Fetcher())][:3]
+    objids = [int(source.info["objid"]) for source in recipe.sources(Fetcher())][:3]
     contents = {objid: built.images.get(objid) for objid in objids}
     broken = {"two bytes short": contents[objids[1]][:-2], "a page": b"<html>", "another size": picture(32, 32)}[broken]
     for objid, content in (contents | {objids[1]: broken}).items():
