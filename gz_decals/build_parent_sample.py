@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 if __name__ == "__main__":  # a script's own folder is first on the path: its gz_decals.py would shadow the package
@@ -57,21 +58,12 @@ class Galaxy:
     catalog: Catalog
     number: int
 
-    def look_up(self) -> dict[str, Any]:
+    @property
+    def row(self) -> dict[str, Any]:
         return self.catalog.row(self.number)
 
     def __reduce__(self):
-        return LookedUp, (self.look_up(),)
-
-
-@dataclass(frozen=True)
-class LookedUp:
-    """`Galaxy` as unpickled in a worker."""
-
-    row: dict[str, Any]
-
-    def look_up(self) -> dict[str, Any]:
-        return self.row
+        return SimpleNamespace, (), {"row": self.row}
 
 
 @dataclass(frozen=True)
@@ -196,7 +188,7 @@ class GZDecalsRecipe(Recipe):
 
     def read(self, source: Source, fetched: bytes | Path) -> Iterator[dict[str, Any]]:
         content = fetched.read_bytes() if isinstance(fetched, Path) else fetched
-        known = source.info.look_up()
+        known = source.info.row
         content, growth = stored(content, self.size)
         ra, dec = position(known["iauname"], known["ra"], known["dec"])
         yield {
