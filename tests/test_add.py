@@ -27,6 +27,7 @@ from tests import blocks
 from tests.format_reader import assert_reads
 from tests.toy import Toy
 from tests.toy_folder import assert_whole, shard_bytes
+from tests.versions import stock_reads_hdf5
 
 ROWS = 12
 WITHOUT = (2, 7)
@@ -167,6 +168,7 @@ def test_a_lost_shard_is_built_again_beside_its_additions(folder, predictions):
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
+@stock_reads_hdf5
 def test_stock_datasets_read_additions(folder, predictions, tmp_path):
     skyshards.add(folder, predictions)
     table, options = skyshards.open(folder), {"split": "train", "cache_dir": str(tmp_path / "cache")}
@@ -178,12 +180,18 @@ def test_stock_datasets_read_additions(folder, predictions, tmp_path):
     np.testing.assert_array_equal(own["embedding"], table[:]["embedding"][there])
     assert list(own["object_id"]) == table[:]["object_id"][there].tolist()
     assert "p_ring" not in load_dataset(str(folder), **options).column_names  # its shards are as they were
+
+
+def test_the_builder_loads_additions(folder, predictions, tmp_path):
+    skyshards.add(folder, predictions)
+    table, options = skyshards.open(folder), {"split": "train", "cache_dir": str(tmp_path / "cache")}
     loaded = load_dataset("skyshards", "predictions", data_dir=str(folder), **options)
     assert loaded.num_rows == ROWS and loaded.column_names[:3] == ["object_id", "source", "p_ring"]
     everything = load_dataset("skyshards", data_dir=str(folder), **options)
     np.testing.assert_array_equal(list(everything["shape"]), table[:]["shape"])
 
 
+@stock_reads_hdf5
 def test_splits_have_their_own_scalars(tmp_path):
     class Split(Toy):
         splits = ("train", "test")

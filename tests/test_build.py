@@ -26,7 +26,7 @@ from skyshards.pipeline.build import build
 from skyshards.pipeline.source_rows import lasting
 from skyshards.progress import progress, say
 from tests.contract import Contract, assert_same
-from tests.toy import Toy, die, row
+from tests.toy import Toy, die, row, unread
 from tests.toy_folder import assert_whole, shard_bytes
 
 REPOSITORY = Path(__file__).parents[1]
@@ -348,7 +348,7 @@ def test_killed_while_files_move_to_their_places(tmp_path, toy_folder, monkeypat
     with monkeypatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
         patch.setattr(workspace.os, "replace", replace_some)
         build(recipe, folder, workers=1)
-    monkeypatch.setattr(Toy, "read", None)  # nothing is read again
+    monkeypatch.setattr(Toy, "read", unread)
     build(recipe, folder, workers=1)
     assert shard_bytes(folder) == shard_bytes(toy_folder)
     assert_whole(folder)

@@ -19,7 +19,7 @@ from skyshards.format import catalog
 from skyshards.format.layout import CATALOG, CRC32, WORKSPACE
 from skyshards.pipeline.build import build
 from tests.contract import assert_same
-from tests.toy import Toy
+from tests.toy import Toy, unread
 from tests.toy_folder import assert_whole, shard_bytes
 
 pytestmark = pytest.mark.slow
@@ -54,7 +54,7 @@ def test_what_was_read_again_for_a_lost_shard_is_kept(tmp_path, monkeypatch):
         patch.setattr("skyshards.pipeline.build._pack_all", interrupt)
         build(Toy(8), folder, workers=1)
     with monkeypatch.context() as patch:
-        patch.setattr(Toy, "read", None)
+        patch.setattr(Toy, "read", unread)
         build(Toy(8), folder, workers=1)
     assert_whole(folder)
 

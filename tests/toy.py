@@ -94,6 +94,11 @@ class Toy(Recipe):
             yield row(source.info * self.rows_each + part)
 
 
+def unread(*_):
+    """Stand in for `read` where nothing may be read again."""
+    raise AssertionError("read again")
+
+
 def die() -> None:
     """How a process starts that cannot start."""
     os._exit(3)

@@ -218,7 +218,8 @@ def amend(folder: Path, built: Path, manifest: Manifest, table: pa.Table) -> Non
     source = DatasetCard.load(built / CARD)
     own = with_additions(manifest, ())
     schema = Schema.of_built(own.columns, own.configs)
-    written = yaml.safe_load(source.content.split("---\n")[1])  # in its order
+    content = (built / CARD).read_text(encoding="utf-8")
+    written = yaml.safe_load(content.split("---\n")[1])  # in its order, which `source.content` may change
     matter = written | front_matter(schema, manifest, table, file_digest(folder / CATALOG))
     front = yaml.safe_dump(matter, sort_keys=False, allow_unicode=True)
     before, heading, _ = source.text.strip().partition(card_additions.COPY)
