@@ -1,4 +1,4 @@
-"""What an export of a join must hold: values by their names there, None where a row lacks a dataset."""
+"""What an export must hold: values by their names there, None where a row lacks a value or, in a join, a dataset."""
 
 import pyarrow.compute as pc
 
@@ -15,12 +15,21 @@ def name_in_export(path, parts):
     return rest if part == parts[0] and rest in IDENTITY else f"{part}_{rest}"
 
 
+def known(values, column):
+    """Values as a list, with None where the column of the catalogue is null."""
+    is_known = pc.is_valid(column).to_pylist()
+    return [value if there else None for value, there in zip(values, is_known, strict=True)]
+
+
 def values_in_export(joined, parts):
     """The values of all rows of a table opened with `decode=False`, by their names in its export."""
     catalog, found = joined.catalog, {}
     there = {part: pc.is_valid(catalog[f"{part}._row"]).to_pylist() for part in parts}
     for path, values in flatten(joined[:]).items():
         part = path.partition(".")[0]
+        if path in catalog.column_names and catalog[path].null_count:
+            found[name_in_export(path, parts)] = known(values, catalog[path])
+            continue
         if part == "separation":
             present = [value == value for value in values.tolist()]
         else:
