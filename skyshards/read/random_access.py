@@ -110,10 +110,10 @@ class RandomAccess(abc.ABC):
     def __getitems__(self, positions: Sequence[int]) -> list[dict[str, Any]]:
         """Read rows as one batch; PyTorch's `DataLoader(table, batch_size=...)` calls this method.
 
-        Text columns with several values per row come as lists, since `default_collate` rejects arrays of text.
+        For `default_collate`, several texts of a row come as a list, and unsigned 64-bit integers as arrays.
         """
         batch = self._start(self._positions(list(positions)), ahead=False)()
-        values = {path: _lists_of_text(_rows(value)) for path, value in batch.items()}
+        values = {path: _collatable(_rows(value)) for path, value in batch.items()}
         return [nest({path: value[number] for path, value in values.items()}) for number in range(len(positions))]
 
     def _positions(self, key: Any) -> np.ndarray:
@@ -344,10 +344,13 @@ def _rows(values: np.ndarray | Ragged) -> Any:
     return values.rows() if isinstance(values, Ragged) else values
 
 
-def _lists_of_text(values: Any) -> Any:
-    """Turn an array of several texts per row into lists."""
-    is_text = isinstance(values, np.ndarray) and values.dtype.kind in "UO" and values.ndim > 1
-    return values.tolist() if is_text else values
+def _collatable(values: Any) -> Any:
+    """Return the values of rows in types that PyTorch's `default_collate` takes: no array of text, no `numpy.uint64`."""
+    if not isinstance(values, np.ndarray):
+        return values
+    if values.dtype.kind in "UO" and values.ndim > 1:
+        return values.tolist()
+    return [np.asarray(value) for value in values] if values.dtype == np.uint64 and values.ndim == 1 else values
 
 
 def _integer(key: Any) -> int | None:
