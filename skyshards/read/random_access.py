@@ -345,7 +345,7 @@ def _rows(values: np.ndarray | Ragged) -> Any:
 
 
 def _collatable(values: Any) -> Any:
-    """Return the values of rows in types that PyTorch's `default_collate` takes: no array of text, no `numpy.uint64`."""
+    """Return the values of rows in types that PyTorch's `default_collate` takes: no arrays of text, no numpy.uint64."""
     if not isinstance(values, np.ndarray):
         return values
     if values.dtype.kind in "UO" and values.ndim > 1:
