@@ -84,6 +84,11 @@ def padded(rows: Sequence[dict[str, np.ndarray]]) -> dict[str, tuple[np.ndarray,
     return found
 
 
+def by_padding_table(built: Path, folder: Path) -> Iterator[Any]:
+    table = skyshards.open(built).select_columns(["spectrum"]).with_padding()
+    return (batch["spectrum"] for batch in table.batches(shuffled(len(table))))
+
+
 def by_table(built: Path, folder: Path) -> Iterator[Any]:
     table = skyshards.open(built).select_columns(["spectrum"])
     return (pad(batch["spectrum"]) for batch in table.batches(shuffled(len(table))))
@@ -201,9 +206,10 @@ def litdata_stream(built: Path, folder: Path) -> Iterator[Any]:
     return iter(litdata.StreamingDataLoader(rows, batch_size=BATCH, num_workers=0, collate_fn=collate))
 
 
-TABLE, BYTES = "skyshards table", "reading the bytes alone"
+TABLE, BYTES = "skyshards table, `with_padding`", "reading the bytes alone"
 READERS: dict[str, tuple[Callable[[Path, Path], Iterable[Any]], Callable[[Path, Path], None] | None]] = {
-    TABLE: (by_table, None),
+    TABLE: (by_padding_table, None),
+    "skyshards table, then `pad`": (by_table, None),
     BYTES: (bytes_alone, None),
     "datasets Arrow, map-style": (arrow_map_style, write_arrow),
     "datasets Parquet stream": (parquet_stream, write_parquet),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from hypothesis.extra import numpy as arrays
 from packaging.version import Version
 
 import skyshards
-from skyshards import Column, Ragged, Schema, pad
+from skyshards import Column, Padded, Ragged, Schema, pad
 from skyshards.errors import ShardCorrupted, SourceError, UsageError
 from skyshards.format.columns import flatten
 from skyshards.format.manifest import check_ranges
@@ -352,3 +353,48 @@ def test_an_export_has_them_as_lists(folder, expected, tmp_path):
             if path.startswith(("spectrum", "lines")):
                 assert_same(np.array(values), np.array(flatten(wanted[row["object_id"]])[path].tolist()), path)
     assert sorted(names) == sorted(wanted)
+
+
+@pytest.mark.parametrize(("length", "fill"), [(None, 0), (None, 7), (0, 0), (100, 1), (4000, -1)])
+def test_lists_read_into_dense_arrays_are_those_that_are_padded(table, length, fill):
+    dense = table.with_padding(length, fill)
+    for rows in ([3, 0, 7, 3], slice(None), [], [3]):
+        wanted = flatten(pad(table[rows], length, fill))
+        for path, found in flatten(dense[rows]).items():
+            if isinstance(found, Padded):
+                assert found.values.dtype == wanted[path].values.dtype
+                assert_same(found.values, wanted[path].values, path)
+                assert_same(found.mask, wanted[path].mask, path)
+            else:
+                assert_same(found, wanted[path], path)
+    for found, wanted in zip(dense.batches([[1, 2], [5]]), table.batches([[1, 2], [5]]), strict=True):
+        assert_same(found["spectrum"]["flux"].values, pad(wanted, length, fill)["spectrum"]["flux"].values)
+
+
+def test_padding_stays_with_a_selection_and_a_pickle(table):
+    dense = pickle.loads(pickle.dumps(table.with_padding(50).select([2, 1]).select_columns(["spectrum"])))
+    values, mask = dense[0]["spectrum"]["flux"]
+    assert (values.shape, mask.shape) == ((50,), (50,))
+    assert_same(values, table[2]["spectrum"]["flux"][:50])
+    with pytest.raises(UsageError, match="length: expected 0 or more, found -1"):
+        table.with_padding(-1)
+
+
+def test_a_padded_left_join_has_no_values_where_nothing_matches(table):
+    few = table.select([4, 1])
+    both = skyshards.join(table, few, names=("all", "few"), on="object_id", how="left").with_padding(fill=9)
+    values, mask = both[:]["few"]["spectrum"]["flux"]
+    wanted, there = pad(table[:]["spectrum"]["flux"], values.shape[1], fill=9)
+    for row in range(len(table)):
+        assert_same(mask[row], there[row] & (row in (1, 4)))
+        assert_same(values[row], wanted[row] if row in (1, 4) else np.full(values.shape[1], 9, np.float32))
+
+
+def test_a_data_loader_collates_padded_rows(table):
+    torch = pytest.importorskip("torch", reason="the extra `torch` is not installed")
+    loader = torch.utils.data.DataLoader(table.select_columns(["spectrum"]).with_padding(), batch_size=3)
+    for start, batch in zip(range(0, 12, 3), loader, strict=True):
+        values, mask = batch["spectrum"]["flux"]
+        wanted = pad(table[start : start + 3]["spectrum"]["flux"])
+        assert_same(values.numpy(), wanted.values)
+        assert_same(mask.numpy(), wanted.mask)

@@ -123,7 +123,7 @@ def _opened(dataset: Dataset) -> Table:
     data = OpenedFolder(store, 1, False)
     if data.state != dataset.state:
         raise FolderError(f"{store}: the dataset changed during the export; delete the export and start again")
-    return Table(data, tuple(data.manifest.specs), None)
+    return Table(data, tuple(data.manifest.specs))
 
 
 def threads_for(files: Sequence[RowFile], workers: int) -> Iterator[int]:

@@ -18,7 +18,8 @@ from skyshards.format.provenance import Origin
 from skyshards.read import angles, join_file
 from skyshards.read.matches import Matches
 from skyshards.read.memory import Recycler
-from skyshards.read.random_access import RandomAccess
+from skyshards.read.padding import Padded, Padding
+from skyshards.read.random_access import Batch, RandomAccess
 from skyshards.read.shown import html
 from skyshards.read.table import Table
 
@@ -49,22 +50,28 @@ class JoinedTable(RandomAccess):
     >>> both.select_columns(["gz3d.image", "separation"]).where("separation < 0.5")  # doctest: +SKIP
     """
 
-    def __init__(self, matches: Matches, columns: tuple[str, ...], index: np.ndarray | None):
-        super().__init__(columns, index)
+    def __init__(
+        self,
+        matches: Matches,
+        columns: tuple[str, ...],
+        index: np.ndarray | None = None,
+        padding: Padding | None = None,
+    ):
+        super().__init__(columns, index, padding)
         self._matches = matches
         chosen: dict[str, list[str]] = {}
         for path in columns:
             if name := matches.part_of(path):
                 chosen.setdefault(name, []).append(path.partition(".")[2])
-        self._parts = {name: matches.parts[name].select_columns(paths) for name, paths in chosen.items()}
+        self._parts = {name: matches.parts[name]._view(tuple(paths), None, padding) for name, paths in chosen.items()}
 
     @classmethod
     def of(cls, matches: Matches) -> JoinedTable:
         """Make the table of all rows and columns of a join."""
-        return cls(matches, tuple(matches.specs), None)
+        return cls(matches, tuple(matches.specs))
 
     def __reduce__(self):
-        return JoinedTable, (self._matches, self._columns, self._index)
+        return JoinedTable, (self._matches, self._columns, self._index, self._padding)
 
     @property
     def _naming(self) -> str:
@@ -100,18 +107,18 @@ class JoinedTable(RandomAccess):
     def _leaves(self) -> Mapping[str, ColumnSpec]:
         return self._matches.specs
 
-    def _narrowed(self, columns: tuple[str, ...], index: np.ndarray | None) -> JoinedTable:
-        return JoinedTable(self._matches, columns, index)
+    def _view(self, columns: tuple[str, ...], index: np.ndarray | None, padding: Padding | None) -> JoinedTable:
+        return JoinedTable(self._matches, columns, index, padding)
 
     def _rows_of(self, name: str) -> np.ndarray:
         """Return the rows of one table, -1 for none."""
         rows = self._matches.rows[name]
         return rows if self._index is None else rows[self._index]
 
-    def _start(self, rows: np.ndarray, ahead: bool) -> Callable[[], dict[str, np.ndarray | Ragged]]:
+    def _start(self, rows: np.ndarray, ahead: bool) -> Callable[[], dict[str, Batch]]:
         finishes = {name: _start(part, self._matches.rows[name][rows], ahead) for name, part in self._parts.items()}
 
-        def values() -> dict[str, np.ndarray | Ragged]:
+        def values() -> dict[str, Batch]:
             found = {path: column[rows] for path, column in self._matches.own.items()}
             for name, finish in finishes.items():
                 found |= {f"{name}.{path}": column for path, column in finish().items()}
@@ -211,18 +218,25 @@ class JoinedTable(RandomAccess):
         return common
 
 
-def _start(part: Table, rows: np.ndarray, ahead: bool) -> Callable[[], dict[str, np.ndarray | Ragged]]:
+def _start(part: Table, rows: np.ndarray, ahead: bool) -> Callable[[], dict[str, Batch]]:
     """Start reading rows of one table, -1 for none; return a function that waits for them."""
     there = rows >= 0
     if there.all():
         return part._start(rows, ahead)
     # If no row has a match, read any row to learn the shape of an image.
     finish = part._start(rows[there] if there.any() else np.arange(min(1, part._height)), ahead)
-    return lambda: {path: _spread(values, there, part._leaves[path]) for path, values in finish().items()}
+    fill = 0 if part._padding is None else part._padding.fill
+    return lambda: {path: _spread(values, there, part._leaves[path], fill) for path, values in finish().items()}
 
 
-def _spread(values: np.ndarray | Ragged, there: np.ndarray, spec: ColumnSpec) -> np.ndarray | Ragged:
+def _spread(values: Batch, there: np.ndarray, spec: ColumnSpec, fill: float) -> Batch:
     """Put values in their places, and fill values in the others: empty lists if they are lists."""
+    if isinstance(values, Padded):
+        shape = (len(there), values.values.shape[1])
+        dense = Padded(np.full(shape, fill, values.values.dtype), np.zeros(shape, bool))
+        for out, found in zip(dense, values, strict=True):
+            out[there] = found[: there.sum()]
+        return dense
     if isinstance(values, Ragged):
         lengths = np.zeros(len(there), np.int64)
         lengths[there] = values.lengths[: there.sum()]

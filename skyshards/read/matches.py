@@ -38,7 +38,7 @@ class Matches:
     def of(cls, tables: Mapping[str, Table], rows: Sequence[np.ndarray], apart: Sequence[np.ndarray], left: bool):
         """Make matches from positions in the tables (-1 for none) and separations from the first table in arcsec."""
         first, *others = tables
-        parts = {name: table._narrowed(table._columns, None) for name, table in tables.items()}
+        parts = {name: table._view(table._columns, None, None) for name, table in tables.items()}
         found = {}
         for (name, table), positions in zip(tables.items(), rows, strict=True):
             found[name] = np.full(len(positions), -1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +21,7 @@ from skyshards.format.layout import ADDED_ROW, CRC32, FOLD, ROW, SHARD, SIZE, SO
 from skyshards.format.provenance import Origin, origin
 from skyshards.read.batches import ColumnRequest, Reader
 from skyshards.read.memory import Recycler
+from skyshards.read.padding import Padded, Padding, allocate, cut
 from skyshards.read.store import LocalStore, RemoteStore
 
 
@@ -99,15 +101,15 @@ class OpenedFolder:
         values = missing.without_nulls(self.rows[spec.path].take(pa.array(rows)), spec)
         return kind.from_arrow(values, spec, self._long[spec.path])
 
-    def heavy(self, spec: ColumnSpec, rows: np.ndarray) -> ColumnRequest:
-        """Make the request for values of a heavy column."""
+    def heavy(self, spec: ColumnSpec, rows: np.ndarray, padding: Padding | None) -> ColumnRequest:
+        """Make the request for values of a heavy column, lists padded if told."""
         if spec.path in self._added:
-            return self._added_request(spec, rows, self._added[spec.path])
+            return self._added_request(spec, rows, self._added[spec.path], padding)
         images = None
         if spec.path in self._image_shapes:
             images = self._memory.empty((len(rows), *self._image_shapes[spec.path]), "uint8")
         sizes = self.array(SIZE + spec.path)[rows].tolist()
-        batch, places = KINDS[spec.kind].allocate(spec, sizes, self._memory.empty)
+        batch, places = self._allocate(spec, sizes, padding)
         return ColumnRequest(
             spec,
             [self._shards[code] for code in self.array(SHARD)[rows].tolist()],
@@ -120,11 +122,19 @@ class OpenedFolder:
             images,
         )
 
-    def _added_request(self, spec: ColumnSpec, rows: np.ndarray, addition: Addition) -> ColumnRequest:
+    def _allocate(self, spec: ColumnSpec, sizes: list[int], padding: Padding | None) -> tuple[Any, Any]:
+        """Return a batch to be filled, and the place of each of its values."""
+        if padding is not None and KINDS[spec.kind].is_list(spec):
+            return allocate(np.asarray(sizes, np.int64) // np.dtype(spec.dtype).itemsize, spec.dtype, padding)
+        return KINDS[spec.kind].allocate(spec, sizes, self._memory.empty)
+
+    def _added_request(
+        self, spec: ColumnSpec, rows: np.ndarray, addition: Addition, padding: Padding | None
+    ) -> ColumnRequest:
         """Make the request for values of an addition; rows without one have the fill value already."""
-        kind, numbers = KINDS[spec.kind], self.array(ADDED_ROW + addition.name)[rows]
+        numbers = self.array(ADDED_ROW + addition.name)[rows]
         sizes = self.array(SIZE + spec.path)[rows]
-        batch, places = kind.allocate(spec, sizes.tolist(), self._memory.empty)
+        batch, places = self._allocate(spec, sizes.tolist(), padding)
         there = np.flatnonzero(numbers >= 0)
         if not spec.varies and len(there) < len(rows):
             batch[numbers < 0] = missing.fill(spec)
@@ -139,11 +149,13 @@ class OpenedFolder:
             batch,
         )
 
-    def stack(self, request: ColumnRequest) -> np.ndarray | Ragged:
+    def stack(self, request: ColumnRequest) -> np.ndarray | Ragged | Padded:
         """Return the values of a finished request as a batch.
 
         Images of one size are an array [rows, H, W, C]; bytes, and images of several sizes, an array of objects.
         """
+        if isinstance(request.batch, Padded):
+            return cut(request.batch, request.out)
         if request.batch is not None:
             return request.batch
         values = request.out

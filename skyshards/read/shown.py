@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from skyshards.errors import FolderError, UsageError
+from skyshards.format.columns import select
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -120,7 +121,7 @@ def shown(table: RandomAccess, rows: Sequence[int], size: int | None) -> list[Sh
     names = table._asked(table._naming).take(pa.array(rows, pa.int64())).to_pylist()
     if not drawing.columns:
         return [Shown(row, name, "", None) for row, name in zip(rows, names, strict=True)]
-    read, found = table.select_columns(drawing.columns), []
+    read, found = table._view(select(table._leaves, drawing.columns), table._index, None), []
     for start in range(0, len(rows), BATCH):  # memory for a few images at a time
         some = list(rows[start : start + BATCH])
         for row, name, values in zip(some, names[start:], read.__getitems__(some), strict=False):

@@ -13,13 +13,13 @@ import pyarrow.compute as pc
 from skyshards.errors import FolderError
 from skyshards.format import healpix
 from skyshards.format.columns import ColumnSpec
-from skyshards.format.kinds.ragged import Ragged
 from skyshards.format.layout import CRC32, SIZE, SPLIT, START
 from skyshards.format.moments import ChannelStatistics, of_shards
 from skyshards.format.provenance import Origin
 from skyshards.read import angles
 from skyshards.read.opened import OpenedFolder
-from skyshards.read.random_access import RandomAccess
+from skyshards.read.padding import Padding
+from skyshards.read.random_access import Batch, RandomAccess
 from skyshards.read.shown import html
 from skyshards.read.store import store_at
 
@@ -69,7 +69,7 @@ def open_table(
     (525, 525, 3)
     """
     data = OpenedFolder(store_at(folder, storage_options), threads, decode)
-    table = Table(data, tuple(data.manifest.specs), None)
+    table = Table(data, tuple(data.manifest.specs))
     if split is None:
         return table
     if split not in data.manifest.splits:
@@ -95,12 +95,18 @@ class Table(RandomAccess):
     it raises `FolderError` if the dataset was built further since, as its row numbers may have changed.
     """
 
-    def __init__(self, data: OpenedFolder, columns: tuple[str, ...], index: np.ndarray | None):
-        super().__init__(columns, index)
+    def __init__(
+        self,
+        data: OpenedFolder,
+        columns: tuple[str, ...],
+        index: np.ndarray | None = None,
+        padding: Padding | None = None,
+    ):
+        super().__init__(columns, index, padding)
         self._data = data
 
     def __reduce__(self):
-        return Table, (self._data, self._columns, self._index)
+        return Table, (self._data, self._columns, self._index, self._padding)
 
     @property
     def _height(self) -> int:
@@ -110,8 +116,8 @@ class Table(RandomAccess):
     def _leaves(self) -> Mapping[str, ColumnSpec]:
         return self._data.manifest.specs
 
-    def _narrowed(self, columns: tuple[str, ...], index: np.ndarray | None) -> Table:
-        return Table(self._data, columns, index)
+    def _view(self, columns: tuple[str, ...], index: np.ndarray | None, padding: Padding | None) -> Table:
+        return Table(self._data, columns, index, padding)
 
     @property
     def _naming(self) -> str:
@@ -128,12 +134,12 @@ class Table(RandomAccess):
     def _repr_html_(self) -> str:
         return html(self, self._title, f"at {self._data.reader.store}")
 
-    def _start(self, rows: np.ndarray, ahead: bool) -> Callable[[], dict[str, np.ndarray | Ragged]]:
-        specs = self._data.manifest.specs
-        requests = {path: self._data.heavy(specs[path], rows) for path in self._columns if specs[path].heavy}
+    def _start(self, rows: np.ndarray, ahead: bool) -> Callable[[], dict[str, Batch]]:
+        specs, heavy = self._data.manifest.specs, self._data.heavy
+        requests = {path: heavy(specs[path], rows, self._padding) for path in self._columns if specs[path].heavy}
         finish = self._data.reader.start(list(requests.values()), ahead)
 
-        def values() -> dict[str, np.ndarray | Ragged]:
+        def values() -> dict[str, Batch]:
             light = {path: self._data.light(specs[path], rows) for path in self._columns if path not in requests}
             finish()
             heavy = {path: self._data.stack(request) for path, request in requests.items()}
