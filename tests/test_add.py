@@ -122,6 +122,7 @@ def test_the_documents_reader_reads_additions(folder, predictions, tmp_path):
     assert_reads(folder, tmp_path)
 
 
+@pytest.mark.slow
 def test_dropping_gives_the_bytes_of_before(folder, built, predictions):
     skyshards.add(folder, predictions)
     skyshards.add(folder, predictions, name="second", prefix="second_", columns=["p_ring", "embedding"])
@@ -517,6 +518,7 @@ def test_nothing_is_half_there_after_a_stop(folder, built, predictions, monkeypa
     assert_whole(folder)
 
 
+@pytest.mark.slow
 def test_a_killed_move_is_finished(folder, predictions, monkeypatch, tmp_path):
     """Whatever of the files was moved when the process died, the next command moves the rest."""
     skyshards.add(shutil.copytree(folder, tmp_path / "whole"), predictions)
@@ -540,6 +542,7 @@ def test_a_killed_move_is_finished(folder, predictions, monkeypatch, tmp_path):
         assert subprocess.run(["diff", "-r", tmp_path / "whole", copy], capture_output=True, text=True).stdout == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["added/predictions.hdf5", "added/catalog/train.hdf5"])
 def test_damage_to_added_files_is_found(folder, predictions, name):
     skyshards.add(folder, predictions)
@@ -598,6 +601,7 @@ def test_joins_exports_and_pages_know_added_columns(folder, predictions, tmp_pat
     assert "p_ring" in (tmp_path / "page" / "index.html").read_text()
 
 
+@pytest.mark.slow
 def test_the_page_on_adding_columns_says_what_is_so(built_gz3d, tmp_path, monkeypatch):
     shutil.copytree(built_gz3d, tmp_path / "data" / "gz3d")
     monkeypatch.chdir(tmp_path)

@@ -96,6 +96,7 @@ print("unharmed")
 """
 
 
+@pytest.mark.slow
 @stock_reads_hdf5
 def test_arrays_of_a_memory_mapped_dataset_can_be_written_to(tmp_path):
     """In a process of its own, which writing to a mapped file would end."""

@@ -203,6 +203,7 @@ def test_errors_that_are_no_text_are_recorded(tmp_path, monkeypatch):
     assert "caf\\udce9.fits" in (tmp_path / "failures.csv").read_text()
 
 
+@pytest.mark.slow
 def test_two_builds_in_one_folder(tmp_path):
     folder = tmp_path / "toy"
     with ThreadPoolExecutor(1) as thread:

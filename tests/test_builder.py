@@ -150,6 +150,7 @@ def test_num_proc(load, built_gz3d, table, tmp_path):
     assert len(data_set) == len(table)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("context", ["fork", "spawn"])
 def test_data_loader_with_two_workers(load, built_gz3d, table, context):
     loading = pytest.importorskip("torch.utils.data", reason="the extra `torch` is not installed")

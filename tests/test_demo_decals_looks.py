@@ -20,6 +20,9 @@ ROW, COLUMN = np.indices((SIZE, SIZE)) - (SIZE - 1) / 2
 RADIUS = np.hypot(ROW, COLUMN)
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def galaxies():
     return simulate(600, 0)

@@ -58,6 +58,7 @@ def test_nothing_is_rendered_before_it_is_asked_for_and_then_only_once(monkeypat
         assert len(set(bodies)) == 1
 
 
+@pytest.mark.slow
 def test_it_can_be_served_from_the_command_line():
     command = [sys.executable, "-m", "demo_archive", "--galaxies", "2"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:

@@ -65,6 +65,7 @@ def test_hdus_are_those_of_the_data_model(galaxy):
         assert list(hdus[3].data["LINENAME"]) == list(EMISSION)
 
 
+@pytest.mark.slow
 def test_the_pipeline_s_redshifts_are_right_within_their_errors():
     rows = [(opened(galaxy)[2].data[0], galaxy.redshift) for galaxy in simulate(60, 1)]
     pulls = [(row["Z"] - true) / row["Z_ERR"] for row, true in rows]

@@ -109,6 +109,7 @@ def test_goes_on_where_it_was(toy, tmp_path, monkeypatch):
     np.testing.assert_array_equal(vectors_of(out)[1], vectors_of(tmp_path / "whole.parquet")[1])
 
 
+@pytest.mark.slow
 def test_survives_kill_9(toy, tmp_path):
     program = f"""
 import os, signal

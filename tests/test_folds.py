@@ -67,6 +67,7 @@ def test_neighbours_of_all_corners_are_on_one_side(closest):
     assert (fold(first) != fold(second)).any(), "some are close enough to a border to tell"
 
 
+@pytest.mark.slow
 def test_neighbours_along_borders_are_on_one_side():
     random = np.random.default_rng(2)
     first = near_borders(20_000, random)
@@ -77,6 +78,7 @@ def test_neighbours_along_borders_are_on_one_side():
     assert on_one_side(first, second)
 
 
+@pytest.mark.slow
 def test_the_narrowest_corners_are_those_that_the_rule_was_made_for():
     """A tip of 52.6 degrees can reach into a disc at a latitude of arcsin(2/3)."""
     tips = CORNERS[np.abs(np.abs(CORNERS[:, 2]) - 2 / 3) < 1e-9]

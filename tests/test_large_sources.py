@@ -52,6 +52,7 @@ def test_blocks_give_the_bytes_of_the_source_read_whole(large, tmp_path):
     assert source(tmp_path / "whole") == source(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limits", [(5, None), (1, 8, 50, 30, None), (200,), (99, 100, None)])
 def test_limits_count_rows_and_go_on_later(large, tmp_path, limits):
     path, folder = large
@@ -74,6 +75,7 @@ def test_a_limit_reads_so_many_rows(large, tmp_path, limit):
     assert build(Large((path,)), tmp_path / "toy", limit=limit, workers=0).added == 0
 
 
+@pytest.mark.slow
 def test_rows_that_are_left_out_do_not_count(large, tmp_path):
     recipe = Large(large[:1], left_out=(0, 3, 4, 20))
     assert build(recipe, tmp_path / "toy", limit=5, workers=0).rows == 5
@@ -112,6 +114,7 @@ def test_a_bad_row_costs_that_row(tmp_path, recipe):
     assert "2 rows failed" in describe(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", [Large, Whole])
 def test_failed_rows_are_remembered_and_retried_when_their_list_is_deleted(tmp_path, recipe, monkeypatch):
     path = changed(write_file(tmp_path / "a.h5", 20), [3], ra=np.nan)
@@ -268,6 +271,7 @@ class Impatient(Recipe):
         yield from map(row, source.info)
 
 
+@pytest.mark.slow
 def test_a_recipe_cannot_cut_its_sources_by_the_limit(tmp_path):
     """Else the last source would pass for done, and its other rows be missing from the next build."""
     for limit in (83, None):

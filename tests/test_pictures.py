@@ -476,6 +476,7 @@ def test_a_legend_for_many_pictures_holds_for_all_of_them():
     assert shared([one, other]) == shared([()]) == shared([]) == ()
 
 
+@pytest.mark.slow
 def test_each_dataset_names_its_masks(built_gz3d):
     table = skyshards.open(built_gz3d)
     row = table.select_columns(table.drawing.columns)[0]

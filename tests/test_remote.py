@@ -157,6 +157,7 @@ def test_http_without_a_data_set(web_server):
         skyshards.open(url + "/nothing")
 
 
+@pytest.mark.slow
 def test_server_that_is_gone():
     with pytest.raises(FolderError, match=r"127\.0\.0\.1:9/toy.*cannot be read"):
         skyshards.open("http://127.0.0.1:9/toy")

@@ -121,6 +121,7 @@ def keep(files, numbers):
     return files.keep([one(number) for number in numbers])
 
 
+@pytest.mark.slow
 def test_processes_and_threads_write_beside_each_other(tmp_path):
     spool = Spool(tmp_path / "spool", 16)
     parts = [range(start, start + 10) for start in range(0, 200, 10)]

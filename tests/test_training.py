@@ -166,6 +166,7 @@ torch.distributed.destroy_process_group()
 """
 
 
+@pytest.mark.slow
 def test_two_ranks_see_every_row(folder, table, tmp_path):
     pytest.importorskip("torch", reason="the extra `torch` is not installed")
     command = [sys.executable, "-c", RANK, str(folder), f"file://{tmp_path}/meeting"]

@@ -45,6 +45,7 @@ def test_philox_gives_the_known_answers(device, counter, key, words):
     assert tuple(int(word) for word in found) == words
 
 
+@pytest.mark.slow
 def test_deviates_are_normal_and_independent(device):
     z = torch.cat([deviates(seed, torch.arange(40, device=device), 0) for seed in (1, 2)]).double().cpu().numpy()
     bound = 5 / np.sqrt(z.size)
@@ -80,6 +81,7 @@ def test_masks_are_those_of_numpy(stamps, pairs, device):
         assert found[name].dtype == torch.uint8 and (found[name].cpu().numpy() == expected[name]).all()
 
 
+@pytest.mark.slow
 def test_noise_has_the_variance_that_numpy_gives(stamps, pairs, device):
     """Differences of two seeds' images on the device, over those of NumPy's: one deviation in all."""
     numbers, names = np.arange(len(pairs)), ("image", "galaxies")
@@ -108,6 +110,7 @@ def test_a_blend_is_the_same_in_any_batch(stamps, pairs, device):
         assert torch.equal(alone, batch[number])
 
 
+@pytest.mark.slow
 def test_rendering_is_one_graph(stamps, pairs):
     """What `torch.compile` is given on a GPU can be captured whole, and computes the same."""
     renderer = DeviceRenderer(stamps, 3, "cpu")

@@ -39,6 +39,7 @@ def test_masks_are_shifted_with_zeros_coming_in(archive, pairs, batch):
         assert (masks[1] == shifted(moments(archive, pair[1])[2], *pair[2:])).all()
 
 
+@pytest.mark.slow
 def test_noise_has_the_variance_of_the_recipe(archive, pairs, batch):
     """Standardised by the recipe, all pixels together are normal: mean 0, variance 1, kurtosis 3."""
     scores = {"galaxy 1": [], "galaxy 2": [], "image": []}

@@ -108,6 +108,7 @@ def test_tiny_and_then_all_is_all(published, built, tmp_path):
     assert {path.name for path in folder.glob("healpix=*")} == {path.name for path in built.glob("healpix=*")}
 
 
+@pytest.mark.slow
 def test_the_script_builds_from_a_folder_with_the_file(published, tmp_path):
     script = REPOSITORY / "galaxy10" / "build_parent_sample.py"
     command = [sys.executable, script, "--local_data_path", published.parent, "--limit", "3", "--workers", "1"]

@@ -170,6 +170,7 @@ def overwrite(path, hdu, data):
     path.write_bytes(gzip.compress(bytes(content), 1))
 
 
+@pytest.mark.slow
 def test_bad_files_are_named_with_their_reasons_and_the_rest_is_built(local, whole, tmp_path, folder):
     files = shutil.copytree(local, tmp_path / "files")
     names = sorted(path.name for path in files.iterdir())

@@ -105,11 +105,13 @@ def bomb():
     return gzip.compress(bytes(MAX_BYTES + 1), 9)
 
 
+@pytest.mark.slow
 def test_a_bomb(read, bomb):
     assert len(bomb) < 300_000
     assert_refused(lambda: read(bomb), "would inflate to 268,435,457 bytes, expected at most 268,435,456")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("claimed", [0, 1000, MAX_BYTES])
 def test_a_bomb_that_lies_about_its_size(read, bomb, claimed):
     assert_refused(lambda: read(with_length(bomb, claimed)), "inflate|FITS")

@@ -95,6 +95,7 @@ def test_picture_is_drawn_in_the_frame_of_the_masks():
     assert colour_at(ax, *offset(125, 449)) == pytest.approx((0, 0, 0), abs=0.02)
 
 
+@pytest.mark.slow
 def test_opacity_goes_with_the_count():
     def steps(mask):
         for count in range(5):
@@ -148,6 +149,7 @@ def test_colours_are_told_apart_by_the_colour_blind():
         assert min(np.linalg.norm(a - b) for a, b in itertools.combinations(seen, 2)) > 0.2, who
 
 
+@pytest.mark.slow
 @stock_reads_hdf5
 def test_rows_from_anywhere_give_the_same_picture(built_gz3d):
     table = skyshards.open(built_gz3d)

@@ -53,6 +53,7 @@ def test_both_pages_of_a_real_server_agree(shared_data):
     assert files_in_listing(pages[0], GZ3D_URL) == files_in_listing(pages[1], GZ3D_URL)
 
 
+@pytest.mark.slow
 def test_all_real_names(shared_data):
     """29,813 of them, as they are on the server and as older code had them."""
     names = gzip.decompress((shared_data / "gz3d/file_names.txt.gz").read_bytes()).decode().split()
@@ -136,6 +137,7 @@ def test_no_link_makes_a_path_out_of_the_folder(target):
         assert name not in (".", "..") and not set(name) & set("/\\\0\n")
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(st.text())
 def test_any_page_is_a_listing_of_some_files(page):

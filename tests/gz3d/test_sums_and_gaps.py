@@ -98,6 +98,7 @@ def test_gzip_of_several_members(good, read, case):
         read(several[: len(several) // 2])
 
 
+@pytest.mark.slow
 def test_a_bomb_in_several_members(read):
     with pytest.raises(SourceError, match="would inflate to more than 268,435,456 bytes"):
         read(gzip.compress(bytes(MAX_BYTES), 9) + gzip.compress(b"1"))

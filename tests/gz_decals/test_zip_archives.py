@@ -268,6 +268,7 @@ def test_goes_on_after_kill_9(crowd, tmp_path):
     assert not (folder / "downloads").exists() and not (folder / ".build").exists()
 
 
+@pytest.mark.slow
 def test_keep_archives(crowd, tmp_path):
     recipe = recipe_from(crowd, tmp_path, keep_archives=True)
     assert build(recipe, tmp_path / "built", workers=2).failed == 0

@@ -232,6 +232,7 @@ def test_images_on_disk_are_not_fetched_again(built, archive, tmp_path):
         assert path.read_bytes() == (tmp_path / path.relative_to(built.output_dir)).read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("faults", [[Fault("hips2fits", "503", 3), Fault("hips2fits", "truncate", 2)]])
 def test_faults_leave_no_trace(built, tmp_path, faults, monkeypatch):
     monkeypatch.setattr("skyshards.fetch.client.pause", lambda seconds: None)
@@ -374,6 +375,7 @@ def test_tiny_asks_for_little_and_the_whole_follows_in_the_same_folder(built, tm
     assert json.loads((tmp_path / REQUEST).read_text())["top"] is None
 
 
+@pytest.mark.slow
 def test_demo_with_a_service_from_the_registry(tmp_path):
     registry = ("--image_source", "sia", "--sia_keywords", "SDSS", "--sia_waveband", "optical")
     outcome = run("--tiny", "--demo", "-o", tmp_path, *registry)

@@ -152,6 +152,7 @@ def test_the_order_of_arrival_does_not_show(tmp_path):
     assert pd.read_csv(tmp_path / "a" / DONE)["objid"].tolist() == list(images)
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(st.integers(0, 3000))
 def test_a_torn_archive_loses_its_torn_member_alone(tmp_path_factory, torn):
