@@ -11,7 +11,7 @@ from demo_archive.holdings import candels as stamps
 from demo_archive.holdings import galaxy10
 from demo_archive.holdings import gz_decals as decals
 from demo_archive.holdings.sdss_tables import sdss_tables
-from demo_archive.protocols import hips2fits, registry, sas, sia, spec_files, zenodo
+from demo_archive.protocols import hips2fits, mocserver, registry, sas, sia, spec_files, zenodo
 from demo_archive.protocols.adql import Database
 from demo_archive.protocols.tap import Tap
 from demo_archive.protocols.web_folder import WebFolder
@@ -57,6 +57,8 @@ class DemoArchive:
         TAP service with BestDR9.ZooSpec and BestDR7.PhotoObj.
     hips2fits_url : str
         Cutouts by position and size.
+    surveys_url : str
+        MocServer with the list of the surveys of which there are cutouts.
     sia_url, sia2_url : str
         Simple Image Access, versions 1 and 2.
     registry_url : str
@@ -113,6 +115,7 @@ class DemoArchive:
             TAP_PREFIX: self._taps[0],
             registry.PREFIX: self._taps[1],
             hips2fits.PREFIX: hips2fits.Hips2Fits(sky),
+            mocserver.PREFIX: mocserver.answer,
             sia.PREFIX_2: images.version_2,
             sia.PREFIX: images,
             sas.FOLDER: sas.Sas(self.galaxies, cache / "sas"),
@@ -190,6 +193,10 @@ class DemoArchive:
     @property
     def hips2fits_url(self) -> str:
         return self.url + hips2fits.PREFIX
+
+    @property
+    def surveys_url(self) -> str:
+        return self.url + mocserver.PREFIX
 
     @property
     def sia_url(self) -> str:

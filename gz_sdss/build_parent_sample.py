@@ -19,7 +19,6 @@ if __name__ == "__main__":  # a script's own folder is first on the path: its gz
 
     run("gz_sdss.build_parent_sample:main", sys.argv[1:])
 
-import click
 import numpy as np
 import pandas as pd
 
@@ -28,8 +27,8 @@ from gz_sdss.cuts import Cuts, one_row_a_galaxy, shuffled
 from gz_sdss.gz_sdss import FLAGS, LABELS, SINGLE, VALUES, schema_of
 from gz_sdss.hips2fits import (
     HIPS,
-    HIPS2FITS_URL,
     HIPS2FITS_URLS,
+    MARGIN,
     RATE,
     SIZE,
     Hips2Fits_access,
@@ -38,18 +37,18 @@ from gz_sdss.hips2fits import (
 )
 from gz_sdss.image_checks import check_jpeg, open_fits
 from gz_sdss.image_tars import ImageArchive
-from gz_sdss.options import cut_options, given
-from gz_sdss.sia import Service, SIASource, find_services
+from gz_sdss.options import ServiceSearch, catalogue_options, cut_options, given, image_options, sia_service
+from gz_sdss.sia import Service, SIASource
+from gz_sdss.surveys import SURVEYS_URL, find_survey, known_id, list_surveys
 from gz_sdss.tables import KEPT, places, typed, write_csv
 from gz_sdss.tap_catalog import TAP_URL, CatalogRequest, get_catalog
 from skyshards.cli.build_command import build_command
-from skyshards.cli.options import option
 from skyshards.errors import BuildError, FetchError, SourceError, UsageError
 from skyshards.fetch.client import Fetcher
 from skyshards.fetch.mirrors import PoliteClient
 from skyshards.files import file_digest, is_read_only
 from skyshards.format.schema import Schema
-from skyshards.input_tables.table_file import FORMATS, open_table
+from skyshards.input_tables.table_file import open_table
 from skyshards.pipeline.recipe import DEMO, Cost, Recipe, Source
 from skyshards.progress import say, waiting
 
@@ -58,27 +57,10 @@ FEW, FEW_ROWS = 5, 50
 """For up to `FEW` galaxies, `FEW_ROWS` rows are requested, as some may pass only the server's cuts; for more, the whole
 catalogue, so that the first N are always the same."""
 
-JPEG_BYTES = 2.2e3
-"""Approximate size of a 64 x 64 cutout, measured on the demo archive's."""
+JPEG_BYTES, JPEG_GROWTH = 2.2e3, 1.3
+"""Approximate size of a 64 x 64 cutout, and the power of the width by which it grows, measured on the demo's."""
 ROW_BYTES = 6e3
 """Approximate disk space per galaxy: the JPEG in its shard and in its TAR archive, with columns and headers."""
-
-
-@dataclass(frozen=True)
-class ServiceSearch:
-    """Search of the VO Registry by words and waveband; `registry_url` names a registry other than the default."""
-
-    keywords: str
-    waveband: str
-    registry_url: str | None = None
-
-    def first(self) -> Service:
-        """Return the first image service found; the others are printed."""
-        first, *others = find_services(self.keywords, self.waveband, self.registry_url)
-        say(f"Images from: {first.title} ({first.url})")
-        for other in others:
-            say(f"  or: --sia_url {other.url} --sia_version {other.version}: {other.title}")
-        return first
 
 
 @dataclass(frozen=True)
@@ -101,10 +83,18 @@ class GZSDSSRecipe(Recipe):
         Table to use instead of the TAP service.
     hips2fits_urls : tuple of str
         URLs of the service and its mirrors.
+    hips : str
+        Survey that the images show, as `gz_sdss.surveys.find_survey` takes it; `prepare` finds its identifier.
+    surveys_url : str
+        URL of the list of surveys.
     sia : Service or ServiceSearch, optional
         Take the images from this service instead, or from the first one that `prepare` finds.
     format : str
         "jpg", or with `sia` also "fits".
+    size : int
+        Width and height of the images, pixels.
+    margin : float
+        Margin around a galaxy, as a fraction of 2 petroR90_r.
     max_missing : float
         With `sia`: maximum fraction (0 to 1) of missing pixels in a FITS cutout.
     rate : float
@@ -120,8 +110,12 @@ class GZSDSSRecipe(Recipe):
     refresh_catalog: bool = False
     catalog: Path | None = None
     hips2fits_urls: tuple[str, ...] = HIPS2FITS_URLS
+    hips: str = HIPS
+    surveys_url: str = SURVEYS_URL
     sia: Service | ServiceSearch | None = None
     format: str = "jpg"
+    size: int = SIZE
+    margin: float = MARGIN
     max_missing: float = MAX_MISSING
     rate: float = RATE
     galaxies: pd.DataFrame | None = field(default=None, repr=False, compare=False)
@@ -136,12 +130,17 @@ class GZSDSSRecipe(Recipe):
 
     @property
     def schema(self) -> Schema:
-        return schema_of(self.format)
+        return schema_of(self.format, self.size, self.margin, HIPS if self.sia else self.hips)
 
     def prepare(self, fetcher: Fetcher, folder: Path) -> GZSDSSRecipe:
-        """Fetch the catalogue and cut it; search the VO Registry for an image service, if none is named."""
+        """Find the survey or the image service, fetch the catalogue and cut it."""
         sia = self.sia.first() if isinstance(self.sia, ServiceSearch) else self.sia
-        return replace(self, sia=sia, galaxies=shuffled(self.filtered()))
+        hips = self.hips
+        if sia is None and hips != HIPS:  # the default needs no list
+            survey = find_survey(hips, list_surveys(fetcher, self.surveys_url), self.surveys_url)
+            hips = survey.id
+            say(f"Images from: {survey.title} ({hips})")
+        return replace(self, sia=sia, hips=hips, galaxies=shuffled(self.filtered()))
 
     @property
     def _service(self) -> Service | None:
@@ -150,7 +149,9 @@ class GZSDSSRecipe(Recipe):
         return self.sia
 
     def options(self) -> dict[str, Any]:
-        origin: dict[str, Any] = {"image_source": "hips2fits", "hips": HIPS}
+        origin: dict[str, Any] = {"image_source": "hips2fits"}
+        if hips := known_id(self.hips) if self.galaxies is None else self.hips:  # others are found by `prepare`
+            origin["hips"] = hips
         if self.hips2fits_urls != HIPS2FITS_URLS and not self.simulated:
             origin["hips2fits_url"] = self.hips2fits_urls[0]
         if self.sia is not None:
@@ -164,14 +165,19 @@ class GZSDSSRecipe(Recipe):
         else:
             adql = self.request.adql and " ".join(self.request.adql.split())
             origin |= {"tap_url": DEMO if self.simulated else self.tap_url.rstrip("/"), "adql": adql}
-        return asdict(self.cuts) | origin | {"format": self.format}
+        size = None if self.size == SIZE else self.size  # folders of earlier versions do not tell it
+        margin = None if self.margin == MARGIN else self.margin
+        return asdict(self.cuts) | origin | {"format": self.format, "size": size, "margin": margin}
 
     @cached_property
     def images(self) -> ImageArchive:
         """Archive of the images on disk."""
         sia = self._service
-        service = f"{HIPS} by hips2fits" if sia is None else sia.title or sia.url
-        origin = f"{self.format} cutouts of {'a simulated sky' if self.simulated else service}"
+        service = f"{self.hips} by hips2fits" if sia is None else sia.title or sia.url
+        sky = "a simulated sky" if self.simulated and self.hips == HIPS else f"a simulated {self.hips}"
+        origin = f"{self.format} cutouts of {sky if self.simulated else service}"
+        if (self.size, self.margin) != (SIZE, MARGIN):  # folders of earlier versions do not tell it
+            origin += f", {self.size} pixels wide with a margin of {self.margin:g}"
         return ImageArchive(self.output_dir / self.downloads, f".{self.format}", origin=origin)
 
     @cached_property
@@ -182,7 +188,12 @@ class GZSDSSRecipe(Recipe):
     def _sia_source(self) -> SIASource | None:
         if self._service is None:
             return None
-        return SIASource(self._service, self.format, self._client, max_missing=self.max_missing)
+        return SIASource(
+            *(self._service, self.format, self._client),
+            max_missing=self.max_missing,
+            size=self.size,
+            margin=self.margin,
+        )
 
     def filtered(self) -> pd.DataFrame:
         """Select the galaxies that pass the cuts, by dr7objid, and write `ZooSpecPhotoDR19_filtered.csv.gz`.
@@ -232,9 +243,13 @@ class GZSDSSRecipe(Recipe):
         ra, dec, radius = (float(galaxy[name]) for name in ("ra", "dec", "petroR90_r"))
         sia = self._service
         if sia is None:
-            return Hips2Fits_access(ra, dec, radius, hips2fits_url=self.hips2fits_urls[0])
+            return Hips2Fits_access(
+                *(ra, dec, radius, self.size, self.size, self.hips),
+                margin=self.margin,
+                hips2fits_url=self.hips2fits_urls[0],
+            )
         separator = "&" if "?" in sia.url else "?"
-        size = field_of_view(radius)
+        size = field_of_view(radius, self.margin)
         if sia.version == 2:
             return f"{sia.url.rstrip('?&')}{separator}POS=CIRCLE {ra} {dec} {size / 2}"
         return f"{sia.url.rstrip('?&')}{separator}POS={ra},{dec}&SIZE={size}"
@@ -244,7 +259,8 @@ class GZSDSSRecipe(Recipe):
         seconds, pace = (fetched / self.rate, f"{self.rate:g} requests/s") if self.rate else (None, "")
         if self.sia is not None:  # response sizes differ between services
             return Cost(None if fetched else 0, None, seconds, pace)
-        return Cost(JPEG_BYTES * fetched, ROW_BYTES * len(sources), seconds, pace)
+        image = JPEG_BYTES * (self.size / SIZE) ** JPEG_GROWTH
+        return Cost(image * fetched, (ROW_BYTES + 2 * (image - JPEG_BYTES)) * len(sources), seconds, pace)
 
     def fetch(self, source: Source, fetcher: Fetcher, folder: Path) -> bytes:
         """Take the image from the TAR archives if it is there whole, or else download and archive it."""
@@ -255,7 +271,12 @@ class GZSDSSRecipe(Recipe):
             ra, dec, radius = (float(galaxy[name]) for name in ("ra", "dec", "petroR90_r"))
             if self._sia_source is None:
                 content = download_with_retries(
-                    ra, dec, radius, hips2fits_urls=self.hips2fits_urls, client=self._client
+                    *(ra, dec, radius),
+                    size=self.size,
+                    margin=self.margin,
+                    hips=self.hips,
+                    hips2fits_urls=self.hips2fits_urls,
+                    client=self._client,
                 )
             else:
                 content = self._sia_source.fetch(ra, dec, radius)
@@ -266,9 +287,9 @@ class GZSDSSRecipe(Recipe):
         """Whether an archived image passes today's checks; those of earlier versions were weaker."""
         try:
             if self.format == "jpg":
-                check_jpeg(content, SIZE, SIZE)
+                check_jpeg(content, self.size, self.size)
                 return True
-            return open_fits(content)[0].shape[-2:] == (SIZE, SIZE)
+            return open_fits(content)[0].shape[-2:] == (self.size, self.size)
         except FetchError:
             return False
 
@@ -281,7 +302,7 @@ class GZSDSSRecipe(Recipe):
             "ra": galaxy["ra"],
             "dec": galaxy["dec"],
             "image": fetched if self.format == "jpg" else open_fits(fetched)[0],
-            "scale": field_of_view(galaxy["petroR90_r"]) / SIZE,
+            "scale": field_of_view(galaxy["petroR90_r"], self.margin) / self.size,
             "label": LABELS.index("spiral" if galaxy["p_cs_debiased"] >= galaxy["p_el_debiased"] else "elliptical"),
             **{name: galaxy[name] for name in VALUES},
             **{name: -1 for name in FLAGS if np.isnan(galaxy[name])},
@@ -302,58 +323,21 @@ def _read_catalog(path: Path) -> pd.DataFrame:
     return typed(table)
 
 
-@build_command("gz_sdss", not_with_demo=("tap_url", "hips2fits_url", "sia_url"))
-@option("--tap_url", default=TAP_URL, metavar="URL", help="TAP service with the catalogue.")
-@option(
-    "--adql", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="File with an ADQL query of your own."
-)
-@option("--top", type=click.IntRange(1), metavar="N", help="Ask the TAP service for only N rows.")
-@option("--refresh_catalog", is_flag=True, help="Download the catalogue again.")
-@option(
-    "--catalog",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help=f"Read the catalogue from a file: {FORMATS}.",
-)
+@build_command("gz_sdss", not_with_demo=("tap_url", "hips2fits_url", "surveys_url", "sia_url"))
+@catalogue_options
 @cut_options
-@option(
-    "--image_source", type=click.Choice(["hips2fits", "sia"]), default="hips2fits", help="Where the cutouts come from."
-)
-@option("--hips2fits_url", metavar="URL", help=f"hips2fits service. [default: {HIPS2FITS_URL} and its mirror]")
-@option("--sia_url", metavar="URL", help="With --image_source sia: URL of the service.")
-@option("--sia_version", type=click.IntRange(1, 2), default=1, help="With --image_source sia: version of SIA.")
-@option("--sia_keywords", metavar="WORDS", help="Find a service in the VO Registry by words in its description.")
-@option("--sia_waveband", metavar="BAND", help="Find a service in the VO Registry by waveband: optical, infrared, ...")
-@option(
-    "--format",
-    type=click.Choice(["jpg", "fits"]),
-    default="jpg",
-    help="Format of the images; fits only with --image_source sia.",
-)
-@option(
-    "--max_missing",
-    type=click.FloatRange(0, 1),
-    default=MAX_MISSING,
-    metavar="F",
-    help="With --image_source sia: maximum fraction of missing pixels in a FITS cutout.",
-)
-@option(
-    "--rate",
-    type=click.FloatRange(0),
-    default=RATE,
-    metavar="R",
-    help="Maximum number of image requests per second; 0 for no limit.",
-)
+@image_options
 def main(
-    tap_url, adql, top, refresh_catalog, catalog, image_source, hips2fits_url, sia_url, sia_version, sia_keywords,
-    sia_waveband, format, max_missing, rate, *, demo, output_dir, **cuts,
+    tap_url, adql, top, refresh_catalog, catalog, image_source, hips2fits_url, hips, surveys_url, sia_url, sia_version,
+    sia_keywords, sia_waveband, format, size, margin, max_missing, rate, *, demo, output_dir, **cuts,
 ) -> GZSDSSRecipe:  # fmt: skip
-    """Galaxy Zoo on SDSS: galaxies with a clear vote, spiral or elliptical, each with a 64 x 64 colour cutout."""
+    """Galaxy Zoo on SDSS: galaxies with a clear vote, spiral or elliptical, each with a colour cutout."""
     if format == "fits" and image_source != "sia":
         raise UsageError("`format` fits needs `image_source` sia: hips2fits has the colour survey as JPEG only")
     of_sia = ("sia_url", "sia_version", "sia_keywords", "sia_waveband", "max_missing")
     if image_source != "sia" and (names := given(*of_sia)):
         raise UsageError(f"{names}: only with `image_source` sia")
-    if image_source == "sia" and (names := given("hips2fits_url")):
+    if image_source == "sia" and (names := given("hips2fits_url", "hips", "surveys_url")):
         raise UsageError(f"{names}: only with `image_source` hips2fits")
     if catalog is not None and (names := given("tap_url", "adql", "top", "refresh_catalog")):
         raise UsageError(f"`catalog` cannot be combined with {names}")
@@ -361,13 +345,14 @@ def main(
     registry_url = None
     if demo is not None:
         tap_url, hips2fits_url, registry_url = demo.tap_url, demo.hips2fits_url, demo.registry_url
+        surveys_url = demo.surveys_url
         if not given("rate"):
             rate = 0.0  # the demo server has no other users
         if not (sia_keywords or sia_waveband):
             sia_url = demo.sia_url if sia_version == 1 else demo.sia2_url
     sia = None
     if image_source == "sia":
-        sia = _sia_service(sia_url, sia_version, sia_keywords, sia_waveband, registry_url)
+        sia = sia_service(sia_url, sia_version, sia_keywords, sia_waveband, registry_url)
     return GZSDSSRecipe(
         output_dir=output_dir,
         request=request,
@@ -376,19 +361,12 @@ def main(
         refresh_catalog=refresh_catalog,
         catalog=catalog,
         hips2fits_urls=(hips2fits_url,) if hips2fits_url else HIPS2FITS_URLS,
+        hips=hips,
+        surveys_url=surveys_url,
         sia=sia,
         format=format,
+        size=size,
+        margin=margin,
         max_missing=max_missing,
         rate=rate,
     )
-
-
-def _sia_service(
-    url: str | None, version: int, keywords: str | None, waveband: str | None, registry_url: str | None
-) -> Service | ServiceSearch:
-    """Image service named by the options, or the search for one."""
-    if url:
-        return Service("", url, version)
-    if not (keywords or waveband):
-        raise UsageError("`image_source` sia needs `sia_url`, or `sia_keywords` or `sia_waveband` to find a service")
-    return ServiceSearch(keywords or "", waveband or "", registry_url)

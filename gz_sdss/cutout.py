@@ -37,8 +37,8 @@ def tangent_wcs(ra: float, dec: float, extent: tuple[float, float], shape: tuple
     return wcs
 
 
-def resample(planes: np.ndarray, wcs: WCS, ra: float, dec: float, size: float) -> np.ndarray:
-    """Interpolate the square of `size` degrees around a position linearly onto 64 x 64 pixels.
+def resample(planes: np.ndarray, wcs: WCS, ra: float, dec: float, size: float, npix: int = SIZE) -> np.ndarray:
+    """Interpolate the square of `size` degrees around a position linearly onto `npix` x `npix` pixels.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def resample(planes: np.ndarray, wcs: WCS, ra: float, dec: float, size: float) -
 
     Returns
     -------
-    float32 `[planes, 64, 64]`
+    float32 `[planes, npix, npix]`
         Row 0 in the south, column 0 in the east.
 
     Raises
@@ -57,7 +57,7 @@ def resample(planes: np.ndarray, wcs: WCS, ra: float, dec: float, size: float) -
     FetchError
         The image does not cover all of it.
     """
-    x, y = _pixels(wcs, ra, dec, size)
+    x, y = _pixels(wcs, ra, dec, size, npix)
     height, width = planes.shape[1:]
     inside = (x > -1) & (x < width) & (y > -1) & (y < height)
     if not inside.all():
@@ -65,16 +65,16 @@ def resample(planes: np.ndarray, wcs: WCS, ra: float, dec: float, size: float) -
     return _bilinear(planes, y, x).astype(np.float32)
 
 
-def _pixels(wcs: WCS, ra: float, dec: float, size: float) -> tuple[np.ndarray, np.ndarray]:
-    """Image coordinates of a cutout's pixels: x and y, float `[64, 64]`."""
-    rows, columns = np.mgrid[:SIZE, :SIZE]
-    target = tangent_wcs(ra, dec, (size, size), (SIZE, SIZE))
+def _pixels(wcs: WCS, ra: float, dec: float, size: float, npix: int) -> tuple[np.ndarray, np.ndarray]:
+    """Image coordinates of a cutout's pixels: x and y, float `[npix, npix]`."""
+    rows, columns = np.mgrid[:npix, :npix]
+    target = tangent_wcs(ra, dec, (size, size), (npix, npix))
     return wcs.world_to_pixel(SkyCoord(*target.pixel_to_world_values(columns, rows), unit="deg"))
 
 
-def _without_fill(planes: np.ndarray, wcs: WCS, ra: float, dec: float, size: float) -> np.ndarray:
+def _without_fill(planes: np.ndarray, wcs: WCS, ra: float, dec: float, size: float, npix: int) -> np.ndarray:
     """Planes of an image, with NaN where a hole within the cutout was filled with one value."""
-    x, y = _pixels(wcs, ra, dec, size)
+    x, y = _pixels(wcs, ra, dec, size, npix)
     if not (np.isfinite(x).all() and np.isfinite(y).all()):
         return planes
     part = (slice(None), *(slice(max(0, int(places.min())), int(max(0, places.max())) + 2) for places in (y, x)))
@@ -95,8 +95,10 @@ def _bilinear(planes: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
         return upper * (1 - dy) + lower * dy
 
 
-def fits_cutout(content: bytes, ra: float, dec: float, size: float, max_missing: float = MAX_MISSING) -> np.ndarray:
-    """Cut a square of `size` degrees from a FITS image: float32 `[64, 64]`, or `[planes, 64, 64]` if it has planes.
+def fits_cutout(
+    content: bytes, ra: float, dec: float, size: float, max_missing: float = MAX_MISSING, npix: int = SIZE
+) -> np.ndarray:
+    """Cut a square of `size` degrees from a FITS image: float32 `[npix, npix]`, or `[planes, npix, npix]` from planes.
 
     Raises
     ------
@@ -109,8 +111,8 @@ def fits_cutout(content: bytes, ra: float, dec: float, size: float, max_missing:
     wcs = WCS(header, naxis=2)
     if not wcs.has_celestial:
         raise FetchError("a FITS image with no celestial WCS: its position is unknown")
-    planes = _without_fill(pixels if pixels.ndim == 3 else pixels[None], wcs, ra, dec, size)
-    cutout = resample(planes, wcs, ra, dec, size)
+    planes = _without_fill(pixels if pixels.ndim == 3 else pixels[None], wcs, ra, dec, size, npix)
+    cutout = resample(planes, wcs, ra, dec, size, npix)
     there = np.isfinite(cutout)
     if not cutout[there].max(initial=-np.inf) > cutout[there].min(initial=np.inf):
         raise FetchError("a blank image: the position is outside the survey")
@@ -124,7 +126,13 @@ def fits_cutout(content: bytes, ra: float, dec: float, size: float, max_missing:
 
 
 def jpeg_cutout(
-    content: bytes, centre: tuple[float, float], extent: tuple[float, float], ra: float, dec: float, size: float
+    content: bytes,
+    centre: tuple[float, float],
+    extent: tuple[float, float],
+    ra: float,
+    dec: float,
+    size: float,
+    npix: int = SIZE,
 ) -> bytes:
     """Cut a square of `size` degrees from a JPEG; a JPEG of just that square is returned unchanged.
 
@@ -132,7 +140,7 @@ def jpeg_cutout(
     ----------
     centre, extent : (float, float)
         Right ascension and declination of the JPEG's centre, and its width and height, all in degrees; north is up.
-        NaN where unknown: then only a JPEG of 64 x 64 pixels is accepted.
+        NaN where unknown: then only a JPEG of `npix` x `npix` pixels is accepted.
 
     Raises
     ------
@@ -142,15 +150,16 @@ def jpeg_cutout(
     pixels = images.open_jpeg(content)
     images.check_not_blank(pixels)
     is_known = all(map(math.isfinite, (*centre, *extent)))
-    if pixels.shape[:2] == (SIZE, SIZE) and not (is_known and abs(extent[0] - size) > 0.05 * size):
+    if pixels.shape[:2] == (npix, npix) and not (is_known and abs(extent[0] - size) > 0.05 * size):
         return content
     if not is_known:
         raise FetchError(
-            f"expected a JPEG of {SIZE} x {SIZE} pixels, found {pixels.shape[1]} x {pixels.shape[0]},"
+            f"expected a JPEG of {npix} x {npix} pixels, found {pixels.shape[1]} x {pixels.shape[0]},"
             " and the service does not say how much sky it shows"
         )
     planes = np.moveaxis(pixels[::-1], -1, 0).astype(np.float32)
-    picture = np.moveaxis(resample(planes, tangent_wcs(*centre, extent, pixels.shape[:2]), ra, dec, size), 0, -1)[::-1]
+    wcs = tangent_wcs(*centre, extent, pixels.shape[:2])
+    picture = np.moveaxis(resample(planes, wcs, ra, dec, size, npix), 0, -1)[::-1]
     picture = np.ascontiguousarray(picture.round().astype(np.uint8))
     images.check_not_blank(picture)
     return images.encode_jpeg(picture)

@@ -11,7 +11,7 @@ import math
 from datasets import Array2D, ClassLabel, Image, Value
 
 from gz_sdss.cuts import BANDS
-from gz_sdss.hips2fits import SIZE
+from gz_sdss.hips2fits import HIPS, MARGIN, SIZE
 from skyshards.format.schema import Column, Schema
 from skyshards.read.hf_builder import ShardBuilder
 
@@ -45,17 +45,16 @@ SINGLE = tuple(name for name, column in VALUES.items() if column.feature == FLOA
 FLAGS = tuple(name for name, column in VALUES.items() if column.feature == INT)
 
 
-COLOUR = Column(Image(), "colour cutout of 64 x 64 pixels, north up, east left: the JPEG's bytes as downloaded")
-FITS = Column(
-    Array2D((SIZE, SIZE), "float32"),
-    "cutout in the units of the survey, row 0 in the south, column 0 in the east",
-    deflate=False,
-)
-
-
 @functools.lru_cache(16)
-def schema_of(format: str = "jpg") -> Schema:
-    """Build the schema for a `--format`."""
+def schema_of(format: str = "jpg", size: int = SIZE, margin: float = MARGIN, hips: str = HIPS) -> Schema:
+    """Build the schema for images of a format ("jpg" or "fits"), size (pixels), margin and survey."""
+    survey = "" if hips == HIPS else f" from {hips}"
+    colour = f"colour cutout of {size} x {size} pixels{survey}, north up, east left: the JPEG's bytes as downloaded"
+    band = "cutout in the units of the survey, row 0 in the south, column 0 in the east"
+    image = (
+        Column(Array2D((size, size), "float32"), band, deflate=False) if format == "fits" else Column(Image(), colour)
+    )
+    scale = f"angular extent of a pixel: {2 * (1 + margin):g} petroR90_r / {size}"
     return Schema(
         columns={
             "object_id": Column(Value("string"), "SDSS DR7 objID (ZooSpec's dr7objid)"),
@@ -63,8 +62,8 @@ def schema_of(format: str = "jpg") -> Schema:
             "specobjid": Column(Value("int64"), "SDSS DR8 specObjID", missing=0),
             "ra": Column(Value("float64"), "right ascension (ICRS) of the cutout's centre", "deg"),
             "dec": Column(Value("float64"), "declination (ICRS) of the cutout's centre", "deg"),
-            "image": FITS if format == "fits" else COLOUR,
-            "scale": Column(Value("float64"), "angular extent of a pixel: 2.5 petroR90_r / 64", "deg"),
+            "image": image,
+            "scale": Column(Value("float64"), scale, "deg"),
             "label": Column(ClassLabel(names=list(LABELS)), "the larger of the two votes"),
             **VALUES,
             "source": Column(Value("string"), "name of the image in the TAR archives"),

@@ -29,9 +29,9 @@ session = Fetcher().retrying_session()
 """Session for custom requests, with time-outs and retries."""
 
 
-def field_of_view(petroR90_r: float) -> float:
-    """Width of a galaxy's cutout, degrees: 2 petroR90_r (1 + 0.25) / 3600, for a radius in arcsec."""
-    return 2.0 * petroR90_r * (1.0 + MARGIN) / 3600.0
+def field_of_view(petroR90_r: float, margin: float = MARGIN) -> float:
+    """Width of a galaxy's cutout, degrees: 2 petroR90_r (1 + margin) / 3600, for a radius in arcsec."""
+    return 2.0 * petroR90_r * (1.0 + margin) / 3600.0
 
 
 def Hips2Fits_access(
@@ -42,6 +42,7 @@ def Hips2Fits_access(
     height: int = SIZE,
     hips: str = HIPS,
     *,
+    margin: float = MARGIN,
     hips2fits_url: str = HIPS2FITS_URL,
 ) -> str:
     """Build the URL of one galaxy's cutout, in gnomonic projection, as JPEG.
@@ -51,11 +52,13 @@ def Hips2Fits_access(
     ra, dec : float
         Centre, ICRS, degrees.
     petroR90_r : float
-        Radius of 90 % of the Petrosian flux in r, arcsec; the cutout is 2.5 times as wide.
+        Radius of 90 % of the Petrosian flux in r, arcsec; the cutout is 2 (1 + margin) times as wide.
     width, height : int
         Pixels.
     hips : str
-        Identifier of the survey.
+        Identifier of the survey; `gz_sdss.surveys.find_survey` finds it by name.
+    margin : float
+        Margin around the galaxy, as a fraction of 2 petroR90_r.
     hips2fits_url : str
         URL of the service.
 
@@ -71,7 +74,7 @@ def Hips2Fits_access(
         raise SourceError(f"expected a petroR90_r above 0 arcsec, found {petroR90_r}")
     if not (width > 0 and height > 0 and width * height <= MAX_PIXELS):
         raise SourceError(f"expected 1 to {MAX_PIXELS:,} pixels, found {width} x {height}")
-    size = f"width={width}&height={height}&fov={field_of_view(petroR90_r)}&projection=TAN"
+    size = f"width={width}&height={height}&fov={field_of_view(petroR90_r, margin)}&projection=TAN"
     return f"{hips2fits_url}?hips={quote(hips)}&{size}&coordsys=icrs&ra={ra}&dec={dec}&format=jpg"
 
 
@@ -87,11 +90,13 @@ def download_with_retries(
     max_retries: int = 5,
     delay: float = 2,
     *,
+    size: int = SIZE,
+    margin: float = MARGIN,
     hips: str = HIPS,
     hips2fits_urls: Sequence[str] = HIPS2FITS_URLS,
     client: PoliteClient | None = None,
 ) -> bytes:
-    """Download one galaxy's cutout: a JPEG of 64 x 64 pixels, checked to be whole, RGB and not blank.
+    """Download one galaxy's cutout: a JPEG of `size` x `size` pixels, checked to be whole, RGB and not blank.
 
     Parameters
     ----------
@@ -102,8 +107,10 @@ def download_with_retries(
         broken images.
     delay : float
         Seconds before the second try, doubled for each further one; a `Retry-After` overrides it.
-    hips : str
-        Identifier of the survey.
+    size : int
+        Width and height, pixels.
+    margin, hips
+        As in `Hips2Fits_access`.
     hips2fits_urls : sequence of str
         URLs of the service and its mirrors, which are tried when it is down.
     client : PoliteClient, optional
@@ -116,6 +123,9 @@ def download_with_retries(
     SourceError
         An invalid position or radius.
     """
-    urls = [Hips2Fits_access(ra, dec, petroR90_r, hips=hips, hips2fits_url=url) for url in hips2fits_urls]
-    check = functools.partial(check_jpeg, width=SIZE, height=SIZE)
-    return (client or _shared_client()).get(urls, check, max_retries, delay, max_bytes=SIZE * SIZE * 16 + (1 << 16))
+    urls = [
+        Hips2Fits_access(ra, dec, petroR90_r, size, size, hips, margin=margin, hips2fits_url=url)
+        for url in hips2fits_urls
+    ]
+    check = functools.partial(check_jpeg, width=size, height=size)
+    return (client or _shared_client()).get(urls, check, max_retries, delay, max_bytes=size * size * 16 + (1 << 16))

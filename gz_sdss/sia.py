@@ -17,7 +17,7 @@ from pyvo.registry import regtap
 
 from gz_sdss import image_checks as images
 from gz_sdss.cutout import MAX_MISSING, fits_cutout, jpeg_cutout, tangent_wcs
-from gz_sdss.hips2fits import field_of_view
+from gz_sdss.hips2fits import MARGIN, SIZE, field_of_view
 from gz_sdss.tap_jobs import tap_service
 from gz_sdss.vo import TIMEOUT, quietly, server_errors, vo_session
 from skyshards.errors import BuildError, FetchError
@@ -149,6 +149,10 @@ class SIASource:
         Time-out of a request, seconds.
     max_missing : float
         Maximum fraction (0 to 1) of missing pixels in a FITS cutout.
+    size : int
+        Width and height of a cutout, pixels.
+    margin : float
+        Margin of a cutout, as a fraction of 2 petroR90_r.
     """
 
     def __init__(
@@ -158,8 +162,11 @@ class SIASource:
         client: PoliteClient,
         timeout: float = TIMEOUT,
         max_missing: float = MAX_MISSING,
+        size: int = SIZE,
+        margin: float = MARGIN,
     ):
         self._service, self._client, self._timeout, self._max_missing = service, client, timeout, max_missing
+        self._npix, self._margin = size, margin
         self._formats = ("fits",) if format == "fits" else ("jpg", "fits")
         self._local = threading.local()
         self._lock = threading.Lock()
@@ -181,10 +188,10 @@ class SIASource:
         ]
 
     def fetch(self, ra: float, dec: float, petroR90_r: float, max_retries: int = 5, delay: float = 2.0) -> bytes:
-        """Fetch one galaxy's cutout of 64 x 64 pixels: a JPEG, or FITS with float32 `[64, 64]`, row 0 in the south.
+        """Fetch one galaxy's cutout: a JPEG, or FITS with float32 `[height, width]`, row 0 in the south.
 
         The image that covers the position best is resampled, unless it is a JPEG of that size already. The planes of a
-        FITS image are averaged to `[64, 64]`.
+        FITS image are averaged.
 
         Parameters
         ----------
@@ -200,7 +207,7 @@ class SIASource:
         FetchError
             There is no image of the position, or it is blank, broken or has a hole.
         """
-        size = field_of_view(petroR90_r)
+        size = field_of_view(petroR90_r, self._margin)
         refused: FetchError | None = None
         for format in self._formats:
             try:
@@ -218,9 +225,9 @@ class SIASource:
         ra, dec = place
         if format == "jpg":
             content = self._client.get([best.url], images.open_jpeg, max_retries, delay)
-            return jpeg_cutout(content, (best.ra, best.dec), (best.width, best.height), ra, dec, size)
+            return jpeg_cutout(content, (best.ra, best.dec), (best.width, best.height), ra, dec, size, self._npix)
         content = self._client.get([best.url], images.open_fits, max_retries, delay)
-        pixels = fits_cutout(content, ra, dec, size, self._max_missing)
+        pixels = fits_cutout(content, ra, dec, size, self._max_missing, self._npix)
         if self._formats == ("fits",):
             header = tangent_wcs(ra, dec, (size, size), pixels.shape[-2:]).to_header()
             if unit := images.open_fits(content)[1].get("BUNIT"):

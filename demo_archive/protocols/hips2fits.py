@@ -7,7 +7,9 @@ import json
 import math
 
 import numpy as np
+from scipy.ndimage import gaussian_filter
 
+from demo_archive.protocols.mocserver import COLOUR, SURVEYS
 from demo_archive.serve.server import Request, Response
 from demo_archive.simulation.render import colour
 from demo_archive.simulation.sky import Field, Sky, fits_image, raster
@@ -15,8 +17,10 @@ from demo_archive.simulation.sky import Field, Sky, fits_image, raster
 PREFIX = "/hips-image-services/hips2fits"
 MAX_PIXELS = 50_000_000
 """Maximum number of pixels in an image."""
-COLOUR_SURVEYS = ("CDS/P/SDSS9/color", "CDS/P/SDSS9/color-alt")
+COLOUR_SURVEYS = tuple(survey for survey, (_, *kind) in SURVEYS.items() if tuple(kind) == COLOUR)
 BAND_SURVEYS = {f"CDS/P/SDSS9/{band}": number for number, band in enumerate("gri")}
+SEEING = {"CDS/P/unWISE/color-W2-W1W2-W1": 6.0}
+"""Width (FWHM) by which the pictures of a survey are blurred, arcsec."""
 CONTENT_TYPES = {"jpg": "image/jpeg", "png": "image/png", "fits": "image/fits"}
 
 
@@ -39,6 +43,9 @@ class Hips2Fits:
 
     def _make_image(self, hips: str, field: Field, form: str) -> bytes:
         bands = self._sky.bands(field)
+        if hips in SEEING:
+            sigma = SEEING[hips] / 2.355 / field.scale
+            bands = gaussian_filter(bands, (0.0, sigma, sigma), mode="nearest")
         if hips in BAND_SURVEYS:
             band = bands[BAND_SURVEYS[hips]]
             if form == "fits":
