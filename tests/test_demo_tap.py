@@ -85,6 +85,34 @@ def test_columns_are_the_real_ones(service, shared_data, table, schema):
         assert len(service.tables[table].columns) == len(real)
 
 
+def test_the_tables_are_described_alike_in_tap_schema_and_beside_it(service):
+    described = service.run_sync("SELECT * FROM TAP_SCHEMA.columns ORDER BY table_name, column_index").to_table()
+    listed = sorted(service.tables, key=lambda table: table.name)
+    assert {"BestDR7.PhotoObj", "TAP_SCHEMA.columns"} < {table.name for table in listed}
+    columns = [(table.name, column) for table in listed for column in table.columns]
+    for row, (table, column) in zip(described, columns, strict=True):
+        assert (row["table_name"], row["column_name"]) == (table, column.name)
+        assert (row["datatype"], row["arraysize"]) == (
+            column.datatype.content,
+            "*" if row["datatype"] == "char" else "",
+        )
+        assert (row["unit"], row["ucd"]) == (str(column.unit or ""), column.ucd or "")
+    named = service.run_sync("SELECT table_name FROM TAP_SCHEMA.tables").to_table()["table_name"]
+    assert sorted(named) == [table.name for table in listed]
+
+
+def test_foreign_keys_join_the_tables_of_tap_schema(service):
+    tables = service.run_sync(
+        "SELECT t.table_name FROM TAP_SCHEMA.schemas AS s JOIN TAP_SCHEMA.tables AS t ON s.schema_name = t.schema_name"
+        " WHERE s.schema_name = 'BestDR7'"
+    )
+    assert list(tables["table_name"]) == ["BestDR7.PhotoObj"]
+    keys = service.run_sync("SELECT * FROM TAP_SCHEMA.keys NATURAL JOIN TAP_SCHEMA.key_columns").to_table()
+    declared = [key for key in service.tables["TAP_SCHEMA.columns"].foreignkeys]
+    assert len(keys) == 5
+    assert [key.targettable for key in declared] == ["TAP_SCHEMA.tables"]
+
+
 def test_the_catalogue_is_the_galaxies_with_their_identifiers_exact(archive, service):
     rows = service.run_sync(
         f"SELECT z.dr7objid, z.objid, p.ra, p.dec, p.modelMag_r {JOIN} ORDER BY z.dr7objid"
@@ -125,6 +153,18 @@ def test_an_alias_comes_back_in_lower_case(service):
     ).to_table()
     assert table.colnames == ["theobject", "petroR90_r", "modelmag_r"]
     assert table["modelmag_r"].unit == "mag"
+
+
+def test_an_alias_keeps_the_type_of_its_column_and_an_expression_has_its_own(service):
+    query = "SELECT TOP 3 p.modelMag_r AS bright, p.objID AS name, p.modelMag_r - 1 AS shifted, 2 * ra AS twice"
+    columns = service.run_sync(f"{query} FROM BestDR7.PhotoObj AS p").to_table().columns
+    assert [column.dtype for column in columns.values()] == [np.float32, np.int64, np.float64, np.float64]
+    assert [column.unit for column in columns.values()] == ["mag", None, None, None]
+
+
+def test_text_of_one_character_is_text(archive):
+    fields = ElementTree.fromstring(ask(archive, "SELECT 'x' AS letter").content).findall(".//{*}FIELD")
+    assert [int(field.get("arraysize")) > 1 for field in fields] == [True]
 
 
 def test_nan_ranks_above_every_number_and_comes_back_like_null(service):
@@ -239,9 +279,26 @@ def test_a_job_has_the_form_of_a_recorded_one(archive, shared_data):
     requests.get(created.url, params={"WAIT": "5"})
     ours = ElementTree.fromstring(requests.get(created.url).content)
     assert ours.tag == theirs.tag
-    assert {child.tag for child in ours} <= {child.tag for child in theirs}
+    assert [child.tag for child in ours] == [child.tag for child in theirs]
     assert ours.find("{*}phase").text == "ERROR"
+    assert ours.find("{*}startTime").text <= ours.find("{*}endTime").text
     assert "nope" in ours.find("{*}errorSummary/{*}message").text
+
+
+def test_a_job_has_the_name_that_its_owner_gave_it(archive):
+    created = requests.post(archive.tap_url + "/async", data={"QUERY": "SELECT 1", "LANG": "ADQL"})
+    assert ElementTree.fromstring(created.content).find("{*}runId") is None
+    requests.post(created.url + "/parameters", data={"RUNID": "a < b"})
+    assert ElementTree.fromstring(requests.get(created.url).content).find("{*}runId").text == "a < b"
+
+
+def test_the_error_of_a_job_is_a_votable_like_that_of_a_query(archive):
+    query = {"QUERY": "SELECT nope", "LANG": "ADQL"}
+    created = requests.post(archive.tap_url + "/async", data={**query, "PHASE": "RUN"})
+    requests.get(created.url, params={"WAIT": "5"})
+    error = requests.get(created.url + "/error")
+    assert error.content == ask(archive, query["QUERY"]).content
+    assert error.headers["Content-Type"] == "text/xml"
 
 
 def test_stopping_does_not_wait_for_who_waits():

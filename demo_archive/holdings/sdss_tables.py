@@ -12,16 +12,29 @@ from demo_archive.simulation.galaxies import Galaxy, sexagesimal
 NAN = float("inf")
 """Placeholder for NaN in the database. SQLite would turn NaN into NULL, while the real server's database ranks it above
 every number, as SQLite does infinity. Responses have NaN again."""
+RESERVED = {"SIZE"}
+"""Those names of columns that are reserved words of ADQL."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column: name, VOTable datatype ("long", "double", "float", "int" or "char"), unit and description."""
+    """A column: name, VOTable datatype ("long", "double", "float", "int" or "char"), unit, description and UCD."""
 
     name: str
     datatype: str
     unit: str = ""
     description: str = ""
+    ucd: str = ""
+
+    @property
+    def arraysize(self) -> str | None:
+        """Length in VOTable's terms: text has any; None for a number."""
+        return "*" if self.datatype == "char" else None
+
+    @property
+    def identifier(self) -> str:
+        """Name in a query: quoted if the language has a word of that name."""
+        return f'"{self.name}"' if self.name.upper() in RESERVED else self.name
 
 
 @dataclass(frozen=True)
@@ -33,6 +46,10 @@ class Table:
     description: str
     columns: tuple[Column, ...]
     rows: Sequence[tuple]
+
+    @property
+    def full_name(self) -> str:
+        return f"{self.schema}.{self.name}"
 
 
 ZOOSPEC = (
@@ -58,23 +75,23 @@ ZOOSPEC = (
     Column("uncertain", "int", "", "1 if neither of the two"),
 )
 PHOTOOBJ = (
-    Column("objID", "long", "", "DR7 object"),
-    Column("run", "int", "", "Run number"),
-    Column("camcol", "int", "", "Camera column"),
-    Column("field", "int", "", "Field number"),
-    Column("obj", "int", "", "Number within the field"),
-    Column("mode", "int", "", "1: primary"),
-    Column("type", "int", "", "3: galaxy"),
-    Column("petroRad_r", "float", "arcsec", "Petrosian radius"),
-    Column("petroR50_r", "float", "arcsec", "Radius with 50% of the Petrosian flux"),
-    Column("petroR90_r", "float", "arcsec", "Radius with 90% of the Petrosian flux"),
-    Column("petroMag_r", "float", "mag", "Petrosian magnitude"),
+    Column("objID", "long", "", "DR7 object", "meta.id;meta.main"),
+    Column("run", "int", "", "Run number", "meta.id;obs"),
+    Column("camcol", "int", "", "Camera column", "meta.id;instr"),
+    Column("field", "int", "", "Field number", "obs.field"),
+    Column("obj", "int", "", "Number within the field", "meta.id"),
+    Column("mode", "int", "", "1: primary", "src.class"),
+    Column("type", "int", "", "3: galaxy", "src.class"),
+    Column("petroRad_r", "float", "arcsec", "Petrosian radius", "phys.angSize;src"),
+    Column("petroR50_r", "float", "arcsec", "Radius with 50% of the Petrosian flux", "phys.angSize;src"),
+    Column("petroR90_r", "float", "arcsec", "Radius with 90% of the Petrosian flux", "phys.angSize;src"),
+    Column("petroMag_r", "float", "mag", "Petrosian magnitude", "phot.mag;em.opt.R"),
     *(Column(f"modelMag_{band}", "float", "mag", "Model magnitude") for band in "ugriz"),
     *(Column(f"modelMagErr_{band}", "float", "mag", "Its error") for band in "ugriz"),
-    *(Column(f"extinction_{band}", "float", "mag", "Galactic extinction") for band in "ugriz"),
-    Column("ra", "double", "deg", "Right ascension, J2000"),
-    Column("dec", "double", "deg", "Declination, J2000"),
-    Column("specObjID", "long", "", "DR7 spectrum"),
+    *(Column(f"extinction_{band}", "float", "mag", "Galactic extinction", "phys.absorption.gal") for band in "ugriz"),
+    Column("ra", "double", "deg", "Right ascension, J2000", "pos.eq.ra;meta.main"),
+    Column("dec", "double", "deg", "Declination, J2000", "pos.eq.dec;meta.main"),
+    Column("specObjID", "long", "", "DR7 spectrum", "meta.id;meta.dataset"),
 )
 EXTINCTION = {"u": 5.155, "g": 3.793, "r": 2.751, "i": 2.086, "z": 1.479}
 """Extinction in each band for E(B-V) = 1 (Stoughton et al. 2002, AJ 123, 485, table 22)."""

@@ -7,15 +7,17 @@ import re
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from demo_archive.holdings.sdss_tables import Column, Table
+from demo_archive.protocols.tap_schema import with_tap_schema
 
 TOP = re.compile(r"^(\s*SELECT\s+(?:ALL\s+|DISTINCT\s+)?)TOP\s+(\d+)\s", re.IGNORECASE)
-ALIAS = re.compile(r'\bAS\s+"?(\w+)', re.IGNORECASE)
+ALIAS = re.compile(r'(?:(?:,|\b(?:SELECT|ALL|DISTINCT)\b)\s*(?:\w+\.)*"?(\w+)"?\s+)?\bAS\s+"?(\w+)', re.IGNORECASE)
+"""A column (empty for an expression or table) and its alias."""
 TIME_LIMIT = 20.0
 """Timeout of a query, seconds."""
 _READING = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
@@ -41,7 +43,7 @@ class Database:
     Parameters
     ----------
     tables : function
-        Returns the tables.
+        Returns the tables, without TAP_SCHEMA.
     """
 
     def __init__(self, tables: Callable[[], Sequence[Table]]) -> None:
@@ -53,7 +55,7 @@ class Database:
 
     @property
     def tables(self) -> Sequence[Table]:
-        """The tables of the database."""
+        """The tables of the database, those of TAP_SCHEMA included."""
         with self._lock:
             self._load()
         return self._tables
@@ -87,14 +89,13 @@ class Database:
             if cursor.description is None:
                 raise QueryError("Field query: Could not parse your query: Expected SELECT")
             names = [entry[0] for entry in cursor.description]
-        aliases = set(ALIAS.findall(adql))
-        names = [name.lower() if name in aliases else name for name in names]
-        return Result(self._columns(names, rows), rows[:maxrec], len(rows) > maxrec)
+        aliases = {alias: column for column, alias in ALIAS.findall(adql)}
+        return Result(self._columns(names, aliases, rows), rows[:maxrec], len(rows) > maxrec)
 
     def _load(self) -> sqlite3.Connection:
         if self._connection is not None:
             return self._connection
-        self._tables = self._make_tables()
+        self._tables = with_tap_schema(self._make_tables())
         connection = sqlite3.connect(":memory:", check_same_thread=False)
         for schema in {table.schema for table in self._tables}:
             connection.execute(f"ATTACH ':memory:' AS {schema}")
@@ -111,7 +112,7 @@ class Database:
         self._connection = connection
         return connection
 
-    def _columns(self, names: list[str], rows: list[tuple]) -> tuple[Column, ...]:
+    def _columns(self, names: list[str], aliases: Mapping[str, str], rows: list[tuple]) -> tuple[Column, ...]:
         known: dict[str, list[Column]] = {}
         for column in (column for table in self._tables for column in table.columns):
             for name in {column.name, column.name.lower()}:
@@ -119,12 +120,14 @@ class Database:
         columns: list[Column] = []
         for place, name in enumerate(names):
             values = [row[place] for row in rows if row[place] is not None]
-            found = known.get(name, [])
+            found = known.get(aliases.get(name) or name, [])
             column = found[0] if found else Column(name.lower(), _datatype(values))
             if {each.datatype for each in found} == {"float", "double"}:
                 # ZooSpec's ra and dec are float32, PhotoObj's float64: tell them apart by their values.
                 single = all(value == float(np.float32(value)) for value in values)
                 column = next(each for each in found if (each.datatype == "float") == single)
+            if name in aliases:
+                column = replace(column, name=name.lower())
             while column.name in {earlier.name for earlier in columns}:
                 column = replace(column, name=f"{column.name}_")
             columns.append(column)

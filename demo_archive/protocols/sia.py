@@ -251,7 +251,7 @@ def _sia2_table(found: list[Offer], base: str) -> str:
 
 def _text_table(declared: tuple, rows: list[tuple]) -> str:
     fields = "".join(
-        votable.field(Column(name, datatype, unit), datatype, ucd=ucd, arraysize=size)
+        votable.field(Column(name, datatype, unit, ucd=ucd), datatype, arraysize=size)
         for name, ucd, datatype, size, unit in declared
     )
     cells = "".join("<TR>" + "".join(f"<TD>{escape(str(value))}</TD>" for value in row) + "</TR>" for row in rows)

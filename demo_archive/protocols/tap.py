@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from xml.sax.saxutils import escape
 
+from demo_archive.holdings.sdss_tables import Column
 from demo_archive.protocols import votable
 from demo_archive.protocols.adql import Database, QueryError
+from demo_archive.protocols.tap_schema import FOREIGN_KEYS
 from demo_archive.protocols.uws import Jobs
 from demo_archive.serve.server import Request, Response, error_page
 
@@ -68,12 +70,13 @@ class Tap:
         return f"Field responseformat: {form!r} is not among csv, votable"
 
     def _capabilities(self, base: str) -> str:
-        # Declares set operations, because clients use UNION only if it is declared.
+        # Declares set operations, because clients use UNION only if it is declared. ADQL has them since version 2.1.
         sets = "".join(f"<feature><form>{form}</form></feature>" for form in ("UNION", "EXCEPT", "INTERSECT"))
-        language = (
-            '<language><name>ADQL</name><version ivo-id="ivo://ivoa.net/std/ADQL#v2.0">2.0</version>'
-            '<languageFeatures type="ivo://ivoa.net/std/TAPRegExt#features-adql-sets">'
-            f"{sets}</languageFeatures></language>"
+        features = f'<languageFeatures type="ivo://ivoa.net/std/TAPRegExt#features-adql-sets">{sets}</languageFeatures>'
+        language = "".join(
+            f'<language><name>ADQL</name><version ivo-id="ivo://ivoa.net/std/ADQL#v{version}">{version}</version>'
+            f"{more}</language>"
+            for version, more in (("2.1", features), ("2.0", ""))
         )
         forms = "".join(
             f"<outputFormat><mime>{mime}</mime><alias>{alias}</alias></outputFormat>"
@@ -94,15 +97,14 @@ class Tap:
         schemas: dict[str, str] = {}
         for table in self._database.tables:
             columns = "".join(
-                f"<column><name>{column.name}</name><description>{escape(column.description)}</description>"
-                f"<unit>{column.unit}</unit>"
-                f'<dataType xsi:type="vs:VOTableType"{_arraysize(column.datatype)}>{column.datatype}</dataType>'
-                "</column>"
+                f"<column><name>{column.identifier}</name>{_element('description', column.description)}"
+                f"{_element('unit', column.unit)}{_element('ucd', column.ucd)}{_data_type(column)}</column>"
                 for column in table.columns
             )
-            description = f"<description>{escape(table.description)}</description>"
+            description = _element("description", table.description)
             schemas.setdefault(table.schema, "")
-            schemas[table.schema] += f"<table><name>{table.schema}.{table.name}</name>{description}{columns}</table>"
+            keys = "".join(_foreign_key(*key) for table_name, *key in FOREIGN_KEYS if table_name == table.full_name)
+            schemas[table.schema] += f"<table><name>{table.full_name}</name>{description}{columns}{keys}</table>"
         body = "".join(f"<schema><name>{name}</name>{tables}</schema>" for name, tables in schemas.items())
         return _document("vtm:tableset", "vtm", "VOSITables", body)
 
@@ -119,8 +121,19 @@ def vosi_capabilities(urls: Mapping[str, str], tap: str = "") -> str:
     return _document("cap:capabilities", "cap", "VOSICapabilities", body)
 
 
-def _arraysize(datatype: str) -> str:
-    return ' arraysize="*"' if datatype == "char" else ""
+def _foreign_key(column: str, target: str, target_column: str) -> str:
+    columns = f"<fromColumn>{column}</fromColumn><targetColumn>{target_column}</targetColumn>"
+    return f"<foreignKey><targetTable>{target}</targetTable><fkColumn>{columns}</fkColumn></foreignKey>"
+
+
+def _element(name: str, text: str) -> str:
+    """An element, or nothing if there is nothing to say."""
+    return f"<{name}>{escape(text)}</{name}>" if text else ""
+
+
+def _data_type(column: Column) -> str:
+    length = f' arraysize="{column.arraysize}"' if column.arraysize else ""
+    return f'<dataType xsi:type="vs:VOTableType"{length}>{column.datatype}</dataType>'
 
 
 def _document(root: str, space: str, name: str, body: str) -> str:

@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from xml.sax.saxutils import escape, quoteattr
 
+from demo_archive.protocols import votable
 from demo_archive.serve.server import Request, Response, error_page
 
-RUNNING_TIME = 0.1
-"""Seconds for which a job is shown as EXECUTING."""
+RUNNING_TIME = timedelta(seconds=0.1)
+"""Time for which a job is shown as EXECUTING."""
 LONGEST_WAIT = 30.0
 """Maximum of WAIT, seconds."""
 DONE = ("COMPLETED", "ERROR", "ABORTED")
@@ -30,14 +31,17 @@ class Job:
     message: str = ""
     result: Response | None = None
     created: datetime = field(default_factory=lambda: datetime.now(UTC))
-    started: float = 0.0
+    started: datetime | None = None
+
+    @property
+    def ended(self) -> datetime | None:
+        """Time until which a finished job is shown as EXECUTING."""
+        return self.started + RUNNING_TIME if self.started and self.phase in ("COMPLETED", "ERROR") else None
 
     @property
     def shown_phase(self) -> str:
         """Phase shown to clients: a finished job remains EXECUTING for `RUNNING_TIME`."""
-        if self.phase in ("COMPLETED", "ERROR") and time.monotonic() < self.started + RUNNING_TIME:
-            return "EXECUTING"
-        return self.phase
+        return "EXECUTING" if self.ended and datetime.now(UTC) < self.ended else self.phase
 
 
 class Jobs:
@@ -86,7 +90,7 @@ class Jobs:
         if what == "parameters" and job.phase == "PENDING":
             job.parameters |= given
         if phase == "RUN" and job.phase == "PENDING":
-            job.started = time.monotonic()
+            job.started = datetime.now(UTC)
             outcome = self._run(job.parameters)
             if isinstance(outcome, str):
                 job.phase, job.message = "ERROR", outcome
@@ -112,7 +116,7 @@ class Jobs:
         if what == "results/result" and job.shown_phase == "COMPLETED" and job.result is not None:
             return job.result
         if what == "error" and job.shown_phase == "ERROR":
-            return Response(job.message.encode(), "text/plain")
+            return Response(votable.error(job.message), "text/xml")
         parts = {
             "": self._xml(job, url),
             "parameters": _root("parameters", _parameters(job)),
@@ -138,10 +142,14 @@ class Jobs:
         if job.shown_phase == "ERROR":
             message = f"<uws:message>{escape(job.message)}</uws:message>"
             summary = f'<uws:errorSummary type="fatal" hasDetail="false">{message}</uws:errorSummary>'
+        run_id = job.parameters.get("RUNID")
         return _root(
             "job",
-            f"<uws:jobId>{job.number}</uws:jobId><uws:phase>{job.shown_phase}</uws:phase>"
+            f"<uws:jobId>{job.number}</uws:jobId>"
+            f"{f'<uws:runId>{escape(run_id)}</uws:runId>' if run_id else ''}"
+            f'<uws:ownerId xsi:nil="true"/><uws:phase>{job.shown_phase}</uws:phase><uws:quote xsi:nil="true"/>'
             f"<uws:creationTime>{_stamp(job.created)}</uws:creationTime>"
+            f"{_moment('startTime', job.started)}{_moment('endTime', job.ended)}"
             f"<uws:executionDuration>3600</uws:executionDuration>"
             f"<uws:destruction>{_stamp(job.created + timedelta(days=2))}</uws:destruction>"
             f"<uws:parameters>{_parameters(job)}</uws:parameters>"
@@ -153,12 +161,19 @@ def _stamp(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def _moment(name: str, moment: datetime | None) -> str:
+    return f"<uws:{name}>{_stamp(moment)}</uws:{name}>" if moment else f'<uws:{name} xsi:nil="true"/>'
+
+
 def _see_other(url: str) -> Response:
     return Response(status=303, headers={"Location": url})
 
 
 def _root(name: str, body: str) -> str:
-    spaces = 'xmlns:uws="http://www.ivoa.net/xml/UWS/v1.0" xmlns:xlink="http://www.w3.org/1999/xlink"'
+    spaces = (
+        'xmlns:uws="http://www.ivoa.net/xml/UWS/v1.0" xmlns:xlink="http://www.w3.org/1999/xlink"'
+        ' xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"'
+    )
     return f"<?xml version='1.0' encoding='utf-8'?>\n<uws:{name} {spaces} version=\"1.1\">{body}</uws:{name}>"
 
 

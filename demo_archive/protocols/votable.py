@@ -40,8 +40,8 @@ def error(message: str) -> bytes:
 
 
 def field(column: Column, datatype: str, **attributes: str) -> str:
-    """Make a FIELD element; `attributes` are further ones, such as ucd."""
-    given = {"name": column.name, "datatype": datatype, "unit": column.unit} | attributes
+    """Make a FIELD element; `attributes` are further ones, such as arraysize."""
+    given = {"name": column.name, "datatype": datatype, "unit": column.unit, "ucd": column.ucd} | attributes
     text = "".join(f" {name}={quoteattr(value)}" for name, value in given.items() if value)
     null = f'<VALUES null="{NULL[datatype]}"/>' if datatype in NULL else ""
     return f"<FIELD{text}><DESCRIPTION>{escape(column.description)}</DESCRIPTION>{null}</FIELD>"
@@ -60,7 +60,7 @@ def binary_table(columns: Sequence[Column], rows: Sequence[tuple], name: str) ->
         values = [row[place] for row in rows]
         if column.datatype == "char":
             texts = [b"" if value is None else str(value).encode() for value in values]
-            width = max([1, *(len(text) for text in texts)])
+            width = max([2, *(len(text) for text in texts)])  # an arraysize of 1 would mean a character, not text
             dtype.append((f"f{place}", f"S{width}"))
             fields.append(field(column, "char", arraysize=str(width)))
             filled.append([*texts])
