@@ -7,6 +7,7 @@ import shutil
 import sys
 import tomllib
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -68,6 +69,19 @@ def test_notebook_runs(name, workplace):
     )
     asyncio.run(asyncio.wait_for(client.async_execute(), NOTEBOOK_SECONDS))  # raises the first error of a cell
     assert pictures(notebook.cells) == pictures(kept(name))
+
+
+def test_the_first_cell_installs_skyshards_in_colab_alone(monkeypatch):
+    transform = pytest.importorskip("IPython.core.inputtransformer2").TransformerManager().transform_cell
+    (cell,) = {
+        "".join(next(cell["source"] for cell in kept(name) if cell["cell_type"] == "code")) for name in NOTEBOOKS
+    }
+    shell = mock.Mock()
+    exec(transform(cell), {"get_ipython": lambda: shell})
+    shell.run_line_magic.assert_not_called()
+    monkeypatch.setitem(sys.modules, "google.colab", mock.Mock())
+    exec(transform(cell), {"get_ipython": lambda: shell})
+    shell.run_line_magic.assert_called_once_with("pip", 'install -q "skyshards[notebooks]"')
 
 
 @notebooks
