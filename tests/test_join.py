@@ -367,6 +367,20 @@ def test_batches_are_read_ahead(tables):
         assert_same(batch, joined[key])
 
 
+def test_batches_are_read_into_the_memory_of_the_caller(tables):
+    given = []
+
+    def empty(shape, dtype):
+        given.append(np.empty(shape, dtype))
+        return given[-1]
+
+    joined = join(*tables[:2], how="left")
+    (batch,) = joined.batches([slice(None)], empty=empty)
+    assert_same(batch, joined[:])
+    for path, values in flatten(batch).items():
+        assert values.dtype.kind in "OU" or any(values is array for array in given), path
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_data_loader(tables, workers):
     data = pytest.importorskip("torch.utils.data", reason="the extra `torch` is not installed")

@@ -371,6 +371,19 @@ def test_lists_read_into_dense_arrays_are_those_that_are_padded(table, length, f
         assert_same(found["spectrum"]["flux"].values, pad(wanted, length, fill)["spectrum"]["flux"].values)
 
 
+def test_lists_are_read_into_the_memory_of_the_caller(table):
+    given = []
+
+    def empty(shape, dtype):
+        given.append(np.empty(shape, dtype))
+        return given[-1]
+
+    for source in (table, table.with_padding()):
+        (batch,) = source.select_columns(["spectrum"]).batches([[1, 2]], empty=empty)
+        lists = [each for each in flatten(batch).values() if isinstance(each, (Ragged, Padded))]
+        assert lists and all(any(part is array for array in given) for each in lists for part in each)
+
+
 def test_padding_stays_with_a_selection_and_a_pickle(table):
     dense = pickle.loads(pickle.dumps(table.with_padding(50).select([2, 1]).select_columns(["spectrum"])))
     values, mask = dense[0]["spectrum"]["flux"]

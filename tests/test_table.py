@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import skyshards
-from skyshards.errors import FolderError, ShardCorrupted
+from skyshards.errors import FolderError, ShardCorrupted, UsageError
 from skyshards.format import catalog
 from skyshards.format.columns import flatten
 from skyshards.format.images import decode_image
@@ -315,6 +315,43 @@ def test_file_that_is_missing(damaged):
     (copy / shard).unlink()
     with pytest.raises(FolderError, match=f"{shard}: cannot be read .*build the dataset again"):
         skyshards.open(copy)[5]
+
+
+class Memory:
+    """Memory that a caller gives; it knows which arrays it gave."""
+
+    def __init__(self):
+        self.given = []
+
+    def empty(self, shape, dtype):
+        assert isinstance(dtype, str)
+        self.given.append(np.empty(shape, dtype))
+        return self.given[-1]
+
+
+@pytest.mark.parametrize("decode", [True, False])
+def test_batches_are_read_into_the_memory_of_the_caller(folder, decode):
+    table, memory, keys = skyshards.open(folder, decode=decode), Memory(), [[3, 1], slice(4, 9), [0]]
+    for key, batch in zip(keys, table.batches(keys, empty=memory.empty), strict=True):
+        found, wanted = flatten(batch), flatten(table[key])
+        for path, values in found.items():
+            assert_same(values, wanted[path], path)
+            assert values.dtype.kind in "OU" or any(values is array for array in memory.given), path
+
+
+@pytest.mark.parametrize(
+    ("empty", "found"),
+    [
+        (lambda shape, dtype: np.empty(shape, "float64"), r"float64 \[2\]"),
+        (lambda shape, dtype: np.empty((*shape, 1), dtype), r"float32 \[2, 1\]"),
+        (lambda shape, dtype: bytearray(8), "a bytearray"),
+        (lambda shape, dtype: np.frombuffer(bytes(8), dtype), r"float32 \[2\]"),
+    ],
+    ids=["dtype", "shape", "type", "read-only"],
+)
+def test_memory_that_does_not_fit_is_refused(table, empty, found):
+    with pytest.raises(UsageError, match=rf"empty: expected a writable array in C order, float32 \[2\], found {found}"):
+        list(table.select_columns(["flux"]).batches([[0, 1]], empty=empty))
 
 
 def test_recycled_memory_is_never_in_use(table):

@@ -13,11 +13,12 @@ import pyarrow as pa
 from skyshards.format import healpix
 from skyshards.format.columns import ColumnSpec
 from skyshards.format.folds import NO_FOLD
+from skyshards.format.kinds.base import Allocate
 from skyshards.format.kinds.ragged import Ragged
 from skyshards.format.provenance import Origin
 from skyshards.read import angles, join_file
 from skyshards.read.matches import Matches
-from skyshards.read.memory import Recycler
+from skyshards.read.memory import Recycler, taken
 from skyshards.read.padding import Padded, Padding
 from skyshards.read.random_access import Batch, RandomAccess
 from skyshards.read.shown import html
@@ -115,11 +116,16 @@ class JoinedTable(RandomAccess):
         rows = self._matches.rows[name]
         return rows if self._index is None else rows[self._index]
 
-    def _start(self, rows: np.ndarray, ahead: bool) -> Callable[[], dict[str, Batch]]:
-        finishes = {name: _start(part, self._matches.rows[name][rows], ahead) for name, part in self._parts.items()}
+    def _start(self, rows: np.ndarray, ahead: bool, empty: Allocate | None) -> Callable[[], dict[str, Batch]]:
+        finishes = {
+            name: _start(part, self._matches.rows[name][rows], ahead, empty) for name, part in self._parts.items()
+        }
+        allocate = empty or _memory.empty
 
         def values() -> dict[str, Batch]:
-            found = {path: column[rows] for path, column in self._matches.own.items()}
+            found: dict[str, Batch] = {
+                path: taken(column, rows, allocate) for path, column in self._matches.own.items()
+            }
             for name, finish in finishes.items():
                 found |= {f"{name}.{path}": column for path, column in finish().items()}
             return {path: found[path] for path in self._columns}
@@ -218,27 +224,32 @@ class JoinedTable(RandomAccess):
         return common
 
 
-def _start(part: Table, rows: np.ndarray, ahead: bool) -> Callable[[], dict[str, Batch]]:
+def _start(part: Table, rows: np.ndarray, ahead: bool, empty: Allocate | None) -> Callable[[], dict[str, Batch]]:
     """Start reading rows of one table, -1 for none; return a function that waits for them."""
     there = rows >= 0
     if there.all():
-        return part._start(rows, ahead)
+        return part._start(rows, ahead, empty)
     # If no row has a match, read any row to learn the shape of an image.
-    finish = part._start(rows[there] if there.any() else np.arange(min(1, part._height)), ahead)
+    finish = part._start(rows[there] if there.any() else np.arange(min(1, part._height)), ahead, empty)
     fill = 0 if part._padding is None else part._padding.fill
-    return lambda: {path: _spread(values, there, part._leaves[path], fill) for path, values in finish().items()}
+    allocate = empty or _memory.empty
+    return lambda: {
+        path: _spread(values, there, part._leaves[path], fill, allocate) for path, values in finish().items()
+    }
 
 
-def _spread(values: Batch, there: np.ndarray, spec: ColumnSpec, fill: float) -> Batch:
+def _spread(values: Batch, there: np.ndarray, spec: ColumnSpec, fill: float, empty: Allocate) -> Batch:
     """Put values in their places, and fill values in the others: empty lists if they are lists."""
     if isinstance(values, Padded):
         shape = (len(there), values.values.shape[1])
-        dense = Padded(np.full(shape, fill, values.values.dtype), np.zeros(shape, bool))
-        for out, found in zip(dense, values, strict=True):
+        dense = Padded(empty(shape, values.values.dtype.name), empty(shape, "bool"))
+        for out, found, absent in zip(dense, values, (fill, False), strict=True):
+            out[~there] = absent
             out[there] = found[: there.sum()]
         return dense
     if isinstance(values, Ragged):
-        lengths = np.zeros(len(there), np.int64)
+        lengths = empty((len(there),), "int64")
+        lengths[~there] = 0
         lengths[there] = values.lengths[: there.sum()]
         return Ragged(values.values[: lengths.sum()], lengths)
     shape = (len(there), *values.shape[1:])
@@ -250,7 +261,7 @@ def _spread(values: Batch, there: np.ndarray, spec: ColumnSpec, fill: float) -> 
         for place in np.flatnonzero(~there):
             out[place] = values[0][:0] if len(values) else b""
     else:
-        out = _memory.empty(shape, values.dtype)
+        out = empty(shape, values.dtype.name)
         out[~there] = {"f": np.nan, "i": -1}.get(values.dtype.kind, 0) if spec.missing is None else spec.missing
     out[there] = values[: there.sum()]
     return out

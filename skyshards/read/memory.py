@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import math
 import weakref
+from collections.abc import Callable
 
 import numpy as np
 
@@ -61,6 +62,12 @@ class Recycler:
                 break
             self._free.pop(key, None)
             total -= piece.nbytes
+
+
+def taken(values: np.ndarray, rows: np.ndarray, empty: Callable[[tuple[int, ...], str], np.ndarray]) -> np.ndarray:
+    """Return a copy of some rows, which must be there, in memory that `empty` allocates."""
+    out = empty((len(rows), *values.shape[1:]), values.dtype.name)
+    return np.take(values, rows, axis=0, out=out, mode="clip")  # other modes make one copy more
 
 
 def _rounded_up(nbytes: int) -> int:

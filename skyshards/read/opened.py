@@ -15,12 +15,13 @@ from skyshards.format.addition import Addition
 from skyshards.format.columns import ColumnSpec
 from skyshards.format.folds import fold_of, is_fold
 from skyshards.format.kinds import KINDS
+from skyshards.format.kinds.base import Allocate
 from skyshards.format.kinds.ragged import Ragged
 from skyshards.format.kinds.text import is_long
 from skyshards.format.layout import ADDED_ROW, CRC32, FOLD, ROW, SHARD, SIZE, SOURCES, START
 from skyshards.format.provenance import Origin, origin
 from skyshards.read.batches import ColumnRequest, Reader
-from skyshards.read.memory import Recycler
+from skyshards.read.memory import Recycler, taken
 from skyshards.read.padding import Padded, Padding, allocate, cut
 from skyshards.read.store import LocalStore, RemoteStore
 
@@ -35,7 +36,7 @@ class OpenedFolder:
         rows, self.manifest = store.read_catalog()
         self.rows: pa.Table = rows.combine_chunks()
         self.reader = Reader(store, threads, decode)
-        self._memory = Recycler()
+        self.memory = Recycler()
         self._shards = self.rows[SHARD].chunk(0).dictionary.to_pylist() if len(rows) else []
         store.sizes = self.manifest.lengths
         self._added = {path: each for each in self.manifest.additions for path in each.specs}
@@ -91,25 +92,25 @@ class OpenedFolder:
             return self.array(FOLD)
         return fold_of(self.array("ra"), self.array("dec"))
 
-    def light(self, spec: ColumnSpec, rows: np.ndarray) -> np.ndarray:
+    def light(self, spec: ColumnSpec, rows: np.ndarray, empty: Allocate) -> np.ndarray:
         """Return a copy of values of a light column."""
         kind = KINDS[spec.kind]
         if kind.shares_memory:
-            return self.array(spec.path)[rows]
+            return taken(self.array(spec.path), rows, empty)
         if spec.path not in self._long:
             self._long[spec.path] = is_long(self.rows[spec.path])
-        values = missing.without_nulls(self.rows[spec.path].take(pa.array(rows)), spec)
-        return kind.from_arrow(values, spec, self._long[spec.path])
+        texts = missing.without_nulls(self.rows[spec.path].take(pa.array(rows)), spec)
+        return kind.from_arrow(texts, spec, self._long[spec.path])
 
-    def heavy(self, spec: ColumnSpec, rows: np.ndarray, padding: Padding | None) -> ColumnRequest:
+    def heavy(self, spec: ColumnSpec, rows: np.ndarray, padding: Padding | None, empty: Allocate) -> ColumnRequest:
         """Make the request for values of a heavy column, lists padded if told."""
         if spec.path in self._added:
-            return self._added_request(spec, rows, self._added[spec.path], padding)
+            return self._added_request(spec, rows, self._added[spec.path], padding, empty)
         images = None
         if spec.path in self._image_shapes:
-            images = self._memory.empty((len(rows), *self._image_shapes[spec.path]), "uint8")
+            images = empty((len(rows), *self._image_shapes[spec.path]), "uint8")
         sizes = self.array(SIZE + spec.path)[rows].tolist()
-        batch, places = self._allocate(spec, sizes, padding)
+        batch, places = _allocate(spec, sizes, padding, empty)
         return ColumnRequest(
             spec,
             [self._shards[code] for code in self.array(SHARD)[rows].tolist()],
@@ -122,19 +123,13 @@ class OpenedFolder:
             images,
         )
 
-    def _allocate(self, spec: ColumnSpec, sizes: list[int], padding: Padding | None) -> tuple[Any, Any]:
-        """Return a batch to be filled, and the place of each of its values."""
-        if padding is not None and KINDS[spec.kind].is_list(spec):
-            return allocate(np.asarray(sizes, np.int64) // np.dtype(spec.dtype).itemsize, spec.dtype, padding)
-        return KINDS[spec.kind].allocate(spec, sizes, self._memory.empty)
-
     def _added_request(
-        self, spec: ColumnSpec, rows: np.ndarray, addition: Addition, padding: Padding | None
+        self, spec: ColumnSpec, rows: np.ndarray, addition: Addition, padding: Padding | None, empty: Allocate
     ) -> ColumnRequest:
         """Make the request for values of an addition; rows without one have the fill value already."""
         numbers = self.array(ADDED_ROW + addition.name)[rows]
         sizes = self.array(SIZE + spec.path)[rows]
-        batch, places = self._allocate(spec, sizes.tolist(), padding)
+        batch, places = _allocate(spec, sizes.tolist(), padding, empty)
         there = np.flatnonzero(numbers >= 0)
         if not spec.varies and len(there) < len(rows):
             batch[numbers < 0] = missing.fill(spec)
@@ -149,7 +144,7 @@ class OpenedFolder:
             batch,
         )
 
-    def stack(self, request: ColumnRequest) -> np.ndarray | Ragged | Padded:
+    def stack(self, request: ColumnRequest, empty: Allocate) -> np.ndarray | Ragged | Padded:
         """Return the values of a finished request as a batch.
 
         Images of one size are an array [rows, H, W, C]; bytes, and images of several sizes, an array of objects.
@@ -166,10 +161,17 @@ class OpenedFolder:
         if values and all(isinstance(image, np.ndarray) and image.shape == values[0].shape for image in values):
             if values[0].dtype == np.uint8:
                 self._image_shapes[request.spec.path] = values[0].shape  # the next images are likely alike
-            return np.stack(values)
+            return np.stack(values, out=empty((len(values), *values[0].shape), values[0].dtype.name))
         stacked = np.empty(len(values), object)
         stacked[:] = values
         return stacked
+
+
+def _allocate(spec: ColumnSpec, sizes: list[int], padding: Padding | None, empty: Allocate) -> tuple[Any, Any]:
+    """Return a batch to be filled, and the place of each of its values."""
+    if padding is not None and KINDS[spec.kind].is_list(spec):
+        return allocate(np.asarray(sizes, np.int64) // np.dtype(spec.dtype).itemsize, spec.dtype, padding, empty)
+    return KINDS[spec.kind].allocate(spec, sizes, empty)
 
 
 def _opened_again(store: LocalStore | RemoteStore, threads: int | None, decode: bool, state: str) -> OpenedFolder:

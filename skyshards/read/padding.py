@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from skyshards.errors import UsageError
+from skyshards.format.kinds.base import Allocate
 from skyshards.format.kinds.ragged import Ragged
 from skyshards.read.memory import Recycler
 
@@ -87,16 +88,16 @@ def pad(batch: Any, length: int | None = None, fill: float = 0) -> Any:
     return padded
 
 
-def allocate(lengths: np.ndarray, dtype: str, padding: Padding) -> tuple[Padded, list[np.ndarray]]:
+def allocate(lengths: np.ndarray, dtype: str, padding: Padding, empty: Allocate) -> tuple[Padded, list[np.ndarray]]:
     """Return a dense batch to be filled, and the place of each list in it; a list that is too long has its own.
 
     `cut` puts such lists into the batch.
     """
-    values = _memory.empty((len(lengths), padding.width(lengths)), dtype)
+    values = empty((len(lengths), padding.width(lengths)), dtype)
     _fill(values, lengths, padding.fill)
     fits = lengths <= values.shape[1]
     places = zip(values, lengths.tolist(), fits.tolist(), strict=True)
-    return Padded(values, _mask(lengths, values.shape[1])), [
+    return Padded(values, _mask(lengths, values.shape[1], empty)), [
         row[:length] if fit else np.empty(length, dtype) for row, length, fit in places
     ]
 
@@ -123,7 +124,7 @@ def _padded(batch: Any, padding: Padding) -> Any:
 def _dense(batch: Ragged, padding: Padding) -> Padded:
     lengths = np.asarray(batch.lengths)
     shape = (len(lengths), padding.width(lengths))
-    mask: Any = _mask(lengths, shape[1])
+    mask: Any = _mask(lengths, shape[1], _memory.empty)
     if isinstance(batch.values, np.ndarray):
         values = _memory.empty(shape, batch.values.dtype)
     else:
@@ -142,8 +143,8 @@ def _fill(values: Any, lengths: np.ndarray, fill: float) -> None:
     values[:, int(lengths.min(initial=values.shape[1])) :] = fill
 
 
-def _mask(lengths: np.ndarray, width: int) -> np.ndarray:
-    mask = _memory.empty((len(lengths), width), "bool")
+def _mask(lengths: np.ndarray, width: int, empty: Allocate) -> np.ndarray:
+    mask = empty((len(lengths), width), "bool")
     shortest = min(int(lengths.min(initial=width)), width)
     mask[:, :shortest] = True
     np.less(np.arange(shortest, width), lengths[:, None], out=mask[:, shortest:])

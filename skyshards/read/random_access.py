@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import functools
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
@@ -11,9 +12,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from skyshards.errors import UsageError
 from skyshards.format.column_info import ColumnInfo, TableSchema
 from skyshards.format.columns import ColumnSpec, nest, select, unknown_column
 from skyshards.format.folds import checked
+from skyshards.format.kinds.base import Allocate
 from skyshards.format.kinds.ragged import Ragged
 from skyshards.read import query
 from skyshards.read.column_names import ColumnNames
@@ -75,10 +78,11 @@ class RandomAccess(abc.ABC):
         """Return the same table with other columns, rows and padding."""
 
     @abc.abstractmethod
-    def _start(self, rows: np.ndarray, ahead: bool) -> Callable[[], dict[str, Batch]]:
+    def _start(self, rows: np.ndarray, ahead: bool, empty: Allocate | None) -> Callable[[], dict[str, Batch]]:
         """Start reading rows (numbered before any selection); return a function that waits for their values.
 
-        The values are by dotted name. With `ahead`, the caller does other work before calling the function.
+        The values are by dotted name. With `ahead`, the caller does other work before calling the function. `empty`
+        allocates numeric arrays; None for the table's own memory.
         """
 
     def __len__(self) -> int:
@@ -108,8 +112,8 @@ class RandomAccess(abc.ABC):
         """
         position = _integer(key)
         if position is None:
-            return nest(self._start(self._positions(key), ahead=False)())
-        values = self._start(self._positions([position]), ahead=False)()
+            return nest(self._start(self._positions(key), ahead=False, empty=None)())
+        values = self._start(self._positions([position]), ahead=False, empty=None)()
         return nest({path: _rows(value)[0] for path, value in values.items()})
 
     def __getitems__(self, positions: Sequence[int]) -> list[dict[str, Any]]:
@@ -117,7 +121,7 @@ class RandomAccess(abc.ABC):
 
         For `default_collate`, several texts of a row come as a list, and unsigned 64-bit integers as arrays.
         """
-        batch = self._start(self._positions(list(positions)), ahead=False)()
+        batch = self._start(self._positions(list(positions)), ahead=False, empty=None)()
         values = {path: _collatable(_rows(value)) for path, value in batch.items()}
         return [nest({path: value[number] for path, value in values.items()}) for number in range(len(positions))]
 
@@ -141,7 +145,9 @@ class RandomAccess(abc.ABC):
             positions = np.where(positions < 0, positions + length, positions)
         return positions if self._index is None else self._index[positions]
 
-    def batches(self, keys: Iterable[Any]) -> Iterator[dict[str, Any]]:
+    def batches(
+        self, keys: Iterable[Any], empty: Callable[[tuple[int, ...], str], np.ndarray] | None = None
+    ) -> Iterator[dict[str, Any]]:
         """Iterate over the batches `table[key]` for each key; each is read while the one before it is in use.
 
         With one thread, as in a worker process of a PyTorch `DataLoader`, batches are read on demand.
@@ -150,6 +156,15 @@ class RandomAccess(abc.ABC):
         ----------
         keys : iterable
             Slices, lists, arrays of integers or masks.
+        empty : callable, optional
+            Allocates all numeric arrays of a batch, called as `numpy.empty(shape, dtype)` with the name of a dtype. In
+            pinned memory, such as that of `cupyx.empty_pinned`, a batch can be copied to a GPU while the next one is
+            read. By default, the memory of dropped batches is used again.
+
+        Raises
+        ------
+        UsageError
+            If `empty` returns something else than an array of that shape and dtype in C order.
 
         Examples
         --------
@@ -158,9 +173,10 @@ class RandomAccess(abc.ABC):
         (2, 525, 525, 3)
         (2, 525, 525, 3)
         """
+        allocate = None if empty is None else functools.partial(_allocated, empty)
         ready = None
         for key in keys:
-            following = self._start(self._positions(key), ahead=True)
+            following = self._start(self._positions(key), ahead=True, empty=allocate)
             if ready is not None:
                 yield nest(ready())
             ready = following
@@ -368,6 +384,16 @@ class RandomAccess(abc.ABC):
         True
         """
         return self.select(query.matching(condition, self._askable, self._asked))
+
+
+def _allocated(empty: Callable[[tuple[int, ...], str], Any], shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    """Return what a user's `empty` allocates. Raises `UsageError` unless values can be read into it."""
+    found = empty(shape, dtype)
+    fits = isinstance(found, np.ndarray) and (found.shape, found.dtype) == (shape, np.dtype(dtype))
+    if not fits or not found.flags.carray:
+        words = f"{found.dtype} {list(found.shape)}" if isinstance(found, np.ndarray) else f"a {type(found).__name__}"
+        raise UsageError(f"empty: expected a writable array in C order, {dtype} {list(shape)}, found {words}")
+    return found
 
 
 def _rows(values: Batch) -> Any:

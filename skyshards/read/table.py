@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from skyshards.errors import FolderError
 from skyshards.format import healpix
 from skyshards.format.columns import ColumnSpec
+from skyshards.format.kinds.base import Allocate
 from skyshards.format.layout import CRC32, SIZE, SPLIT, START
 from skyshards.format.moments import ChannelStatistics, of_shards
 from skyshards.format.provenance import Origin
@@ -134,15 +135,19 @@ class Table(RandomAccess):
     def _repr_html_(self) -> str:
         return html(self, self._title, f"at {self._data.reader.store}")
 
-    def _start(self, rows: np.ndarray, ahead: bool) -> Callable[[], dict[str, Batch]]:
-        specs, heavy = self._data.manifest.specs, self._data.heavy
-        requests = {path: heavy(specs[path], rows, self._padding) for path in self._columns if specs[path].heavy}
+    def _start(self, rows: np.ndarray, ahead: bool, empty: Allocate | None) -> Callable[[], dict[str, Batch]]:
+        specs, heavy, memory = self._data.manifest.specs, self._data.heavy, empty or self._data.memory.empty
+        requests = {
+            path: heavy(specs[path], rows, self._padding, memory) for path in self._columns if specs[path].heavy
+        }
         finish = self._data.reader.start(list(requests.values()), ahead)
 
         def values() -> dict[str, Batch]:
-            light = {path: self._data.light(specs[path], rows) for path in self._columns if path not in requests}
+            light = {
+                path: self._data.light(specs[path], rows, memory) for path in self._columns if path not in requests
+            }
             finish()
-            heavy = {path: self._data.stack(request) for path, request in requests.items()}
+            heavy = {path: self._data.stack(request, memory) for path, request in requests.items()}
             return {path: light[path] if path in light else heavy[path] for path in self._columns}
 
         return values

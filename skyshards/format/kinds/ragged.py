@@ -111,7 +111,8 @@ class RaggedList(Kind):
         return True
 
     def allocate(self, spec: ColumnSpec, sizes: Sequence[int], empty: Allocate) -> tuple[Ragged, list[np.ndarray]]:
-        lengths = np.asarray(sizes, np.int64) // np.dtype(spec.dtype).itemsize
+        lengths = empty((len(sizes),), "int64")
+        np.floor_divide(np.asarray(sizes, np.int64), np.dtype(spec.dtype).itemsize, out=lengths)
         batch = Ragged(empty((int(lengths.sum()),), spec.dtype), lengths)
         return batch, batch.rows()
 
