@@ -14,12 +14,12 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 from skyshards.errors import BuildError
-from skyshards.machine import keep_freed_memory
+from skyshards.machine import keep_freed_memory, usable_cores
 
 UNGUARDED = 77
 """Exit status of a process that ran the user's script, which began a build of its own instead of importing."""
@@ -105,3 +105,51 @@ def leave_if_unguarded() -> None:
     """
     if getattr(multiprocessing.current_process(), "_inheriting", False):
         os._exit(UNGUARDED)
+
+
+def prepare(function: Callable) -> None:
+    """Import the function's module, in the background, into the process that workers are forked from."""
+    leave_if_unguarded()
+    fork_server([function.__module__])
+
+
+def results(
+    function: Callable, calls: Iterable[tuple], workers: int | None, executor: Executor | None
+) -> Iterator[Any]:
+    """Call a function for each tuple of arguments; yield the results in order.
+
+    Parameters
+    ----------
+    workers : int, optional
+        Number of processes, 0 to run in this process; default: the number of usable cores.
+    executor : concurrent.futures.Executor, optional
+        Used instead of own processes, and not shut down.
+
+    Raises
+    ------
+    BuildError
+        If a process died.
+    """
+    leave_if_unguarded()
+    if workers == 0:
+        yield from (function(*arguments) for arguments in calls)
+        return
+    count = workers or usable_cores()
+    with contextlib.nullcontext(executor) if executor else _processes(count, function.__module__) as pool:
+        yield from in_order(pool, function, calls, 2 * count)
+
+
+@contextlib.contextmanager
+def _processes(count: int, module: str) -> Iterator[Executor]:
+    """Start processes that ignore Ctrl-C, and exit at once if the block raises."""
+    context = fork_server([module])
+    follower, lifeline = context.Pipe(duplex=False)
+    pool = ProcessPoolExecutor(count, context, initializer=start_worker, initargs=(follower,))
+    try:
+        yield pool
+    except BaseException:
+        lifeline.close()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+        lifeline.close()
