@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from skyshards.format.schema import Column, Schema
     from skyshards.pipeline.build import build
     from skyshards.pipeline.recipe import Recipe, Source
+    from skyshards.pipeline.repack import repack
 
 __all__ = [
     "BuildError",
@@ -64,6 +65,7 @@ __all__ = [
     "open",
     "open_join",
     "pad",
+    "repack",
 ]
 
 _FOR_BUILDING = {
@@ -74,6 +76,7 @@ _FOR_BUILDING = {
     "add": "skyshards.additions.run",
     "build": "skyshards.pipeline.build",
     "drop": "skyshards.additions.run",
+    "repack": "skyshards.pipeline.repack",
 }
 """Names that only builds need, imported on first use: `datasets` and `astropy` take seconds to import."""
 

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from skyshards.disk_use import disk_use
 from skyshards.errors import FolderError, ShardCorrupted
 from skyshards.files import file_digest, is_url
 from skyshards.format import catalog, hashes, healpix, missing, provenance
@@ -240,6 +241,7 @@ def describe(folder: str | os.PathLike) -> str:
         repr(table),
         f"splits: {', '.join(f'{split} ({count:,} rows)' for split, count in rows.items())}",
         f"shards: {len(manifest.shards):,} files, {megabytes:,.1f} MB, HEALPix nside {manifest.nside} NESTED",
+        *([f"store: {stored}"] if (stored := disk_use(table)) else []),
         f"sources: {outcome or 'not recorded'}",
         f"options: {options or 'defaults'}",
         *(_about(addition, table) for addition in manifest.additions),

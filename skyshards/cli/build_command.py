@@ -35,7 +35,7 @@ def build_command(name: str, *, not_with_demo: Sequence[str] = ()) -> Callable[[
     def decorate(make_recipe: Callable) -> click.Command:
         @functools.wraps(make_recipe)
         def command(
-            output_dir, tiny, limit, dry_run, demo, workers, connections, max_rows_per_shard, nside, debug, **own
+            output_dir, tiny, limit, dry_run, demo, workers, connections, max_rows_per_shard, nside, store, debug, **own
         ) -> None:
             if tiny and limit:
                 raise click.UsageError(as_typed("`tiny` cannot be combined with `limit`: it means --limit 5"))
@@ -63,6 +63,7 @@ def build_command(name: str, *, not_with_demo: Sequence[str] = ()) -> Callable[[
                     connections=connections,
                     max_rows_per_shard=max_rows_per_shard,
                     nside=nside,
+                    store=store,
                     simulated=demo,
                     dry_run=dry_run,
                 )

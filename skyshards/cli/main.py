@@ -112,6 +112,7 @@ class _DataSets(_Group):
         ),
         "new": ("skyshards.cli.new", "Write the skeleton of a new dataset."),
         "page": ("skyshards.cli.page", "Write a page of a built dataset: sky, counts, histograms, gallery."),
+        "repack": ("skyshards.cli.repack", "Write a built dataset again, for fast reading or little disk."),
         "show": ("skyshards.cli.show", "Show the picture and values of single rows."),
     },
 )

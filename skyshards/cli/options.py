@@ -68,6 +68,12 @@ COMMON = (
         help="Maximum number of rows in a shard (1: a file per object). [default: 512 MiB per shard]",
     ),
     option("--nside", type=click.IntRange(1), default=16, help="HEALPix nside of the partition (a power of two)."),
+    option(
+        "--store",
+        type=click.Choice(["small", "fast"]),
+        default="small",
+        help="Deflate large columns, or store them uncompressed: faster to read, on more disk.",
+    ),
     option("--debug", is_flag=True, help="Show the traceback of an error, and of each failed source."),
 )
 

@@ -51,7 +51,8 @@ class Manifest:
     """Description of a built dataset: its name, build options, columns and shards.
 
     `columns` are those in the shards, `additions` those put beside them later. `configs` are named selections of
-    columns as in `Schema`; folders of version 0.1 have none.
+    columns as in `Schema`; folders of version 0.1 have none. `inflated` are the columns that a fast store (see
+    `storage`) does not deflate, although they were declared so.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Manifest:
     written_by: str = WRITER
     configs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     additions: tuple[Addition, ...] = ()
+    inflated: tuple[str, ...] = ()
 
     @property
     def in_shards(self) -> dict[str, ColumnSpec]:
@@ -96,14 +98,19 @@ class Manifest:
 
     @property
     def form(self) -> tuple[tuple, ...]:
-        """The on-disk layout of the columns: everything but descriptions and units."""
-        return tuple((spec.path, spec.kind, spec.dtype, spec.shape, spec.deflate) for spec in self.columns)
+        """The layout of the columns as declared: everything but descriptions and units."""
+        return tuple(
+            (spec.path, spec.kind, spec.dtype, spec.shape, spec.deflate or spec.path in self.inflated)
+            for spec in self.columns
+        )
 
     def to_json(self) -> str:
         record = vars(self) | {"columns": [asdict(column) for column in self.columns]}
         del record["additions"]
         if self.additions:
             record["additions"] = [asdict(addition) for addition in self.additions]
+        if not self.inflated:
+            del record["inflated"]
         return json.dumps(record, separators=(",", ":"))
 
     @classmethod
@@ -126,6 +133,7 @@ class Manifest:
                 "shards": tuple(map(_shard, record["shards"])),
                 "configs": {name: tuple(columns) for name, columns in record.get("configs", {}).items()},
                 "additions": tuple(_addition(addition) for addition in record.get("additions", ())),
+                "inflated": tuple(record.get("inflated", ())),
             }
             found = cls(**_known(cls, {"format": 0, "written_by": "skyshards"} | record))
         except (KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -153,6 +161,11 @@ class Manifest:
         for name, kind in _NEEDED.items():
             found = self.in_shards.get(name)
             _expect(found is not None and found.kind == kind and not found.shape, f"a column {name!r} ({kind})", found)
+        for path in self.inflated:
+            spec = self.in_shards.get(path)
+            raw = spec is not None and spec.heavy and not spec.varies and not spec.deflate
+            _expect(raw, "inflated columns that are large and not deflated", path)
+        _expect(_unique(self.inflated), "inflated columns of different names", self.inflated)
         for name, columns in self.configs.items():
             _check_config(name, columns, paths)
         for shard in self.shards:

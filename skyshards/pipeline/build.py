@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from skyshards.errors import BuildError
 from skyshards.fetch.client import Fetcher
 from skyshards.files import is_read_only
-from skyshards.format import card, catalog, hashes, healpix, provenance, scalars
+from skyshards.format import card, catalog, hashes, healpix, provenance, scalars, storage
 from skyshards.format.addition import apart, beside, with_additions, without
 from skyshards.format.layout import CATALOG, SHARD
 from skyshards.format.manifest import Manifest, Shard
@@ -68,6 +68,7 @@ def build(
     connections: int = 8,
     max_rows_per_shard: int | None = None,
     nside: int = 16,
+    store: str = storage.SMALL,
     simulated: bool = False,
     executor: Executor | None = None,
     dry_run: bool = False,
@@ -90,6 +91,9 @@ def build(
         Maximum number of rows in a shard; by default, only the limit of 512 MiB per shard applies.
     nside : int
         HEALPix nside of the partition.
+    store : {"small", "fast"}
+        Deflate large columns, or store them uncompressed, which reads several times faster and takes more disk. Columns
+        that deflate shrinks 50-fold, such as masks that are mostly zeros, stay deflated. See `skyshards.repack`.
     simulated : bool
         Mark the card and the shards as simulated.
     executor : concurrent.futures.Executor, optional
@@ -117,14 +121,14 @@ def build(
     """
     leave_if_unguarded()
     started = time.monotonic()
-    check_request(recipe, limit=limit, workers=workers, max_rows_per_shard=max_rows_per_shard, nside=nside)
+    check_request(recipe, limit=limit, workers=workers, max_rows_per_shard=max_rows_per_shard, nside=nside, store=store)
     folder = Path(output_dir)
     recipe = recipe.told(limit, simulated)
     fetcher = Fetcher(connections, on_wait=waiting, progress=progress)
     with contextlib.ExitStack() as stack:
         workspace = stack.enter_context(hold(folder, recipe.downloads))
         place = workspace.parent if is_read_only(folder) else folder
-        given = {"max_rows_per_shard": max_rows_per_shard}
+        given = {"max_rows_per_shard": max_rows_per_shard} | storage.options_of(store)
         asked = Manifest(recipe.name, nside, recipe.options() | given, simulated, recipe.splits, (), ())
         refuse_other_options(folder, asked)  # before any download; `what_is_there` compares all options
         own_processes = executor is None and workers != 0
@@ -175,6 +179,8 @@ def build(
                 spool.forget_begun()  # of sources that an earlier build began, and a limit now excludes
                 if recipe.counts:
                     spool.drop_repeated(object_ids(table, spool.continued()))
+                if store == storage.FAST and not manifest.shards:  # later builds keep the choice
+                    manifest = storage.in_fast_store(manifest, *spool.large_bytes())
                 table, manifest = _pack_all(staged, spool, table, manifest, pool)
             manifest = with_additions(manifest, additions)
             table = catalog.write(staged, manifest, beside(table, found, manifest))

@@ -14,6 +14,7 @@ from skyshards.format import card, healpix
 from skyshards.format.layout import FOLD, HEALPIX, SOURCE
 from skyshards.format.manifest import Manifest
 from skyshards.format.schema import Schema
+from skyshards.format.storage import STORES
 from skyshards.pipeline.recipe import Recipe, Source
 
 STANDARD = {
@@ -30,7 +31,7 @@ _CHECKSUM = re.compile(r"(sha1:[0-9a-f]{40}|sha256:[0-9a-f]{64}|md5:[0-9a-f]{32}
 
 
 def check_request(
-    recipe: Recipe, *, limit: int | None, workers: int | None, max_rows_per_shard: int | None, nside: int
+    recipe: Recipe, *, limit: int | None, workers: int | None, max_rows_per_shard: int | None, nside: int, store: str
 ) -> None:
     """Check the arguments of a build, and what is known of its recipe before `Recipe.prepare`, its card included.
 
@@ -48,6 +49,7 @@ def check_request(
             raise UsageError(f"{what}: expected 1 or more, or None for all, found {number}")
     if not healpix.is_nside(nside):
         raise UsageError(f"nside: expected a power of two up to 2**29, found {nside}")
+    check_store(store)
     name: Any = getattr(recipe, "name", None)
     if not isinstance(name, str) or not name.isidentifier() or not name.isascii() or name.startswith("_"):
         raise _refused(recipe, "name", "a name of ASCII letters, digits and _, such as 'my_survey'", name)
@@ -57,6 +59,12 @@ def check_request(
     if isinstance(inspect.getattr_static(type(recipe), "schema", None), Schema):  # does not depend on options
         check_schema(recipe, nside)
     card.check(recipe.folder)
+
+
+def check_store(store: str) -> None:
+    """Raise `UsageError` for a store that does not exist."""
+    if store not in STORES:
+        raise UsageError(f"store: expected {' or '.join(STORES)}, found {store!r:.40}")
 
 
 def check_schema(recipe: Recipe, nside: int) -> None:

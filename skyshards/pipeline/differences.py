@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from skyshards.format import storage
 from skyshards.format.catalog import Manifest
 
 REPLACED = {"representations": "skyshards add FOLDER TABLE"}
@@ -19,6 +20,10 @@ def difference(found: Manifest, wanted: Manifest) -> str | None:
         return f"holds simulated galaxies (`simulated`); delete it, or build the real ones {elsewhere}"
     if wanted.simulated and not found.simulated:
         return f"holds real galaxies; build simulated ones (`simulated`) {elsewhere}"
+    stored, store = (storage.store_of(manifest) for manifest in (found, wanted))
+    if stored != store:
+        advice = f"give `store` {stored}, or convert it: skyshards repack FOLDER OUT --store {store}"
+        return f"was built with `store` {stored}, now {store}; {advice}"
     before, now = ({"nside": manifest.nside} | manifest.options for manifest in (found, wanted))
     for name, command in REPLACED.items():
         if before.get(name) is not None and name not in now:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
 
 from skyshards.errors import ShardCorrupted
 from skyshards.files import file_digest, sync
-from skyshards.format import catalog
+from skyshards.format import catalog, storage
 from skyshards.format import shard as hdf5
 from skyshards.format.columns import ColumnSpec
 from skyshards.format.layout import HEALPIX, pixel_folder, shard_name
@@ -76,6 +76,8 @@ def pack_pixel(
 
     Parameters
     ----------
+    new : iterable of EncodedRow
+        As they wait in the spool: values are deflated whatever the store.
     manifest : Manifest
         Of the dataset, with this pixel's shards only.
     attributes : mapping of str to str
@@ -91,25 +93,52 @@ def pack_pixel(
     ShardCorrupted
         The hash of an old shard is wrong.
     """
-    specs, max_rows = manifest.in_shards, manifest.options["max_rows_per_shard"]
-    name = pixel_folder(split, pixel, manifest.splits)
-    (staged / name).mkdir(parents=True, exist_ok=True)
+    spooled = storage.in_spool(manifest)
+    with shard_rows(folder, manifest, "run the same command again to read its sources again") as old:
+        rows = merge(old, (storage.inflated(row, spooled) for row in new))
+        return write_pixel(staged, split, pixel, rows, manifest, attributes, max_bytes)
+
+
+@contextlib.contextmanager
+def shard_rows(folder: Path, manifest: Manifest, advice: str) -> Iterator[list[EncodedRow]]:
+    """Read the rows of all shards of a manifest; shards are written one at a time meanwhile.
+
+    Raises `ShardCorrupted`, with this advice, if the hash of a shard is wrong.
+    """
     for shard in manifest.shards:
         if file_digest(folder / shard.path) != shard.sha256:
-            message = "not what was written there; delete it, and run the same command again to read its sources again"
+            message = f"not what was written there; delete it, and {advice}"
             raise ShardCorrupted(f"{folder / shard.path}: {message}")
     with _one_at_a_time, contextlib.ExitStack() as stack:
         files = [stack.enter_context(hdf5.open_safely(folder / shard.path)) for shard in manifest.shards]
-        rows = merge([row for file in files for row in hdf5.read_rows(file, specs)], new)
-        runs = divide([row.nbytes for row in rows], max_rows, max_bytes)
-        packed = []
-        for number, run in enumerate(runs, 1):
-            path = staged / name / shard_name(number, len(runs))
-            ranges = hdf5.write(path, specs, rows[run], dict(attributes) | {HEALPIX: str(pixel), "split": split})
-            sync(path)  # while other processes still pack
-            about = f"{name}/{path.name}", split, pixel, len(rows[run]), path.stat().st_size, file_digest(path)
-            shard = Shard(*about, _moments(rows[run], specs))
-            packed.append((shard, catalog.rows_table(specs, shard, rows[run], ranges)))
+        yield [row for file in files for row in hdf5.read_rows(file, manifest.in_shards)]
+
+
+def write_pixel(
+    staged: Path,
+    split: str,
+    pixel: int,
+    rows: Sequence[EncodedRow],
+    manifest: Manifest,
+    attributes: Mapping[str, str],
+    max_bytes: int = MAX_SHARD_BYTES,
+) -> list[tuple[Shard, pa.Table]]:
+    """Write all rows of a pixel, in order and stored as the manifest says, to shards in the folder `staged`.
+
+    Parameters and result are those of `pack_pixel`.
+    """
+    specs, max_rows = manifest.in_shards, manifest.options["max_rows_per_shard"]
+    name = pixel_folder(split, pixel, manifest.splits)
+    (staged / name).mkdir(parents=True, exist_ok=True)
+    runs = divide([row.nbytes for row in rows], max_rows, max_bytes)
+    packed = []
+    for number, run in enumerate(runs, 1):
+        path = staged / name / shard_name(number, len(runs))
+        ranges = hdf5.write(path, specs, rows[run], dict(attributes) | {HEALPIX: str(pixel), "split": split})
+        sync(path)  # while other processes still pack
+        about = f"{name}/{path.name}", split, pixel, len(rows[run]), path.stat().st_size, file_digest(path)
+        shard = Shard(*about, _moments(rows[run], specs))
+        packed.append((shard, catalog.rows_table(specs, shard, rows[run], ranges)))
     return packed
 
 

@@ -257,6 +257,11 @@ class Spool:
         """Number of rows."""
         return self._journal.execute("SELECT count(*) FROM rows").fetchone()[0]
 
+    def large_bytes(self) -> tuple[int, dict[str, int]]:
+        """Number of rows, and the bytes of their deflated values by large column."""
+        query = "SELECT key, sum(value) FROM rows, json_each(sizes) GROUP BY key"
+        return self.row_count(), dict(self._journal.execute(query))
+
     def row_counts(self) -> dict[str, int]:
         """Number of rows by source."""
         rows = dict(self._journal.execute("SELECT source, count(DISTINCT object_id) FROM rows GROUP BY source"))

@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 from skyshards import files
 from skyshards.errors import BuildError, FolderError, NewerFormat, UsageError
 from skyshards.files import is_disk_full, is_read_only, replacing, sync
-from skyshards.format import catalog, missing, provenance
+from skyshards.format import catalog, missing, provenance, storage
 from skyshards.format.addition import scalars_files
 from skyshards.format.layout import ADDED, CARD, CATALOG, FILES, HEALPIX, SHARD, SHARDS, SOURCE, WORKSPACE, scalars_path
 from skyshards.format.manifest import Manifest, Shard
@@ -137,7 +137,8 @@ def what_is_there(folder: Path, wanted: Manifest) -> tuple[pa.Table, Manifest]:
         raise UsageError(f"{folder}: {words}")
     table = missing.renewed(table, found.specs, wanted.specs)
     names = ("columns", "configs", "format", "written_by")
-    return table, replace(found, **{name: getattr(wanted, name) for name in names})
+    renewed = replace(found, **{name: getattr(wanted, name) for name in names})
+    return table, storage.inflating(renewed, found.inflated)
 
 
 def refuse_other_options(folder: Path, known: Manifest) -> None:
@@ -155,8 +156,8 @@ def refuse_other_options(folder: Path, known: Manifest) -> None:
             return
     except (FolderError, OSError, ValueError, KeyError, TypeError, AttributeError):
         return
-    options = {name: found.options.get(name) for name in (*known.options, *REPLACED)}
-    if words := difference(replace(found, options=options, columns=known.columns), known):
+    options = {name: found.options.get(name) for name in (*known.options, *REPLACED, storage.STORE)}
+    if words := difference(replace(found, options=options, columns=known.columns, inflated=()), known):
         raise UsageError(f"{folder}: {words}")
 
 
