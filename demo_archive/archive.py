@@ -11,7 +11,18 @@ from demo_archive.holdings import candels as stamps
 from demo_archive.holdings import galaxy10
 from demo_archive.holdings import gz_decals as decals
 from demo_archive.holdings.sdss_tables import sdss_tables
-from demo_archive.protocols import hips2fits, mocserver, registry, sas, sia, spec_files, zenodo
+from demo_archive.protocols import (
+    hips2fits,
+    mocserver,
+    names,
+    registry,
+    sas,
+    sia,
+    skyserver,
+    skyview,
+    spec_files,
+    zenodo,
+)
 from demo_archive.protocols.adql import Database
 from demo_archive.protocols.tap import Tap
 from demo_archive.protocols.web_folder import WebFolder
@@ -19,7 +30,7 @@ from demo_archive.serve.faults import Fault, Faults
 from demo_archive.serve.files import Files
 from demo_archive.serve.server import Request, Response, Server, Service, error_page
 from demo_archive.serve.temporary import temporary_folder
-from demo_archive.simulation.galaxies import simulate
+from demo_archive.simulation.galaxies import simulate, spiral_at
 from demo_archive.simulation.sky import Sky
 
 CANDELS, CANDELS_RECORD = "candels-blender-data.tar.gz", 2604740
@@ -62,7 +73,10 @@ class DemoArchive:
     sia_url, sia2_url : str
         Simple Image Access, versions 1 and 2.
     registry_url : str
-        TAP service with the VO Registry's tables, which list the archive's own services and one that never responds.
+        TAP service with the VO Registry's tables, which list the archive's own services, among them some like
+        HEASARC's SkyView and SDSS's SkyServer, and one that never responds.
+    sesame_url, vocabularies_url : str
+        Positions of names (M51), and the IVOA's vocabularies (wavebands), which clients look up before a search.
     zenodo_url : str
         Stands for https://zenodo.org: `zenodo_url + "/api/records/2604740"` is the record of the CANDELS stamps.
     decals_url : str
@@ -109,7 +123,7 @@ class DemoArchive:
             Tap(prefix, database, self.maxrec)
             for prefix, database in zip((TAP_PREFIX, registry.PREFIX), self._databases, strict=True)
         )
-        sky = Sky(self.galaxies, self.seed)
+        sky = Sky([*self.galaxies, spiral_at(*names.M51, self.seed)], self.seed)
         images = sia.Sia(sky)
         self._services: dict[str, Service] = {
             TAP_PREFIX: self._taps[0],
@@ -118,6 +132,10 @@ class DemoArchive:
             mocserver.PREFIX: mocserver.answer,
             sia.PREFIX_2: images.version_2,
             sia.PREFIX: images,
+            skyview.PREFIX: skyview.SkyView(sky),
+            skyserver.PREFIX: skyserver.SkyServer(sky),
+            names.SESAME: names.sesame,
+            names.VOCABULARIES: names.vocabulary,
             sas.FOLDER: sas.Sas(self.galaxies, cache / "sas"),
             spec_files.ROOT: spec_files.SpecFiles(self.galaxies, cache / "spectra"),
             galaxy10.FOLDER: WebFolder(galaxy10.FOLDER, galaxy10.folder(self.galaxies, cache / "galaxy10")),
@@ -209,6 +227,14 @@ class DemoArchive:
     @property
     def registry_url(self) -> str:
         return self.url + registry.PREFIX
+
+    @property
+    def sesame_url(self) -> str:
+        return self.url + names.SESAME
+
+    @property
+    def vocabularies_url(self) -> str:
+        return self.url + names.VOCABULARIES
 
     @property
     def decals_url(self) -> str:

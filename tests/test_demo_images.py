@@ -231,7 +231,7 @@ def registry(archive, monkeypatch):
     before = pyvo.registry.regtap.get_RegTAP_service_url()
     pyvo.registry.choose_RegTAP_service(archive.registry_url)
     # pyvo would fetch the list of wavebands from the web.
-    monkeypatch.setattr(pyvo.registry.Waveband, "_legal_terms", {"optical", "radio", "x-ray"})
+    monkeypatch.setattr(pyvo.registry.Waveband, "_legal_terms", {"optical", "radio", "uv", "x-ray"})
     yield
     pyvo.registry.choose_RegTAP_service(before)
 
@@ -239,8 +239,9 @@ def registry(archive, monkeypatch):
 @pytest.mark.parametrize(
     ("constraints", "names"),
     [
-        ({"servicetype": "sia"}, {"demo SIA", "silent"}),
-        ({"servicetype": ("sia", "sia2"), "keywords": "simulated"}, {"demo SIA", "demo SIA2"}),
+        ({"servicetype": "sia"}, {"demo SIA", "silent", "SWIFTUVOT", "SDSSDR7"}),
+        ({"servicetype": ("sia", "sia2"), "keywords": "SDSS"}, {"demo SIA", "demo SIA2"}),
+        ({"servicetype": "sia", "waveband": "uv"}, {"SWIFTUVOT"}),
         ({"waveband": "radio"}, {"silent"}),
         ({"waveband": "x-ray"}, set()),
         ({"keywords": ("galaxies", "answer")}, {"silent"}),
@@ -252,7 +253,7 @@ def test_the_registry_finds_services_by_type_keyword_and_waveband(registry, cons
 
 
 def test_what_the_registry_finds_can_be_used_as_it_is(registry, archive, galaxy):
-    (first,) = pyvo.regsearch(servicetype="sia", keywords="simulated")
+    (first,) = pyvo.regsearch(servicetype="sia", keywords="SIA1")
     assert len(first.service.search(pos=(galaxy.ra, galaxy.dec), size=0.01)) > 0
     (tap,) = pyvo.regsearch(servicetype="tap")
     assert len(tap.service.run_sync("SELECT objID FROM BestDR7.PhotoObj")) == len(archive.galaxies)

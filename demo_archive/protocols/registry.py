@@ -3,10 +3,74 @@
 from __future__ import annotations
 
 from demo_archive.holdings.sdss_tables import Column, Table
+from demo_archive.protocols import skyserver, skyview
 
 PREFIX = "/registry"
 SILENT = "/silent"
 """Path of a service that accepts requests but never responds, like some in the real Registry."""
+
+
+_IMAGES, _SLOAN = "Images of simulated galaxies", "Simulated frames of the Sloan Digital Sky Survey, data release 7"
+_SERVICES = (
+    # Identifier, short name, title, description, subject, wavebands, standard, path.
+    ("0", "demo SIA", "Simulated SDSS images (SIA1)", _IMAGES, "galaxies", "optical", "sia", "/sia?"),
+    ("1", "demo SIA2", "Simulated SDSS images (SIA2)", _IMAGES, "galaxies", "optical", "sia2", "/sia2"),
+    (
+        "2",
+        "demo TAP",
+        "Simulated SDSS catalogue",
+        "Galaxy Zoo votes and photometry",
+        "catalogs",
+        "optical",
+        "tap",
+        "/ssa",
+    ),
+    (
+        "3",
+        "silent",
+        "A silent archive of galaxies",
+        "It does not answer",
+        "galaxies",
+        "optical#radio",
+        "sia",
+        f"{SILENT}?",
+    ),
+    (
+        "heasarc/swiftuvot",
+        "SWIFTUVOT",
+        "Swift UVOT images, simulated",
+        "Made by SkyView",
+        "galaxies",
+        "uv#optical",
+        "sia",
+        f"{skyview.LIST}?survey=swiftuvot&",
+    ),
+    (
+        "heasarc/sdssdr7",
+        "SDSSDR7",
+        _SLOAN,
+        "Made by SkyView",
+        "galaxies",
+        "optical",
+        "sia",
+        f"{skyview.LIST}?survey=sdssdr7&",
+    ),
+    (
+        "jhu/siapdr7-images",
+        "SDSSDR7",
+        _SLOAN,
+        "From SkyServer",
+        "galaxies",
+        "optical",
+        "sia",
+        f"{skyserver.QUERY}?format=image/fits&",
+    ),
+)
+_STANDARDS = {
+    "sia": "ivo://ivoa.net/std/sia",
+    "sia2": "ivo://ivoa.net/std/sia#query-2.0",
+    "tap": "ivo://ivoa.net/std/tap",
+}
 
 
 def _text(*names: str) -> tuple[Column, ...]:
@@ -15,28 +79,15 @@ def _text(*names: str) -> tuple[Column, ...]:
 
 def registry_tables(url: str) -> list[Table]:
     """Make the Registry's tables for an archive at `url`."""
-    images, votes = "Images of simulated galaxies", "Galaxy Zoo votes and photometry"
-    services = (
-        # Short name, title, description, subject, wavebands, standard, path.
-        ("demo SIA", "Simulated SDSS images (SIA1)", images, "galaxies", "optical", "sia", "/sia"),
-        ("demo SIA2", "Simulated SDSS images (SIA2)", images, "galaxies", "optical", "sia2", "/sia2"),
-        ("demo TAP", "Simulated SDSS catalogue", votes, "catalogs", "optical", "tap", "/ssa"),
-        ("silent", "A silent archive of galaxies", "It does not answer", "galaxies", "optical#radio", "sia", SILENT),
-    )
-    standards = {
-        "sia": "ivo://ivoa.net/std/sia",
-        "sia2": "ivo://ivoa.net/std/sia#query-2.0",
-        "tap": "ivo://ivoa.net/std/tap",
-    }
     resource, capability, interface, subject = [], [], [], []
-    for number, (short, title, description, about, wavebands, standard, path) in enumerate(services):
-        ivoid = f"ivo://skyshards.demo/{number}"
+    for name, short, title, description, about, wavebands, standard, path in _SERVICES:
+        ivoid = f"ivo://skyshards.demo/{name}"
         created = "2020-01-01T00:00:00", "2024-01-01T00:00:00"
-        described = "vs:catalogservice", short, title, "research", description, f"{url}{path}/info", "The demo archive"
+        home = f"{url}{path.partition('?')[0]}/info"
+        described = "vs:catalogservice", short, title, "research", description, home, "The demo archive"
         resource.append((ivoid, *described, *created, "", "survey", "", "", None, wavebands))
-        capability.append((ivoid, 1, "vs:catalogservice", title, standards[standard]))
-        access = f"{url}{path}?" if standard == "sia" else f"{url}{path}"
-        interface.append((ivoid, 1, 1, "vs:paramhttp", "std", "1.1", "full", access, None))
+        capability.append((ivoid, 1, "vs:catalogservice", title, _STANDARDS[standard]))
+        interface.append((ivoid, 1, 1, "vs:paramhttp", "std", "1.1", "full", url + path, None))
         subject.append((ivoid, about))
     return [
         Table("rr", "resource", "Resources", _RESOURCE, resource),

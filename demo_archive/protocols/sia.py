@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from xml.sax.saxutils import escape
+from typing import NamedTuple
 
 import numpy as np
 
-from demo_archive.holdings.sdss_tables import Column
 from demo_archive.protocols import votable
 from demo_archive.protocols.tap import vosi_capabilities
 from demo_archive.serve.server import Request, Response, error_page
@@ -77,42 +76,66 @@ class Offer:
     path: str
 
 
-def _pixels(degrees: float) -> int:
+def pixels(degrees: float) -> int:
+    """Length in pixels of the camera."""
     return max(1, round(degrees * 3600 / SCALE))
 
 
-def _frame_field(row: int, column: int) -> Field:
-    """Field of the frame in a row and column of the grid that covers the sky."""
-    step = 0.75 * FRAME
+def frame_field(row: int, column: int, width: float = FRAME) -> Field:
+    """Field of the frame in a row and column of the grid of frames of this width (degrees) that covers the sky."""
+    step = 0.75 * width
     dec = row * step
-    return Field((column * step / math.cos(math.radians(dec))) % 360, dec, _pixels(FRAME), _pixels(FRAME), SCALE)
+    return Field((column * step / math.cos(math.radians(dec))) % 360, dec, pixels(width), pixels(width), SCALE)
 
 
 def offers(ra: float, dec: float, size: tuple[float, float], forms: tuple[str, ...]) -> Iterator[Offer]:
     """List the images at a position: overlapping frames, then cutouts of a size (degrees) in the formats `forms`."""
     if not Field(ra, dec, 1, 1, SCALE).covered:
         return
-    for row, column in _frames_near(ra, dec, size):
+    for row, column in frames_near(ra, dec, size):
         for form in ("fits", "jpg"):
             yield Offer(
-                f"Frame {row} {column}", _frame_field(row, column), form, f"{PREFIX}/frame/{row}/{column}.{form}"
+                f"Frame {row} {column}", frame_field(row, column), form, f"{PREFIX}/frame/{row}/{column}.{form}"
             )
-    width, height = (_pixels(min(length, LARGEST)) for length in size)
+    width, height = (pixels(min(length, LARGEST)) for length in size)
     field = Field(ra, dec, width, height, SCALE)
     for form in forms:
         path = f"{PREFIX}/cutout/{ra!r},{dec!r},{width},{height}.{form}"
         yield Offer(f"Cutout at {ra:.5f} {dec:+.5f}", field, form, path)
 
 
-def _frames_near(ra: float, dec: float, size: tuple[float, float]) -> Iterator[tuple[int, int]]:
+def frames_near(ra: float, dec: float, size: tuple[float, float], width: float = FRAME) -> Iterator[tuple[int, int]]:
     """Row and column of those of the four frames around a position that overlap the requested area."""
-    step = 0.75 * FRAME
+    step = 0.75 * width
     for row in sorted({math.floor(dec / step), math.ceil(dec / step)}):
         shrink = math.cos(math.radians(row * step))
         for column in sorted({math.floor(ra * shrink / step), math.ceil(ra * shrink / step)}):
             offsets = abs(ra * shrink - column * step), abs(dec - row * step)
-            if all(offset < (FRAME + length) / 2 for offset, length in zip(offsets, size, strict=True)):
+            if all(offset < (width + length) / 2 for offset, length in zip(offsets, size, strict=True)):
                 yield row, column
+
+
+class Query(NamedTuple):
+    """A query of SIA 1: position and size of a rectangle in degrees, and formats ("fits", "jpg")."""
+
+    ra: float
+    dec: float
+    size: tuple[float, float]
+    forms: tuple[str, ...]
+
+
+def answer(request: Request, fields: tuple, rows: Callable[[Query], Iterable[tuple]]) -> Response:
+    """Answer an SIA 1 query with a table of the given fields, whose rows a function makes."""
+    status = votable.info("QUERY_STATUS", "OK")
+    if (request.get("FORMAT") or "").upper() == "METADATA":
+        return Response(votable.document(status + votable.text_table(fields, ()), "meta"), "text/xml")
+    try:
+        ra, dec = _numbers(request.get("POS"), "POS", 2)
+        width, height = _numbers(request.get("SIZE"), "SIZE", 2)
+        query = Query(ra % 360, dec, (width, height), _forms(request.get("FORMAT") or "ALL"))
+    except ValueError as error:
+        return Response(votable.error(str(error)), "text/xml")
+    return Response(votable.document(status + votable.text_table(fields, rows(query))), votable.CONTENT_TYPE)
 
 
 class Sia:
@@ -127,24 +150,13 @@ class Sia:
         what, _, rest = request.path.removeprefix(PREFIX).strip("/").partition("/")
         if what in ("frame", "cutout"):
             return self._product(what, rest)
-        if (request.get("FORMAT") or "").upper() == "METADATA":
-            return Response(
-                votable.document(votable.info("QUERY_STATUS", "OK") + _sia1_table([], ""), "meta"), "text/xml"
-            )
-        try:
-            ra, dec = _numbers(request.get("POS"), "POS", 2)
-            width, height = _numbers(request.get("SIZE"), "SIZE", 2)
-            forms = _forms(request.get("FORMAT") or "ALL")
-        except ValueError as error:
-            return Response(votable.error(str(error)), "text/xml")
-        table = _sia1_table(list(offers(ra % 360, dec, (width, height), forms)), _base(request))
-        return Response(votable.document(votable.info("QUERY_STATUS", "OK") + table), votable.CONTENT_TYPE)
+        return answer(request, SIA1_FIELDS, lambda query: _sia1_rows(offers(*query), request.server_url))
 
     def version_2(self, request: Request) -> Response:
         """Answer SIA 2 queries, `POS=CIRCLE ra dec radius&FORMAT=…`, at the service's address or its `/query`."""
         what = request.path.removeprefix(PREFIX_2).strip("/")
         if what == "capabilities":
-            page = vosi_capabilities({"ivo://ivoa.net/std/SIA#query-2.0": f"{_base(request)}{PREFIX_2}/query"})
+            page = vosi_capabilities({"ivo://ivoa.net/std/SIA#query-2.0": f"{request.server_url}{PREFIX_2}/query"})
             return Response(page.encode(), "text/xml")
         if what not in ("", "query"):
             return error_page(404)
@@ -156,19 +168,19 @@ class Sia:
             forms = _forms(request.get("FORMAT") or "ALL")
         except ValueError as error:
             return Response(votable.error(str(error)), "text/xml", 400)
-        table = _sia2_table(list(offers(ra % 360, dec, (2 * radius, 2 * radius), forms)), _base(request))
+        table = _sia2_table(list(offers(ra % 360, dec, (2 * radius, 2 * radius), forms)), request.server_url)
         return Response(votable.document(votable.info("QUERY_STATUS", "OK") + table), votable.CONTENT_TYPE)
 
     def _product(self, what: str, rest: str) -> Response:
         name, _, form = rest.rpartition(".")
         try:
             if what == "frame":
-                field = _frame_field(*(int(part) for part in name.split("/")))
+                field = frame_field(*(int(part) for part in name.split("/")))
             else:
                 ra, dec, width, height = name.split(",")
                 field = Field(float(ra), float(dec), int(width), int(height), SCALE)
             inside = abs(field.dec) <= 90 and min(field.width, field.height) > 0
-            if not (form in MIME and inside and max(field.width, field.height) <= _pixels(LARGEST)):
+            if not (form in MIME and inside and max(field.width, field.height) <= pixels(LARGEST)):
                 return error_page(404)
         except (ValueError, TypeError):
             return error_page(404)
@@ -180,10 +192,6 @@ class Sia:
             return raster(bands, "jpg")
         nanomaggies = bands * np.float32(field.scale**2)
         return fits_image(nanomaggies[1] if single else nanomaggies, field, "nanomaggy")
-
-
-def _base(request: Request) -> str:
-    return f"http://{request.headers['Host']}"
 
 
 def _numbers(text: str | None, name: str, count: int) -> list[float]:
@@ -208,14 +216,12 @@ def _forms(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(form for name in asked for form in names.get(name.strip(), ())))
 
 
-def _sia1_table(found: list[Offer], base: str) -> str:
-    rows = []
+def _sia1_rows(found: Iterable[Offer], base: str) -> Iterator[tuple]:
     for offer in found:
         field, degrees = offer.field, offer.field.scale / 3600
-        pixels, scales = f"{field.width} {field.height}", f"{-degrees!r} {degrees!r}"
-        place = (offer.title, "Simulated camera", field.ra, field.dec, 2, pixels, scales)
-        rows.append((*place, "TAN", "gri", MIME[offer.form], base + offer.path))
-    return _text_table(SIA1_FIELDS, rows)
+        lengths, scales = f"{field.width} {field.height}", f"{-degrees!r} {degrees!r}"
+        place = (offer.title, "Simulated camera", field.ra, field.dec, 2, lengths, scales)
+        yield (*place, "TAN", "gri", MIME[offer.form], base + offer.path)
 
 
 def _sia2_table(found: list[Offer], base: str) -> str:
@@ -246,13 +252,4 @@ def _sia2_table(found: list[Offer], base: str) -> str:
                 "Simulated camera",
             )
         )
-    return _text_table(SIA2_FIELDS, rows)
-
-
-def _text_table(declared: tuple, rows: list[tuple]) -> str:
-    fields = "".join(
-        votable.field(Column(name, datatype, unit, ucd=ucd), datatype, arraysize=size)
-        for name, ucd, datatype, size, unit in declared
-    )
-    cells = "".join("<TR>" + "".join(f"<TD>{escape(str(value))}</TD>" for value in row) + "</TR>" for row in rows)
-    return f"<TABLE>{fields}<DATA><TABLEDATA>{cells}</TABLEDATA></DATA></TABLE>"
+    return votable.text_table(SIA2_FIELDS, rows)

@@ -35,7 +35,7 @@ class Tap:
         self.jobs = Jobs(self._run)
 
     def __call__(self, request: Request) -> Response:
-        base = f"http://{request.headers['Host']}{self._prefix}"
+        base = request.server_url + self._prefix
         what, _, rest = request.path.removeprefix(self._prefix).strip("/").partition("/")
         if what == "sync":
             given = {name: values[-1] for name, values in (*request.query.items(), *request.form.items())}

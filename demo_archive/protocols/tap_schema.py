@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from demo_archive.holdings.sdss_tables import Column, Table
 
@@ -22,7 +22,7 @@ FOREIGN_KEYS = tuple(
 
 def with_tap_schema(tables: Sequence[Table]) -> list[Table]:
     """Add the five tables of TAP_SCHEMA, which describe the given ones and themselves."""
-    described = [*tables, *(Table(NAME, *declared, ()) for declared in _DECLARED)]
+    described = [*tables, *_tables({})]
     schemas = list(dict.fromkeys(table.schema for table in described))
     rows: dict[str, list[tuple]] = {
         "schemas": [(name, None, None, number) for number, name in enumerate(schemas)],
@@ -48,7 +48,11 @@ def with_tap_schema(tables: Sequence[Table]) -> list[Table]:
         "keys": [(str(number), table, target, None, None) for number, (table, _, target, _) in enumerate(FOREIGN_KEYS)],
         "key_columns": [(str(number), column, target) for number, (_, column, _, target) in enumerate(FOREIGN_KEYS)],
     }
-    return [*tables, *(Table(NAME, name, *rest, rows[name]) for name, *rest in _DECLARED)]
+    return [*tables, *_tables(rows)]
+
+
+def _tables(rows: Mapping[str, list[tuple]]) -> list[Table]:
+    return [Table(NAME, name, description, columns, rows.get(name, ())) for name, description, columns in _DECLARED]
 
 
 def _columns(**descriptions: str) -> tuple[Column, ...]:
@@ -59,7 +63,7 @@ def _columns(**descriptions: str) -> tuple[Column, ...]:
     )
 
 
-_DECLARED = (
+_DECLARED: tuple[tuple[str, str, tuple[Column, ...]], ...] = (
     (
         "schemas",
         "Schemas of this service",

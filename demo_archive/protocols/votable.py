@@ -6,7 +6,7 @@ import base64
 import csv
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from xml.sax.saxutils import escape, quoteattr
 
 import numpy as np
@@ -75,6 +75,16 @@ def binary_table(columns: Sequence[Column], rows: Sequence[tuple], name: str) ->
     stream = base64.b64encode(table.tobytes()).decode()
     data = f'<DATA><BINARY><STREAM encoding="base64">{stream}</STREAM></BINARY></DATA>'
     return f"<TABLE name={quoteattr(name)}>{''.join(fields)}{data}</TABLE>"
+
+
+def text_table(declared: Iterable[tuple[str, str, str, str, str]], rows: Iterable[tuple]) -> str:
+    """Make a TABLE element in the TABLEDATA serialization from (name, UCD, datatype, arraysize, unit) of each field."""
+    fields = "".join(
+        field(Column(name, datatype, unit, ucd=ucd), datatype, arraysize=size)
+        for name, ucd, datatype, size, unit in declared
+    )
+    cells = "".join("<TR>" + "".join(f"<TD>{escape(str(value))}</TD>" for value in row) + "</TR>" for row in rows)
+    return f"<TABLE>{fields}<DATA><TABLEDATA>{cells}</TABLEDATA></DATA></TABLE>"
 
 
 def results(columns: Sequence[Column], rows: Sequence[tuple], overflow: bool, query: str) -> bytes:

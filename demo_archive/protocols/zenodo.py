@@ -36,7 +36,7 @@ class Zenodo:
                 kind = mimetypes.guess_type(name, strict=False)[0] or "application/octet-stream"
                 return Response(files.path(name), kind, headers=headers)
         if (found := RECORD.fullmatch(path)) and int(found[1]) in self.records:
-            host = f"http://{request.headers['Host']}{PREFIX}"
+            host = request.server_url + PREFIX
             return Response(json.dumps(self._record(int(found[1]), host)).encode(), "application/json")
         error = {"status": 404, "message": "The persistent identifier does not exist."}
         return Response(json.dumps(error).encode(), "application/json", 404)

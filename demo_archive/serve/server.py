@@ -43,6 +43,11 @@ class Request:
     form: Mapping[str, list[str]]
     time: float
 
+    @property
+    def server_url(self) -> str:
+        """Address of the server, without a path."""
+        return f"http://{self.headers['Host']}"
+
     @overload
     def get(self, name: str) -> str | None: ...
 

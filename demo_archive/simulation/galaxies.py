@@ -7,7 +7,7 @@ Surface brightness is in nanomaggies per square arcsecond (zero point 22.5 mag),
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -181,6 +181,13 @@ def simulate(count: int, seed: int) -> list[Galaxy]:
     )
     rows = zip(*(np.asarray(values).tolist() for values in columns.values()), strict=True)
     return [Galaxy(index, seed, **dict(zip(columns, row, strict=True))) for index, row in enumerate(rows)]
+
+
+def spiral_at(ra: float, dec: float, seed: int) -> Galaxy:
+    """Make a large spiral, four times as large as the others, at a position in degrees; no catalogue lists it."""
+    spiral = next(galaxy for galaxy in simulate(GROUP_SIZE, seed) if galaxy.spiral)
+    spiral = replace(spiral, index=10**6, ra=ra, dec=dec, petroR90_r=40.0, modelMag_r=12.6)
+    return replace(spiral, bar=False, ring=False, arms=2, contrast=0.95, axis_ratio=0.85, bulge=0.15)
 
 
 def _specobjids(count: int) -> np.ndarray:
