@@ -24,6 +24,7 @@ import pandas as pd
 
 from gz_sdss.cutout import MAX_MISSING
 from gz_sdss.cuts import Cuts, one_row_a_galaxy, shuffled
+from gz_sdss.further_columns import EVERY, FURTHER, FurtherColumn, declared, find
 from gz_sdss.gz_sdss import FLAGS, LABELS, SINGLE, VALUES, schema_of
 from gz_sdss.hips2fits import (
     HIPS,
@@ -81,6 +82,8 @@ class GZSDSSRecipe(Recipe):
         Download the catalogue even if it is there.
     catalog : Path, optional
         Table to use instead of the TAP service.
+    keep_columns : tuple of str
+        Names or patterns of further columns of `catalog` (those of the TAP service's are in `request`).
     hips2fits_urls : tuple of str
         URLs of the service and its mirrors.
     hips : str
@@ -101,6 +104,8 @@ class GZSDSSRecipe(Recipe):
         Maximum number of image requests per second, over all threads; 0 for no limit.
     galaxies : pandas.DataFrame, optional
         The galaxies that pass the cuts; set by `prepare`.
+    further : tuple of FurtherColumn
+        Further columns of the catalogue in rows; set by `prepare`.
     """
 
     output_dir: Path
@@ -109,6 +114,7 @@ class GZSDSSRecipe(Recipe):
     tap_url: str = TAP_URL
     refresh_catalog: bool = False
     catalog: Path | None = None
+    keep_columns: tuple[str, ...] = ()
     hips2fits_urls: tuple[str, ...] = HIPS2FITS_URLS
     hips: str = HIPS
     surveys_url: str = SURVEYS_URL
@@ -119,18 +125,21 @@ class GZSDSSRecipe(Recipe):
     max_missing: float = MAX_MISSING
     rate: float = RATE
     galaxies: pd.DataFrame | None = field(default=None, repr=False, compare=False)
+    further: tuple[FurtherColumn, ...] = ()
 
     name = "gz_sdss"
     downloads = "Images"
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickle all but the archive, the client and the catalogue, which stay in the process that downloads."""
-        kept = ("galaxies", "images", "_client", "_sia_source")
+        kept = ("galaxies", "schema", "images", "_client", "_sia_source")
         return {name: value for name, value in vars(self).items() if name not in kept}
 
-    @property
+    @cached_property
     def schema(self) -> Schema:
-        return schema_of(self.format, self.size, self.margin, HIPS if self.sia else self.hips)
+        hips = HIPS if self.sia else self.hips
+        further = [(column.name, column.column) for column in self.further]
+        return schema_of(self.format, self.size, self.margin, hips, further)
 
     def prepare(self, fetcher: Fetcher, folder: Path) -> GZSDSSRecipe:
         """Find the survey or the image service, fetch the catalogue and cut it."""
@@ -140,7 +149,8 @@ class GZSDSSRecipe(Recipe):
             survey = find_survey(hips, list_surveys(fetcher, self.surveys_url), self.surveys_url)
             hips = survey.id
             say(f"Images from: {survey.title} ({hips})")
-        return replace(self, sia=sia, hips=hips, galaxies=shuffled(self.filtered()))
+        galaxies = self.filtered()
+        return replace(self, sia=sia, hips=hips, galaxies=shuffled(galaxies), further=declared(galaxies))
 
     @property
     def _service(self) -> Service | None:
@@ -165,6 +175,9 @@ class GZSDSSRecipe(Recipe):
         else:
             adql = self.request.adql and " ".join(self.request.adql.split())
             origin |= {"tap_url": DEMO if self.simulated else self.tap_url.rstrip("/"), "adql": adql}
+        keep = self.keep_columns if self.catalog is not None else self.request.columns
+        if keep and keep != EVERY:
+            origin["keep_columns"] = list(keep)
         size = None if self.size == SIZE else self.size  # folders of earlier versions do not tell it
         margin = None if self.margin == MARGIN else self.margin
         return asdict(self.cuts) | origin | {"format": self.format, "size": size, "margin": margin}
@@ -204,17 +217,18 @@ class GZSDSSRecipe(Recipe):
             The catalogue cannot be fetched, or no galaxy passes.
         """
         if self.catalog is not None:
-            whole, origin = _read_catalog(self.catalog), str(self.catalog)
+            whole, origin = _read_catalog(self.catalog, self.keep_columns), str(self.catalog)
         else:
             request = self.request
-            if self.limit is not None and self.limit <= FEW and request == CatalogRequest():
-                request = CatalogRequest(where=self.cuts.adql("z", "p"), top=FEW_ROWS)
+            if self.limit is not None and self.limit <= FEW and replace(request, columns=()) == CatalogRequest():
+                request = replace(request, where=self.cuts.adql("z", "p"), top=FEW_ROWS)
             if self.simulated:  # the demo archive's address changes with every run
                 request = replace(request, source=DEMO)
             whole, origin = get_catalog(request, self.output_dir, self.tap_url, self.refresh_catalog), self.tap_url
+        further = whole.attrs.get(FURTHER, {})
         # Cut on the stored values: single precision as in PhotoObj, even if a file has them as text.
         whole = whole.astype(dict.fromkeys(SINGLE, "float32")).astype(dict.fromkeys(SINGLE, "float64"))
-        passed = whole.loc[self.cuts.mask(whole), list(KEPT)]
+        passed = whole.loc[self.cuts.mask(whole), [*KEPT, *further]]
         if outside := len(whole) - len(passed):
             say(f"{outside:,} of {len(whole):,} galaxies are outside the cuts")
         kept = one_row_a_galaxy(passed).sort_values("dr7objid", ignore_index=True)
@@ -224,6 +238,7 @@ class GZSDSSRecipe(Recipe):
             raise BuildError(f"{origin}: none of {len(whole):,} galaxies passes the cuts; loosen them")
         if not is_read_only(self.output_dir):
             write_csv(kept, self.output_dir / FILTERED)
+        kept.attrs[FURTHER] = further
         return kept
 
     def sources(self, fetcher: Fetcher) -> Iterator[Source]:
@@ -306,6 +321,7 @@ class GZSDSSRecipe(Recipe):
             "label": LABELS.index("spiral" if galaxy["p_cs_debiased"] >= galaxy["p_el_debiased"] else "elliptical"),
             **{name: galaxy[name] for name in VALUES},
             **{name: -1 for name in FLAGS if np.isnan(galaxy[name])},
+            **{column.name: galaxy[column.name] for column in self.further},
         }
 
     def close(self) -> None:
@@ -314,13 +330,18 @@ class GZSDSSRecipe(Recipe):
             self.images.close()
 
 
-def _read_catalog(path: Path) -> pd.DataFrame:
+def _read_catalog(path: Path, keep: Sequence[str]) -> pd.DataFrame:
     """Read the table of `--catalog`, and print which of its columns are left out."""
     table = open_table(path)
-    used = set(places(table).values())
-    if unused := [name or f"column {place + 1}" for place, name in enumerate(table.names) if place not in used]:
-        say(f"{path.name}: columns left out, which rows do not have: {', '.join(unused)}")
-    return typed(table)
+    used = places(table)
+    further, _ = find(table, keep, used, ())
+    there = {*used.values(), *(place for place, _ in further.values())}
+    if unused := [name or f"column {place + 1}" for place, name in enumerate(table.names) if place not in there]:
+        say(f"{path.name}: columns left out, unless `keep_columns` names them: {', '.join(unused)}")
+    found, notes = typed(table, keep)
+    if notes:
+        say(f"{path.name}: columns that rows cannot have: {', '.join(notes)}")
+    return found
 
 
 @build_command("gz_sdss", not_with_demo=("tap_url", "hips2fits_url", "surveys_url", "sia_url"))
@@ -328,8 +349,8 @@ def _read_catalog(path: Path) -> pd.DataFrame:
 @cut_options
 @image_options
 def main(
-    tap_url, adql, top, refresh_catalog, catalog, image_source, hips2fits_url, hips, surveys_url, sia_url, sia_version,
-    sia_keywords, sia_waveband, format, size, margin, max_missing, rate, *, demo, output_dir, **cuts,
+    tap_url, adql, top, refresh_catalog, catalog, keep_columns, image_source, hips2fits_url, hips, surveys_url, sia_url,
+    sia_version, sia_keywords, sia_waveband, format, size, margin, max_missing, rate, *, demo, output_dir, **cuts,
 ) -> GZSDSSRecipe:  # fmt: skip
     """Galaxy Zoo on SDSS: galaxies with a clear vote, spiral or elliptical, each with a colour cutout."""
     if format == "fits" and image_source != "sia":
@@ -341,7 +362,9 @@ def main(
         raise UsageError(f"{names}: only with `image_source` hips2fits")
     if catalog is not None and (names := given("tap_url", "adql", "top", "refresh_catalog")):
         raise UsageError(f"`catalog` cannot be combined with {names}")
-    request = CatalogRequest(adql.read_text() if adql else None, top=top)
+    keep = tuple(name.strip() for name in (keep_columns or "").split(",") if name.strip())
+    request = CatalogRequest(adql.read_text() if adql else None, top=top, columns=keep or (EVERY if adql else ()))
+    _ = request.query  # refuses what it cannot ask for
     registry_url = None
     if demo is not None:
         tap_url, hips2fits_url, registry_url = demo.tap_url, demo.hips2fits_url, demo.registry_url
@@ -360,6 +383,7 @@ def main(
         tap_url=tap_url,
         refresh_catalog=refresh_catalog,
         catalog=catalog,
+        keep_columns=keep,
         hips2fits_urls=(hips2fits_url,) if hips2fits_url else HIPS2FITS_URLS,
         hips=hips,
         surveys_url=surveys_url,

@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-import functools
 import math
+from collections.abc import Sequence
 
 from datasets import Array2D, ClassLabel, Image, Value
 
@@ -45,9 +45,15 @@ SINGLE = tuple(name for name, column in VALUES.items() if column.feature == FLOA
 FLAGS = tuple(name for name, column in VALUES.items() if column.feature == INT)
 
 
-@functools.lru_cache(16)
-def schema_of(format: str = "jpg", size: int = SIZE, margin: float = MARGIN, hips: str = HIPS) -> Schema:
-    """Build the schema for images of a format ("jpg" or "fits"), size (pixels), margin and survey."""
+def schema_of(
+    format: str = "jpg",
+    size: int = SIZE,
+    margin: float = MARGIN,
+    hips: str = HIPS,
+    further: Sequence[tuple[str, Column]] = (),
+) -> Schema:
+    """Build the schema for images of a format ("jpg" or "fits"), size (pixels), margin and survey, and for further
+    columns of the catalogue by name."""
     survey = "" if hips == HIPS else f" from {hips}"
     colour = f"colour cutout of {size} x {size} pixels{survey}, north up, east left: the JPEG's bytes as downloaded"
     band = "cutout in the units of the survey, row 0 in the south, column 0 in the east"
@@ -66,6 +72,7 @@ def schema_of(format: str = "jpg", size: int = SIZE, margin: float = MARGIN, hip
             "scale": Column(Value("float64"), scale, "deg"),
             "label": Column(ClassLabel(names=list(LABELS)), "the larger of the two votes"),
             **VALUES,
+            **dict(further),
             "source": Column(Value("string"), "name of the image in the TAR archives"),
         },
         configs={"images": ("object_id", "image", "label")},

@@ -42,6 +42,12 @@ CATALOGUE = (
     option("--top", type=click.IntRange(1), metavar="N", help="Ask the TAP service for only N rows."),
     option("--refresh_catalog", is_flag=True, help="Download the catalogue again."),
     option("--catalog", type=FILE, help=f"Read the catalogue from a file: {FORMATS}."),
+    option(
+        "--keep_columns",
+        metavar="NAMES",
+        help="Further columns in each row, by comma: nvote,p_mg,petroMag_r of the default query (ZooSpec, PhotoObj),"
+        " or names and patterns (t01_*) of --adql or --catalog. [default: all of --adql, none of --catalog]",
+    ),
 )
 IMAGES = (
     option(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -12,7 +12,9 @@ import pyarrow as pa
 import pyarrow.csv
 from astropy.io import votable
 
+from gz_sdss import further_columns
 from gz_sdss.cuts import BANDS
+from gz_sdss.further_columns import FURTHER, Further
 from skyshards.errors import BuildError
 from skyshards.files import replacing
 from skyshards.input_tables.formats import InMemory
@@ -111,21 +113,36 @@ def _places(name: str, names: Sequence[str]) -> list[int]:
     return exact or [place for place, other in enumerate(names) if other.lower() == name.lower()]
 
 
-def typed(table: TableFile) -> pd.DataFrame:
-    """Read the required columns with their types.
+def typed(
+    table: TableFile, keep: Sequence[str] = (), known: Mapping[str, Further] | None = None
+) -> tuple[pd.DataFrame, list[str]]:
+    """Read the required columns, and further ones, with their types.
+
+    Parameters
+    ----------
+    table : TableFile
+    keep : sequence of str
+        Names or patterns of further columns.
+    known : mapping of str to Further, optional
+        What is known of them already, where the table's format cannot say it.
 
     Returns
     -------
     pandas.DataFrame
         The columns `NEEDED`: identifiers nullable Int64, all others float64, positions in degrees, right ascensions
-        from 0 to 360.
+        from 0 to 360. Then the further ones, which are described by `attrs["further"]`.
+    list of str
+        Further columns that rows cannot have, and why.
 
     Raises
     ------
     BuildError
         As for `places`; or a column cannot be converted, or an identifier is a float.
+    UsageError
+        There is no further column of a name or pattern in `keep`.
     """
     where = places(table)
+    more, notes = further_columns.find(table, keep, where, set(NEEDED) - set(KEPT), known)
     likely = {place: pa.int64() if name in IDENTIFIERS else pa.float64() for name, place in where.items()}
     found = table.read(list(where.values()), likely)
     columns = {}
@@ -135,7 +152,11 @@ def typed(table: TableFile) -> pd.DataFrame:
             columns[name] = _typed_column(name, column, values)
         except ValueError as error:
             raise BuildError(f"{table.origin}: column {name}: {error}") from error
-    return pd.DataFrame(columns, copy=False)
+    columns |= further_columns.read(table, {name: more[name] for name in more if name not in columns})
+    frame = pd.DataFrame(columns, copy=False)
+    if more:
+        frame.attrs[FURTHER] = {name: list(about) for name, (_, about) in more.items()}
+    return frame, notes
 
 
 def _typed_column(name: str, column: InputColumn, values: pa.ChunkedArray) -> pd.Series:
@@ -153,14 +174,14 @@ def _typed_column(name: str, column: InputColumn, values: pa.ChunkedArray) -> pd
     return _numbers(values.cast(pa.float64()))
 
 
-def of_votable(element: votable.tree.TableElement, origin: str) -> pd.DataFrame:
+def of_votable(element: votable.tree.TableElement, origin: str, keep: Sequence[str] = ()) -> pd.DataFrame:
     """Read a VOTable's table, as `typed` does."""
-    return typed(TableFile(origin, InMemory.of_votable(element)))
+    return typed(TableFile(origin, InMemory.of_votable(element)), keep)[0]
 
 
-def read_table(path: Path) -> pd.DataFrame:
+def read_table(path: Path, keep: Sequence[str] = (), known: Mapping[str, Further] | None = None) -> pd.DataFrame:
     """Read a catalogue file, as `typed` does. Raises `BuildError` if it cannot be read, or lacks columns."""
-    return typed(open_table(path))
+    return typed(open_table(path), keep, known)[0]
 
 
 def write_csv(table: pd.DataFrame, path: Path) -> None:
@@ -171,4 +192,5 @@ def write_csv(table: pd.DataFrame, path: Path) -> None:
         open(temporary, "wb") as raw,
         gzip.GzipFile("", "wb", compresslevel=1, fileobj=raw, mtime=0) as file,  # without the temporary file's name
     ):
-        pa.csv.write_csv(arrow, file, pa.csv.WriteOptions(quoting_style="none"))
+        has_text = any(pa.types.is_string(kind) or pa.types.is_large_string(kind) for kind in arrow.schema.types)
+        pa.csv.write_csv(arrow, file, pa.csv.WriteOptions(quoting_style="needed" if has_text else "none"))

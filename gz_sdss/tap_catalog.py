@@ -12,9 +12,10 @@ from pathlib import Path
 import pandas as pd
 
 from gz_sdss.cuts import BANDS
+from gz_sdss.further_columns import FURTHER, Further
 from gz_sdss.tables import of_votable, read_table, write_csv
 from gz_sdss.tap_jobs import is_cut, run_query, tap_service
-from skyshards.errors import BuildError
+from skyshards.errors import BuildError, UsageError
 from skyshards.files import refuse_links, remove_unfinished, replacing
 from skyshards.progress import progress
 
@@ -37,6 +38,9 @@ PHOTO_COLUMNS = (
     "petroR90_r",
     *(f"{quantity}_{band}" for quantity in ("modelMag", "modelMagErr", "extinction") for band in BANDS),
 )
+VOTES = ("nvote", "p_el", "p_cw", "p_acw", "p_edge", "p_dk", "p_mg", "p_cs", "uncertain", "rastring", "decstring")
+"""Further columns of ZooSpec, which `QUERY` can ask for by name; any other name is taken for one of PhotoObj."""
+_NAME = re.compile(r"([zp]\.)?([A-Za-z_]\w*)")
 # Every column by name: with `z.*, p.*`, ra and dec come from both tables (ZooSpec's are float32), and objid (DR8)
 # differs from objID (DR7) in case alone.
 QUERY = (
@@ -58,6 +62,9 @@ class CatalogRequest:
         ADQL condition added to `QUERY`.
     top : int, optional
         Number of rows, those of the lowest dr7objid.
+    columns : tuple of str
+        Further columns: names, with `z.` or `p.` in front where ZooSpec and PhotoObj both have them; of a result of
+        `adql` also patterns, such as "t01_*".
     source : str, optional
         Name of the service, so that tables and pages of different services are not confused; by default, its URL. The
         demo archive, whose port changes with every run, needs a fixed name.
@@ -66,11 +73,21 @@ class CatalogRequest:
     adql: str | None = None
     where: str | None = None
     top: int | None = None
+    columns: tuple[str, ...] = ()
     source: str | None = None
+
+    @property
+    def query(self) -> str:
+        """The query without conditions. Raises `UsageError` for a pattern, which only a result's columns can fit."""
+        if self.adql is not None:
+            return self.adql
+        further = [_selected(name) for name in self.columns]
+        return QUERY.replace(" FROM ", "".join(f", {column}" for column in further if column) + " FROM ", 1)
 
     def within(self, other: CatalogRequest) -> bool:
         """Whether the result of `other` also answers this request: it is the same, or the whole catalogue."""
-        return self == other or (self.adql is None and other == CatalogRequest(source=self.source))
+        whole = self.adql is None and other == CatalogRequest(columns=other.columns, source=self.source)
+        return self == other or (whole and set(self.columns) <= set(other.columns))
 
 
 def get_catalog(
@@ -95,7 +112,7 @@ def get_catalog(
     -------
     pandas.DataFrame
         The columns `gz_sdss.tables.NEEDED`: identifiers nullable Int64, all others float64; angles in degrees, radii in
-        arcsec, magnitudes in mag.
+        arcsec, magnitudes in mag. Further columns are described by `attrs["further"]`, as in `gz_sdss.tables.typed`.
 
     Raises
     ------
@@ -108,16 +125,19 @@ def get_catalog(
     request = replace(request, source=request.source or tap_url.rstrip("/"))
     if path.exists() and not refresh and (not note.exists() or request.within(_read_request(note))):
         _delete_pages(folder / PAGES)  # left by a run killed after it wrote the table
-        return read_table(path)
+        further = _read_further(note)
+        if request.adql is None:
+            return read_table(path, [_bare(name) for name in request.columns], further)
+        return read_table(path, request.columns if further is None else tuple(further), further)
     if request.adql is None:
         table = _fetch_in_pages(request, folder / PAGES, tap_url, page_rows)
     else:
-        table = _fetch_at_once(request.adql, request.top, tap_url)
+        table = _fetch_at_once(request, tap_url)
     if table.empty:
         raise BuildError(f"{tap_url}: the query gave no row; expected galaxies")
     path.unlink(missing_ok=True)  # the note must never stand beside a table that it does not describe
     with replacing(note) as temporary:
-        temporary.write_text(json.dumps(asdict(request) | {"rows": len(table)}, indent=1))
+        temporary.write_text(json.dumps(asdict(request) | {"rows": len(table)} | table.attrs, indent=1))
     write_csv(table, path)
     _delete_pages(folder / PAGES)
     return table
@@ -133,9 +153,37 @@ def _delete_pages(folder: Path) -> None:
 def _read_request(note: Path) -> CatalogRequest:
     try:
         values = json.loads(note.read_text())
-        return CatalogRequest(values["adql"], values["where"], values["top"], values.get("source"))
+        columns = tuple(values.get("columns", ()))
+        return CatalogRequest(values["adql"], values["where"], values["top"], columns, values.get("source"))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BuildError(f"{note}: cannot be read: {error}; delete it to use the table beside it as it is") from error
+
+
+def _read_further(note: Path) -> dict[str, Further] | None:
+    """What the service said of the further columns in the saved table; None if the table is not from a service."""
+    if not note.exists():
+        return None
+    try:
+        return {name: Further(*values) for name, values in json.loads(note.read_text()).get(FURTHER, {}).items()}
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise BuildError(f"{note}: cannot be read: {error}; delete it to use the table beside it as it is") from error
+
+
+def _bare(name: str) -> str:
+    """Name of a further column without its table."""
+    return name.rpartition(".")[2]
+
+
+def _selected(name: str) -> str:
+    """A further column in `QUERY`'s SELECT; "" for one that is there."""
+    match = _NAME.fullmatch(name)
+    if match is None:
+        expected = "a column of ZooSpec or PhotoObj, such as nvote, petroMag_r or p.petroMag_r"
+        raise UsageError(f"`keep_columns`: expected {expected}, found {name!r}; patterns need `adql` or `catalog`")
+    table, column = match.groups()
+    if column.lower() in {known.lower() for known in (*VOTE_COLUMNS, *PHOTO_COLUMNS)}:
+        return ""
+    return f"{table or ('z.' if column.lower() in VOTES else 'p.')}{column} AS {column}"
 
 
 def page_query(request: CatalogRequest, rows: int, first: int | None) -> str:
@@ -144,7 +192,7 @@ def page_query(request: CatalogRequest, rows: int, first: int | None) -> str:
     if first is not None:
         conditions.append(f"z.dr7objid >= {first}")
     where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
-    return QUERY.replace("SELECT ", f"SELECT TOP {rows} ", 1) + where + " ORDER BY z.dr7objid"
+    return request.query.replace("SELECT ", f"SELECT TOP {rows} ", 1) + where + " ORDER BY z.dr7objid"
 
 
 def _fetch_in_pages(request: CatalogRequest, folder: Path, tap_url: str, page_rows: int) -> pd.DataFrame:
@@ -162,7 +210,9 @@ def _fetch_in_pages(request: CatalogRequest, folder: Path, tap_url: str, page_ro
                     page.to_parquet(temporary)
                 pages.append(page)
                 bar.update(len(page))
-    return pd.concat(pages, ignore_index=True)
+    table = pd.concat(pages, ignore_index=True)
+    table.attrs = pages[0].attrs
+    return table
 
 
 def _pages(
@@ -173,7 +223,7 @@ def _pages(
     while True:
         wanted = page_rows if request.top is None else min(page_rows, request.top - rows)
         result = run_query(service, page_query(request, wanted, first), wanted)
-        page = of_votable(result.resultstable, tap_url)
+        page = of_votable(result.resultstable, tap_url, [_bare(name) for name in request.columns])
         keys = page["dr7objid"]
         if keys.hasnans or not keys.is_monotonic_increasing or (first is not None and (keys < first).any()):
             raise BuildError(f"{tap_url}: expected rows ordered by dr7objid, from {first} on; the server gave others")
@@ -203,9 +253,10 @@ def _saved_pages(request: CatalogRequest, folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if PAGE_NAME.fullmatch(path.name))
 
 
-def _fetch_at_once(adql: str, top: int | None, tap_url: str) -> pd.DataFrame:
-    result = run_query(tap_service(tap_url), adql, top or MOST_ROWS)
-    table = of_votable(result.resultstable, tap_url)
+def _fetch_at_once(request: CatalogRequest, tap_url: str) -> pd.DataFrame:
+    top = request.top
+    result = run_query(tap_service(tap_url), request.query, top or MOST_ROWS)
+    table = of_votable(result.resultstable, tap_url, request.columns)
     if is_cut(result) and (top is None or len(table) < top):
         raise BuildError(
             f"{tap_url}: the server cut the result of `adql` after {len(table)} rows, so rows are missing;"

@@ -93,8 +93,32 @@ PHOTOOBJ = (
     Column("dec", "double", "deg", "Declination, J2000", "pos.eq.dec;meta.main"),
     Column("specObjID", "long", "", "DR7 spectrum", "meta.id;meta.dataset"),
 )
+ZOO2 = (
+    Column("dr7objid", "long", "", "DR7 object", "meta.id;meta.main"),
+    Column("ra", "float", "deg", "Right ascension, J2000", "pos.eq.ra;meta.main"),
+    Column("dec", "float", "deg", "Declination, J2000", "pos.eq.dec;meta.main"),
+    Column("total_classifications", "int", "", "Classifications in all", "meta.number"),
+    Column("total_votes", "int", "", "Votes in all, over all questions", "meta.number"),
+    *(
+        Column(f"{answer}_{kind}", datatype, "", f"{words} {answer!r}", ucd)
+        for answer in (
+            "t01_smooth_or_features_a01_smooth",
+            "t01_smooth_or_features_a02_features_or_disk",
+            "t01_smooth_or_features_a03_star_or_artifact",
+            "t04_spiral_a08_spiral",
+            "t04_spiral_a09_no_spiral",
+        )
+        for kind, datatype, words, ucd in (
+            ("count", "int", "Votes for the answer", "meta.number"),
+            ("fraction", "double", "Fraction of votes for the answer", "stat.fraction"),
+        )
+    ),
+)
+"""Columns of zoo2MainSpecz, Galaxy Zoo 2, for two of its eleven questions."""
 EXTINCTION = {"u": 5.155, "g": 3.793, "r": 2.751, "i": 2.086, "z": 1.479}
 """Extinction in each band for E(B-V) = 1 (Stoughton et al. 2002, AJ 123, 485, table 22)."""
+ZOO2_LIMIT = 17.0
+"""Galaxy Zoo 2 has the galaxies brighter than this in r, mag (Willett et al. 2013, MNRAS 435, 2835)."""
 SPOILED_EVERY = 10
 """One galaxy in this many has a bad value, as found in the real tables, that every sample should exclude."""
 
@@ -140,6 +164,26 @@ def zoospec_row(galaxy: Galaxy) -> dict[str, object]:
     return row
 
 
+def zoo2_row(galaxy: Galaxy) -> tuple:
+    """Row of a galaxy in zoo2MainSpecz: votes to two questions, of which the second follows `features_or_disk`."""
+    rng = galaxy.rng(22)
+    volunteers = int(rng.integers(30, 60))
+    first = rng.multinomial(volunteers, _shares(galaxy.p_el_debiased, galaxy.p_cs_debiased, 0.02))
+    second = rng.multinomial(first[1], _shares(galaxy.p_cs_debiased, 0.2))
+    votes = [
+        value
+        for counts in (first, second)
+        for count in counts.tolist()
+        for value in (count, count / max(1, sum(counts.tolist())))
+    ]
+    place = galaxy.dr7objid, _single(galaxy.ra), _single(galaxy.dec)
+    return *place, volunteers, int(first.sum() + second.sum()), *votes
+
+
+def _shares(*weights: float) -> np.ndarray:
+    return np.array(weights) / sum(weights)
+
+
 def photoobj_row(galaxy: Galaxy) -> dict[str, object]:
     """Row of a galaxy in PhotoObj."""
     rng = galaxy.rng(21)
@@ -182,10 +226,12 @@ def _spoiled(galaxy: Galaxy) -> int | None:
 
 
 def sdss_tables(galaxies: list[Galaxy]) -> list[Table]:
-    """Make the two tables for the query that joins Galaxy Zoo votes with SDSS photometry."""
+    """Make the tables for queries that join Galaxy Zoo votes with SDSS photometry."""
     zoospec = [tuple(zoospec_row(galaxy).values()) for galaxy in galaxies]
     photoobj = [tuple(photoobj_row(galaxy).values()) for galaxy in galaxies]
+    zoo2 = [zoo2_row(galaxy) for galaxy in galaxies if galaxy.modelMag_r < ZOO2_LIMIT]
     return [
         Table("BestDR9", "ZooSpec", "Galaxy Zoo votes of simulated galaxies with spectra", ZOOSPEC, zoospec),
         Table("BestDR7", "PhotoObj", "Photometry of simulated galaxies", PHOTOOBJ, photoobj),
+        Table("BestDR10", "zoo2MainSpecz", "Galaxy Zoo 2 votes of simulated bright galaxies", ZOO2, zoo2),
     ]

@@ -143,15 +143,15 @@ class TableFile:
                 yield [_typed(_normal(values), column.type) for values, column in zip(batch, columns, strict=True)]
 
     def read(
-        self, places: Sequence[int], likely: Mapping[int, pa.DataType] | None = None
+        self, places: Sequence[int], likely: Mapping[int, pa.DataType] | None = None, text: Collection[int] = ()
     ) -> list[tuple[InputColumn, pa.ChunkedArray]]:
-        """Read columns with all their values. CSV is read faster if the `likely` types turn out right."""
+        """Read columns with all their values; those in `text` as text. CSV is read faster if the `likely` types fit."""
         with _clear_errors(self.origin):
             if likely and isinstance(self.raw, Csv):
                 with contextlib.suppress(pa.ArrowInvalid):  # then fall back to `look`
                     columns = [InputColumn(self.names[place], place, likely[place]) for place in places]
                     return _joined(columns, self._raw_batches(places, likely))
-            columns = self.look(places)
+            columns = self.look(places, text)
             return _joined(columns, self.batches(columns))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -23,7 +24,7 @@ class Words(NamedTuple):
 def of_fields(fields: Iterable[Any]) -> dict[int, Words]:
     """Return what the fields of a VOTable say, by their places."""
     return {
-        place: Words(_text(field.description), _unit(field.unit), _text(field.ucd))
+        place: Words(_text(field.description), _unit(field.unit), _ucd(_text(field.ucd)))
         for place, field in enumerate(fields)
     }
 
@@ -31,7 +32,7 @@ def of_fields(fields: Iterable[Any]) -> dict[int, Words]:
 def of_columns(columns: Iterable[Any]) -> dict[int, Words]:
     """Return what the columns of an astropy table say, by their places."""
     return {
-        place: Words(_text(column.info.description), _unit(column.info.unit), _text(column.info.meta, "ucd"))
+        place: Words(_text(column.info.description), _unit(column.info.unit), _ucd(_text(column.info.meta, "ucd")))
         for place, column in enumerate(columns)
     }
 
@@ -42,7 +43,7 @@ def of_parquet(schema: pa.Schema) -> dict[int, Words]:
     found = {}
     for place, field in enumerate(schema):
         own = {key.decode(errors="replace"): value.decode(errors="replace") for key, value in _metadata(field)}
-        words = Words(_text(own, "description"), _unit(own.get("unit")), _text(own, "ucd"))
+        words = Words(_text(own, "description"), _unit(own.get("unit")), _ucd(_text(own, "ucd")))
         found[place] = Words(
             *(one or other for one, other in zip(words, declared.get(field.name, ("",) * 3), strict=True))
         )
@@ -71,6 +72,11 @@ def _text(value: Any, key: str | None = None) -> str:
     value = value.get(key) if key is not None and isinstance(value, Mapping) else value
     line = " ".join(value.split()) if isinstance(value, str) else ""
     return "".join(letter for letter in line if letter.isprintable())
+
+
+def _ucd(text: str) -> str:
+    """Return a UCD; "" for a placeholder such as `??`."""
+    return text if re.fullmatch(r"[\w.:-]+(; ?[\w.:-]+)*", text) else ""
 
 
 def _unit(value: Any) -> str:

@@ -24,6 +24,7 @@ from huggingface_hub import DatasetCard
 
 import skyshards
 from demo_archive import DemoArchive
+from demo_archive.holdings.sdss_tables import PHOTOOBJ, photoobj_row, zoospec_row
 from demo_archive.serve.faults import Fault
 from gz_sdss import image_checks as images
 from gz_sdss.build_parent_sample import FEW_ROWS, FILTERED, GZSDSSRecipe, main
@@ -33,7 +34,7 @@ from gz_sdss.hips2fits import field_of_view
 from gz_sdss.image_tars import DONE, ImageArchive
 from gz_sdss.sia import Service
 from gz_sdss.tables import KEPT, read_table
-from gz_sdss.tap_catalog import CATALOG, QUERY, REQUEST
+from gz_sdss.tap_catalog import CATALOG, QUERY, REQUEST, CatalogRequest
 from skyshards.errors import UsageError
 from skyshards.fetch.client import Fetcher
 from skyshards.pipeline.build import build
@@ -43,6 +44,10 @@ from tests.gz_sdss.conftest import picture
 from tests.versions import stock_reads_hdf5
 
 REPOSITORY = Path(__file__).parents[2]
+
+
+FURTHER = ("nvote", "p_mg", "rastring", "p.petroMag_r", "modelMagErr_u")
+"""Further columns: of each of the two tables, of every type, and one that is also used for cuts."""
 
 
 def recipe_for(archive, folder, **options):
@@ -72,9 +77,18 @@ def built(archive, tmp_path_factory):
 @pytest.fixture(scope="module")
 def built_fits(archive, tmp_path_factory):
     folder = tmp_path_factory.mktemp("built") / "gz_sdss"
-    recipe = recipe_for(archive, folder, sia=Service("demo", archive.sia2_url, 2), format="fits")
+    request = CatalogRequest(columns=FURTHER)
+    sia = Service("demo", archive.sia2_url, 2)
+    recipe = recipe_for(archive, folder, sia=sia, format="fits", request=request, size=48, margin=0.5)
     assert build_with(recipe, limit=6).failed == 0
     return recipe
+
+
+def further(galaxy, names):
+    """What the archive's tables have in further columns."""
+    values = photoobj_row(galaxy) | zoospec_row(galaxy)
+    single = {column.name for column in PHOTOOBJ if column.datatype == "float"}
+    return {name: np.float32(values[name]) if name in single else values[name] for name in names}
 
 
 def expected_rows(archive, recipe, image):
@@ -92,8 +106,9 @@ def expected_rows(archive, recipe, image):
                 "label": np.int64(LABELS.index("spiral" if galaxy.spiral else "elliptical")),
                 "petroR90_r": np.float32(galaxy.petroR90_r),
                 "p_cs_debiased": np.float64(galaxy.p_cs_debiased),
-                "scale": np.float64(field_of_view(float(np.float32(galaxy.petroR90_r))) / 64),
+                "scale": np.float64(field_of_view(float(np.float32(galaxy.petroR90_r)), recipe.margin) / recipe.size),
                 "image": image(content),
+                **further(galaxy, [column.name for column in recipe.further]),
             }
     return rows
 
@@ -170,11 +185,19 @@ class TestFits(Contract):
 
     @pytest.fixture
     def recipe(self, built_fits):
-        return built_fits
+        with contextlib.closing(built_fits.prepare(Fetcher(), built_fits.output_dir)) as recipe:
+            yield recipe
 
     @pytest.fixture
-    def expected(self, archive, built_fits):
-        return expected_rows(archive, built_fits, lambda content: images.open_fits(content)[0])
+    def expected(self, archive, recipe):
+        return expected_rows(archive, recipe, lambda content: images.open_fits(content)[0])
+
+    def test_further_columns_have_the_words_of_the_service(self, table):
+        found = {name: table.schema[name.removeprefix("p.")] for name in FURTHER}
+        assert [column.dtype for column in found.values()] == ["int32", "float64", "str", "float32", "float32"]
+        assert found["p.petroMag_r"].unit == "mag"
+        assert found["p.petroMag_r"].description == "Petrosian magnitude (UCD phot.mag;em.opt.R)"
+        assert found["nvote"].description == "Votes in all"
 
 
 def test_representations_are_added_by_objid(built, tmp_path):
@@ -407,7 +430,7 @@ def test_what_is_left_out_of_a_catalogue_is_said(cases, tmp_path, capsys):
     assert len(kept) == 3
     said = capsys.readouterr().err
     assert "outside the cuts" not in said
-    assert "own.csv: columns left out, which rows do not have: uncertain" in said
+    assert "own.csv: columns left out, unless `keep_columns` names them: uncertain" in said
     assert "1 rows are left out: without identifier or position, or a galaxy's second" in said
     GZSDSSRecipe(tmp_path, catalog=tmp_path / "own.csv", cuts=Cuts(min_vote=0.9000000000000001)).filtered()
     assert "1 of 4 galaxies are outside the cuts" in capsys.readouterr().err
