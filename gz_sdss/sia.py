@@ -2,34 +2,25 @@
 
 from __future__ import annotations
 
-import math
-import re
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from urllib.parse import parse_qsl, urlsplit
 
-import numpy as np
 import pyvo
 import requests
-from pyvo.dal import Record, SIA2Service, SIAService
+from pyvo.dal import SIA2Service, SIAService
 from pyvo.registry import regtap
 
 from gz_sdss import image_checks as images
 from gz_sdss.cutout import MAX_MISSING, fits_cutout, jpeg_cutout, tangent_wcs
 from gz_sdss.hips2fits import MARGIN, SIZE, field_of_view
+from gz_sdss.sia_records import FORMATS, MIME, ImageRecord, of_sia1, of_sia2
 from gz_sdss.tap_jobs import tap_service
 from gz_sdss.vo import TIMEOUT, quietly, server_errors, vo_session
 from skyshards.errors import BuildError, FetchError
 from skyshards.fetch.mirrors import PoliteClient
-
-MIME = {"jpg": "image/jpeg", "fits": "image/fits"}
-"""MIME type requested for each format."""
-FORMATS = {
-    "jpg": re.compile(r"image/(p?jpeg|jpg)"),
-    "fits": re.compile(r"(image|application)/(x-)?g?fits\b.*"),  # as image/x-fits, image/fits.gz, application/fits
-}
-"""MIME types in use for each format."""
 
 
 @dataclass(frozen=True)
@@ -82,9 +73,6 @@ def find_services(
     return services
 
 
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
-
-
 class _Waveband(pyvo.registry.Constraint):
     """Like `pyvo.registry.Waveband`, which first downloads the list of all wavebands."""
 
@@ -92,47 +80,6 @@ class _Waveband(pyvo.registry.Constraint):
         self._fillers = {f"band{number}": band.lower() for number, band in enumerate(bands)}
         conditions = [f"1 = ivo_hashlist_has(rr.resource.waveband, {{{name}}})" for name in self._fillers]
         self._condition = " OR ".join(conditions)
-
-
-@dataclass(frozen=True)
-class ImageRecord:
-    """An image offered by a service.
-
-    Attributes
-    ----------
-    url, mime : str
-    ra, dec : float
-        Centre, degrees; NaN if unknown.
-    width, height : float
-        Extent, degrees; NaN if unknown.
-    """
-
-    url: str
-    mime: str
-    ra: float
-    dec: float
-    width: float
-    height: float
-
-    def is_of(self, format: str) -> bool:
-        """Whether it is a "jpg" or "fits", whatever parameters its MIME type has."""
-        return bool(FORMATS[format].fullmatch(self.mime.partition(";")[0].strip().lower()))
-
-    def coverage(self, ra: float, dec: float, size: float) -> tuple[float, float]:
-        """Fraction (0 to 1) of a square of `size` degrees that the image covers, and minus its distance (degrees).
-
-        Sides are assumed to run north and east. The fraction is rounded to a tenth, because services round sizes to
-        whole pixels; so the greatest pair is that of the nearest image that covers about all of the square.
-        """
-        if not all(map(math.isfinite, (self.ra, self.dec, self.width, self.height))):
-            return 0.0, -math.inf
-        east = (self.ra - ra + 180.0) % 360.0 - 180.0
-        offsets = abs(east) * math.cos(math.radians(dec)), abs(self.dec - dec)
-        part = 1.0
-        for extent, offset in zip((self.width, self.height), offsets, strict=True):
-            overlap = min(size / 2, offset + extent / 2) - max(-size / 2, offset - extent / 2)
-            part *= min(max(overlap / size, 0.0), 1.0)
-        return round(part, 1), -math.hypot(*offsets)
 
 
 class SIASource:
@@ -153,6 +100,11 @@ class SIASource:
         Width and height of a cutout, pixels.
     margin : float
         Margin of a cutout, as a fraction of 2 petroR90_r.
+
+    Raises
+    ------
+    BuildError
+        The service's address asks for images of another format.
     """
 
     def __init__(
@@ -167,7 +119,14 @@ class SIASource:
     ):
         self._service, self._client, self._timeout, self._max_missing = service, client, timeout, max_missing
         self._npix, self._margin = size, margin
-        self._formats = ("fits",) if format == "fits" else ("jpg", "fits")
+        self._as_fits, self._own_format = format == "fits", _own_format(service.url)
+        formats = ("fits",) if self._as_fits else ("jpg", "fits")
+        self._formats = [name for name in formats if self._own_format in (None, name)]
+        if not self._formats:
+            found = self._own_format
+            raise BuildError(
+                f"{service.url}: its address asks for {found} images, expected {format}; give --format {found}"
+            )
         self._local = threading.local()
         self._lock = threading.Lock()
 
@@ -180,12 +139,10 @@ class SIASource:
             The query failed, with the service's own message.
         """
         with server_errors(self._service.url, FetchError):
-            found = self._search(ra, dec, size, MIME[format])
+            found = self._search(ra, dec, size, None if self._own_format else MIME[format])
             records = list(self._records_of(found))
         # Services mix formats whatever is requested.
-        return [
-            record for record in records if FORMATS[format].fullmatch(record.mime.partition(";")[0].strip().lower())
-        ]
+        return [record for record in records if record.is_of(format)]
 
     def fetch(self, ra: float, dec: float, petroR90_r: float, max_retries: int = 5, delay: float = 2.0) -> bytes:
         """Fetch one galaxy's cutout: a JPEG, or FITS with float32 `[height, width]`, row 0 in the south.
@@ -228,7 +185,7 @@ class SIASource:
             return jpeg_cutout(content, (best.ra, best.dec), (best.width, best.height), ra, dec, size, self._npix)
         content = self._client.get([best.url], images.open_fits, max_retries, delay)
         pixels = fits_cutout(content, ra, dec, size, self._max_missing, self._npix)
-        if self._formats == ("fits",):
+        if self._as_fits:
             header = tangent_wcs(ra, dec, (size, size), pixels.shape[-2:]).to_header()
             if unit := images.open_fits(content)[1].get("BUNIT"):
                 header["BUNIT"] = unit
@@ -248,7 +205,7 @@ class SIASource:
     def _session(self) -> requests.Session:
         return vo_session(self._timeout, limit=self._client.limit)
 
-    def _search(self, ra: float, dec: float, size: float, mime: str):
+    def _search(self, ra: float, dec: float, size: float, mime: str | None):
         if not hasattr(self._local, "session"):
             self._local.session = self._session()
         session = self._local.session
@@ -261,36 +218,14 @@ class SIASource:
 
     def _records_of(self, found) -> Iterator[ImageRecord]:
         for record in found:
-            image = _of_sia1(record) if self._service.version == 1 else _of_sia2(record)
+            image = of_sia1(record) if self._service.version == 1 else of_sia2(record)
             if image.url:
                 yield image
 
 
-def _of_sia1(record: Record) -> ImageRecord:
-    """Convert an SIA1 record, whose columns are identified by UCD."""
-    naxis, scale, ra, dec = (
-        np.resize(_floats(record.getbyucd(ucd)), 2)
-        for ucd in ("VOX:Image_Naxis", "VOX:Image_Scale", "POS_EQ_RA_MAIN", "POS_EQ_DEC_MAIN")
+def _own_format(url: str) -> str | None:
+    """Format ("jpg" or "fits") that a service's address asks for; such a service refuses any other."""
+    given = [value for name, value in parse_qsl(urlsplit(url).query) if name.upper() == "FORMAT"]
+    return next(
+        (name for name, pattern in FORMATS.items() for value in given if pattern.fullmatch(value.lower())), None
     )
-    width, height = np.abs(naxis * scale).tolist()
-    return ImageRecord(record.getdataurl(), record.format or "", float(ra[0]), float(dec[0]), width, height)
-
-
-def _of_sia2(record: Record) -> ImageRecord:
-    """Convert an SIA2 record, with ObsCore columns; its extent is that of the square inscribed in its circle.
-
-    Of its links to the image, only the access URL needs no further request.
-    """
-    ra, dec, diameter = (float(_floats(record[name])[0]) for name in ("s_ra", "s_dec", "s_fov"))
-    side = diameter / math.sqrt(2.0)
-    return ImageRecord(record.access_url, record.access_format or "", ra, dec, side, side)
-
-
-def _floats(value) -> np.ndarray:
-    """Numbers of a record, which some services send as text ("606 606"); NaN if missing."""
-    if value is None:
-        return np.array([np.nan])
-    if isinstance(value, str):
-        value = re.split(r"[\s,]+", value.strip("[]() \t\n"))
-        value = [part if _NUMBER.fullmatch(part) else "nan" for part in value]
-    return np.ma.filled(np.atleast_1d(np.ma.asarray(value, dtype=float)), np.nan)

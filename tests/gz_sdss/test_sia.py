@@ -19,7 +19,7 @@ from demo_archive import DemoArchive
 from demo_archive.serve.faults import Fault
 from demo_archive.serve.server import Response
 from gz_sdss import image_checks as images
-from gz_sdss import sia as sia_module
+from gz_sdss import sia_records
 from gz_sdss.cutout import fits_cutout, jpeg_cutout, resample, tangent_wcs
 from gz_sdss.hips2fits import field_of_view
 from gz_sdss.sia import ImageRecord, Service, SIASource, find_services
@@ -140,6 +140,33 @@ def test_no_image_is_an_error(replay):
     server = replay({"/none": "dachs/sia1_empty.vot"})
     with pytest.raises(FetchError, match="no jpg or fits image at ra=200.0"):
         SIASource(Service("", f"{server.url}/none?", 1), "jpg", PoliteClient()).fetch(200.0, -40.0, 5.0)
+
+
+def test_a_service_whose_address_names_a_format_is_asked_for_no_other(demo):
+    """SkyServer's address does, and it fails on whatever is asked for beside it."""
+    galaxy = demo.galaxies[0]
+    (service,) = [found for found in find_services("sloan", "optical", demo.registry_url) if "skyserver" in found.url]
+    before = len(demo.requests)
+    content = SIASource(service, "jpg", PoliteClient()).fetch(galaxy.ra, galaxy.dec, galaxy.petroR90_r)
+    images.check_jpeg(content, 64, 64)
+    listing, image = demo.requests[before:]
+    assert listing.query["FORMAT"] == ["image/fits"]
+    assert image.path.endswith(".fit.gz")
+
+
+def test_a_service_whose_address_names_another_format_is_refused(demo):
+    service = Service("", f"{demo.sia_url}?Format=image/jpeg&", 1)
+    with pytest.raises(BuildError, match="its address asks for jpg images, expected fits; give --format jpg"):
+        SIASource(service, "fits", PoliteClient())
+    galaxy = demo.galaxies[0]
+    images.check_jpeg(SIASource(service, "jpg", PoliteClient()).fetch(galaxy.ra, galaxy.dec, galaxy.petroR90_r), 64, 64)
+
+
+def test_cutouts_come_from_skyview_too(demo):
+    galaxy = demo.galaxies[0]
+    (service,) = [found for found in find_services("sloan", "optical", demo.registry_url) if "skyview" in found.url]
+    content = SIASource(service, "jpg", PoliteClient()).fetch(galaxy.ra, galaxy.dec, galaxy.petroR90_r)
+    images.check_jpeg(content, 64, 64)
 
 
 @pytest.mark.parametrize(("match", "kind"), [("sia/cutout", "503"), ("sia/cutout", "truncate"), ("POS", "503")])
@@ -456,4 +483,4 @@ def test_an_access_url_that_is_none_is_tried_once(sia, frame, url, monkeypatch):
     ("value", "numbers"), [("606 606", [606, 606]), ("[1e-4,\t-.5]", [1e-4, -0.5]), ("5", [5]), ("", [np.nan])]
 )
 def test_sizes_as_text(value, numbers):
-    np.testing.assert_array_equal(sia_module._floats(value), numbers)
+    np.testing.assert_array_equal(sia_records._floats(value), numbers)
