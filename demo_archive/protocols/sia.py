@@ -104,15 +104,16 @@ def offers(ra: float, dec: float, size: tuple[float, float], forms: tuple[str, .
         yield Offer(f"Cutout at {ra:.5f} {dec:+.5f}", field, form, path)
 
 
-def frames_near(ra: float, dec: float, size: tuple[float, float], width: float = FRAME) -> Iterator[tuple[int, int]]:
-    """Row and column of those of the four frames around a position that overlap the requested area."""
-    step = 0.75 * width
-    for row in sorted({math.floor(dec / step), math.ceil(dec / step)}):
+def frames_near(ra: float, dec: float, size: tuple[float, float], width: float = FRAME) -> list[tuple[int, int]]:
+    """Row and column of those of the four frames around a position that overlap the requested area, nearest first."""
+    step, found = 0.75 * width, []
+    for row in {math.floor(dec / step), math.ceil(dec / step)}:
         shrink = math.cos(math.radians(row * step))
-        for column in sorted({math.floor(ra * shrink / step), math.ceil(ra * shrink / step)}):
+        for column in {math.floor(ra * shrink / step), math.ceil(ra * shrink / step)}:
             offsets = abs(ra * shrink - column * step), abs(dec - row * step)
             if all(offset < (width + length) / 2 for offset, length in zip(offsets, size, strict=True)):
-                yield row, column
+                found.append((math.hypot(*offsets), row, column))
+    return [(row, column) for _, row, column in sorted(found)]
 
 
 class Query(NamedTuple):

@@ -11,8 +11,8 @@ from urllib.parse import urlencode
 
 from demo_archive.protocols import sia
 from demo_archive.serve.server import Request, Response, error_page
-from demo_archive.simulation.bands import frame, grey
-from demo_archive.simulation.sky import Field, Sky, fits_image, raster
+from demo_archive.simulation.bands import frame, grey_jpeg
+from demo_archive.simulation.sky import Field, Sky, fits_image
 
 PREFIX = "/skyview/cgi-bin"
 LIST, IMAGES = f"{PREFIX}/vo/sia.pl", f"{PREFIX}/images"
@@ -69,7 +69,7 @@ class SkyView:
     def _make_image(self, ra: float, dec: float, size: float, camera: str, band: str, form: str) -> bytes:
         field = Field(ra, dec, PIXELS, PIXELS, size * 3600 / PIXELS)
         pixels = frame(self._sky, field, camera, band)
-        return fits_image(pixels, field, "") if form == "fits" else raster(grey(pixels), "jpg")
+        return fits_image(pixels, field, "") if form == "fits" else grey_jpeg(pixels)
 
 
 def _rows(query: sia.Query, survey: str, server_url: str) -> Iterator[tuple]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
+from PIL import Image
 
 from demo_archive.simulation.galaxies import BANDS
 from demo_archive.simulation.sky import Field, Sky
@@ -34,7 +37,10 @@ def frame(sky: Sky, field: Field, camera: str, band: str) -> np.ndarray:
     return flux * np.float32(1 / NANOMAGGIES) + np.float32(BIAS + BACKGROUND)
 
 
-def grey(frame: np.ndarray) -> np.ndarray:
-    """Scale a frame to a grey picture for `raster`: three equal bands, from its median to its brightest percent."""
-    low, high = np.percentile(frame, (50, 99.5))
-    return np.stack([(frame - low) / max(high - low, 1e-6) * np.float32(20)] * 3)
+def grey_jpeg(frame: np.ndarray) -> bytes:
+    """Encode a frame as a grey picture, white at its brightest 0.2 percent."""
+    low, high = np.percentile(frame, (10, 99.8))
+    levels = np.clip((frame - low) / max(high - low, 1e-6) * 255, 0, 255).astype(np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(levels).convert("RGB").save(buffer, "JPEG", quality=90)
+    return buffer.getvalue()
