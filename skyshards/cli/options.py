@@ -65,7 +65,7 @@ COMMON = (
         "--max_rows_per_shard",
         type=click.IntRange(1),
         metavar="N",
-        help="Maximum number of rows in a shard (1: a file per object). [default: 512 MiB per shard]",
+        help="Maximum number of rows in a shard (1: a file per object). [default: 65,536 rows or 512 MiB]",
     ),
     option("--nside", type=click.IntRange(1), default=16, help="HEALPix nside of the partition (a power of two)."),
     option(

@@ -88,7 +88,7 @@ def build(
     connections : int
         Maximum number of concurrent downloads.
     max_rows_per_shard : int, optional
-        Maximum number of rows in a shard; by default, only the limit of 512 MiB per shard applies.
+        Maximum number of rows in a shard, whose size is bounded by 512 MiB, too; default: 65,536.
     nside : int
         HEALPix nside of the partition.
     store : {"small", "fast"}

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import heapq
+import operator
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain, islice
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 
 from skyshards.errors import ShardCorrupted
@@ -25,9 +29,11 @@ objects."""
 
 MAX_SHARD_BYTES = 512 << 20
 """A pixel with more stored bytes than this is split into several shards."""
+MAX_SHARD_ROWS = 1 << 16
+"""The same for rows. The rows of a shard, but for their large values, are in memory while it is written."""
 
 
-def divide(sizes: Sequence[int], max_rows: int | None, max_bytes: int) -> list[slice]:
+def divide(sizes: Sequence[int] | np.ndarray, max_rows: int, max_bytes: int) -> list[slice]:
     """Divide rows into the fewest consecutive runs of nearly equal length that keep the bounds.
 
     A row larger than `max_bytes` gets a run of its own.
@@ -36,28 +42,31 @@ def divide(sizes: Sequence[int], max_rows: int | None, max_bytes: int) -> list[s
     ----------
     sizes : sequence of int
         Stored bytes of each row.
-    max_rows : int or None
-    max_bytes : int
+    max_rows, max_bytes : int
 
     Returns
     -------
     list of slice
     """
-    count = len(sizes)
-    number = max(-(-count // max_rows) if max_rows else 1, min(-(-sum(sizes) // max_bytes), count), 1)
+    count, ends = len(sizes), np.cumsum([0, *sizes])
+    number = max(-(-count // max_rows), min(-(-int(ends[-1]) // max_bytes), count), 1)
     while True:
-        edges = [count * part // number for part in range(number + 1)]
-        runs = [slice(*edge) for edge in zip(edges, edges[1:], strict=False)]
-        fits = all(run.stop - run.start == 1 or sum(sizes[run]) <= max_bytes for run in runs)
-        if number == count or (fits and (not max_rows or all(run.stop - run.start <= max_rows for run in runs))):
-            return runs
+        edges = np.arange(number + 1) * count // number
+        rows, nbytes = np.diff(edges), np.diff(ends[edges])
+        if number == count or (((rows == 1) | (nbytes <= max_bytes)) & (rows <= max_rows)).all():
+            return [slice(*edge) for edge in zip(edges.tolist(), edges[1:].tolist(), strict=False)]
         number += 1
 
 
-def merge(old: Iterable[EncodedRow], new: Iterable[EncodedRow]) -> list[EncodedRow]:
-    """Merge the rows of one pixel, in their final order and without duplicates; new rows replace old ones."""
-    rows = {row.order: row for row in old} | {row.order: row for row in new}
-    return [rows[order] for order in sorted(rows)]
+def merge(old: Iterable[EncodedRow], new: Iterable[EncodedRow]) -> Iterator[EncodedRow]:
+    """Merge the rows of one pixel, each in order, without duplicates; new rows replace old ones."""
+    last = None
+    for row in heapq.merge(old, new, key=operator.attrgetter("order")):
+        if last is not None and last.order != row.order:
+            yield last
+        last = row
+    if last is not None:
+        yield last
 
 
 def pack_pixel(
@@ -72,12 +81,12 @@ def pack_pixel(
 ) -> list[tuple[Shard, pa.Table]]:
     """Write a pixel's shards to the folder `staged`, from its rows in `folder` and the new ones.
 
-    The same rows give the same bytes, in however many builds they were added.
+    The same rows give the same bytes, in however many builds they were added. Memory is that of one shard's rows.
 
     Parameters
     ----------
     new : iterable of EncodedRow
-        As they wait in the spool: values are deflated whatever the store.
+        In order, as they wait in the spool (values are deflated whatever the store); iterated twice.
     manifest : Manifest
         Of the dataset, with this pixel's shards only.
     attributes : mapping of str to str
@@ -95,13 +104,20 @@ def pack_pixel(
     """
     spooled = storage.in_spool(manifest)
     with shard_rows(folder, manifest, "run the same command again to read its sources again") as old:
-        rows = merge(old, (storage.inflated(row, spooled) for row in new))
-        return write_pixel(staged, split, pixel, rows, manifest, attributes, max_bytes)
+        return write_pixel(
+            staged,
+            split,
+            pixel,
+            lambda: merge(old(), (storage.inflated(row, spooled) for row in new)),
+            manifest,
+            attributes,
+            max_bytes,
+        )
 
 
 @contextlib.contextmanager
-def shard_rows(folder: Path, manifest: Manifest, advice: str) -> Iterator[list[EncodedRow]]:
-    """Read the rows of all shards of a manifest; shards are written one at a time meanwhile.
+def shard_rows(folder: Path, manifest: Manifest, advice: str) -> Iterator[Callable[[], Iterator[EncodedRow]]]:
+    """Read the rows of all shards of a manifest, at each call of what this gives; shards are written one at a time.
 
     Raises `ShardCorrupted`, with this advice, if the hash of a shard is wrong.
     """
@@ -111,34 +127,34 @@ def shard_rows(folder: Path, manifest: Manifest, advice: str) -> Iterator[list[E
             raise ShardCorrupted(f"{folder / shard.path}: {message}")
     with _one_at_a_time, contextlib.ExitStack() as stack:
         files = [stack.enter_context(hdf5.open_safely(folder / shard.path)) for shard in manifest.shards]
-        yield [row for file in files for row in hdf5.read_rows(file, manifest.in_shards)]
+        yield lambda: chain.from_iterable(hdf5.read_rows(file, manifest.in_shards) for file in files)
 
 
 def write_pixel(
     staged: Path,
     split: str,
     pixel: int,
-    rows: Sequence[EncodedRow],
+    rows: Callable[[], Iterator[EncodedRow]],
     manifest: Manifest,
     attributes: Mapping[str, str],
     max_bytes: int = MAX_SHARD_BYTES,
 ) -> list[tuple[Shard, pa.Table]]:
     """Write all rows of a pixel, in order and stored as the manifest says, to shards in the folder `staged`.
 
-    Parameters and result are those of `pack_pixel`.
+    `rows` gives them, and is called twice. Other parameters and the result are those of `pack_pixel`.
     """
-    specs, max_rows = manifest.in_shards, manifest.options["max_rows_per_shard"]
+    specs, max_rows = manifest.in_shards, manifest.options["max_rows_per_shard"] or MAX_SHARD_ROWS
     name = pixel_folder(split, pixel, manifest.splits)
     (staged / name).mkdir(parents=True, exist_ok=True)
-    runs = divide([row.nbytes for row in rows], max_rows, max_bytes)
-    packed = []
+    runs = divide(np.fromiter((row.nbytes for row in rows()), np.int64), max_rows, max_bytes)
+    following, packed = rows(), []
     for number, run in enumerate(runs, 1):
-        path = staged / name / shard_name(number, len(runs))
-        ranges = hdf5.write(path, specs, rows[run], dict(attributes) | {HEALPIX: str(pixel), "split": split})
+        path, part = staged / name / shard_name(number, len(runs)), list(islice(following, run.stop - run.start))
+        ranges = hdf5.write(path, specs, part, dict(attributes) | {HEALPIX: str(pixel), "split": split})
         sync(path)  # while other processes still pack
-        about = f"{name}/{path.name}", split, pixel, len(rows[run]), path.stat().st_size, file_digest(path)
-        shard = Shard(*about, _moments(rows[run], specs))
-        packed.append((shard, catalog.rows_table(specs, shard, rows[run], ranges)))
+        about = f"{name}/{path.name}", split, pixel, len(part), path.stat().st_size, file_digest(path)
+        shard = Shard(*about, _moments(part, specs))
+        packed.append((shard, catalog.rows_table(specs, shard, part, ranges)))
     return packed
 
 

@@ -214,10 +214,11 @@ def repack_pixel(
         tempfile.TemporaryFile(dir=unfinished, buffering=0) as scratch,
     ):
         spooled = storage.in_spool(wanted)
-        rows = (storage.inflated(row, spooled) for row in old)
         if before.inflated:
-            rows = storage.deflated(old, storage.in_spool(before), scratch)
-        packed = pack.write_pixel(unfinished, split, pixel, list(rows), wanted, attributes)
+            rows = list(storage.deflated(old(), storage.in_spool(before), scratch))
+        else:
+            rows = [storage.inflated(row, spooled) for row in old()]
+        packed = pack.write_pixel(unfinished, split, pixel, lambda: iter(rows), wanted, attributes)
     shards, parts = zip(*packed, strict=True)
     table = pa.concat_tables(parts).replace_schema_metadata({STATE: replace(wanted, shards=shards).to_json()})
     with pa.OSFile(str(unfinished / ROWS), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:

@@ -34,7 +34,7 @@ CREATE TABLE IF NOT EXISTS rows (
     object_id TEXT, source TEXT, light TEXT, sizes TEXT, file TEXT, start INTEGER, nbytes INTEGER, number INTEGER,
     fold INTEGER
 );
-CREATE INDEX IF NOT EXISTS rows_of_pixel ON rows (split, pixel);
+CREATE INDEX IF NOT EXISTS rows_in_order ON rows (split, pixel, object_id, source);
 CREATE TABLE IF NOT EXISTS blocks (
     source TEXT, start INTEGER, stop INTEGER, rows INTEGER, failed INTEGER, PRIMARY KEY (source, start)
 );
@@ -68,7 +68,7 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True)
 class PixelRows:
-    """Rows of a pixel, read from the journal by the iterating process; nothing may be entered meanwhile."""
+    """Rows of a pixel in order, read from the journal by the iterating process; nothing may be entered meanwhile."""
 
     journal: Path
     split: str
@@ -76,7 +76,10 @@ class PixelRows:
 
     def __iter__(self) -> Iterator[EncodedRow]:
         path = functools.cache(self.journal.parent.joinpath)
-        query = "SELECT object_id, source, fold, light, sizes, file, start FROM rows WHERE split = ? AND pixel = ?"
+        query = (
+            "SELECT object_id, source, fold, light, sizes, file, start FROM rows WHERE split = ? AND pixel = ?"
+            " ORDER BY object_id, source, rowid"  # as the index has them
+        )
         # The main process holds the journal's lock; reading it as immutable needs none.
         address = f"{self.journal.absolute().as_uri()}?immutable=1"
         with contextlib.closing(sqlite3.connect(address, uri=True)) as journal:
