@@ -162,8 +162,8 @@ class Manifest:
             found = self.in_shards.get(name)
             _expect(found is not None and found.kind == kind and not found.shape, f"a column {name!r} ({kind})", found)
         for path in self.inflated:
-            spec = self.in_shards.get(path)
-            raw = spec is not None and spec.heavy and not spec.varies and not spec.deflate
+            stored = self.in_shards.get(path)
+            raw = stored is not None and stored.heavy and not stored.varies and not stored.deflate
             _expect(raw, "inflated columns that are large and not deflated", path)
         _expect(_unique(self.inflated), "inflated columns of different names", self.inflated)
         for name, columns in self.configs.items():

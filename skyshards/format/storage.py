@@ -84,11 +84,11 @@ class InflatedRow(EncodedRow):
         return self.row.light()
 
     def payload(self) -> bytes:
-        values: list[memoryview | np.ndarray] = []
+        values: list[memoryview] = []
         for path, part in parts(self.row).items():
             spec = self.specs.get(path)
             try:
-                values.append(part if spec is None else KINDS[spec.kind].decode(bytes(part), spec))
+                values.append(part if spec is None else KINDS[spec.kind].decode(bytes(part), spec).data)
             except ValueError as error:
                 where = f"row {self.object_id!r} of source {self.source!r}: column {path!r}"
                 raise ShardCorrupted(f"{where}: {error}; the file that held it is damaged, build again") from error
