@@ -12,6 +12,7 @@ from skyshards.format.kinds import kind_of
 from skyshards.format.kinds.ragged import Ragged
 from skyshards.format.kinds.text import is_long
 from skyshards.read.memory import Recycler
+from skyshards.read.shared_memory import recycler
 
 if TYPE_CHECKING:
     import datasets
@@ -108,5 +109,5 @@ def _joined(parts: list[Any]) -> Any:
         return Ragged(_joined([part.values for part in parts]), np.concatenate([part.lengths for part in parts]))
     if parts[0].dtype.kind in "OU":
         return np.concatenate(parts)
-    out = _memory.empty((sum(len(part) for part in parts), *parts[0].shape[1:]), parts[0].dtype)
+    out = recycler(_memory).empty((sum(len(part) for part in parts), *parts[0].shape[1:]), parts[0].dtype)
     return np.concatenate(parts, out=out)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +19,7 @@ from skyshards.format.columns import ColumnSpec
 from skyshards.format.kinds import KINDS
 from skyshards.format.kinds.ragged import Ragged
 from skyshards.machine import usable_cores
+from skyshards.read.shared_memory import in_data_loader_worker
 from skyshards.read.store import LocalStore, RemoteStore
 
 SMALL_BYTES = 1 << 20
@@ -72,7 +72,7 @@ class Reader:
         With `ahead`, the caller does other work before calling it; with one thread, reading only starts in that call.
         The function raises `ShardCorrupted`, naming shard, row and column, or `FolderError`.
         """
-        threads = self.threads or (1 if _in_data_loader_worker() else usable_cores())
+        threads = self.threads or (1 if in_data_loader_worker() else usable_cores())
         parts_per_thread, read = self.store.parts_per_thread, self._read
         if sum(sum(request.sizes) for request in requests) < SMALL_BYTES:
             whole = {id(request): _Once(self._read_all, request) for request in requests}
@@ -211,9 +211,3 @@ class _Once:
             if not self._results:
                 self._results.append(self._call())
         return self._results[0]
-
-
-def _in_data_loader_worker() -> bool:
-    """Whether this is a PyTorch data loader worker: together these already use the cores."""
-    utils = sys.modules.get("torch.utils.data")
-    return utils is not None and utils.get_worker_info() is not None

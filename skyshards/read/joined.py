@@ -21,6 +21,7 @@ from skyshards.read.matches import Matches
 from skyshards.read.memory import Recycler, taken
 from skyshards.read.padding import Padded, Padding
 from skyshards.read.random_access import Batch, RandomAccess
+from skyshards.read.shared_memory import recycler
 from skyshards.read.shown import html
 from skyshards.read.table import Table
 
@@ -120,7 +121,7 @@ class JoinedTable(RandomAccess):
         finishes = {
             name: _start(part, self._matches.rows[name][rows], ahead, empty) for name, part in self._parts.items()
         }
-        allocate = empty or _memory.empty
+        allocate = empty or recycler(_memory).empty
 
         def values() -> dict[str, Batch]:
             found: dict[str, Batch] = {
@@ -232,7 +233,7 @@ def _start(part: Table, rows: np.ndarray, ahead: bool, empty: Allocate | None) -
     # If no row has a match, read any row to learn the shape of an image.
     finish = part._start(rows[there] if there.any() else np.arange(min(1, part._height)), ahead, empty)
     fill = 0 if part._padding is None else part._padding.fill
-    allocate = empty or _memory.empty
+    allocate = empty or recycler(_memory).empty
     return lambda: {
         path: _spread(values, there, part._leaves[path], fill, allocate) for path, values in finish().items()
     }

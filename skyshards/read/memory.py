@@ -49,19 +49,31 @@ class Recycler:
 
     def _take(self, nbytes: int) -> np.ndarray:
         for key, memory in self._free.copy().items():
-            if memory.nbytes == nbytes and self._free.pop(key, None) is not None:  # else another thread was faster
+            fits = memory.nbytes == nbytes and self._is_unused(memory)
+            if fits and self._free.pop(key, None) is not None:  # else another thread was faster
                 return memory
-        return np.empty(nbytes, np.uint8)
+        return self._new(nbytes)
 
     def _give_back(self, memory: np.ndarray) -> None:
         self._free[id(memory)] = memory
         kept = self._free.copy()
-        total = sum(piece.nbytes for piece in kept.values())
+        unused = {key: piece.nbytes if self._is_unused(piece) else 0 for key, piece in kept.items()}
+        total = sum(unused.values())
         for number, (key, piece) in enumerate(kept.items()):
-            if total <= self._max_bytes and len(kept) - number <= MAX_PIECES:
-                break
-            self._free.pop(key, None)
-            total -= piece.nbytes
+            too_much = len(kept) - number > MAX_PIECES or (unused[key] and total > self._max_bytes)
+            if too_much and self._free.pop(key, None) is not None:
+                self._drop(piece)
+                total -= unused[key]
+
+    def _new(self, nbytes: int) -> np.ndarray:
+        return np.empty(nbytes, np.uint8)
+
+    def _is_unused(self, memory: np.ndarray) -> bool:
+        """Whether memory that was given back serves nobody else."""
+        return True
+
+    def _drop(self, memory: np.ndarray) -> None:
+        """Keep memory no longer."""
 
 
 def taken(values: np.ndarray, rows: np.ndarray, empty: Callable[[tuple[int, ...], str], np.ndarray]) -> np.ndarray:

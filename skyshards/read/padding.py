@@ -11,6 +11,7 @@ from skyshards.errors import UsageError
 from skyshards.format.kinds.base import Allocate
 from skyshards.format.kinds.ragged import Ragged
 from skyshards.read.memory import Recycler
+from skyshards.read.shared_memory import recycler
 
 _memory = Recycler()
 
@@ -124,9 +125,9 @@ def _padded(batch: Any, padding: Padding) -> Any:
 def _dense(batch: Ragged, padding: Padding) -> Padded:
     lengths = np.asarray(batch.lengths)
     shape = (len(lengths), padding.width(lengths))
-    mask: Any = _mask(lengths, shape[1], _memory.empty)
+    mask: Any = _mask(lengths, shape[1], recycler(_memory).empty)
     if isinstance(batch.values, np.ndarray):
-        values = _memory.empty(shape, batch.values.dtype)
+        values = recycler(_memory).empty(shape, batch.values.dtype)
     else:
         values, mask = batch.values.new_empty(shape), _torch_mask(mask, batch.values.device)
     _fill(values, lengths, padding.fill)

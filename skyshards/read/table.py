@@ -21,6 +21,7 @@ from skyshards.read import angles
 from skyshards.read.opened import OpenedFolder
 from skyshards.read.padding import Padding
 from skyshards.read.random_access import Batch, RandomAccess
+from skyshards.read.shared_memory import recycler
 from skyshards.read.shown import html
 from skyshards.read.store import store_at
 
@@ -136,7 +137,7 @@ class Table(RandomAccess):
         return html(self, self._title, f"at {self._data.reader.store}")
 
     def _start(self, rows: np.ndarray, ahead: bool, empty: Allocate | None) -> Callable[[], dict[str, Batch]]:
-        specs, heavy, memory = self._data.manifest.specs, self._data.heavy, empty or self._data.memory.empty
+        specs, heavy, memory = self._data.manifest.specs, self._data.heavy, empty or recycler(self._data.memory).empty
         requests = {
             path: heavy(specs[path], rows, self._padding, memory) for path in self._columns if specs[path].heavy
         }
