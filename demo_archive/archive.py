@@ -67,7 +67,7 @@ class DemoArchive:
     tap_url : str
         TAP service with BestDR9.ZooSpec and BestDR7.PhotoObj.
     hips2fits_url : str
-        Cutouts by position and size.
+        Cutouts by position and size, or by WCS.
     surveys_url : str
         MocServer with the list of the surveys of which there are cutouts.
     sia_url, sia2_url : str

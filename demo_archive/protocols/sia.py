@@ -192,7 +192,7 @@ class Sia:
         if form == "jpg":
             return raster(bands, "jpg")
         nanomaggies = bands * np.float32(field.scale**2)
-        return fits_image(nanomaggies[1] if single else nanomaggies, field, "nanomaggy")
+        return fits_image(nanomaggies[1] if single else nanomaggies, field.cards, "nanomaggy")
 
 
 def _numbers(text: str | None, name: str, count: int) -> list[float]:

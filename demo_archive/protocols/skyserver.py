@@ -55,7 +55,7 @@ class SkyServer:
 
     def _make_image(self, row: int, column: int, band: str) -> bytes:
         field = sia.frame_field(row, column, WIDTH)
-        return gzip.compress(fits_image(frame(self._sky, field, "sdss", band), field, ""), 1, mtime=0)
+        return gzip.compress(fits_image(frame(self._sky, field, "sdss", band), field.cards, ""), 1, mtime=0)
 
 
 def _rows(query: sia.Query, server_url: str) -> Iterator[tuple]:

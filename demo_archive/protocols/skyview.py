@@ -69,7 +69,7 @@ class SkyView:
     def _make_image(self, ra: float, dec: float, size: float, camera: str, band: str, form: str) -> bytes:
         field = Field(ra, dec, PIXELS, PIXELS, size * 3600 / PIXELS)
         pixels = frame(self._sky, field, camera, band)
-        return fits_image(pixels, field, "") if form == "fits" else grey_jpeg(pixels)
+        return fits_image(pixels, field.cards, "") if form == "fits" else grey_jpeg(pixels)
 
 
 def _rows(query: sia.Query, survey: str, server_url: str) -> Iterator[tuple]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from astropy.io import fits
+from astropy.wcs import WCS
 from PIL import Image
 
 from demo_archive.simulation.fits_bytes import image_hdu
@@ -31,6 +33,27 @@ class Field:
     def covered(self) -> bool:
         """Whether the survey covers its centre."""
         return self.dec >= SOUTHERN_LIMIT
+
+    @property
+    def cards(self) -> list[fits.Card]:
+        """The cards of a FITS header that give its position."""
+        return [
+            fits.Card("CRPIX1", (self.width + 1) / 2),
+            fits.Card("CRPIX2", (self.height + 1) / 2),
+            fits.Card("CDELT1", -self.scale / 3600),
+            fits.Card("CDELT2", self.scale / 3600),
+            fits.Card("CUNIT1", "deg"),
+            fits.Card("CUNIT2", "deg"),
+            fits.Card("CTYPE1", "RA---TAN"),
+            fits.Card("CTYPE2", "DEC--TAN"),
+            fits.Card("CRVAL1", self.ra),
+            fits.Card("CRVAL2", self.dec),
+            fits.Card("RADESYS", "ICRS"),
+        ]
+
+    @property
+    def wcs(self) -> WCS:
+        return WCS(fits.Header(self.cards))
 
 
 class Sky:
@@ -90,21 +113,11 @@ def raster(bands: np.ndarray, form: str) -> bytes:
     return buffer.getvalue()
 
 
-def fits_image(planes: np.ndarray, field: Field, unit: str) -> bytes:
-    """Make a FITS file of one plane `[height, width]` or several, with row 0 in the south as usual in FITS."""
-    cards = [
-        fits.Card("CRPIX1", (field.width + 1) / 2),
-        fits.Card("CRPIX2", (field.height + 1) / 2),
-        fits.Card("CDELT1", -field.scale / 3600),
-        fits.Card("CDELT2", field.scale / 3600),
-        fits.Card("CUNIT1", "deg"),
-        fits.Card("CUNIT2", "deg"),
-        fits.Card("CTYPE1", "RA---TAN"),
-        fits.Card("CTYPE2", "DEC--TAN"),
-        fits.Card("CRVAL1", field.ra),
-        fits.Card("CRVAL2", field.dec),
-        fits.Card("RADESYS", "ICRS"),
-        *([fits.Card("BUNIT", unit)] if unit else []),
-    ]
+def fits_image(planes: np.ndarray, cards: Iterable[fits.Card], unit: str) -> bytes:
+    """Make a FITS file of one plane `[height, width]` or several, with row 0 in the south as usual in FITS.
+
+    `cards` are those of its position, as `Field.cards`.
+    """
     south_first = planes[..., ::-1, :]
-    return image_hdu(south_first if planes.dtype == np.uint8 else south_first.astype(">f4"), cards, primary=True)
+    values = south_first if planes.dtype == np.uint8 else south_first.astype(">f4")
+    return image_hdu(values, [*cards, *([fits.Card("BUNIT", unit)] if unit else [])], primary=True)
