@@ -1,7 +1,7 @@
 """SDSS's SkyServer: Simple Image Access to the frames of data release 7, as gzipped FITS.
 
 It lists the frames around a position, the nearest first, each in the bands u, g, r, i and z. Its access URL says
-`format=image/fits`; any other format is an error of the server, `FORMAT=ALL` included.
+`format=image/fits`; any other format but an empty one is an error of the server, `FORMAT=ALL` included.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class SkyServer:
 
     def __call__(self, request: Request) -> Response:
         if request.path == QUERY:
-            if request.get("FORMAT") != "image/fits":
+            if request.get("FORMAT") not in ("image/fits", ""):
                 message = f"System.ArgumentException: format {request.get('FORMAT')} is not image/fits\n"
                 return Response(message.encode(), status=500)
             return sia.answer(request, FIELDS, lambda query: _rows(query, request.server_url))
