@@ -23,9 +23,9 @@ import numpy as np
 import pandas as pd
 
 from gz_sdss.cutout import MAX_MISSING
-from gz_sdss.cuts import Cuts, one_row_a_galaxy, shuffled
-from gz_sdss.further_columns import EVERY, FURTHER, FurtherColumn, declared, find
-from gz_sdss.gz_sdss import FLAGS, LABELS, SINGLE, VALUES, schema_of
+from gz_sdss.cuts import Cuts, shuffled
+from gz_sdss.further_columns import EVERY, FurtherColumn, declared
+from gz_sdss.gz_sdss import FLAGS, LABELS, VALUES, schema_of
 from gz_sdss.hips2fits import (
     HIPS,
     HIPS2FITS_URLS,
@@ -33,24 +33,25 @@ from gz_sdss.hips2fits import (
     RATE,
     SIZE,
     Hips2Fits_access,
-    download_with_retries,
+    download_served,
     field_of_view,
 )
 from gz_sdss.image_checks import check_jpeg, open_fits
+from gz_sdss.image_list import Cutout
 from gz_sdss.image_tars import ImageArchive
 from gz_sdss.options import ServiceSearch, catalogue_options, cut_options, given, image_options, sia_service
+from gz_sdss.parent_sample import passing, read_catalog
 from gz_sdss.sia import Service, SIASource
 from gz_sdss.surveys import SURVEYS_URL, find_survey, known_id, list_surveys
-from gz_sdss.tables import KEPT, places, typed, write_csv
+from gz_sdss.tables import write_csv
 from gz_sdss.tap_catalog import TAP_URL, CatalogRequest, get_catalog
 from skyshards.cli.build_command import build_command
-from skyshards.errors import BuildError, FetchError, SourceError, UsageError
+from skyshards.errors import FetchError, SourceError, UsageError
 from skyshards.fetch.client import Fetcher
 from skyshards.fetch.mirrors import PoliteClient
 from skyshards.files import file_digest, is_read_only
 from skyshards.format.schema import Schema
-from skyshards.input_tables.table_file import open_table
-from skyshards.pipeline.recipe import DEMO, Cost, Recipe, Source
+from skyshards.pipeline.recipe import DEMO, Cost, Recipe, Served, Source
 from skyshards.progress import say, waiting
 
 FILTERED = "ZooSpecPhotoDR19_filtered.csv.gz"
@@ -60,8 +61,8 @@ catalogue, so that the first N are always the same."""
 
 JPEG_BYTES, JPEG_GROWTH = 2.2e3, 1.3
 """Approximate size of a 64 x 64 cutout, and the power of the width by which it grows, measured on the demo's."""
-ROW_BYTES = 6e3
-"""Approximate disk space per galaxy: the JPEG in its shard and in its TAR archive, with columns and headers."""
+ROW_BYTES = 7.2e3
+"""Approximate disk space per galaxy: the JPEG in its shard and in its TAR archive, with columns, label and headers."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,8 @@ class GZSDSSRecipe(Recipe):
         Width and height of the images, pixels.
     margin : float
         Margin around a galaxy, as a fraction of 2 petroR90_r.
+    images_from : Path, optional
+        Another dataset's folder, or its folder `Images`: images there that show the same are used again.
     max_missing : float
         With `sia`: maximum fraction (0 to 1) of missing pixels in a FITS cutout.
     rate : float
@@ -122,6 +125,7 @@ class GZSDSSRecipe(Recipe):
     format: str = "jpg"
     size: int = SIZE
     margin: float = MARGIN
+    images_from: Path | None = None
     max_missing: float = MAX_MISSING
     rate: float = RATE
     galaxies: pd.DataFrame | None = field(default=None, repr=False, compare=False)
@@ -129,10 +133,11 @@ class GZSDSSRecipe(Recipe):
 
     name = "gz_sdss"
     downloads = "Images"
+    reuse = "where `images` with this folder uses its images again"
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickle all but the archive, the client and the catalogue, which stay in the process that downloads."""
-        kept = ("galaxies", "schema", "images", "_client", "_sia_source")
+        kept = ("galaxies", "schema", "images", "_other_images", "_client", "_sia_source")
         return {name: value for name, value in vars(self).items() if name not in kept}
 
     @cached_property
@@ -182,16 +187,32 @@ class GZSDSSRecipe(Recipe):
         margin = None if self.margin == MARGIN else self.margin
         return asdict(self.cuts) | origin | {"format": self.format, "size": size, "margin": margin}
 
-    @cached_property
-    def images(self) -> ImageArchive:
-        """Archive of the images on disk."""
+    @property
+    def _images_origin(self) -> str:
+        """Where the images are from, in words; folders with others are refused."""
         sia = self._service
         service = f"{self.hips} by hips2fits" if sia is None else sia.title or sia.url
         sky = "a simulated sky" if self.simulated and self.hips == HIPS else f"a simulated {self.hips}"
         origin = f"{self.format} cutouts of {sky if self.simulated else service}"
         if (self.size, self.margin) != (SIZE, MARGIN):  # folders of earlier versions do not tell it
             origin += f", {self.size} pixels wide with a margin of {self.margin:g}"
-        return ImageArchive(self.output_dir / self.downloads, f".{self.format}", origin=origin)
+        return origin
+
+    @cached_property
+    def images(self) -> ImageArchive:
+        """Archive of the images on disk."""
+        return ImageArchive(self.output_dir / self.downloads, f".{self.format}", origin=self._images_origin)
+
+    @cached_property
+    def _other_images(self) -> ImageArchive | None:
+        """Archive of the images of another dataset."""
+        folder = self.images_from
+        if folder is None:
+            return None
+        folder = folder / self.downloads if (folder / self.downloads).is_dir() else folder
+        if folder.resolve() == (self.output_dir / self.downloads).resolve():
+            return None
+        return ImageArchive(folder, f".{self.format}", origin=self._images_origin, read_only=True)
 
     @cached_property
     def _client(self) -> PoliteClient:
@@ -217,7 +238,7 @@ class GZSDSSRecipe(Recipe):
             The catalogue cannot be fetched, or no galaxy passes.
         """
         if self.catalog is not None:
-            whole, origin = _read_catalog(self.catalog, self.keep_columns), str(self.catalog)
+            whole, origin = read_catalog(self.catalog, self.keep_columns), str(self.catalog)
         else:
             request = self.request
             if self.limit is not None and self.limit <= FEW and replace(request, columns=()) == CatalogRequest():
@@ -225,20 +246,9 @@ class GZSDSSRecipe(Recipe):
             if self.simulated:  # the demo archive's address changes with every run
                 request = replace(request, source=DEMO)
             whole, origin = get_catalog(request, self.output_dir, self.tap_url, self.refresh_catalog), self.tap_url
-        further = whole.attrs.get(FURTHER, {})
-        # Cut on the stored values: single precision as in PhotoObj, even if a file has them as text.
-        whole = whole.astype(dict.fromkeys(SINGLE, "float32")).astype(dict.fromkeys(SINGLE, "float64"))
-        passed = whole.loc[self.cuts.mask(whole), [*KEPT, *further]]
-        if outside := len(whole) - len(passed):
-            say(f"{outside:,} of {len(whole):,} galaxies are outside the cuts")
-        kept = one_row_a_galaxy(passed).sort_values("dr7objid", ignore_index=True)
-        if dropped := len(passed) - len(kept):
-            say(f"{dropped:,} rows are left out: without identifier or position, or a galaxy's second")
-        if kept.empty:
-            raise BuildError(f"{origin}: none of {len(whole):,} galaxies passes the cuts; loosen them")
+        kept = passing(whole, self.cuts, origin)
         if not is_read_only(self.output_dir):
             write_csv(kept, self.output_dir / FILTERED)
-        kept.attrs[FURTHER] = further
         return kept
 
     def sources(self, fetcher: Fetcher) -> Iterator[Source]:
@@ -246,8 +256,9 @@ class GZSDSSRecipe(Recipe):
         assert self.galaxies is not None, "`prepare` comes first"
         galaxies = self.galaxies.copy()
         galaxies["specobjid"] = galaxies["specobjid"].fillna(0).astype("int64")
-        self.images.arrange(galaxies["objid"].tolist())
-        _ = self._sia_source, self._client  # created here, before other threads start
+        labels = (galaxies["p_cs_debiased"] >= galaxies["p_el_debiased"]).map(_label)
+        self.images.arrange(galaxies["objid"].tolist(), dict(zip(galaxies["objid"].tolist(), labels, strict=True)))
+        _ = self._sia_source, self._client, self._other_images  # created here, before other threads start
         for galaxy in galaxies.to_records(index=False):
             url = None
             with contextlib.suppress(SourceError):  # `fetch` raises it again, where it is recorded
@@ -270,33 +281,59 @@ class GZSDSSRecipe(Recipe):
         return f"{sia.url.rstrip('?&')}{separator}POS={ra},{dec}&SIZE={size}"
 
     def cost(self, sources: Sequence[Source]) -> Cost:
-        fetched = sum(int(source.info["objid"]) not in self.images for source in sources)
+        fetched = sum(self._archive_with(source.info) is None for source in sources)
         seconds, pace = (fetched / self.rate, f"{self.rate:g} requests/s") if self.rate else (None, "")
         if self.sia is not None:  # response sizes differ between services
             return Cost(None if fetched else 0, None, seconds, pace)
         image = JPEG_BYTES * (self.size / SIZE) ** JPEG_GROWTH
         return Cost(image * fetched, (ROW_BYTES + 2 * (image - JPEG_BYTES)) * len(sources), seconds, pace)
 
-    def fetch(self, source: Source, fetcher: Fetcher, folder: Path) -> bytes:
-        """Take the image from the TAR archives if it is there whole, or else download and archive it."""
+    def fetch(self, source: Source, fetcher: Fetcher, folder: Path) -> Served:
+        """Take the image from an archive if it is there whole, or else download it; add it to this folder's archive."""
         galaxy = source.info
         objid = int(galaxy["objid"])
-        content = self.images.get(objid)
-        if content is None or not self._is_image(content):
-            ra, dec, radius = (float(galaxy[name]) for name in ("ra", "dec", "petroR90_r"))
-            if self._sia_source is None:
-                content = download_with_retries(
-                    *(ra, dec, radius),
-                    size=self.size,
-                    margin=self.margin,
-                    hips=self.hips,
-                    hips2fits_urls=self.hips2fits_urls,
-                    client=self._client,
-                )
-            else:
-                content = self._sia_source.fetch(ra, dec, radius)
-            self.images.add(objid, content)
-        return content
+        archive = self._archive_with(galaxy)
+        content = archive.get(objid) if archive is not None else None
+        if archive is None or content is None or not self._is_image(content):
+            content, url = self._download(galaxy)
+            cutout = Cutout(float(galaxy["ra"]), float(galaxy["dec"]), self._extent(galaxy), url)
+            self.images.add(objid, content, cutout)
+            return Served(content, url)
+        known = archive.cutout(objid)
+        if archive is not self.images:
+            self.images.add(objid, content, known)
+        return Served(content, known.url if known else source.url)
+
+    def _download(self, galaxy: np.record) -> tuple[bytes, str]:
+        """Download an image, with the address that served it."""
+        ra, dec, radius = (float(galaxy[name]) for name in ("ra", "dec", "petroR90_r"))
+        if self._sia_source is not None:
+            return self._sia_source.fetch_served(ra, dec, radius)
+        return download_served(
+            *(ra, dec, radius),
+            size=self.size,
+            margin=self.margin,
+            hips=self.hips,
+            hips2fits_urls=self.hips2fits_urls,
+            client=self._client,
+        )
+
+    def _extent(self, galaxy: np.record) -> float:
+        return field_of_view(float(galaxy["petroR90_r"]), self.margin)
+
+    def _archive_with(self, galaxy: np.record) -> ImageArchive | None:
+        """The archive that has a galaxy's image, this folder's or that of `images_from`.
+
+        Another catalogue may have another position or radius, and the image shows something else then. Archives of
+        earlier versions do not tell.
+        """
+        objid, place = int(galaxy["objid"]), (float(galaxy["ra"]), float(galaxy["dec"]), self._extent(galaxy))
+        for archive in (self.images, self._other_images):
+            if archive is not None and objid in archive:
+                cutout = archive.cutout(objid)
+                if cutout is None or cutout.is_of(*place, self.size):
+                    return archive
+        return None
 
     def _is_image(self, content: bytes) -> bool:
         """Whether an archived image passes today's checks; those of earlier versions were weaker."""
@@ -318,7 +355,7 @@ class GZSDSSRecipe(Recipe):
             "dec": galaxy["dec"],
             "image": fetched if self.format == "jpg" else open_fits(fetched)[0],
             "scale": field_of_view(galaxy["petroR90_r"], self.margin) / self.size,
-            "label": LABELS.index("spiral" if galaxy["p_cs_debiased"] >= galaxy["p_el_debiased"] else "elliptical"),
+            "label": _label(galaxy["p_cs_debiased"] >= galaxy["p_el_debiased"]),
             **{name: galaxy[name] for name in VALUES},
             **{name: -1 for name in FLAGS if np.isnan(galaxy[name])},
             **{column.name: galaxy[column.name] for column in self.further},
@@ -330,18 +367,8 @@ class GZSDSSRecipe(Recipe):
             self.images.close()
 
 
-def _read_catalog(path: Path, keep: Sequence[str]) -> pd.DataFrame:
-    """Read the table of `--catalog`, and print which of its columns are left out."""
-    table = open_table(path)
-    used = places(table)
-    further, _ = find(table, keep, used, ())
-    there = {*used.values(), *(place for place, _ in further.values())}
-    if unused := [name or f"column {place + 1}" for place, name in enumerate(table.names) if place not in there]:
-        say(f"{path.name}: columns left out, unless `keep_columns` names them: {', '.join(unused)}")
-    found, notes = typed(table, keep)
-    if notes:
-        say(f"{path.name}: columns that rows cannot have: {', '.join(notes)}")
-    return found
+def _label(is_spiral: bool) -> int:
+    return LABELS.index("spiral" if is_spiral else "elliptical")
 
 
 @build_command("gz_sdss", not_with_demo=("tap_url", "hips2fits_url", "surveys_url", "sia_url"))
@@ -349,8 +376,9 @@ def _read_catalog(path: Path, keep: Sequence[str]) -> pd.DataFrame:
 @cut_options
 @image_options
 def main(
-    tap_url, adql, top, refresh_catalog, catalog, keep_columns, image_source, hips2fits_url, hips, surveys_url, sia_url,
-    sia_version, sia_keywords, sia_waveband, format, size, margin, max_missing, rate, *, demo, output_dir, **cuts,
+    tap_url, adql, top, refresh_catalog, catalog, keep_columns, size, margin, images, image_source, hips, hips2fits_url,
+    surveys_url, sia_url, sia_version, sia_keywords, sia_waveband, format, max_missing, rate,
+    *, demo, output_dir, **cuts,
 ) -> GZSDSSRecipe:  # fmt: skip
     """Galaxy Zoo on SDSS: galaxies with a clear vote, spiral or elliptical, each with a colour cutout."""
     if format == "fits" and image_source != "sia":
@@ -391,6 +419,7 @@ def main(
         format=format,
         size=size,
         margin=margin,
+        images_from=images,
         max_missing=max_missing,
         rate=rate,
     )

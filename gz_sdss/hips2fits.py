@@ -96,6 +96,24 @@ def download_with_retries(
     hips2fits_urls: Sequence[str] = HIPS2FITS_URLS,
     client: PoliteClient | None = None,
 ) -> bytes:
+    """Download one galaxy's cutout; see `download_served`, which also tells the address that served it."""
+    shown = {"size": size, "margin": margin, "hips": hips, "hips2fits_urls": hips2fits_urls, "client": client}
+    return download_served(ra, dec, petroR90_r, max_retries, delay, **shown)[0]  # type: ignore[arg-type]
+
+
+def download_served(
+    ra: float,
+    dec: float,
+    petroR90_r: float,
+    max_retries: int = 5,
+    delay: float = 2,
+    *,
+    size: int = SIZE,
+    margin: float = MARGIN,
+    hips: str = HIPS,
+    hips2fits_urls: Sequence[str] = HIPS2FITS_URLS,
+    client: PoliteClient | None = None,
+) -> tuple[bytes, str]:
     """Download one galaxy's cutout: a JPEG of `size` x `size` pixels, checked to be whole, RGB and not blank.
 
     Parameters
@@ -116,6 +134,11 @@ def download_with_retries(
     client : PoliteClient, optional
         Client with the rate limit and sessions; by default, one for the whole process at 5 requests per second.
 
+    Returns
+    -------
+    bytes, str
+        The JPEG, and the address that served it.
+
     Raises
     ------
     FetchError
@@ -128,4 +151,5 @@ def download_with_retries(
         for url in hips2fits_urls
     ]
     check = functools.partial(check_jpeg, width=size, height=size)
-    return (client or _shared_client()).get(urls, check, max_retries, delay, max_bytes=size * size * 16 + (1 << 16))
+    max_bytes = size * size * 16 + (1 << 16)
+    return (client or _shared_client()).get_served(urls, check, max_retries, delay, max_bytes)

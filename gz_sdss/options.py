@@ -65,6 +65,12 @@ IMAGES = (
         help="Sky around a galaxy: images are 2 petroR90_r (1 + F) wide.",
     ),
     option(
+        "--images",
+        type=click.Path(path_type=Path, exists=True, file_okay=False),
+        metavar="FOLDER",
+        help="Another build's folder: its images are used again where they show the same galaxy, as after other cuts.",
+    ),
+    option(
         "--image_source",
         type=click.Choice(["hips2fits", "sia"]),
         default="hips2fits",

@@ -145,6 +145,12 @@ class SIASource:
         return [record for record in records if record.is_of(format)]
 
     def fetch(self, ra: float, dec: float, petroR90_r: float, max_retries: int = 5, delay: float = 2.0) -> bytes:
+        """Fetch one galaxy's cutout; see `fetch_served`, which also tells the address of the image."""
+        return self.fetch_served(ra, dec, petroR90_r, max_retries, delay)[0]
+
+    def fetch_served(
+        self, ra: float, dec: float, petroR90_r: float, max_retries: int = 5, delay: float = 2.0
+    ) -> tuple[bytes, str]:
         """Fetch one galaxy's cutout: a JPEG, or FITS with float32 `[height, width]`, row 0 in the south.
 
         The image that covers the position best is resampled, unless it is a JPEG of that size already. The planes of a
@@ -159,6 +165,11 @@ class SIASource:
         max_retries, delay
             As in `download_with_retries`.
 
+        Returns
+        -------
+        bytes, str
+            The cutout, and the address of the image that it was cut from, as in the service's record.
+
         Raises
         ------
         FetchError
@@ -171,7 +182,7 @@ class SIASource:
                 records = self.records(ra, dec, size, format)
                 if records:
                     best = max(records, key=lambda record: (*record.coverage(ra, dec, size), record.url))
-                    return self._cutout(best, format, (ra, dec), size, max_retries, delay)
+                    return self._cutout(best, format, (ra, dec), size, max_retries, delay), best.url
             except FetchError as error:  # no usable JPEG; there may be a FITS image
                 refused = refused or error
         raise refused or FetchError(f"{self._service.url}: no {' or '.join(self._formats)} image at ra={ra}, dec={dec}")

@@ -47,8 +47,8 @@ def _member(name: str, size: int) -> tarfile.TarInfo:
     return member
 
 
-def members_of(path: Path) -> dict[int, tuple[int, int]]:
-    """First byte and length of each complete member of an archive, by objid; a torn last one is left out."""
+def members_of(path: Path, suffix: str) -> dict[int, tuple[int, int]]:
+    """First byte and length of each complete member with a suffix, by objid; a torn last one is left out."""
     members = {}
     size = path.stat().st_size
     with contextlib.suppress(tarfile.TarError), tarfile.open(path, "r:") as tar:
@@ -56,7 +56,7 @@ def members_of(path: Path) -> dict[int, tuple[int, int]]:
             end = member.offset_data + -(-member.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
             if end > size:
                 break
-            if (stem := Path(member.name).stem).isdecimal():
+            if (stem := member.name.removesuffix(suffix)).isdecimal() and member.name.endswith(suffix):
                 members[int(stem)] = member.offset_data, member.size
     return members
 

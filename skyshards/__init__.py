@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from skyshards.additions.run import add, drop
     from skyshards.format.schema import Column, Schema
     from skyshards.pipeline.build import build
-    from skyshards.pipeline.recipe import Recipe, Source
+    from skyshards.pipeline.recipe import Recipe, Served, Source
     from skyshards.pipeline.repack import repack
 
 __all__ = [
@@ -48,6 +48,7 @@ __all__ = [
     "Ragged",
     "Recipe",
     "Schema",
+    "Served",
     "ShardCorrupted",
     "SkyshardsError",
     "Source",
@@ -72,6 +73,7 @@ _FOR_BUILDING = {
     "Column": "skyshards.format.schema",
     "Schema": "skyshards.format.schema",
     "Recipe": "skyshards.pipeline.recipe",
+    "Served": "skyshards.pipeline.recipe",
     "Source": "skyshards.pipeline.recipe",
     "add": "skyshards.additions.run",
     "build": "skyshards.pipeline.build",

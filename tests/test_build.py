@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import hashlib
 import multiprocessing.forkserver
 import os
 import random
@@ -12,6 +13,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -23,6 +25,7 @@ from skyshards.format import catalog
 from skyshards.format.layout import WORKSPACE
 from skyshards.pipeline import pack, payloads, workers, workspace
 from skyshards.pipeline.build import build
+from skyshards.pipeline.recipe import Served
 from skyshards.pipeline.source_rows import lasting
 from skyshards.progress import progress, say
 from tests.contract import Contract, assert_same
@@ -118,6 +121,27 @@ def test_failed_sources_are_recorded_and_tried_again(tmp_path):
     assert (summary.rows, summary.added, summary.failed) == (6, 2, 0)
     assert not (folder / "failures.csv").exists()
     assert_whole(folder)
+
+
+def test_a_source_has_the_address_that_served_it(tmp_path):
+    class Mirrored(Toy):
+        def sources(self, fetcher):
+            return [replace(source, url=f"https://example.org/{source.key}") for source in super().sources(fetcher)]
+
+        def fetch(self, source, fetcher, folder):
+            address = f"https://mirror.example.org/{source.key}"
+            return Served(source.key.encode(), address) if source.info else source.key.encode()
+
+    build(Mirrored(2), tmp_path / "toy", workers=0)
+    table = skyshards.open(tmp_path / "toy")
+    found = {str(row["source"]): table.source(number) for number, row in enumerate(table)}
+    assert [source.url for source in found.values()] == [
+        "https://example.org/s00000",
+        "https://mirror.example.org/s00001",
+    ]
+    assert [source.sha256 for source in found.values()] == [
+        hashlib.sha256(key.encode()).hexdigest() for key in ("s00000", "s00001")
+    ]
 
 
 def test_all_sources_may_fail(tmp_path):

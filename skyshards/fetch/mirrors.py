@@ -37,6 +37,17 @@ class PoliteClient:
         delay: float = 2.0,
         max_bytes: int = 1 << 30,
     ) -> bytes:
+        """Fetch the first response body that passes the check; see `get_served`, which also tells its address."""
+        return self.get_served(urls, check, max_retries, delay, max_bytes)[0]
+
+    def get_served(
+        self,
+        urls: Sequence[str],
+        check: Callable[[bytes], object],
+        max_retries: int = 5,
+        delay: float = 2.0,
+        max_bytes: int = 1 << 30,
+    ) -> tuple[bytes, str]:
         """Fetch the first response body that passes the check.
 
         Parameters
@@ -55,7 +66,8 @@ class PoliteClient:
 
         Returns
         -------
-        bytes
+        bytes, str
+            The body, and the address that served it.
 
         Raises
         ------
@@ -77,7 +89,7 @@ class PoliteClient:
                         break  # not down: do not evade its limit through a mirror
                 else:
                     self._first = number % len(urls)
-                    return content
+                    return content, url
             if not tries.left:
                 raise FetchError(f"{error}; tried {asked} time{'s' * (asked > 1)}") from error
             tries.wait(url, error)

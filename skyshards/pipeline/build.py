@@ -130,7 +130,7 @@ def build(
         place = workspace.parent if is_read_only(folder) else folder
         given = {"max_rows_per_shard": max_rows_per_shard} | storage.options_of(store)
         asked = Manifest(recipe.name, nside, recipe.options() | given, simulated, recipe.splits, (), ())
-        refuse_other_options(folder, asked)  # before any download; `what_is_there` compares all options
+        refuse_other_options(folder, asked, recipe.reuse)  # before any download; `what_is_there` compares all
         own_processes = executor is None and workers != 0
         if own_processes and not dry_run and not (folder / CATALOG).exists():  # a new build has sources to read
             start_fork_server(recipe)
@@ -142,7 +142,7 @@ def build(
             recipe.name, nside, options, recipe.simulated, recipe.splits, columns, (), configs=recipe.schema.configs
         )
         spool = stack.enter_context(contextlib.closing(Spool(workspace, nside)))
-        found, manifest = what_is_there(folder, empty)
+        found, manifest = what_is_there(folder, empty, recipe.reuse)
         additions = manifest.additions
         table, manifest = apart(found, manifest)
         table, manifest, lost = without_lost_shards(folder, table, manifest)

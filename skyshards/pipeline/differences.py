@@ -11,8 +11,11 @@ REPLACED = {"representations": "skyshards add FOLDER TABLE"}
 """Options of earlier versions, by name, and the command that does the same to a built folder."""
 
 
-def difference(found: Manifest, wanted: Manifest) -> str | None:
-    """Describe how a folder differs from the requested build, and what to do; None if it matches."""
+def difference(found: Manifest, wanted: Manifest, reuse: str = "") -> str | None:
+    """Describe how a folder differs from the requested build, and what to do; None if it matches.
+
+    `reuse` is `Recipe.reuse`.
+    """
     elsewhere = "elsewhere with `output_dir`"
     if found.name != wanted.name:
         return f"holds the dataset {found.name}; build {wanted.name} {elsewhere}"
@@ -33,7 +36,9 @@ def difference(found: Manifest, wanted: Manifest) -> str | None:
             )
     if names := [name for name in before | now if before.get(name) != now.get(name)]:
         changes = ", ".join(_change(name, before.get(name), now.get(name)) for name in names)
-        return f"was built {changes}; give the same again, delete the folder, or build {elsewhere}"
+        return (
+            f"was built {changes}; give the same again, delete the folder, or build {elsewhere}{reuse and f', {reuse}'}"
+        )
     if found.form != wanted.form:
         return f"was built by a version with other columns; delete it and build again, or build {elsewhere}"
     return None

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from queue import SimpleQueue
 from typing import Any
 
@@ -22,7 +22,7 @@ from skyshards.pipeline.blocks import Blocks, BlockSize
 from skyshards.pipeline.downloads import Downloads
 from skyshards.pipeline.earlier import Earlier
 from skyshards.pipeline.interrupts import FirstInterrupt
-from skyshards.pipeline.recipe import Source
+from skyshards.pipeline.recipe import Served, Source
 from skyshards.pipeline.sample import Sample
 from skyshards.pipeline.source_rows import Piece, ReadSource, all_failed, reason
 from skyshards.pipeline.spool import Block, Entry, Spool
@@ -139,7 +139,10 @@ class Reading:
                 continue
             source = self._fetching.pop(future)
             try:
-                arrived.append(Piece(source, future.result()))
+                fetched = future.result()
+                if isinstance(fetched, Served):
+                    source, fetched = replace(source, url=fetched.url), fetched.content
+                arrived.append(Piece(source, fetched))
             except Stopped:
                 continue
             except Exception as error:

@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from skyshards.errors import UsageError
 from skyshards.pipeline.claims import claim, delete_claimed
@@ -51,6 +51,16 @@ class Source:
     info: Any = None
 
 
+class Served(NamedTuple):
+    """What `Recipe.fetch` may return in place of the content: the content, and the address that served it.
+
+    `sources.parquet` then has this address instead of the source's, such as that of a mirror.
+    """
+
+    content: Any
+    url: str | None
+
+
 @dataclass(frozen=True)
 class Cost:
     """Estimated cost of building some sources; None where unknown.
@@ -84,6 +94,8 @@ class Recipe(abc.ABC):
     splits: ClassVar[tuple[str, ...]] = ("train",)
     downloads: ClassVar[str] = "downloads"
     """Folder for downloads, inside the output folder."""
+    reuse: ClassVar[str] = ""
+    """How a build elsewhere uses again what this folder has, for the message that refuses other options."""
     unit: ClassVar[str] = "sources"
     """Plural noun for sources in messages."""
     making: ClassVar[str] = "reading"
@@ -172,6 +184,8 @@ class Recipe(abc.ABC):
 
     def fetch(self, source: Source, fetcher: Fetcher, folder: Path) -> Any:
         """Fetch a source, in a download thread; the result (picklable) is passed to `read`.
+
+        Return `Served(result, url)` where another address than `source.url` served it.
 
         By default, returns the path of the file: the one on disk, or a verified download of `source.url` in `folder`
         (of sources that are read in blocks, a download that a kill interrupts is resumed by the next build). The

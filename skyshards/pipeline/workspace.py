@@ -108,8 +108,8 @@ def _clear_errors(folder: Path) -> Iterator[None]:
             raise BuildError(f"{folder}: {error}") from error
 
 
-def what_is_there(folder: Path, wanted: Manifest) -> tuple[pa.Table, Manifest]:
-    """Read the folder's catalogue and manifest; empty ones for a new folder.
+def what_is_there(folder: Path, wanted: Manifest, reuse: str = "") -> tuple[pa.Table, Manifest]:
+    """Read the folder's catalogue and manifest; empty ones for a new folder. `reuse` is `Recipe.reuse`.
 
     Raises `UsageError` if the build was started with options other than those of the manifest `wanted`, `BuildError` if
     the options cannot be read.
@@ -133,7 +133,7 @@ def what_is_there(folder: Path, wanted: Manifest) -> tuple[pa.Table, Manifest]:
         else:
             with replacing(path) as temporary:
                 temporary.write_text(wanted.to_json())
-    if words := difference(found, wanted):
+    if words := difference(found, wanted, reuse):
         raise UsageError(f"{folder}: {words}")
     table = missing.renewed(table, found.specs, wanted.specs)
     names = ("columns", "configs", "format", "written_by")
@@ -141,10 +141,10 @@ def what_is_there(folder: Path, wanted: Manifest) -> tuple[pa.Table, Manifest]:
     return table, storage.inflating(renewed, found.inflated)
 
 
-def refuse_other_options(folder: Path, known: Manifest) -> None:
+def refuse_other_options(folder: Path, known: Manifest, reuse: str = "") -> None:
     """Raise `UsageError` if a folder's build was started with options other than the ones known so far.
 
-    A folder whose options cannot be read is left to `what_is_there`.
+    `reuse` is `Recipe.reuse`. A folder whose options cannot be read is left to `what_is_there`.
     """
     try:
         begun = folder / WORKSPACE / MANIFEST
@@ -157,7 +157,7 @@ def refuse_other_options(folder: Path, known: Manifest) -> None:
     except (FolderError, OSError, ValueError, KeyError, TypeError, AttributeError):
         return
     options = {name: found.options.get(name) for name in (*known.options, *REPLACED, storage.STORE)}
-    if words := difference(replace(found, options=options, columns=known.columns, inflated=()), known):
+    if words := difference(replace(found, options=options, columns=known.columns, inflated=()), known, reuse):
         raise UsageError(f"{folder}: {words}")
 
 

@@ -175,7 +175,8 @@ class TestPictures(Contract):
 
     def test_webdataset_loads_the_archives(self, folder, table):
         rows = load_dataset("webdataset", data_files=f"{folder}/Images/TAR-*.tar", split="train", streaming=True)
-        assert {f"{row['__key__']}.jpg" for row in rows} == set(table.catalog["source"].to_pylist())
+        found = {f"{row['__key__']}.jpg": row["cls"] for row in rows}
+        assert found == dict(zip(*(table.catalog[name].to_pylist() for name in ("source", "label")), strict=True))
 
 
 class TestFits(Contract):
@@ -256,6 +257,60 @@ def test_images_on_disk_are_not_fetched_again(built, archive, tmp_path):
 
 
 @pytest.mark.slow
+def test_images_of_another_build_are_used_for_other_cuts_and_columns(built, archive, tmp_path):
+    asked = len(archive.requests)
+    request = CatalogRequest(columns=("nvote",))
+    recipe = recipe_for(archive, tmp_path, cuts=Cuts(min_vote=0.5), request=request, images_from=built.output_dir)
+    assert build_with(recipe).failed == 0
+    table, before = skyshards.open(tmp_path), skyshards.open(built.output_dir)
+    urls = {row["source"]: before.source(number).url for number, row in enumerate(before.select_columns(["source"]))}
+    fetched = sum("hips2fits" in request.path for request in archive.requests[asked:])
+    assert fetched == len(table) - len(before) > 0
+    assert len(ImageArchive(tmp_path / "Images")) == len(table)
+    for number, row in enumerate(table.select_columns(["source", "nvote"])):
+        assert table.source(number).url == urls.get(row["source"], table.source(number).url)
+
+
+@pytest.mark.parametrize("where", ["there", "elsewhere"])
+def test_an_image_of_another_place_is_not_used_again(built, archive, tmp_path, where):
+    table = pd.read_csv(built.output_dir / CATALOG, dtype={"specobjid": "Int64"})
+    table = table[Cuts().mask(table)].head(3).copy()
+    moved = table.index[0]
+    table.loc[moved, "ra"] += 1e-4
+    table.to_csv(tmp_path / "own.csv", index=False)
+    folder = tmp_path / "out"
+    if where == "there":
+        shutil.copytree(built.output_dir / "Images", folder / "Images")
+    asked = len(archive.requests)
+    images_from = None if where == "there" else built.output_dir / "Images"
+    build_with(recipe_for(archive, folder, catalog=tmp_path / "own.csv", images_from=images_from))
+    (request,) = [request for request in archive.requests[asked:] if "hips2fits" in request.path]
+    assert float(request.get("RA")) == table.loc[moved, "ra"]
+    with ImageArchive(folder / "Images") as images:
+        assert images.cutout(int(table.loc[moved, "objid"])).ra == table.loc[moved, "ra"]
+
+
+def test_images_of_another_survey_are_refused(built, archive, tmp_path):
+    recipe = recipe_for(archive, tmp_path, hips="unWISE", surveys_url=archive.surveys_url)
+    with pytest.raises(UsageError, match="holds jpg cutouts of CDS/P/SDSS9/color by hips2fits, .* leave out `images`"):
+        build_with(replace(recipe, images_from=built.output_dir), limit=1)
+
+
+def test_a_source_names_the_mirror_that_served_it(archive, tmp_path):
+    mirrors = ("http://127.0.0.1:9/hips2fits", archive.hips2fits_url)
+    build_with(recipe_for(archive, tmp_path, hips2fits_urls=mirrors), limit=2)
+    table = skyshards.open(tmp_path)
+    for number, row in enumerate(table):
+        url = table.source(number).url
+        assert url.startswith(f"{archive.hips2fits_url}?hips=CDS/P/SDSS9/color&") and f"&ra={row['ra']}&" in url
+
+
+def test_a_source_names_the_image_of_the_sia_record(built_fits):
+    table = skyshards.open(built_fits.output_dir)
+    for number in range(len(table)):
+        assert re.search(r"/sia/cutout/[^?]*\.fits$", table.source(number).url)
+
+
 @pytest.mark.parametrize("faults", [[Fault("hips2fits", "503", 3), Fault("hips2fits", "truncate", 2)]])
 def test_faults_leave_no_trace(built, tmp_path, faults, monkeypatch):
     monkeypatch.setattr("skyshards.fetch.client.pause", lambda seconds: None)
@@ -334,7 +389,7 @@ with contextlib.closing(recipe):
 
 
 def test_other_cuts_are_refused_in_the_same_folder(built, archive):
-    with pytest.raises(UsageError, match="with `min_vote` 0.9, now 0.8"):
+    with pytest.raises(UsageError, match="with `min_vote` 0.9, now 0.8; .*, where `images` with this folder uses"):
         build_with(recipe_for(archive, built.output_dir, cuts=Cuts(min_vote=0.8)))
 
 

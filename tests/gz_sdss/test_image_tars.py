@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from gz_sdss import save_images_to_TAR
+from gz_sdss.image_list import COLUMNS, Cutout
 from gz_sdss.image_tars import DONE, ImageArchive
 from skyshards.errors import BuildError, UsageError
 from tests.gz_sdss.conftest import picture
@@ -89,7 +90,7 @@ def test_archives_are_sealed_when_full_and_listed(tmp_path):
     archive.close()
     assert in_tars(tmp_path) == images
     done = pd.read_csv(tmp_path / DONE, dtype=str)
-    assert list(done) == ["objid", "tar", "sha256"]
+    assert list(done) == list(COLUMNS)
     assert done["objid"].astype("int64").tolist() == list(images)
     assert done["tar"].value_counts().to_dict() == {"TAR-000000.tar": 10, "TAR-000001.tar": 10, "TAR-000002.tar": 5}
 
@@ -299,3 +300,119 @@ def test_stock_webdataset_loads_them(tmp_path):
     assert set(found) == set(images)
     with Image.open(io.BytesIO(images[FIRST])) as image:
         assert found[FIRST].tobytes() == image.tobytes()
+
+
+LABELS = {objid: number % 2 for number, objid in enumerate(contents(13))}
+SHOWN = Cutout(180.0, -1.5, 0.004, 'https://example.org/cutout?POS=180,-1.5&x="1"')
+
+
+def labelled(folder, images, labels=LABELS, **options):
+    archive = ImageArchive(folder, members_per_tar=10, **options)
+    archive.arrange(images, labels)
+    for objid, content in images.items():
+        archive.add(objid, content, SHOWN)
+    return archive
+
+
+def labels_in_tars(folder):
+    rows = load_dataset("webdataset", data_files=f"{folder}/TAR-*.tar", split="train", streaming=True)
+    return {int(row["__key__"]): row["cls"] for row in rows}
+
+
+def test_labels_are_beside_the_images(tmp_path):
+    images = contents(13)
+    labelled(tmp_path, images).close()
+    assert labels_in_tars(tmp_path) == LABELS
+    with tarfile.open(tmp_path / "TAR-000000.tar") as tar:
+        names = tar.getnames()
+    assert names == [f"{objid}{suffix}" for objid in list(images)[:10] for suffix in (".jpg", ".cls")]
+    again = ImageArchive(tmp_path, members_per_tar=10)
+    assert {objid: again.get(objid) for objid in images} == images
+    assert pd.read_csv(tmp_path / DONE, index_col="objid")["label"].to_dict() == LABELS
+
+
+@pytest.mark.parametrize("without", ["nothing", "the list", "the seal"])
+def test_what_an_image_shows_is_kept(tmp_path, without):
+    images = contents(13)
+    archive = labelled(tmp_path, images)
+    if without != "the seal":  # as after a kill
+        archive.close()
+    if without == "the list":
+        (tmp_path / DONE).unlink()
+    found = ImageArchive(tmp_path, members_per_tar=10)
+    assert {objid: found.get(objid) for objid in images} == images
+    kept = [objid for objid in images if found.cutout(objid) == SHOWN]
+    assert len(kept) == {"nothing": 13, "the list": 0, "the seal": 13}[without]
+    found.close()
+    assert labels_in_tars(tmp_path).keys() == images.keys()
+
+
+@pytest.mark.parametrize("used", [True, False])
+def test_other_labels_are_written_where_images_are_used(tmp_path, used):
+    images = contents(13)
+    labelled(tmp_path, images).close()
+    other = {objid: 1 - label for objid, label in LABELS.items()}
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with ImageArchive(tmp_path, members_per_tar=10) as archive:
+        archive.arrange(images, other)
+        for objid in images if used else ():
+            archive.get(objid)
+    assert labels_in_tars(tmp_path) == (other if used else LABELS)
+    assert used or before == {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    again = ImageArchive(tmp_path, members_per_tar=10)
+    assert all(again.get(objid) == content and again.cutout(objid) == SHOWN for objid, content in images.items())
+
+
+def test_labels_stay_where_a_galaxy_is_no_more_in_the_sample(tmp_path):
+    images = contents(13)
+    labelled(tmp_path, images).close()
+    fewer = dict(list(images.items())[::2])
+    with ImageArchive(tmp_path, members_per_tar=10) as archive:
+        archive.arrange(fewer, dict.fromkeys(fewer, 5))
+        for objid in fewer:
+            archive.get(objid)
+    assert labels_in_tars(tmp_path) == LABELS | dict.fromkeys(fewer, 5)
+
+
+def test_a_folder_of_an_earlier_version_gets_labels(tmp_path):
+    images = contents(13)
+    filled(tmp_path, images, members_per_tar=10).close()
+    table = pd.read_csv(tmp_path / DONE, dtype=str)[["objid", "tar", "sha256"]]
+    table.to_csv(tmp_path / DONE, index=False)
+    with ImageArchive(tmp_path, members_per_tar=10) as archive:
+        archive.arrange(images, LABELS)
+        assert {objid: archive.get(objid) for objid in images} == images
+        assert archive.cutout(FIRST) is None
+    assert labels_in_tars(tmp_path) == LABELS
+
+
+def test_another_dataset_s_images_are_only_read(tmp_path):
+    images = contents(13)
+    labelled(tmp_path, images)
+    (tmp_path / "TAR-000007.tar.part").touch()
+    (tmp_path / DONE).unlink()
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with ImageArchive(tmp_path, members_per_tar=10, read_only=True) as archive:
+        assert {objid: archive.get(objid) for objid in images} == images
+    assert before == {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+
+@pytest.mark.parametrize("body", [b"{", b"[]", b'{"ra": 1}'])
+def test_a_damaged_member_is_named(tmp_path, body):
+    archive = ImageArchive(tmp_path)
+    for objid, content in contents(3).items():
+        archive.add(objid, content, SHOWN)
+    path = tmp_path / "TAR-000000.tar.part"
+    text = SHOWN.to_json()
+    path.write_bytes(path.read_bytes().replace(text, body.ljust(len(text))))
+    with pytest.raises(BuildError, match=r"TAR-000000.tar.part: .*; delete it to download its images again"):
+        ImageArchive(tmp_path)
+
+
+def test_a_cutout_is_the_same_within_a_hundredth_of_a_pixel():
+    pixel = 0.004 / 64
+    assert SHOWN.is_of(180.0, -1.5, 0.004, 64) and Cutout(0.0, 0.0, 1.0, "").is_of(360.0, 0.0, 1.0, 64)
+    assert SHOWN.is_of(180.0 + 0.009 * pixel, -1.5, 0.004, 64)
+    for ra, dec, fov in ((0.02, 0, 0), (0, 0.02, 0), (0, 0, 0.02)):
+        assert not SHOWN.is_of(180.0 + ra * pixel, -1.5 + dec * pixel, 0.004 + fov * pixel, 64)
+    assert Cutout.from_json(SHOWN.to_json()) == SHOWN
