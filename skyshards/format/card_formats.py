@@ -41,7 +41,7 @@ positions = rows.select_columns(["ra", "dec"]).with_format("torch", dtype=torch.
 """
 
 VECTORS = """ \
-`rows.with_format("numpy")` does the same to vectors only ({names})."""
+`rows.with_format("numpy")` does the same to vectors and lists only ({names})."""
 
 PICTURES = """\
 `{column}` has its channels last in every format. To view the picture of a row (`cast_column("{column}", Image())` shows
@@ -58,7 +58,8 @@ picture = PIL.Image.fromarray(rows.with_format("numpy")[0]["{column}"].astype("u
 def formats(schema: Schema, name: str, split: str) -> str:
     """Write the card's section on `with_format` and `cast_column` for the columns of this schema."""
     specs = schema.specs
-    small = [spec for spec in specs.values() if spec.shape and np.dtype(spec.dtype).kind in "iu" and _times(spec) > 1]
+    several = [spec for spec in specs.values() if _several(spec)]
+    small = [spec for spec in several if np.dtype(spec.dtype).kind in "iu" and _times(spec) > 1]
     doubles = [path for path, spec in specs.items() if spec.dtype == "float64"]
     parts = [f"## In the formats of `datasets`\n\n```python\n{LOAD.format(name=name, split=split)}```\n"]
     if small:
@@ -74,7 +75,7 @@ def formats(schema: Schema, name: str, split: str) -> str:
             )
         )
     if doubles:
-        vectors = [path for path in doubles if specs[path].shape]
+        vectors = [spec.path for spec in several if spec.dtype == "float64"]
         also = VECTORS.format(names=_listed(vectors)) if vectors else ""
         parts.append(DOUBLES.format(names=_listed(doubles), vectors=also))
     for path, spec in specs.items():
@@ -87,6 +88,11 @@ def formats(schema: Schema, name: str, split: str) -> str:
 
 def _listed(paths: Iterable[str]) -> str:
     return ", ".join(f"`{path}`" for path in paths)
+
+
+def _several(spec: ColumnSpec) -> bool:
+    """Whether a value is an array or a list."""
+    return bool(spec.shape) or KINDS[spec.kind].is_list(spec)
 
 
 def _times(spec: ColumnSpec) -> int:
