@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from demo_archive.holdings import candels as stamps
-from demo_archive.holdings import galaxy10
+from demo_archive.holdings import galaxy10, gz3d
 from demo_archive.holdings import gz_decals as decals
 from demo_archive.holdings.sdss_tables import sdss_tables
 from demo_archive.protocols import (
@@ -87,6 +87,8 @@ class DemoArchive:
         True properties of the simulated galaxies.
     spectra : Path
         Catalogue (CSV) of the spectra.
+    drpall : Path
+        MaNGA's table of observations (FITS): a third of the galaxies.
     folder : Path
         Temporary folder, also for builds from the archive; deleted when it closes.
 
@@ -167,6 +169,12 @@ class DemoArchive:
     def spectra(self) -> Path:
         path = self.folder / "spectra.csv"
         path.write_bytes(spec_files.catalogue(self.galaxies))
+        return path
+
+    @property
+    def drpall(self) -> Path:
+        path = self.folder / "drpall-v3_1_1.fits"
+        path.write_bytes(gz3d.drpall(self.galaxies))
         return path
 
     def add_fault(self, fault: Fault) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +20,15 @@ if __name__ == "__main__":  # a script's own folder is first on the path: its gz
 
 import click
 
-from gz3d.gz3d import SCHEMA
-from gz3d.sas import GZ3D_URL, list_gz3d
+from gz3d.drpall import plate_ifus
+from gz3d.gz3d import passes, schema_of
+from gz3d.sas import FILE_NAME, GZ3D_URL, list_gz3d
 from skyshards.cli.build_command import build_command
 from skyshards.cli.options import option
 from skyshards.errors import UsageError
 from skyshards.fetch.client import Fetcher
-from skyshards.files import file_size
+from skyshards.files import file_digest, file_size
+from skyshards.format.schema import Schema
 from skyshards.pipeline.recipe import DEMO, Cost, Recipe, Source
 from skyshards.progress import say
 
@@ -48,18 +50,29 @@ class GZ3DRecipe(Recipe):
         Read the files from this folder; nothing is downloaded.
     keep_fits : bool
         Keep the downloaded files in the output folder.
-    vote_fraction_cut : float
-        Keep galaxies whose bar or spiral vote fraction is at least this.
+    vote_fraction_cut, bars_only, spirals_only : float
+        Keep galaxies whose bar or spiral vote fraction, bar vote fraction, or spiral vote fraction is at least this.
+    polygons : bool
+        Store all that the volunteers drew.
+    drpall : Path, optional
+        MaNGA's table of observations, for the plate-IFUs.
     """
 
     archive_url: str = GZ3D_URL
     local_data_path: Path | None = None
     keep_fits: bool = False
     vote_fraction_cut: float = 0.0
+    bars_only: float = 0.0
+    spirals_only: float = 0.0
+    polygons: bool = False
+    drpall: Path | None = None
 
     name = "gz3d"
-    schema = SCHEMA
     downloads = "fits"
+
+    @property
+    def schema(self) -> Schema:
+        return schema_of(self.polygons)
 
     @property
     def keeps_downloads(self) -> bool:
@@ -67,8 +80,13 @@ class GZ3DRecipe(Recipe):
 
     def options(self) -> dict[str, Any]:
         archive = DEMO if self.simulated else self.archive_url.rstrip("/")
+        drpall = None if self.simulated or self.drpall is None else f"sha256:{file_digest(self.drpall)}"
         return {
             "vote_fraction_cut": self.vote_fraction_cut,
+            "bars_only": self.bars_only or None,
+            "spirals_only": self.spirals_only or None,
+            "polygons": self.polygons or None,
+            "drpall": drpall,
             "archive_url": archive if self.local_data_path is None else None,
         }
 
@@ -77,6 +95,12 @@ class GZ3DRecipe(Recipe):
         return self.local_data_path is None
 
     def sources(self, fetcher: Fetcher) -> Iterator[Source]:
+        observed = {} if self.drpall is None else plate_ifus(self.drpall)
+        for source in self._files(fetcher):
+            name = FILE_NAME.fullmatch(source.key)
+            yield replace(source, info=observed.get(name["mangaid"])) if name else source
+
+    def _files(self, fetcher: Fetcher) -> Iterator[Source]:
         if self.local_data_path is not None:
             paths = sorted(self.local_data_path.glob("*.fits.gz"))
             if not paths:
@@ -100,13 +124,13 @@ class GZ3DRecipe(Recipe):
         # only worker processes import astropy: a build with nothing to do is quick
         from gz3d.fits import read_gz3d
 
-        row = read_gz3d(fetched)
-        # A cut of 0 keeps all galaxies, also unclassified ones, whose fractions are negative.
-        if self.vote_fraction_cut <= 0 or max(row["segmentation"]["vote_fraction"]) >= self.vote_fraction_cut:
-            yield row
+        row = read_gz3d(fetched, self.polygons)
+        fractions = row["segmentation"]["vote_fraction"]
+        if passes(fractions, self.vote_fraction_cut, self.bars_only, self.spirals_only):
+            yield row | {"plateifu": source.info}
 
 
-@build_command("gz3d", not_with_demo=("archive_url", "local_data_path"))
+@build_command("gz3d", not_with_demo=("archive_url", "local_data_path", "drpall"))
 @option(
     "--local_data_path",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
@@ -120,9 +144,32 @@ class GZ3DRecipe(Recipe):
     metavar="F",
     help="Keep galaxies whose bar or spiral fraction is at least F; 0 keeps all.",
 )
+@option(
+    "--bars_only",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    metavar="F",
+    help="Keep galaxies whose bar fraction is at least F; 0 keeps all.",
+)
+@option(
+    "--spirals_only",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    metavar="F",
+    help="Keep galaxies whose spiral fraction is at least F; 0 keeps all.",
+)
+@option("--polygons", is_flag=True, help="Store every point and outline that the volunteers drew.")
+@option(
+    "--drpall",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="MaNGA's drpall file, from which the plate-IFUs are taken.",
+)
 @option("--archive_url", default=GZ3D_URL, metavar="URL", help="Web directory with the FITS files.")
-def main(local_data_path, keep_fits, vote_fraction_cut, archive_url, *, demo, output_dir) -> GZ3DRecipe:
+def main(archive_url, drpall, *, demo, output_dir, **options) -> GZ3DRecipe:
     """Galaxy Zoo 3D: images of MaNGA galaxies and the volunteers' masks of bars, spiral arms, centres and stars."""
-    if vote_fraction_cut != vote_fraction_cut:
-        raise UsageError("vote_fraction_cut: expected a number from 0 to 1, found nan")
-    return GZ3DRecipe(archive_url if demo is None else demo.sas_url, local_data_path, keep_fits, vote_fraction_cut)
+    for name in ("vote_fraction_cut", "bars_only", "spirals_only"):
+        if options[name] != options[name]:
+            raise UsageError(f"{name}: expected a number from 0 to 1, found nan")
+    if demo is not None:
+        archive_url, drpall = demo.sas_url, demo.drpall
+    return GZ3DRecipe(archive_url, drpall=drpall, **options)

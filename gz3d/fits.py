@@ -5,19 +5,23 @@ from __future__ import annotations
 import gzip
 import io
 import math
-import re
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 import deflate
 import numpy as np
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from gz3d.gz3d import CLASSES, SIZE
+from gz3d.drawings import COLUMNS, drawing_columns, drew
+from gz3d.gz3d import CLASSES, SIZE, TASKS
+from gz3d.sas import FILE_NAME
+from gz3d.sky import hexagon, wcs
 from skyshards.errors import SourceError
-from skyshards.fits_files import open_fits
+from skyshards.fits_files import open_fits, table_columns
 
 MAX_BYTES = 256 << 20
 """Maximum inflated size, bytes; real files inflate to 9.8 MB."""
@@ -28,51 +32,66 @@ MAX_SCALE = 1e-3
 MISSING = -1
 """Value of integers that the file lacks."""
 
-FILE_NAME = re.compile(r"(?:gz3d_)?(?P<mangaid>[^/]+)_(?P<ifu>\d+)_(?P<subject>\d+)\.fits\.gz")
-"""`[gz3d_]<MaNGA ID>_<fibres of the IFU>_<Zooniverse subject>.fits.gz`; the archive's names have the prefix."""
+ASTRAY = 0.1
+"""Largest distance between the WCS of a file and that of its row, anywhere in the image, in pixels."""
+
+CLUSTERS = ("x", "y", "var_x", "var_y", "var_x_y", "ra", "dec", "var_ra", "var_dec", "var_ra_dec", "count")
+"""Columns of HDUs 6 and 7."""
 
 
-def read_gz3d(path: Path) -> dict[str, Any]:
+def read_gz3d(path: Path, polygons: bool = False) -> dict[str, Any]:
     """Read the columns of `gz3d.SCHEMA` (all but those that a build fills in) from a GZ3D file.
 
-    HDU 0 is the image, HDUs 1 to 4 are the masks (float64 in the file), and HDU 5 is a table of one row.
+    HDU 0 is the image, HDUs 1 to 4 are the masks (float64 in the file), HDU 5 is a table of one row, HDUs 6 and 7 have
+    the clusters of centres and stars, and HDUs 8 to 10 what each volunteer drew, which `polygons` adds.
 
     Raises
     ------
     SourceError
         The file is not gzip or not FITS, its checksums do not match, an HDU or column is missing, a shape is wrong, a
-        count does not fit uint8, or there are more votes than classifications.
+        count does not fit uint8, there are more votes than classifications, or the WCS is not that of the image.
     """
     name = FILE_NAME.fullmatch(path.name)
     if name is None:
         raise SourceError(f"file name {path.name!r}: expected [gz3d_]<MaNGA ID>_<IFU>_<subject>.fits.gz")
     content = _inflated(path.read_bytes())
-    hdus = open_fits(content, 6)
+    hdus = open_fits(content, 11)
     image = _data(hdus, 0)
     if image is None or image.shape != (SIZE, SIZE, 3) or image.dtype != np.uint8:
         raise SourceError(f"HDU 0: expected a uint8 image of shape {(SIZE, SIZE, 3)}, found {_form(image)}")
     meta = _one_row(hdus)
     total, votes = _votes(hdus, meta)
+    place = {"ra": _wrapped(_number(meta, "ra", float)), "dec": _number(meta, "dec", float)}
+    place["scale"] = _scale(hdus[1].header, place)
+    fibres = _number(meta, "IFUDESIGNSIZE", float)
+    tables = {
+        task: table_columns(hdus, number, ("classification_id", *COLUMNS[task])) for task, number in TASKS.items()
+    }
     return {
         "object_id": _text(meta["MANGAID"]),
-        "ra": _wrapped(_number(meta, "ra", float)),
-        "dec": _number(meta, "dec", float),
+        **place,
         "image": image,
-        "scale": _scale(hdus[1].header),
         "segmentation": {
             "class": list(CLASSES),
             "vote_fraction": np.array([vote_fraction(votes.get(name), total) for name in CLASSES]),
             "array": _masks(hdus),
         },
+        "volunteers": {task: len(table["classification_id"]) for task, table in tables.items()},
+        "drew": {task: drew(task, table) for task, table in tables.items()},
+        "center_clusters": _clusters(hdus, 6),
+        "star_clusters": _clusters(hdus, 7),
         "total_classifications": total,
         "gz_bar_votes": votes["bar"],
         "gz_spiral_votes": votes["spiral"],
         "iauname": _text(meta["IAUNAME"]),
         "nsa_id": _count(hdus, meta, "nsa_id"),
-        "ifudesignsize": _number(meta, "IFUDESIGNSIZE", float),
+        "ifudesignsize": fibres,
+        "hexagon": hexagon(fibres, place["scale"]),
         "manga_tileid": _number(meta, "MANGA_TILEID", float),
         "sample": _text(meta["sample"]),
+        "explorer_link": _link(_text(meta["explorer_link"])),
         "subject_id": int(name["subject"]),
+        **(drawing_columns(tables) if polygons else {}),
     }
 
 
@@ -149,7 +168,7 @@ def _one_row(hdus: fits.HDUList) -> fits.FITS_record:
     if not isinstance(hdu, fits.BinTableHDU) or len(table) != 1:
         raise SourceError("HDU 5: expected a table of one row (the metadata)")
     needed = {"ra", "dec", "MANGAID", "IAUNAME", "IFUDESIGNSIZE", "MANGA_TILEID", "nsa_id", "GZ_total_classifications",
-              "GZ_bar_votes", "GZ_spiral_votes", "sample"}  # fmt: skip
+              "GZ_bar_votes", "GZ_spiral_votes", "sample", "explorer_link"}  # fmt: skip
     if missing := {name.lower() for name in needed} - {name.lower() for name in hdu.columns.names}:
         raise SourceError(f"HDU 5: no column {', '.join(sorted(missing))}; found {', '.join(hdu.columns.names)}")
     return table[0]
@@ -178,16 +197,47 @@ def _wrapped(ra: float) -> float:
     return ra % 360 if -180 <= ra < 0 else ra
 
 
-def _scale(header: fits.Header) -> float:
-    """Pixel scale, degrees."""
+def _scale(header: fits.Header, place: Mapping[str, float]) -> float:
+    """Pixel scale, degrees, from a WCS that is otherwise the one of a row at this place."""
     try:
-        (a, b), (c, d) = WCS(header, naxis=2).pixel_scale_matrix
+        found = WCS(header, naxis=2)
+        (a, b), (c, d) = found.pixel_scale_matrix
         scale = math.sqrt(abs(a * d - b * c))  # from the header's exact digits, unlike astropy's own sum
     except Exception as error:  # wcslib's messages are long, and astropy adds to them
         raise SourceError(f"HDU 1: no usable WCS, and so no scale ({type(error).__name__})") from error
     if not 0 < scale < MAX_SCALE:
         raise SourceError(f"HDU 1: its WCS gives a scale of {scale} deg per pixel, expected about {0.099 / 3600:.3g}")
+    if all(map(math.isfinite, place.values())):  # otherwise, the row is refused for its position
+        corners = np.array([[1, 1], [SIZE, 1], [1, SIZE], [SIZE, SIZE]], float)
+        back = wcs({**place, "scale": scale}).all_world2pix(found.all_pix2world(corners, 1), 1)
+        astray = np.abs(back - corners).max()
+        if not astray < ASTRAY:
+            found_it = f"one that differs by {astray:.3g} pixels" if astray < math.inf else "one of somewhere else"
+            raise SourceError(
+                f"HDU 1: expected a WCS with ra {place['ra']}, dec {place['dec']} at the image's centre, north up and"
+                f" east left, found {found_it}"
+            )
     return scale
+
+
+def _clusters(hdus: fits.HDUList, number: int) -> dict[str, np.ndarray]:
+    """Columns of a table of clusters, a value per cluster."""
+    table = table_columns(hdus, number, CLUSTERS)
+    return {name: table[name] for name in CLUSTERS}
+
+
+def _link(text: str) -> dict[str, Any]:
+    """Parts of a link to SDSS's Navigate tool: its address, and the position in its query (NaN for none)."""
+    url, _, query = text.partition("?")
+    found = dict(parse_qsl(query))
+    return {"url": url, **{name: _degrees(found.get(name, "")) for name in ("ra", "dec")}}
+
+
+def _degrees(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
 
 
 def _text(value: Any) -> str:

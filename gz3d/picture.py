@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from gz3d.sky import ifu_diameter
 from skyshards.pictures.drawing import Columns, Drawing, Row, generic
 
-IFU_DIAMETER = {19: 12.5, 37: 17.5, 61: 22.5, 91: 27.5, 127: 32.5}
-"""Diameter of a MaNGA IFU in arcsec, by its number of fibres (Drory et al. 2015, AJ 149, 77, table 1)."""
 AROUND = 1.25
 """Width of the picture, relative to the IFU."""
 CROPPED, VOTES = ("ifudesignsize", "scale"), ("segmentation.class", "segmentation.vote_fraction")
@@ -47,9 +46,9 @@ def cropped(row: Row) -> dict[str, Any]:
     The row stays as it is if the IFU's size is unknown.
     """
     arcsec = float(row["scale"]) * 3600
-    diameter = IFU_DIAMETER.get(int(np.nan_to_num(row["ifudesignsize"])))
+    diameter = ifu_diameter(row["ifudesignsize"])
     image = np.asarray(row["image"])
-    if diameter is None or not arcsec > 0:
+    if not (diameter > 0 and arcsec > 0):
         return dict(row)
     centre = len(image) // 2
     half = AROUND * diameter / arcsec / 2

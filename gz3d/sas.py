@@ -13,6 +13,9 @@ from skyshards.fetch.client import Fetcher
 
 GZ3D_URL = "https://data.sdss.org/sas/dr17/env/MANGA_MORPHOLOGY/galaxyzoo3d/v4_0_0/"
 SUFFIX = ".fits.gz"
+FILE_NAME = re.compile(r"(?:gz3d_)?(?P<mangaid>[^/]+)_(?P<ifu>\d+)_(?P<subject>\d+)\.fits\.gz")
+"""`[gz3d_]<MaNGA ID>_<fibres of the IFU>_<Zooniverse subject>.fits.gz`; the archive's names have the prefix."""
+
 TRIES = 3
 """Number of requests for a listing that arrives without its end."""
 

@@ -143,6 +143,19 @@ def test_vote_fraction_cut(built_gz3d, table):
     assert [row["source"] for row in data_set] == kept
 
 
+def test_cuts_on_bars_and_spirals(built_gz3d, table):
+    def load(**options):
+        options |= {"data_dir": str(built_gz3d), "split": "train", "streaming": True, "columns": ["source"]}
+        return {row["source"] for row in load_dataset("gz3d", **options)}
+
+    fractions = table.columns(["segmentation.vote_fraction", "source"])[:]
+    spiral, bar = fractions["segmentation"]["vote_fraction"][:, 2:].T
+    cut = sorted(bar)[-2], sorted(spiral)[-4]  # values themselves: the bound is included
+    kept = [set(fractions["source"][chosen]) for chosen in (bar >= cut[0], spiral >= cut[1])]
+    assert [load(bars_only=cut[0]), load(spirals_only=cut[1])] == kept
+    assert load(bars_only=cut[0], spirals_only=cut[1]) == kept[0] & kept[1]
+
+
 def test_num_proc(load, built_gz3d, table, tmp_path):
     columns = ["object_id", "source"]
     data_set = load(built_gz3d, streaming=False, num_proc=2, cache_dir=str(tmp_path), columns=columns)

@@ -13,6 +13,7 @@ from sdss_spectra import sdss_spectra
 
 SCHEMAS = {
     "gz3d": gz3d.SCHEMA,
+    "gz3d with polygons": gz3d.schema_of(polygons=True),
     "gz_sdss": gz_sdss.SCHEMA,
     "gz_sdss of FITS": gz_sdss.schema_of("fits"),
     "gz_decals": gz_decals.schema(tuple((name, "float64") for name in gz_decals._KNOWN)),

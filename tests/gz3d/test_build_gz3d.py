@@ -20,6 +20,7 @@ import urllib3
 from astropy.io import fits
 from click.testing import CliRunner
 
+import gz3d
 import skyshards
 from demo_archive import DemoArchive, Fault
 from gz3d import build_parent_sample
@@ -296,6 +297,39 @@ def test_a_cut_leaves_out_rows_and_says_so(local, folder):
     assert outcome.exit_code == 2 and "was built with --vote_fraction_cut " in outcome.stderr
 
 
+@pytest.mark.slow
+def test_cuts_on_bars_and_arms_and_folders_without_them(local, whole, folder):
+    fractions = {path.name: read_gz3d(path)["segmentation"]["vote_fraction"] for path in local.iterdir()}
+    spiral, bar = (sorted(values)[-6] for values in list(zip(*fractions.values(), strict=True))[2:])
+    cuts = ("--bars_only", float(bar), "--spirals_only", float(spiral))
+    assert run("--local_data_path", local, *cuts, "-o", folder).exit_code == 0
+    kept = {name for name, values in fractions.items() if values[3] >= bar and values[2] >= spiral}
+    assert set(skyshards.open(folder).catalog["source"].to_pylist()) == kept and 0 < len(kept) < GALAXIES
+    outcome = run("--local_data_path", local, *cuts[:2], "-o", folder)
+    assert outcome.exit_code == 2 and f"was built with --spirals_only {spiral}, now without it" in outcome.stderr
+    outcome = run("--local_data_path", local, *cuts, "-o", whole)
+    assert outcome.exit_code == 2 and f"was built without --bars_only, now with {bar}" in outcome.stderr
+
+
+def test_polygons_are_another_dataset(local, whole, folder):
+    outcome = run("--local_data_path", local, "--polygons", "-o", whole)
+    assert outcome.exit_code == 2 and "was built without --polygons, now with it" in outcome.stderr
+    assert run("--local_data_path", local, "--polygons", "--limit", 1, "-o", folder).exit_code == 0
+    row = skyshards.open(folder)[0]
+    assert len(gz3d.drawn(row, "bar")) == row["volunteers"]["bar"] == 15
+    assert sum(map(bool, gz3d.drawn(row, "bar"))) == row["drew"]["bar"]
+
+
+def test_a_folder_with_fewer_columns_is_read_but_not_built_upon(tmp_path):
+    folder = shutil.copytree(REPOSITORY / "tests" / "format_1" / "gz3d", tmp_path / "gz3d")
+    before = digests(folder)
+    assert "volunteers.bar" not in skyshards.open(folder).column_names
+    outcome = run("--demo", "-o", folder)
+    assert outcome.exit_code == 2 and outcome.stdout == ""
+    assert "was built by a version with other columns; delete it and build again, or build elsewhere" in outcome.stderr
+    assert digests(folder) == before
+
+
 def test_a_cut_of_0_keeps_those_nobody_classified(whole):
     fractions = skyshards.open(whole)[:]["segmentation"]["vote_fraction"]
     assert (fractions[:, 2:] == -0.5).all(axis=1).any()
@@ -367,6 +401,7 @@ def test_tiny_demo_needs_nothing_else(tmp_path, monkeypatch):
     assert outcome.stdout.startswith("data/gz3d: 5 rows in") and "simulated" in outcome.stdout
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data"]
     assert "**Simulated data.**" in (tmp_path / "data/gz3d/README.md").read_text()
+    assert any(row["plateifu"] for row in skyshards.open("data/gz3d").columns(["plateifu"])), "from the demo's drpall"
     for path in (tmp_path / "data/gz3d").rglob("*.hdf5"):
         with h5py.File(path) as file:
             assert file.attrs["simulated"] == "true"
@@ -392,6 +427,10 @@ UNUSABLE = {
     "--vote_fraction_cut 1.5": "--vote_fraction_cut",
     "--vote_fraction_cut -0.1": "--vote_fraction_cut",
     "--vote_fraction_cut nan": "--vote_fraction_cut",
+    "--bars_only 2": "--bars_only",
+    "--spirals_only nan": "--spirals_only",
+    "--drpall nowhere": "nowhere",
+    "--demo --drpall a_file": "--demo cannot be combined with --drpall",
     "--local_data_path nowhere": "nowhere",
     "--local_data_path .": "no .fits.gz file",
     "--demo --local_data_path .": "--demo cannot be combined with --local_data_path",
@@ -433,6 +472,7 @@ def test_an_output_folder_below_a_file(local, tmp_path):
 def test_help_names_every_option_both_ways():
     text = run("--help").stdout
     names = """output_dir tiny limit local_data_path keep_fits vote_fraction_cut archive_url demo workers connections
+               bars_only spirals_only polygons drpall
                max_rows_per_shard nside"""
     for name in names.split():
         assert f"--{name}" in text and f"--{name.replace('_', '-')}" in text

@@ -122,17 +122,17 @@ def test_a_small_file_that_claims_to_be_large(good, read):
     assert_refused(lambda: read(with_length(good[0].read_bytes(), 2**32 - 1)), "would inflate to 4,294,967,295 bytes")
 
 
-@pytest.mark.parametrize("count", [1, 2, 5])
+@pytest.mark.parametrize("count", [1, 2, 5, 6, 10])
 def test_an_hdu_is_missing_at_the_end(read_changed, count):
-    assert_refused(lambda: read_changed(lambda hdus: hdus[:count]), f"expected at least 6 HDUs, found {count}")
+    assert_refused(lambda: read_changed(lambda hdus: hdus[:count]), f"expected at least 11 HDUs, found {count}")
 
 
-@pytest.mark.parametrize("number", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("number", range(1, 11))
 def test_an_hdu_is_missing_in_between(read_changed, number):
     def without(hdus):
         del hdus[number]
 
-    assert_refused(lambda: read_changed(without), r"HDU \d: ")
+    assert_refused(lambda: read_changed(without), r"HDU \d: |expected at least 11 HDUs")
 
 
 def test_hdus_in_another_order(read_changed):
@@ -250,7 +250,7 @@ def with_columns(change):
 
 
 NEEDED = ("ra", "dec", "MANGAID", "IAUNAME", "IFUDESIGNSIZE", "MANGA_TILEID", "nsa_id", "GZ_total_classifications",
-          "GZ_bar_votes", "GZ_spiral_votes", "sample")  # fmt: skip
+          "GZ_bar_votes", "GZ_spiral_votes", "sample", "explorer_link")  # fmt: skip
 
 
 @pytest.mark.parametrize("name", NEEDED)
@@ -304,7 +304,74 @@ def test_empty_tables_of_clusters_and_drawings(read_changed):
             columns = [fits.Column(column.name, "D") for column in hdus[number].columns]
             hdus[number] = fits.BinTableHDU.from_columns(columns, nrows=0)
 
-    assert read_changed(change)["segmentation"]["array"].shape == (4, 525, 525)
+    row = read_changed(change)
+    assert row["segmentation"]["array"].shape == (4, 525, 525)
+    assert set(row["volunteers"].values()) == set(row["drew"].values()) == {0}
+    for clusters in (row["center_clusters"], row["star_clusters"]):
+        assert {len(values) for values in clusters.values()} == {0}
+
+
+CLUSTERS = ("x", "y", "var_x", "var_y", "var_x_y", "ra", "dec", "var_ra", "var_dec", "var_ra_dec", "count")
+
+
+@pytest.mark.parametrize(
+    ("number", "name"),
+    [*((6, name) for name in CLUSTERS), (7, "count"), (8, "star_points"), (9, "classification_id"), (10, "bar_paths")],
+)
+def test_a_column_of_clusters_or_drawings_is_missing(read_changed, number, name):
+    def change(hdus):
+        columns = [column for column in hdus[number].columns if column.name != name]
+        hdus[number] = fits.BinTableHDU.from_columns(columns)
+
+    assert_refused(lambda: read_changed(change), f"HDU {number}: no column {name}")
+
+
+def test_a_table_of_clusters_that_is_an_image(read_changed):
+    def change(hdus):
+        hdus[6] = fits.ImageHDU(np.zeros((3, 3)))
+
+    assert_refused(lambda: read_changed(change), "HDU 6: no column x, y, .*; found no table")
+
+
+@pytest.mark.parametrize(
+    "cards",
+    [
+        {"CRPIX1": 263.0},
+        {"CRPIX2": 250.0},
+        {"CRVAL1": 10.0},
+        {"CRVAL2": -80.0},
+        {"PC1_1": 2.75e-5},
+        {"PC1_1": -2.7e-5},
+        {"PC1_2": 1e-6},
+        {"CTYPE1": "RA---SIN", "CTYPE2": "DEC--SIN"},
+    ],
+    ids=str,
+)
+def test_a_wcs_other_than_the_rows(good, read_changed, cards):
+    """Rows have position and scale alone; `gz3d.wcs` must give what the file has."""
+
+    def change(hdus):
+        hdus[1].header.update(cards)
+
+    if "CTYPE1" in cards:  # differs by less than a tenth of a pixel in so small a field
+        read_changed(change)
+    else:
+        assert_refused(lambda: read_changed(change), "HDU 1: expected a WCS with ra .*, found one (that|of)")
+
+
+LINKS = {
+    "http://skyserver.sdss.org/dr13/en/tools/chart/navi.aspx?ra=119.6338&dec=-2.5980": (119.6338, -2.598),
+    "http://skyserver.sdss.org/x": (np.nan, np.nan),
+    "http://skyserver.sdss.org/x?ra=north&dec=": (np.nan, np.nan),
+    "": (np.nan, np.nan),
+}
+
+
+@pytest.mark.parametrize("link", LINKS)
+def test_parts_of_the_link(read_changed, link):
+    parts = read_changed(with_columns(lambda columns: columns | {"explorer_link": ("90A", [link])}))["explorer_link"]
+    assert parts["url"] == link.partition("?")[0]
+    np.testing.assert_array_equal([parts["ra"], parts["dec"]], LINKS[link])
 
 
 def test_nobody_classified_it(read_changed):

@@ -29,7 +29,7 @@ def test_a_picture_has_the_ifu_and_all_marks_but_stars():
     assert whole[2].any() and 320 < whole.shape[1] < 340
 
 
-@pytest.mark.parametrize("fibres", [float("nan"), 7.0])
+@pytest.mark.parametrize("fibres", [float("nan"), 8.0])
 def test_a_picture_is_whole_where_the_ifu_is_unknown(fibres):
     assert cropped(made_row(fibres))["image"].shape == (525, 525, 3)
 

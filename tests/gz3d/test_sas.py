@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from demo_archive import DemoArchive, Fault
-from gz3d.fits import FILE_NAME
-from gz3d.sas import GZ3D_URL, files_in_listing, list_gz3d, parse_sha1sum
+from gz3d.sas import FILE_NAME, GZ3D_URL, files_in_listing, list_gz3d, parse_sha1sum
 from skyshards.errors import BuildError
 from skyshards.fetch.client import Fetcher
 from tests.raw_server import answer, raw_server

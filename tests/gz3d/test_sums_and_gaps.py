@@ -38,7 +38,10 @@ def with_cells(content, nulls=(), checksum=False, **cells):
             if column.name.lower() in names:
                 values = np.array([cells[names[column.name.lower()]]], values.dtype)
             columns.append(fits.Column(column.name, column.format, null=dict(nulls).get(column.name), array=values))
-        changed = fits.HDUList([*(hdu.copy() for hdu in hdus[:5]), fits.BinTableHDU.from_columns(columns)])
+        first, last = ([hdu.copy() for hdu in part] for part in (hdus[:5], hdus[6:]))
+        changed = fits.HDUList([*first, fits.BinTableHDU.from_columns(columns), *last])
+        if "ra" in cells:
+            changed[1].header["CRVAL1"] = cells["ra"]
         file = io.BytesIO()
         changed.writeto(file, checksum=checksum)
     return file.getvalue()
@@ -112,7 +115,7 @@ def summed(good):
         return content, [hdu.fileinfo()["datLoc"] for hdu in hdus]
 
 
-@pytest.mark.parametrize("number", range(6))
+@pytest.mark.parametrize("number", [*range(7), 8, 9, 10])
 def test_data_are_held_against_their_sums(summed, read, number):
     content, starts = summed
     read(gzip.compress(content, 0))
