@@ -142,9 +142,14 @@ def test_polygon_masks_are_those_of_a_real_format_file(shared_data):
 
 def test_clusters_are_those_of_the_raw_points(files):
     for hdus in map(opened, files.values()):
-        (cluster,) = hdus[6].data
-        points = np.array([point for text in hdus[8].data["center_points"] for point in json.loads(text)])
-        assert cluster["count"] == len(points) == hdus[1].data.max()
+        clusters, clicked = hdus[6].data, [json.loads(text) for text in hdus[8].data["center_points"]]
+        points = np.array([drawn[0] for drawn in clicked])
+        companion = np.array([point for drawn in clicked for point in drawn[1:]]).reshape(-1, 2)
+        assert hdus[6].data["count"].tolist() == [len(points), *([len(companion)] if len(companion) else [])]
+        for cluster, its in zip(clusters, (points, companion), strict=False):
+            assert [cluster["x"], cluster["y"]] == pytest.approx(its.mean(axis=0))
+        cluster = clusters[0]
+        assert cluster["count"] == hdus[1].data.max()
         assert [cluster["x"], cluster["y"]] == pytest.approx(points.mean(axis=0))
         assert [cluster["var_x"], cluster["var_y"]] == pytest.approx(points.var(axis=0, ddof=1))
         sky = WCS(hdus[1].header).wcs_pix2world(points, 1)
@@ -152,6 +157,13 @@ def test_clusters_are_those_of_the_raw_points(files):
         assert [cluster["var_ra"], cluster["var_dec"]] == pytest.approx(sky.var(axis=0, ddof=1), rel=1e-3)
         clicks = sum(len(json.loads(text)) for text in hdus[8].data["star_points"])
         assert hdus[7].data["count"].sum() == clicks
+
+
+def test_some_take_a_companion_for_a_centre_and_some_click_once():
+    drawings = [draw(galaxy, 1) for galaxy in simulate(40, 3)]
+    assert {len(drawn.centre_clusters) for drawn in drawings} == {1, 2}
+    assert {len(path) for drawn in drawings for paths in drawn.spirals for path in paths} == {1, 32}
+    assert any(not paths for drawn in drawings for paths in drawn.spirals)
 
 
 def test_outlines_do_not_cross_themselves():

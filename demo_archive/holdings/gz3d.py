@@ -154,7 +154,7 @@ def gz3d_file(subject: Subject) -> bytes:
     galaxy, drawings = subject.galaxy, draw(subject.galaxy, subject.subject_id)
     cards, rng = _wcs_cards(galaxy), galaxy.rng(5)
     masks = (
-        ellipse_mask([drawings.centre_cluster]),
+        ellipse_mask(drawings.centre_clusters),
         ellipse_mask(drawings.star_clusters),
         polygon_mask(drawings.spirals),
         polygon_mask(drawings.bars),
@@ -163,7 +163,7 @@ def gz3d_file(subject: Subject) -> bytes:
         image_hdu(shown_picture(subject), cards, primary=True),
         *(image_hdu(mask.astype(">f8"), cards) for mask in masks),
         _metadata(subject),
-        _clusters([drawings.centre_cluster], galaxy),
+        _clusters(drawings.centre_clusters, galaxy),
         _clusters(drawings.star_clusters, galaxy),
         _raw(rng, center_points=drawings.centres, star_points=drawings.stars),
         _raw(rng, spiral_paths=drawings.spirals),

@@ -18,6 +18,8 @@ SCALE = 0.099
 """Arcsec per pixel: 2.75e-5 degrees."""
 DRAWERS = 15
 """Number of volunteers per picture."""
+NEAR, BRIGHT = 20.0, 10 ** (0.4 * (22.5 - 20.3))
+"""Largest distance (arcsec) and least flux in r (nanomaggies) of a galaxy that some take for a second centre."""
 
 Path = list[list[float]]
 
@@ -45,11 +47,8 @@ class Drawings:
     stars: list[Path]
     spirals: list[list[Path]]
     bars: list[list[Path]]
+    centre_clusters: list[Cluster]
     star_clusters: list[Cluster]
-
-    @property
-    def centre_cluster(self) -> Cluster:
-        return Cluster(np.array([point for points in self.centres for point in points]))
 
 
 def _pixels(x, y) -> np.ndarray:
@@ -108,7 +107,33 @@ def draw(galaxy: Galaxy, subject: int) -> Drawings:
     ]
     bar_seen = 0.85 if galaxy.bar else 0.06
     bars = [[_bar(galaxy, rng)] if rng.random() < bar_seen else [] for _ in range(DRAWERS)]
-    return Drawings(centres, stars, spirals, bars, clusters)
+    centre_clusters = [Cluster(np.array([point for points in centres for point in points]))]
+    centre_clusters += _mark_companion(galaxy, subject, centres)
+    _slip(galaxy, subject, spirals)
+    return Drawings(centres, stars, spirals, bars, centre_clusters, clusters)
+
+
+def _mark_companion(galaxy: Galaxy, subject: int, centres: list[Path]) -> list[Cluster]:
+    """Add the clicks of those who take a bright galaxy nearby for a second centre; return their cluster, if any."""
+    rng = np.random.default_rng((galaxy.seed, galaxy.index, 11, subject))
+    near = [blob for blob in foreground(galaxy) if not blob.star and np.hypot(blob.x, blob.y) < NEAR]
+    brightest = max(near, key=lambda blob: blob.flux[1], default=None)
+    clicked = np.flatnonzero(rng.random(DRAWERS) < 0.4)
+    if brightest is None or brightest.flux[1] < BRIGHT or len(clicked) < 3:
+        return []
+    points = (_pixels([brightest.x], [brightest.y]) + rng.normal(0, 1.8, (len(clicked), 2))).round(4)
+    for drawer, point in zip(clicked, points.tolist(), strict=True):
+        centres[drawer].append(point)
+    return [Cluster(points)]
+
+
+def _slip(galaxy: Galaxy, subject: int, paths: list[list[Path]]) -> None:
+    """Add single clicks, outlines of one point, of some who drew nothing else."""
+    rng = np.random.default_rng((galaxy.seed, galaxy.index, 12, subject))
+    slipped, points = rng.random(DRAWERS) < 0.03, rng.uniform(100, SIZE - 100, (DRAWERS, 2)).round(1)
+    for drawn, slip, point in zip(paths, slipped, points.tolist(), strict=True):
+        if slip and not drawn:
+            drawn.append([point])
 
 
 def add_polygon(mask: np.ndarray, path: Path) -> None:
