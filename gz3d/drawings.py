@@ -91,13 +91,14 @@ def drawn(row: Mapping[str, Any], name: str) -> list[list[np.ndarray]]:
     return found
 
 
-def _blank(text: str) -> bool:
+def _blank(cell: object) -> bool:
     """Whether a cell holds no drawing: an empty list as JSON, or nothing at all."""
+    text = str(cell)
     return text.strip("[] ") == "" and text.count("[") < 2
 
 
 def _parsed(texts: Iterable[str], name: str) -> Iterator[list]:
-    for place, text in enumerate(texts):
+    for place, text in enumerate(map(str, texts)):
         try:
             found = json.loads(text) if text.strip() else []
         except ValueError as error:

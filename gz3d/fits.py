@@ -203,21 +203,25 @@ def _scale(header: fits.Header, place: Mapping[str, float]) -> float:
         found = WCS(header, naxis=2)
         (a, b), (c, d) = found.pixel_scale_matrix
         scale = math.sqrt(abs(a * d - b * c))  # from the header's exact digits, unlike astropy's own sum
+        astray = _astray(found, {**place, "scale": scale})
     except Exception as error:  # wcslib's messages are long, and astropy adds to them
         raise SourceError(f"HDU 1: no usable WCS, and so no scale ({type(error).__name__})") from error
     if not 0 < scale < MAX_SCALE:
         raise SourceError(f"HDU 1: its WCS gives a scale of {scale} deg per pixel, expected about {0.099 / 3600:.3g}")
-    if all(map(math.isfinite, place.values())):  # otherwise, the row is refused for its position
-        corners = np.array([[1, 1], [SIZE, 1], [1, SIZE], [SIZE, SIZE]], float)
-        back = wcs({**place, "scale": scale}).all_world2pix(found.all_pix2world(corners, 1), 1)
-        astray = np.abs(back - corners).max()
-        if not astray < ASTRAY:
-            found_it = f"one that differs by {astray:.3g} pixels" if astray < math.inf else "one of somewhere else"
-            raise SourceError(
-                f"HDU 1: expected a WCS with ra {place['ra']}, dec {place['dec']} at the image's centre, north up and"
-                f" east left, found {found_it}"
-            )
+    if not astray < ASTRAY:
+        raise SourceError(
+            f"HDU 1: expected a WCS with ra {place['ra']}, dec {place['dec']} at the image's centre, north up and east"
+            f" left, found one {f'{astray:.3g} pixels off' if astray < math.inf else 'of another part of the sky'}"
+        )
     return scale
+
+
+def _astray(found: WCS, row: Mapping[str, float]) -> float:
+    """Largest distance, in pixels, of a WCS from that of a row at the image's corners; 0 if the row has no position."""
+    if not (math.isfinite(row["ra"]) and abs(row["dec"]) <= 90):  # and so is refused
+        return 0.0
+    corners = np.array([[1, 1], [SIZE, 1], [1, SIZE], [SIZE, SIZE]], float)
+    return float(np.abs(wcs(row).wcs_world2pix(found.wcs_pix2world(corners, 1), 1) - corners).max())
 
 
 def _clusters(hdus: fits.HDUList, number: int) -> dict[str, np.ndarray]:
