@@ -40,6 +40,7 @@ stock_reads_hdf5 = pytest.mark.skipif(Version("4.4") > DATASETS, reason="stock d
 
 def assert_same(found, expected, where=""):
     """Assert that two nested values have equal keys, shapes and values; NaN equals NaN."""
+    found, expected = (value._asdict() if isinstance(value, skyshards.Ragged) else value for value in (found, expected))
     if isinstance(expected, dict):
         assert set(found) == set(expected), where
         for name in expected:
