@@ -178,4 +178,4 @@ def main(
         zenodo_url = demo.zenodo_url
     if datapath is None:
         datapath = platformdirs.user_cache_path("skyshards") / "candels_blend"
-    return CandelsBlendRecipe(datapath, n_blends, Sample(**sample), method, zeropoint, zenodo_url, delete)
+    return CandelsBlendRecipe(datapath.absolute(), n_blends, Sample(**sample), method, zeropoint, zenodo_url, delete)

@@ -14,10 +14,10 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from typing import Any
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
+from typing import Any, Protocol
 
+from skyshards.cluster import DaskExecutor
 from skyshards.errors import BuildError
 from skyshards.machine import keep_freed_memory, usable_cores
 
@@ -77,7 +77,11 @@ def start_worker(lifeline: multiprocessing.connection.Connection | None = None) 
     threading.Thread(target=follow, daemon=True).start()
 
 
-def in_order(pool: Executor, function: Callable, calls: Iterable[tuple], ahead: int) -> Iterator[Any]:
+class Submits(Protocol):
+    def submit(self, function: Callable, /, *arguments: Any) -> Future: ...
+
+
+def in_order(pool: Submits, function: Callable, calls: Iterable[tuple], ahead: int) -> Iterator[Any]:
     """Call a function in a pool with each tuple of arguments and yield the results in order.
 
     At most `ahead` calls more than the one that is waited for are submitted. Raises `BuildError` if a process dies.
@@ -90,7 +94,7 @@ def in_order(pool: Executor, function: Callable, calls: Iterable[tuple], ahead: 
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
-    except BrokenProcessPool as error:
+    except BrokenExecutor as error:
         raise BuildError("a process died (out of memory?); run the same command again to resume") from error
     finally:
         for future in waiting:
@@ -134,7 +138,7 @@ def results(
     if workers == 0:
         yield from (function(*arguments) for arguments in calls)
         return
-    count = workers or usable_cores()
+    count = executor.count if isinstance(executor, DaskExecutor) else workers or usable_cores()
     with contextlib.nullcontext(executor) if executor else _processes(count, function.__module__) as pool:
         yield from in_order(pool, function, calls, 2 * count)
 

@@ -23,7 +23,7 @@ import skyshards
 from skyshards.errors import BuildError, FolderError, SourceError, UsageError
 from skyshards.format import catalog
 from skyshards.format.layout import WORKSPACE
-from skyshards.pipeline import pack, payloads, workers, workspace
+from skyshards.pipeline import pack, payloads, pools, workspace
 from skyshards.pipeline.build import build
 from skyshards.pipeline.recipe import Served
 from skyshards.pipeline.source_rows import lasting
@@ -163,7 +163,7 @@ def test_a_source_that_kills_its_process_fails_alone(tmp_path):
 
 def test_processes_that_cannot_start_end_the_build(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(workers, "start_worker", die)
+        patch.setattr(pools, "start_worker", die)
         with pytest.raises(BuildError, match="worker processes cannot start"):
             build(Toy(4), tmp_path / "toy", workers=2)
     assert build(Toy(4), tmp_path / "toy", workers=2).rows == 4
@@ -339,7 +339,7 @@ def test_control_characters_of_errors_reach_no_terminal(tmp_path, capsys):
 @pytest.mark.slow
 def test_a_fork_server_that_the_system_ends_is_named(tmp_path, monkeypatch):
     """While it still imports, as a machine short of memory would have it."""
-    real = workers.start_fork_server
+    real = pools.start_fork_server
 
     def start_and_stop(recipe):
         context = real(recipe)
@@ -349,7 +349,7 @@ def test_a_fork_server_that_the_system_ends_is_named(tmp_path, monkeypatch):
         return context
 
     with monkeypatch.context() as patch:
-        patch.setattr(workers, "start_fork_server", start_and_stop)
+        patch.setattr(pools, "start_fork_server", start_and_stop)
         with pytest.raises(BuildError, match="ended by the system .*run the same command again to resume"):
             build(Toy(4), tmp_path / "toy", workers=2)
     assert build(Toy(4), tmp_path / "toy", workers=2).rows == 4
@@ -445,14 +445,6 @@ def test_a_damaged_catalogue_is_named(tmp_path):
     (folder / "catalog.parquet").write_bytes(b"PAR1 and nothing more")
     with pytest.raises(FolderError, match=r"catalog.parquet cannot be read .*build the dataset again"):
         skyshards.open(folder)
-
-
-def test_dask_reads_the_sources(tmp_path, toy_folder):
-    distributed = pytest.importorskip("distributed", reason="the extra `dask` is not installed")
-    cluster = distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, host="127.0.0.1")
-    with cluster, distributed.Client(cluster) as client:
-        build(Toy(20, rows_each=2), tmp_path / "toy", executor=client.get_executor())
-    assert shard_bytes(tmp_path / "toy") == shard_bytes(toy_folder)
 
 
 def test_rows_are_those_of_the_recipe(toy_folder):

@@ -35,13 +35,26 @@ def build_command(name: str, *, not_with_demo: Sequence[str] = ()) -> Callable[[
     def decorate(make_recipe: Callable) -> click.Command:
         @functools.wraps(make_recipe)
         def command(
-            output_dir, tiny, limit, dry_run, demo, workers, connections, max_rows_per_shard, nside, store, debug, **own
+            output_dir,
+            tiny,
+            limit,
+            dry_run,
+            demo,
+            workers,
+            dask,
+            connections,
+            max_rows_per_shard,
+            nside,
+            store,
+            debug,
+            **own,
         ) -> None:
             if tiny and limit:
                 raise click.UsageError(as_typed("`tiny` cannot be combined with `limit`: it means --limit 5"))
             limit = 5 if tiny else limit
             output_dir = output_dir or Path("data") / name
             with messages(debug), resumable(), contextlib.ExitStack() as stack:
+                from skyshards.cluster import connected
                 from skyshards.pipeline.build import build
 
                 if debug:
@@ -55,11 +68,13 @@ def build_command(name: str, *, not_with_demo: Sequence[str] = ()) -> Callable[[
 
                     archive = stack.enter_context(DemoArchive())
                 recipe = make_recipe(demo=archive, output_dir=output_dir, **own)
+                executor = stack.enter_context(connected(None if dry_run else dask, workers))
                 summary = build(
                     recipe,
                     output_dir,
                     limit=limit,
-                    workers=workers,
+                    workers=None if executor else workers,
+                    executor=executor,
                     connections=connections,
                     max_rows_per_shard=max_rows_per_shard,
                     nside=nside,

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Executor
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import click
 from click.core import ParameterSource
 
-from skyshards.cli.options import messages, option, resumable
+from skyshards.cli.options import DASK, messages, option, resumable
 from skyshards.cli.typed import Command
+from skyshards.cluster import connected
 from skyshards.crossmatch import MATCH
 from skyshards.errors import UsageError
 from skyshards.export.catalogue import FORMATS, write_catalogue
@@ -54,7 +53,7 @@ OF_JOINS = ("radius_arcsec", "on", "match", "how")
 @option(
     "--workers", type=click.IntRange(0), metavar="N", help="Number of processes; 0: this one. [default: usable cores]"
 )
-@option("--dask", metavar="ADDRESS", help="Address of a dask.distributed scheduler, to write with its workers instead.")
+@DASK
 @click.pass_context
 def command(ctx: click.Context, source: str, out: str, form: str, dask: str | None, **options: Any) -> None:
     """Write a dataset or a join as a HATS collection: Parquet by HEALPix pixel, for LSDB, stock datasets and others.
@@ -72,7 +71,9 @@ def command(ctx: click.Context, source: str, out: str, form: str, dask: str | No
         if form != "hats":
             click.echo(f"{out}: {write_catalogue(content, Path(out), form):,} rows")
             return
-        with _executor(dask) as executor:
+        with connected(dask, options["workers"]) as executor:
+            if executor is not None:
+                options["workers"] = None
             done = export(content, out, executor=executor, **options)
     margin = f", and {done.margin_rows:,} in their margins" if done.margin_rows else ""
     click.echo(f"{done.place}: {done.rows:,} rows in {done.tiles:,} tiles{margin} ({done.written:,} files written)")
@@ -94,20 +95,3 @@ def _join(folders: list[str], on: str | None, **how: Any) -> JoinedTable:
         advice = "export the file that `skyshards crossmatch` writes of them"
         raise UsageError(f"join: expected datasets of different names, found {twice[0]} twice; {advice}")
     return join(*tables, on=by, **how)
-
-
-@contextlib.contextmanager
-def _executor(address: str | None) -> Iterator[Executor | None]:
-    if address is None:
-        yield None
-        return
-    try:
-        from distributed import Client
-    except ImportError:
-        raise UsageError("dask: needs the package distributed: pip install 'skyshards[dask]'") from None
-    try:
-        client = Client(address, timeout=30)
-    except (OSError, ValueError) as error:
-        raise UsageError(f"dask: no scheduler at {address} ({error})") from None
-    with client:
-        yield client.get_executor()

@@ -40,6 +40,13 @@ def on_disk(ctx: click.Context, param: click.Parameter, value: Path | None) -> P
     return value
 
 
+DASK = option(
+    "--dask",
+    metavar="WHERE",
+    help="Work in a Dask cluster: the address of a scheduler, whose workers see the same folders; local; or slurm. With"
+    " the last two, --workers is the number of workers or jobs to start.",
+)
+
 COMMON = (
     option(
         "-o",
@@ -58,6 +65,7 @@ COMMON = (
         metavar="N",
         help="Number of processes that read sources; 0: this one. [default: usable cores]",
     ),
+    DASK,
     option(
         "--connections", type=click.IntRange(1), default=8, metavar="N", help="Maximum number of concurrent downloads."
     ),

@@ -9,8 +9,9 @@ import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from skyshards.cluster import as_executor
 from skyshards.errors import UsageError
 from skyshards.export.content import content_of
 from skyshards.export.documentation import text_lengths
@@ -23,6 +24,9 @@ from skyshards.processes import prepare, results
 from skyshards.progress import progress
 from skyshards.read.joined import JoinedTable
 from skyshards.read.table import Table
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 STATE = "export.json"
 """The file written first in an export, with the dataset and options."""
@@ -52,7 +56,7 @@ def export(
     url: str | None = None,
     published: str | None = None,
     workers: int | None = None,
-    executor: Executor | None = None,
+    executor: Executor | Client | None = None,
     storage_options: dict[str, Any] | None = None,
 ) -> Exported:
     """Export a built dataset or a join as a HATS collection for LSDB, stock `datasets` and other readers of Parquet.
@@ -77,9 +81,8 @@ def export(
         first work in `CITATION.bib`.
     workers : int, optional
         Number of writer processes, 0 to write in this process; default: the number of usable cores.
-    executor : concurrent.futures.Executor, optional
-        Used instead of own processes, such as `dask.distributed.Client(...).get_executor()`. Its workers must see the
-        same folders.
+    executor : concurrent.futures.Executor or distributed.Client, optional
+        Used instead of own processes. Its workers must see the same folders under the same paths.
     storage_options : dict, optional
         Options for the file system of `out`. For those of a dataset at a URL, export a table that was opened with them.
 
@@ -99,6 +102,7 @@ def export(
         If another export is writing to `out`, a process died, or the disk is full.
     """
     _check(tile_mb, margin_arcsec)
+    executor = as_executor(executor)
     content, place = content_of(source), Place(os.fspath(out), storage_options or {})
     if workers != 0 and executor is None:
         prepare(write_rows)

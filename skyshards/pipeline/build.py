@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -10,13 +11,15 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from skyshards.cluster import as_executor
 from skyshards.errors import BuildError
 from skyshards.fetch.client import Fetcher
-from skyshards.files import is_read_only
+from skyshards.files import is_read_only, remove_unfinished
 from skyshards.format import card, catalog, hashes, healpix, provenance, scalars, storage
 from skyshards.format.addition import apart, beside, with_additions, without
 from skyshards.format.layout import CATALOG, SHARD
@@ -27,14 +30,18 @@ from skyshards.pipeline.check import check_request, check_schema, checked
 from skyshards.pipeline.downloads import Downloads
 from skyshards.pipeline.earlier import earlier, object_ids
 from skyshards.pipeline.plan import plan
+from skyshards.pipeline.pools import start_fork_server
 from skyshards.pipeline.reading import Reading
 from skyshards.pipeline.recipe import Recipe, Source
 from skyshards.pipeline.sample import Sample
 from skyshards.pipeline.spool import Spool
-from skyshards.pipeline.workers import Workers, start_fork_server
+from skyshards.pipeline.workers import Workers
 from skyshards.pipeline.workspace import hold, publish, refuse_other_options, what_is_there, without_lost_shards
 from skyshards.processes import leave_if_unguarded
 from skyshards.progress import Progress, progress, say, waiting
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 
 @dataclass(frozen=True)
@@ -70,7 +77,7 @@ def build(
     nside: int = 16,
     store: str = storage.SMALL,
     simulated: bool = False,
-    executor: Executor | None = None,
+    executor: Executor | Client | None = None,
     dry_run: bool = False,
 ) -> Summary:
     """Build, resume or extend a dataset in a folder, without downloading again what it already has.
@@ -96,9 +103,10 @@ def build(
         that deflate shrinks 50-fold, such as masks that are mostly zeros, stay deflated. See `skyshards.repack`.
     simulated : bool
         Mark the card and the shards as simulated.
-    executor : concurrent.futures.Executor, optional
-        Read sources here instead of in worker processes, for example in `dask.distributed.Client(...).get_executor()`.
-        Its workers must share the file system. `workers`, not the executor's size, sets how many tasks run at once.
+    executor : concurrent.futures.Executor or distributed.Client, optional
+        Work here instead of in own processes. The workers of a Dask cluster, or of another executor, must see
+        `output_dir` under the same path; those of a cluster also fetch. Of an executor, `workers` sets how many tasks
+        run at once.
     dry_run : bool
         List the sources, estimate the cost of building them (`Summary.plan`), and stop.
 
@@ -121,6 +129,7 @@ def build(
     """
     leave_if_unguarded()
     started = time.monotonic()
+    executor = as_executor(executor)
     check_request(recipe, limit=limit, workers=workers, max_rows_per_shard=max_rows_per_shard, nside=nside, store=store)
     folder = Path(output_dir)
     recipe = recipe.told(limit, simulated)
@@ -257,16 +266,19 @@ def _pack_all(
     kept = pc.is_in(table[SHARD].cast(pa.string()), pa.array([shard.path for shard in shards], pa.string()))
     parts = [table.filter(kept)]
     calls = (
-        (folder, staged, *pixel, spool.rows(*pixel), replace(manifest, shards=tuple(old)), attributes)
+        (folder, staged.parent, *pixel, spool.rows(*pixel), replace(manifest, shards=tuple(old)), attributes)
         for pixel, old in touched.items()
     )
     rows = spool.row_count() + sum(shard.rows for old in touched.values() for shard in old)
     with progress("packing", "rows", rows) as bar:
-        for packed in pool.call(pack.pack_pixel, calls):
+        for place, packed in pool.call(pack.pack_apart, calls):
             for shard, part in packed:
+                (staged / shard.path).parent.mkdir(parents=True, exist_ok=True)
+                os.replace(place / shard.path, staged / shard.path)
                 shards.append(shard)
                 parts.append(part)
                 bar.update(shard.rows)
+    remove_unfinished(staged.parent)
     split_rank = {split: number for number, split in enumerate(manifest.splits)}
     shards.sort(key=lambda shard: (split_rank[shard.split], shard.path))
     return pa.concat_tables(parts), replace(manifest, shards=tuple(shards))

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from skyshards.files import remove_if_empty
+from skyshards.files import remove_if_empty, remove_unfinished
 from skyshards.format.provenance import SourceRecord
 from skyshards.pipeline.claims import claimed, is_claimed, release
 from skyshards.pipeline.recipe import Recipe, Source
@@ -66,6 +66,7 @@ class Downloads:
         """
         if not self.folder.is_dir():
             return
+        remove_unfinished(self.folder)  # of workers that died
         by_key = {source.key: source for source in listed if not _is_needed(records.get(source.key))}
         for path in list(self.folder.iterdir()):
             if path.name in by_key:

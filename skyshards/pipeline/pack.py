@@ -6,15 +6,17 @@ import contextlib
 import heapq
 import operator
 import threading
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from skyshards.errors import ShardCorrupted
-from skyshards.files import file_digest, sync
+from skyshards.files import TEMPORARY_PREFIX, file_digest, sync
 from skyshards.format import catalog, storage
 from skyshards.format import shard as hdf5
 from skyshards.format.columns import ColumnSpec
@@ -67,6 +69,17 @@ def merge(old: Iterable[EncodedRow], new: Iterable[EncodedRow]) -> Iterator[Enco
         last = row
     if last is not None:
         yield last
+
+
+def pack_apart(
+    folder: Path, workspace: Path, *arguments: Any, **options: Any
+) -> tuple[Path, list[tuple[Shard, pa.Table]]]:
+    """Pack a pixel into a new folder in the workspace; return that folder, and what `pack_pixel` does.
+
+    A worker that is thought dead may still be packing while another one repeats its task: each has a folder of its own.
+    """
+    place = workspace / f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}"
+    return place, pack_pixel(folder, place, *arguments, **options)
 
 
 def pack_pixel(

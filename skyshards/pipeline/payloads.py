@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import os
 import threading
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -69,6 +70,30 @@ class PayloadFiles:
     def keep(self, rows: Iterable[EncodedRow]) -> tuple[SpooledRow, ...]:
         """Write the rows' payloads to this process's file. Raises `OSError` if that fails."""
         return _payload_file(self).append(rows)
+
+
+@dataclass(frozen=True)
+class HandedOver:
+    """Bytes in a file, in place of the bytes themselves, for a worker on another machine."""
+
+    path: Path
+    start: int
+    nbytes: int
+
+    def content(self) -> bytes:
+        with open(self.path, "rb") as file:
+            file.seek(self.start)
+            return file.read(self.nbytes)
+
+
+def hand_over(contents: Sequence[bytes], folder: Path) -> tuple[Path, list[HandedOver]]:
+    """Write bytes to a new file in the spool's folder, to be deleted once they were read."""
+    path = folder / f"payloads-{uuid.uuid4().hex}"
+    starts = itertools.accumulate(map(len, contents), initial=0)
+    places = [HandedOver(path, start, len(content)) for start, content in zip(starts, contents, strict=False)]
+    with open(path, "xb") as file:
+        file.writelines(contents)
+    return path, places
 
 
 @functools.lru_cache(maxsize=8)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import traceback
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,10 +12,9 @@ from dataclasses import dataclass, field, replace
 from queue import SimpleQueue
 from typing import Any
 
-from skyshards.errors import BuildError, SourceError
+from skyshards.errors import BuildError
 from skyshards.fetch.client import Fetcher
 from skyshards.fetch.waiting import FETCHING_THREADS, Stopped, stop_with
-from skyshards.files import is_disk_full
 from skyshards.format.provenance import SourceRecord
 from skyshards.pipeline.blocks import Blocks, BlockSize
 from skyshards.pipeline.downloads import Downloads
@@ -24,7 +22,7 @@ from skyshards.pipeline.earlier import Earlier
 from skyshards.pipeline.interrupts import FirstInterrupt
 from skyshards.pipeline.recipe import Served, Source
 from skyshards.pipeline.sample import Sample
-from skyshards.pipeline.source_rows import Piece, ReadSource, all_failed, reason
+from skyshards.pipeline.source_rows import Piece, ReadSource, all_failed
 from skyshards.pipeline.spool import Block, Entry, Spool
 from skyshards.pipeline.workers import Outcome, Workers
 from skyshards.progress import progress, say
@@ -34,6 +32,8 @@ log = logging.getLogger(__name__)
 
 MAX_UNREAD = 128
 """Bound on sources that are being fetched, or fetched but not yet read; each is a file on disk or bytes in memory."""
+UNREAD_EACH = 4
+"""The bound where there are many workers: sources for each."""
 
 
 @dataclass
@@ -87,9 +87,10 @@ class Reading:
         shown = (what, "rows", 0) if recipe.counts else (what, recipe.unit, len(pending))
         threads = ThreadPoolExecutor(connections, FETCHING_THREADS, stop_with, (self._stopping,))
         interrupt = FirstInterrupt(lambda: self._done.put(None))
+        fetching = self.pool.fetching(recipe, self.fetcher, self.downloads.folder, self._stopping)
         wait = True
         try:
-            with interrupt, progress(*shown) as self._bar:
+            with interrupt, progress(*shown) as self._bar, fetching as fetch_source:
                 while True:
                     if interrupt.came and not self._stopping.is_set():
                         self._stop()
@@ -98,7 +99,7 @@ class Reading:
                         self._take_more()
                     for _ in range(self._free()):
                         source = self._waiting.popleft()
-                        fetch = threads.submit(recipe.fetch, source, self.fetcher, self.downloads.folder)
+                        fetch = threads.submit(fetch_source, source)
                         self._fetching[fetch] = source
                         if recipe.counts:
                             self._active.add(source.key)
@@ -117,7 +118,8 @@ class Reading:
     def _free(self) -> int:
         """Number of sources that may be fetched now."""
         connections, fetching = self.fetcher.connections, len(self._fetching)
-        free = min(2 * connections - fetching, MAX_UNREAD - self.pool.busy - fetching, len(self._waiting))
+        unread = max(MAX_UNREAD, UNREAD_EACH * self.pool.count)
+        free = min(2 * connections - fetching, unread - self.pool.busy - fetching, len(self._waiting))
         if self.pool.recipe.counts:  # large files
             free = min(free, connections - len(self._active))
         return max(0, free)
@@ -140,16 +142,14 @@ class Reading:
             source = self._fetching.pop(future)
             try:
                 fetched = future.result()
+            except Stopped:
+                continue
+            if isinstance(fetched, ReadSource):  # with an error
+                outcomes.append((Piece(source, None), fetched))
+            else:
                 if isinstance(fetched, Served):
                     source, fetched = replace(source, url=fetched.url), fetched.content
                 arrived.append(Piece(source, fetched))
-            except Stopped:
-                continue
-            except Exception as error:
-                if is_disk_full(error) and not isinstance(error, SourceError):
-                    raise
-                failed = ReadSource(error=reason(error, self.pool.recipe), traceback=traceback.format_exc())
-                outcomes.append((Piece(source, None), failed))
         self.pool.submit(arrived, self._done.put)
         return outcomes
 

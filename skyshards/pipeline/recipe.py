@@ -199,6 +199,15 @@ class Recipe(abc.ABC):
             return fetcher.download(source.url, path, source.checksum, MAX_LARGE_FILE, keep_part=True)
         return fetcher.download(source.url, path, source.checksum)
 
+    @property
+    def fetches_anywhere(self) -> bool:
+        """Whether `fetch` may run in a worker on another machine: it needs nothing but its arguments and the recipe as
+        it is pickled, and may run again after a worker died.
+
+        By default, so for files that the default `fetch` downloads, unless they are large ones, read in blocks.
+        """
+        return not _own_method(type(self), "fetch") and not self.counts
+
     def cost(self, sources: Sequence[Source]) -> Cost:
         """Estimate the cost of building some of the listed sources. By default, unknown."""
         return Cost()

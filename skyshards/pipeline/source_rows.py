@@ -1,4 +1,4 @@
-"""Read a source, or a block of one, into encoded rows, and write their payloads as they come; runs in workers."""
+"""Fetch a source; read it, or a block of it, into encoded rows, and write their payloads as they come; in workers."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ import os
 import re
 import traceback
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from skyshards.errors import SourceError
-from skyshards.files import TEMPORARY_PREFIX, file_digest
+from skyshards.fetch.client import Fetcher
+from skyshards.files import TEMPORARY_PREFIX, file_digest, is_disk_full
 from skyshards.format.provenance import BadRow, SourceRecord
 from skyshards.format.rows import NewRow
 from skyshards.pipeline.encode import encode
-from skyshards.pipeline.payloads import PayloadFiles, SpooledRow
+from skyshards.pipeline.payloads import HandedOver, PayloadFiles, SpooledRow, hand_over
 from skyshards.pipeline.recipe import Recipe, Source
 from skyshards.pipeline.spool import repeated_id
 from skyshards.text import printable
@@ -88,6 +89,39 @@ def lasting(error: str) -> str:
 _OF_ONE_RUN = re.compile(rf" at 0x[0-9a-fA-F]+|(?<={re.escape(TEMPORARY_PREFIX)})[0-9a-f]{{16}}")
 
 
+def fetch_source(recipe: Recipe, source: Source, fetcher: Fetcher, folder: Path) -> Any:
+    """Fetch a source; return what `Recipe.fetch` does, or a `ReadSource` with the error.
+
+    Raises `OSError` only if the disk is full.
+    """
+    try:
+        return recipe.fetch(source, fetcher, folder)
+    except Exception as error:
+        if is_disk_full(error) and not isinstance(error, SourceError):
+            raise
+        return ReadSource(error=reason(error, recipe), traceback=traceback.format_exc())
+
+
+def sent_far(pieces: list[Piece], folder: Path) -> tuple[list[Piece], Path | None]:
+    """Make pieces fit for workers on other machines: with absolute paths, and bytes in a file in `folder`.
+
+    Returns the pieces, and the file if there is one, to be deleted once they were read.
+    """
+    pieces = [
+        piece._replace(
+            source=replace(piece.source, path=piece.source.path and piece.source.path.absolute()),
+            fetched=piece.fetched.absolute() if isinstance(piece.fetched, Path) else piece.fetched,
+        )
+        for piece in pieces
+    ]
+    contents = [piece.fetched for piece in pieces if isinstance(piece.fetched, bytes)]
+    if not contents:
+        return pieces, None
+    path, places = hand_over(contents, folder)
+    left = iter(places)
+    return [piece._replace(fetched=next(left)) if isinstance(piece.fetched, bytes) else piece for piece in pieces], path
+
+
 def read_pieces(recipe: Recipe, files: PayloadFiles, limit: int | None, pieces: list[Piece]) -> list[ReadSource]:
     """Read several pieces in one task."""
     return [read_piece(recipe, files, limit, piece) for piece in pieces]
@@ -103,6 +137,8 @@ def read_piece(recipe: Recipe, files: PayloadFiles, limit: int | None, piece: Pi
     source, fetched, block = piece
     nbytes = sha256 = total = None
     try:
+        if isinstance(fetched, HandedOver):
+            fetched = fetched.content()
         if block is not None:
             numbered = _of_block(recipe, source, fetched, block)
         else:

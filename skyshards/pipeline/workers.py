@@ -1,22 +1,16 @@
-"""Worker processes that read sources into rows and pack rows into shards."""
+"""Reading of sources in the workers of a pool, and of those in turn that a dead worker left."""
 
 from __future__ import annotations
 
-import multiprocessing
-import multiprocessing.context
-import os
-import sys
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import BrokenExecutor, Executor, Future
 from typing import Any
 
-from skyshards.errors import BuildError, UsageError
-from skyshards.machine import usable_cores
 from skyshards.pipeline.payloads import PayloadFiles
+from skyshards.pipeline.pools import pool_for
 from skyshards.pipeline.recipe import Recipe
-from skyshards.pipeline.source_rows import Piece, ReadSource, read_piece, read_pieces
-from skyshards.processes import UNGUARDED, fork_server, in_order, start_worker
+from skyshards.pipeline.source_rows import Piece, ReadSource, read_pieces, sent_far
+from skyshards.processes import in_order
 
 Outcome = tuple[Piece, ReadSource]
 """A piece of a source, and the result of reading it."""
@@ -26,7 +20,7 @@ TASK = 16
 
 
 class Workers:
-    """Pool of processes that read sources, then pack rows; survives the death of a process.
+    """Pool of workers that read sources, then pack rows; survives the death of one.
 
     Parameters
     ----------
@@ -50,11 +44,10 @@ class Workers:
         limit: int | None = None,
     ):
         self.recipe = recipe
-        self.count = usable_cores() if workers is None else max(1, workers)
+        self._files = files
         self._common = recipe, files, limit
-        self._given = InThisProcess() if workers == 0 else executor
-        self._processes: list[multiprocessing.process.BaseProcess] = []
-        self._pool = self._given or self._new_pool()
+        self._pool = pool_for(recipe, workers, executor, files.folder)
+        self.fetching = self._pool.fetching
         self._waiting: list[Piece] = []
         self._tasks: dict[Future, list[Piece]] = {}
 
@@ -64,13 +57,12 @@ class Workers:
     def __exit__(self, kind: type[BaseException] | None, *_) -> None:
         for future in self._tasks:
             future.cancel()
-        if self._given is None:
-            if kind is not None and issubclass(
-                kind, KeyboardInterrupt
-            ):  # end the workers at once; the next build repeats their tasks
-                self._lifeline.close()
-            self._pool.shutdown(cancel_futures=True)
-            self._lifeline.close()
+        self._pool.close(at_once=kind is not None and issubclass(kind, KeyboardInterrupt))
+
+    @property
+    def count(self) -> int:
+        """Number of tasks that run at once."""
+        return self._pool.count
 
     @property
     def busy(self) -> int:
@@ -85,19 +77,24 @@ class Workers:
     def submit(self, arrived: list[Piece], call_back: Callable[[Future], None]) -> None:
         """Read sources in the pool, calling `call_back` with each finished task.
 
-        Sources that arrive while all processes are busy are collected into fewer, larger tasks.
+        Sources that arrive while all workers are busy are collected into fewer, larger tasks.
         """
         self._waiting += arrived
         while self._waiting and (free := 2 * self.count - len(self._tasks)) > 0:
             size = 1 if self.recipe.counts else min(TASK, -(-len(self._waiting) // free))
             task, self._waiting = self._waiting[:size], self._waiting[size:]
-            try:
-                future = self._pool.submit(read_pieces, *self._common, task)
-            except BrokenProcessPool as error:
-                future = Future()
-                future.set_exception(error)
+            future = self._start(task)
             self._tasks[future] = task
             future.add_done_callback(call_back)
+
+    def _start(self, task: list[Piece]) -> Future:
+        if not self._pool.is_far:
+            return self._pool.submit(read_pieces, *self._common, task)
+        sent, path = sent_far(task, self._files.folder)
+        future = self._pool.submit(read_pieces, *self._common, sent)
+        if path is not None:
+            future.add_done_callback(lambda _: path.unlink(missing_ok=True))
+        return future
 
     def drop(self) -> None:
         """Drop the sources that are not being read yet, except those held only in memory."""
@@ -109,83 +106,39 @@ class Workers:
     def call(self, function: Callable, calls: Iterable[tuple]) -> Iterator[Any]:
         """Call a function with each tuple of arguments and yield the results in order.
 
-        At most one call more than there are processes is submitted at a time. Raises `BuildError` if a process dies.
+        At most one call more than there are workers is submitted at a time. Raises `BuildError` if a worker dies.
         """
         return in_order(self._pool, function, calls, self.count)
 
     def finished(self) -> list[Outcome]:
         """Outcomes of the pieces read since the last call."""
+        outcomes, broken = self._collect()
+        if broken:
+            self._pool.renew()
+            more, others = self._collect()  # which died with it
+            outcomes += more + self._read_singly(broken + others)
+        return outcomes
+
+    def _collect(self) -> tuple[list[Outcome], list[Piece]]:
+        """Outcomes of the tasks that ended, and the pieces of those whose worker died."""
         outcomes: list[Outcome] = []
         broken: list[Piece] = []
         for future in [future for future in self._tasks if future.done()]:
             task = self._tasks.pop(future)
             try:
                 outcomes += zip(task, future.result(), strict=True)
-            except BrokenProcessPool:
+            except BrokenExecutor:
                 broken += task
-        if broken:
-            outcomes += self._read_singly(broken)
-        return outcomes
+        return outcomes, broken
 
     def _read_singly(self, suspects: list[Piece]) -> list[Outcome]:
         """Read sources one by one after a worker died, to find the one that killed it."""
-        if self._given is not None:
-            raise BuildError("the given executor lost its workers; restart it and rerun the build")
-        for task in self._tasks.values():
-            suspects += task
-        self._tasks.clear()
-        self._pool.shutdown()
-        if any(process.exitcode == UNGUARDED for process in self._processes):
-            script = getattr(sys.modules["__main__"], "__file__", "the script")
-            raise UsageError(
-                f'{script}: put what calls build() below a line `if __name__ == "__main__":`; the processes that read'
-                " sources import this script, and must not build as well"
-            )
-        self._pool = self._new_pool()
-        try:
-            self._pool.submit(os.getpid).result()
-        except BrokenProcessPool as error:
-            raise BuildError("worker processes cannot start; see their output above") from error
         outcomes = []
         for suspect in suspects:
             try:
-                outcome = self._pool.submit(read_piece, *self._common, suspect).result()
-            except BrokenProcessPool:
+                [outcome] = self._start([suspect]).result()
+            except BrokenExecutor:
                 outcome = ReadSource(error="the process that read it died twice; is it too large for the memory?")
-                self._pool = self._new_pool()
+                self._pool.renew()
             outcomes.append((suspect, outcome))
         return outcomes
-
-    def _new_pool(self) -> ProcessPoolExecutor:
-        context = start_fork_server(self.recipe)
-        follower, self._lifeline = context.Pipe(duplex=False)
-        pool = ProcessPoolExecutor(self.count, context, initializer=start_worker, initargs=(follower,))
-        try:
-            for _ in range(self.count):
-                pool.submit(os.getpid)  # start the process now, not with the first source
-        except (EOFError, ConnectionError) as error:  # of its socket
-            self._lifeline.close()
-            pool.shutdown()
-            raise BuildError(
-                "the process that starts the workers was ended by the system (out of memory?); "
-                "run the same command again to resume"
-            ) from error
-        self._processes = multiprocessing.active_children()
-        return pool
-
-
-def start_fork_server(recipe: Recipe) -> multiprocessing.context.ForkServerContext:
-    """Start the server process from which workers for this recipe are forked."""
-    return fork_server([type(recipe).__module__, __name__])
-
-
-class InThisProcess(Executor):
-    """Executor that calls functions at once in this process, where a debugger can follow."""
-
-    def submit(self, function: Callable, /, *args: Any, **kwargs: Any) -> Future:
-        future: Future[Any] = Future()
-        try:
-            future.set_result(function(*args, **kwargs))
-        except Exception as error:
-            future.set_exception(error)
-        return future

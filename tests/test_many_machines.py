@@ -1,0 +1,182 @@
+"""Builds in the workers of a Dask cluster: the same bytes as on one machine, whoever is killed."""
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from skyshards.cluster import connected
+from skyshards.errors import UsageError
+from skyshards.fetch.client import Fetcher
+from skyshards.fetch.rate import RateLimit
+from skyshards.fetch.turns import giving_turns
+from skyshards.pipeline.build import build
+from skyshards.pipeline.payloads import HandedOver
+from skyshards.pipeline.recipe import Recipe, Source
+from skyshards.pipeline.source_rows import Piece, sent_far
+from tests.machines import Far, Machine, Machines, end, namespaces, until
+from tests.raw_server import answer, raw_server
+from tests.toy import Toy, row
+from tests.toy_folder import assert_whole, shard_bytes
+
+distributed = pytest.importorskip("distributed", reason="the extra `dask` is not installed")
+dask = pytest.importorskip("dask")
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of Dask
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    with connected("local", 1) as executor:
+        yield executor
+
+
+@pytest.fixture
+def loopback(tmp_path):
+    machines = Machines(tmp_path, [Machine("127.0.0.1")] * 3)
+    yield machines
+    machines.stop()
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+class Bytes(Toy):
+    """Its `fetch` needs the process that builds, and gives bytes."""
+
+    def fetch(self, source, fetcher, folder):
+        assert fetcher.progress is not None, "fetched in a worker"
+        return str(source.info).encode()
+
+    def read(self, source, fetched):
+        assert fetched == str(source.info).encode()
+        yield row(source.info)
+
+
+def test_bytes_go_by_the_shared_folder(tmp_path, cluster):
+    build(Bytes(20), tmp_path / "here", workers=0)
+    build(Bytes(20), tmp_path / "far", executor=cluster.client)
+    assert files(tmp_path / "far") == files(tmp_path / "here")
+
+
+def test_what_is_sent_has_no_payload_and_no_relative_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    contents = [b"one", Path("file"), b"", None, b"three"]
+    pieces = [Piece(Source(str(number), path=Path("at")), content) for number, content in enumerate(contents)]
+    sent, path = sent_far(pieces, tmp_path)
+    assert [piece.source.path for piece in sent] == [tmp_path / "at"] * 5
+    handed_over = [piece.fetched.content() for piece in sent if isinstance(piece.fetched, HandedOver)]
+    assert handed_over == [b"one", b"", b"three"]
+    assert sent[1].fetched == tmp_path / "file" and sent[3].fetched is None
+    assert path.read_bytes() == b"onethree"
+
+
+def test_one_limit_for_all_workers(tmp_path, cluster, monkeypatch):
+    """Workers fetch, and each request, a retry too, takes a turn in this process."""
+    turns, holds = [], []
+    monkeypatch.setattr(RateLimit, "wait", lambda self: turns.append(threading.current_thread().name))
+    monkeypatch.setattr(RateLimit, "hold", lambda self, seconds: holds.append(seconds))
+    monkeypatch.setattr(Recipe, "fetch", lambda *_: pytest.fail("fetched here"))
+    busy = answer(b"", "Retry-After: 0.1", status="503 Busy")
+
+    def respond(connection):
+        number = connection.target[2:-4]
+        connection.send(answer(str(int(number)).encode()))
+
+    with raw_server(busy, respond) as server:
+        summary = build(Far(10, url=server.url), tmp_path / "far", executor=cluster, connections=3)
+    assert (summary.rows, summary.failed) == (10, 0)
+    assert len(server.requests) == len(turns) == 11 and holds == [0.1]
+    assert_whole(tmp_path / "far")
+
+
+def test_a_failed_download_has_the_same_reason(tmp_path, cluster):
+    with raw_server(answer(status="404 Not Found")) as server:
+        for name, options in (("here", {"workers": 0}), ("far", {"executor": cluster})):
+            assert build(Far(2, url=server.url), tmp_path / name, **options).failed == 2
+    assert (tmp_path / "here/failures.csv").read_text() == (tmp_path / "far/failures.csv").read_text()
+
+
+def test_turns_are_refused_once_a_build_stops(cluster):
+    stopping = threading.Event()
+    stopping.set()
+    with giving_turns(cluster.client, Fetcher(), stopping) as name:
+        asked, given = (distributed.Queue(f"{name}-{end}", cluster.client) for end in ("asked", "given"))
+        asked.put("turn")
+        assert given.get(timeout=20) is False
+
+
+WITHOUT = [("nonsense://x", None, "no scheduler at"), ("tcp://127.0.0.1:1", 2, "workers: "), ("local", 0, "workers: ")]
+
+
+@pytest.mark.parametrize("where, workers, words", WITHOUT)
+def test_a_cluster_that_cannot_be_had_is_said(where, workers, words):
+    with pytest.raises(UsageError, match=words), connected(where, workers):
+        pass
+
+
+def build_here(machines: Machines, recipe: Far) -> Path:
+    whole = machines.folder / "whole"
+    build(recipe, whole, workers=0)
+    return whole
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", ["worker", "client", "scheduler"])
+def test_kill_9(victim, loopback):
+    recipe = Far(60, url=loopback.serve(60), pause=0.05)
+    whole, before = build_here(loopback, recipe), len(loopback.requests())
+    scheduler, out = loopback.scheduler(), loopback.folder / "out"
+    workers = [loopback.worker(scheduler, machine) for machine in loopback.machines[1:]]
+    process = loopback.build(recipe, scheduler, out)
+    until(lambda: len(loopback.requests()) - before > 25)
+    if victim == "worker":
+        end(workers[0])
+    elif victim == "client":
+        end(process)
+        process = loopback.build(recipe, scheduler, out)
+    else:
+        end(loopback.running[1])
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 1 and "the Dask scheduler went away" in errors
+        scheduler = loopback.scheduler()
+        loopback.worker(scheduler, loopback.machines[1])
+        process = loopback.build(recipe, scheduler, out)
+    _, errors = process.communicate(timeout=100)
+    assert process.returncode == 0, errors
+    assert files(out) == files(whole)
+    assert len(loopback.requests()) - before < 60 + 20, "only what was in flight is fetched again"
+
+
+@pytest.mark.slow
+def test_a_source_that_kills_its_workers_fails_alone(tmp_path):
+    failures = {"distributed.scheduler.allowed-failures": 0}  # by default, four workers may die
+    with dask.config.set(failures), connected("local", 2) as executor:
+        summary = build(Toy(8, deadly=5), tmp_path / "toy", executor=executor)
+    assert (summary.rows, summary.failed) == (7, 1)
+    assert "the process that read it died" in (tmp_path / "toy/failures.csv").read_text()
+
+
+@pytest.mark.slow
+def test_machines_with_addresses_of_their_own(tmp_path):
+    with namespaces(3) as found:
+        if found is None:
+            pytest.skip("network namespaces cannot be made here")
+        machines = Machines(tmp_path, found)
+        try:
+            recipe = Far(60, url=machines.serve(60), pause=0.05)
+            scheduler, out = machines.scheduler(), tmp_path / "out"
+            first, _ = (machines.worker(scheduler, machine) for machine in found[1:])
+            process = machines.build(recipe, scheduler, out)
+            until(lambda: len(machines.requests()) > 20)
+            end(process)
+            process = machines.build(recipe, scheduler, out)
+            until(lambda: len(machines.requests()) > 40)
+            end(first)
+            _, errors = process.communicate(timeout=100)
+            assert process.returncode == 0, errors
+            assert {address for address, _ in machines.requests()} == {machine.address for machine in found[1:]}
+        finally:
+            machines.stop()
+    build(Toy(60), tmp_path / "toy", workers=0)
+    assert shard_bytes(out) != {} and len(shard_bytes(out)) == len(shard_bytes(tmp_path / "toy"))
