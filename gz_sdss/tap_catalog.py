@@ -15,6 +15,7 @@ from gz_sdss.cuts import BANDS
 from gz_sdss.further_columns import FURTHER, Further
 from gz_sdss.tables import of_votable, read_table, write_csv
 from gz_sdss.tap_jobs import is_cut, run_query, tap_service
+from gz_sdss.tap_words import complete_words
 from skyshards.errors import BuildError, UsageError
 from skyshards.files import refuse_links, remove_unfinished, replacing
 from skyshards.progress import progress
@@ -135,6 +136,7 @@ def get_catalog(
         table = _fetch_at_once(request, tap_url)
     if table.empty:
         raise BuildError(f"{tap_url}: the query gave no row; expected galaxies")
+    complete_words(table, tap_url, request.query)
     path.unlink(missing_ok=True)  # the note must never stand beside a table that it does not describe
     with replacing(note) as temporary:
         temporary.write_text(json.dumps(asdict(request) | {"rows": len(table)} | table.attrs, indent=1))

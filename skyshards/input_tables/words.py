@@ -21,6 +21,11 @@ class Words(NamedTuple):
     ucd: str = ""
 
 
+def of_text(description: Any, unit: Any, ucd: Any) -> Words:
+    """Return words as a table of metadata has them, in which any may be missing."""
+    return Words(_text(description), _unit(unit), _ucd(_text(ucd)))
+
+
 def of_fields(fields: Iterable[Any]) -> dict[int, Words]:
     """Return what the fields of a VOTable say, by their places."""
     return {

@@ -12,11 +12,12 @@ from click.testing import CliRunner
 
 import skyshards
 from demo_archive import DemoArchive
+from gz_sdss import tables
 from gz_sdss.build_parent_sample import main
 from gz_sdss.further_columns import EVERY, FURTHER, declared
 from gz_sdss.tables import NEEDED, read_table, typed, write_csv
 from gz_sdss.tap_catalog import CATALOG, PHOTO_COLUMNS, QUERY, REQUEST, VOTE_COLUMNS, VOTES, CatalogRequest, get_catalog
-from skyshards.errors import UsageError
+from skyshards.errors import BuildError, UsageError
 from skyshards.input_tables.table_file import open_table
 
 ZOO2 = (
@@ -180,3 +181,31 @@ def test_of_a_file_only_those_asked_for(table, tmp_path, capsys):
     said = capsys.readouterr().err
     assert "unless `keep_columns` names them: Label, offset, flag, code, single, mask, lists" in said
     assert "columns that rows cannot have: lists (values of type" in said
+
+
+def test_what_a_result_does_not_say_its_service_does(archive, tmp_path, monkeypatch):
+    """Services differ in what a result says of its columns; TAP_SCHEMA says it of all."""
+    speaking = tables.of_votable
+
+    def silent_of_votable(element, origin, keep):
+        for field in element.fields:
+            field.unit = field.ucd = field.description = None
+        return speaking(element, origin, keep)
+
+    monkeypatch.setattr("gz_sdss.tap_catalog.of_votable", silent_of_votable)
+    request = CatalogRequest(columns=("petroMag_r", "nvote", "p.run"))
+    further = get_catalog(request, tmp_path, archive.tap_url).attrs[FURTHER]
+    assert further == {
+        "petroMag_r": ["float32", "Petrosian magnitude", "mag", "phot.mag;em.opt.R"],
+        "nvote": ["int32", "Votes in all", "", ""],
+        "run": ["int32", "Run number", "", "meta.id;obs"],
+    }
+
+
+def test_a_service_without_metadata_is_no_error(archive, tmp_path, monkeypatch):
+    def fail(*_):
+        raise BuildError("no table TAP_SCHEMA.columns")
+
+    monkeypatch.setattr("gz_sdss.tap_words.run_query", fail)
+    found = get_catalog(CatalogRequest(columns=("nvote",)), tmp_path, archive.tap_url)
+    assert found.attrs[FURTHER] == {"nvote": ["int32", "Votes in all", "", ""]}
