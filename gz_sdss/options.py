@@ -12,7 +12,7 @@ from click.core import ParameterSource
 from gz_sdss.cutout import MAX_MISSING
 from gz_sdss.cuts import Cuts
 from gz_sdss.hips2fits import HIPS, HIPS2FITS_URL, MARGIN, RATE, SIZE
-from gz_sdss.sia import Service, find_services
+from gz_sdss.sia import WAVEBANDS, Service, find_services, wavebands
 from gz_sdss.surveys import NAMES, SURVEYS_URL
 from gz_sdss.tap_catalog import TAP_URL
 from skyshards.cli.options import option
@@ -89,7 +89,7 @@ IMAGES = (
     option("--sia_version", type=click.IntRange(1, 2), default=1, help="With --image_source sia: version of SIA."),
     option("--sia_keywords", metavar="WORDS", help="Find a service in the VO Registry by words in its description."),
     option(
-        "--sia_waveband", metavar="BAND", help="Find a service in the VO Registry by waveband: optical, infrared, ..."
+        "--sia_waveband", metavar="BAND", help=f"Find a service in the VO Registry by waveband: {', '.join(WAVEBANDS)}."
     ),
     option(
         "--format",
@@ -169,4 +169,5 @@ def sia_service(
         return Service("", url, version)
     if not (keywords or waveband):
         raise UsageError("`image_source` sia needs `sia_url`, or `sia_keywords` or `sia_waveband` to find a service")
+    wavebands(waveband or "")  # refuses an unknown one before the catalogue is fetched
     return ServiceSearch(keywords or "", waveband or "", registry_url)

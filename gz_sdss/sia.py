@@ -19,8 +19,11 @@ from gz_sdss.hips2fits import MARGIN, SIZE, field_of_view
 from gz_sdss.sia_records import FORMATS, MIME, ImageRecord, of_sia1, of_sia2
 from gz_sdss.tap_jobs import tap_service
 from gz_sdss.vo import TIMEOUT, quietly, server_errors, vo_session
-from skyshards.errors import BuildError, FetchError
+from skyshards.errors import BuildError, FetchError, UsageError
 from skyshards.fetch.mirrors import PoliteClient
+
+WAVEBANDS = ("radio", "millimeter", "infrared", "optical", "uv", "euv", "x-ray", "gamma-ray")
+"""Wavebands that the Registry knows (IVOA vocabulary `messenger`)."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ def find_services(
     keywords : str
         Words in title, description or subject, separated by blanks; empty for all.
     waveband : str
-        "radio", "infrared", "optical", "uv", "euv", "x-ray" or "gamma-ray"; empty for all.
+        One or more of `WAVEBANDS`; empty for all.
     registry_url : str, optional
         TAP service with the Registry's tables; by default, pyvo's.
     timeout : float
@@ -50,12 +53,15 @@ def find_services(
 
     Raises
     ------
+    UsageError
+        The Registry knows no such waveband.
     BuildError
         The Registry cannot be reached, or has no such service.
     """
+    bands = wavebands(waveband)
     constraints = [pyvo.registry.Servicetype("sia", "sia2")]
     constraints += [pyvo.registry.Freetext(*keywords.split())] if keywords else []
-    constraints += [_Waveband(*waveband.replace(",", " ").split())] if waveband else []
+    constraints += [_Waveband(*bands)] if bands else []
     url = registry_url or regtap.get_RegTAP_service_url()
     with quietly(), server_errors(url, BuildError):
         registry = tap_service(url, vo_session(timeout))
@@ -73,11 +79,20 @@ def find_services(
     return services
 
 
+def wavebands(text: str) -> list[str]:
+    """Split a list of wavebands. Raises `UsageError` if there is no such waveband."""
+    bands = text.lower().replace(",", " ").split()
+    for band in bands:
+        if band not in WAVEBANDS:
+            raise UsageError(f"no waveband {band!r}; there are: {', '.join(WAVEBANDS)}")
+    return bands
+
+
 class _Waveband(pyvo.registry.Constraint):
     """Like `pyvo.registry.Waveband`, which first downloads the list of all wavebands."""
 
     def __init__(self, *bands: str):
-        self._fillers = {f"band{number}": band.lower() for number, band in enumerate(bands)}
+        self._fillers = {f"band{number}": band for number, band in enumerate(bands)}
         conditions = [f"1 = ivo_hashlist_has(rr.resource.waveband, {{{name}}})" for name in self._fillers]
         self._condition = " OR ".join(conditions)
 

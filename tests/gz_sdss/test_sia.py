@@ -22,8 +22,9 @@ from gz_sdss import image_checks as images
 from gz_sdss import sia_records
 from gz_sdss.cutout import fits_cutout, jpeg_cutout, resample, tangent_wcs
 from gz_sdss.hips2fits import field_of_view
+from gz_sdss.options import sia_service
 from gz_sdss.sia import ImageRecord, Service, SIASource, find_services
-from skyshards.errors import BuildError, FetchError
+from skyshards.errors import BuildError, FetchError, UsageError
 from skyshards.fetch.mirrors import PoliteClient
 from skyshards.fetch.rate import RateLimit
 from tests.gz_sdss.conftest import picture
@@ -368,6 +369,13 @@ def test_services_are_found_in_the_registry(demo, keywords, waveband):
 def test_no_service_is_an_error(demo):
     with pytest.raises(BuildError, match="keywords 'quark stars', waveband 'radio'"):
         find_services("quark stars", "radio", demo.registry_url)
+
+
+def test_an_unknown_waveband_is_refused_before_anything_is_asked():
+    with pytest.raises(UsageError, match="no waveband 'vu'; there are: radio, .*gamma-ray"):
+        find_services("sloan", "optical, vu", "http://127.0.0.1:9/tap")
+    with pytest.raises(UsageError, match="no waveband 'visible'"):
+        sia_service(None, 1, "sloan", "visible", None)
 
 
 def test_a_registry_out_of_reach_is_named():
