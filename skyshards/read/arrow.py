@@ -20,13 +20,14 @@ if TYPE_CHECKING:
 _memory = Recycler()
 
 
-def to_arrow(batch: Mapping[str, Any], features: datasets.Features) -> pa.Table:
+def to_arrow(batch: Mapping[str, Any], features: datasets.Features, schema: pa.Schema | None = None) -> pa.Table:
     """Convert a batch, such as `table[[...]]`, to an Arrow table; array columns share the batch's memory.
 
-    Image columns must hold the bytes of image files (`decode=False`).
+    Image columns must hold the bytes of image files (`decode=False`). `schema` is that of the features: `datasets`
+    takes milliseconds to make it.
     """
     arrays = {name: _array(batch[name], feature) for name, feature in features.items()}
-    return pa.table(arrays, schema=features.arrow_schema)
+    return pa.table(arrays, schema=features.arrow_schema if schema is None else schema)
 
 
 def _array(values: Any, feature: Any) -> pa.Array:

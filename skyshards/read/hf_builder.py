@@ -6,6 +6,7 @@ thin subclasses. Features and configs are read from the folder. `data_dir` may a
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 from collections.abc import Iterator, Mapping
@@ -24,6 +25,7 @@ from skyshards.format.layout import SHARD, SPLIT
 from skyshards.format.schema import Schema
 from skyshards.read import angles, join_file
 from skyshards.read.arrow import to_arrow
+from skyshards.read.in_order import InOrder
 from skyshards.read.joined import JoinedTable
 from skyshards.read.table import Table, open_table
 
@@ -154,20 +156,19 @@ class ShardBuilder(datasets.ArrowBasedBuilder):
         table = self.select(self._opened)
         narrowed = table.select_columns(flatten(self.info.features))
         return [
-            datasets.SplitGenerator(split, {"table": narrowed, "shards": shards})
+            datasets.SplitGenerator(
+                split, {"rows": InOrder(narrowed, shards, ARROW_TABLE_BYTES), "shards": list(range(len(shards)))}
+            )
             for split, shards in _rows_by_shard(table).items()
         ]
 
-    def _generate_tables(self, table: Table | JoinedTable, shards: list[np.ndarray]) -> Iterator[tuple[Any, pa.Table]]:
-        length = max(1, ARROW_TABLE_BYTES // max(table.row_nbytes, 1))
-        slabs = [
-            (_Key(number, start // length), rows[start : start + length])
-            for number, rows in enumerate(shards)
-            for start in range(0, len(rows), length)
-        ]
-        batches = table.batches(rows for _, rows in slabs)
-        for (key, _), batch in zip(slabs, batches, strict=True):
-            yield key, to_arrow(batch, self.info.features)
+    @functools.cached_property
+    def _arrow_schema(self) -> pa.Schema:
+        return self.info.features.arrow_schema
+
+    def _generate_tables(self, rows: InOrder, shards: list[int]) -> Iterator[tuple[Any, pa.Table]]:
+        for numbers, batch in rows.batches(shards):
+            yield _Key(*numbers), to_arrow(batch, self.info.features, self._arrow_schema)
 
     def _as_dataset(self, split: Any = "train", in_memory: bool = False) -> datasets.Dataset:
         """Support splits without rows, which `datasets` writes but cannot read."""
