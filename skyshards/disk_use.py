@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pyarrow.compute as pc
 
 from skyshards.errors import FolderError, ShardCorrupted
 from skyshards.files import is_url
@@ -24,11 +23,11 @@ def disk_use(table: Table) -> str | None:
     Uncompressed values are compared with what deflate would make of some of them, unless they are at a URL. None
     without large columns.
     """
-    manifest, rows = table._data.manifest, table._data.rows
+    manifest, columns = table._data.manifest, table._data.columns
     large = [spec for spec in manifest.columns if spec.heavy]
-    if not large or not len(rows):
+    if not large or not len(columns):
         return None
-    words = [_words(spec, table, pc.sum(rows[SIZE + spec.path]).as_py()) for spec in large]
+    words = [_words(spec, table, int(columns.array(SIZE + spec.path).sum(dtype=np.int64))) for spec in large]
     return "; ".join([storage.store_of(manifest), *words])
 
 

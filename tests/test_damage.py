@@ -112,7 +112,7 @@ def test_rows_of_a_shard_that_is_not_declared(tmp_path):
     table, manifest = catalog.open_folder(tmp_path)
     catalog.write(tmp_path, replace(manifest, shards=manifest.shards[1:]), table)
     with pytest.raises(FolderError, match="rows of undeclared shards"):
-        skyshards.open(tmp_path)
+        skyshards.open(tmp_path)[0]
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,7 @@ def test_http_reads_catalogue_once_and_a_range_a_value(folder, web_server):
     assert [path for path, span in requests if span is None] == ["/toy/catalog.parquet"]
     ranges = [span for path, span in requests if path.endswith(".hdf5")]
     assert len(ranges) == 30 * 3
-    sizes = [local._data.array(f"_size:{name}")[positions].sum() for name in ("votes.mask", "noise", "picture")]
+    sizes = [local._data.columns.array(f"_size:{name}")[positions].sum() for name in ("votes.mask", "noise", "picture")]
     assert sum(ranges) == sum(sizes)
 
 
@@ -214,7 +214,7 @@ def test_file_system_that_is_not_async(folder):
     filesystem.requests.clear()
     filesystem.lookups.clear()
     assert_same(flatten(remote[:]), flatten(local[:]))
-    sizes = [local._data.array(f"_size:{name}").sum() for name in ("votes.mask", "noise", "picture")]
+    sizes = [local._data.columns.array(f"_size:{name}").sum() for name in ("votes.mask", "noise", "picture")]
     assert len(filesystem.requests) == 30 * 3
     assert sum(size for _, size, _ in filesystem.requests) == sum(sizes)
     assert max(flying for *_, flying in filesystem.requests) > 4

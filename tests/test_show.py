@@ -53,7 +53,7 @@ def damaged(folder, tmp_path):
     table = skyshards.open(copy)
     shard = copy / table.catalog["_shard"][2].as_py()
     data = table._data
-    start, size = (int(data.array(prefix + "picture")[2]) for prefix in ("_start:", "_size:"))
+    start, size = (int(data.columns.array(prefix + "picture")[2]) for prefix in ("_start:", "_size:"))
     with open(shard, "r+b") as file:
         file.seek(start)
         file.write(bytes(size))

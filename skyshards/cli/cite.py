@@ -57,7 +57,7 @@ def citation(folder: str | os.PathLike) -> Citation:
         The folder has no built dataset, or its `CITATION.bib` or `README.md` cannot be read.
     """
     store = store_at(folder)
-    _, manifest = store.read_catalog()
+    manifest = store.open_catalog().manifest
     try:
         card, bibtex = (store.read_file(name).decode() for name in (CARD, CITATION))
     except UnicodeDecodeError as error:

@@ -19,7 +19,7 @@ from astropy.table import Column, MaskedColumn, Table
 from skyshards.errors import UsageError
 from skyshards.export.content import Content, content_of
 from skyshards.files import clear_errors, replacing
-from skyshards.format import catalog, healpix, votable
+from skyshards.format import catalog_schema, healpix, votable
 from skyshards.format.columns import in_words
 from skyshards.format.layout import SPLIT
 from skyshards.read.joined import JoinedTable
@@ -63,7 +63,7 @@ def write_catalogue(source: str | os.PathLike | BuiltTable | JoinedTable, out: P
 
 def _light(content: Content) -> pa.Table:
     """Return the columns to write, with descriptions and units; with several splits, also `_split`."""
-    fields, columns = catalog.stored_schema(content.specs), dict(content.light())
+    fields, columns = catalog_schema.stored_schema(content.specs), dict(content.light())
     columns |= {SPLIT: content.first.values(SPLIT)} if len(content.splits) > 1 else {}
     return pa.table(columns).cast(pa.schema([fields.field(name) for name in columns]))
 

@@ -22,6 +22,7 @@ from skyshards.format.columns import ColumnSpec
 from skyshards.format.layout import SIZE, SPLIT
 from skyshards.format.manifest import Manifest
 from skyshards.read import join_file
+from skyshards.read.catalog_columns import CatalogColumns
 from skyshards.read.joined import JoinedTable
 from skyshards.read.store import LocalStore, RemoteStore
 from skyshards.read.table import Table, open_table
@@ -70,20 +71,20 @@ class Part:
 
     def values(self, path: str) -> pa.ChunkedArray:
         """Return a light column for the exported rows, null where this dataset lacks one."""
-        return self.table._data.rows[path].take(pa.array(self.rows, mask=self.absent))
+        return self.table._data.columns.arrow(path, self.rows)
 
     @property
     def nbytes(self) -> np.ndarray:
         """The approximate bytes of each exported row: its size in the shards."""
-        specs, rows = self.manifest.specs, self.table._data.rows
-        found = np.sum([_nbytes(specs[path], rows) for path in self.names], axis=0)[self.rows]
+        specs, columns = self.manifest.specs, self.table._data.columns
+        found = np.sum([_nbytes(specs[path], columns) for path in self.names], axis=0)[self.rows]
         return found if self.absent is None else np.where(self.absent, 0, found)
 
 
-def _nbytes(spec: ColumnSpec, rows: pa.Table) -> np.ndarray:
+def _nbytes(spec: ColumnSpec, columns: CatalogColumns) -> np.ndarray:
     if spec.heavy and (spec.varies or spec.deflate):
-        return rows[SIZE + spec.path].to_numpy().astype(np.int64)
-    return np.full(len(rows), spec.nbytes or 16 * int(np.prod(spec.shape)), np.int64)
+        return columns.array(SIZE + spec.path).astype(np.int64)
+    return np.full(len(columns), spec.nbytes or 16 * int(np.prod(spec.shape)), np.int64)
 
 
 @dataclass(frozen=True)
@@ -174,7 +175,7 @@ def content_of(source: str | os.PathLike | Table | JoinedTable) -> Content:
         if not is_url(source) and (path := Path(source).expanduser()).is_file():
             return _of_join(JoinedTable.of(join_file.read(path, {}, decode=False)))
         source = open_table(source, decode=False)
-    if len(source) != len(source._data.rows) or set(source.column_names) != set(source._data.manifest.specs):
+    if len(source) != len(source._data.columns) or set(source.column_names) != set(source._data.manifest.specs):
         raise UsageError(f"{source.name}: expected a table of all rows and columns to export, found a selection")
     names = {name: name for name in source.column_names}
     return Content(source.name, {source.name: Part(source, names, np.arange(len(source)))})

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 
+ROUNDING = 1e-4
+"""Degrees by which a position in float32 may be off, amply."""
+
 
 def pixel_of(ra, dec, nside: int) -> np.ndarray:
     """Return the HEALPix pixels (NESTED, int64) of positions in degrees; arrays are broadcast."""
@@ -30,6 +33,20 @@ def load() -> None:
 def is_nside(nside: int) -> bool:
     """Whether `nside` is valid for NESTED: a power of two up to 2**29."""
     return 0 < nside <= 1 << 29 and nside & (nside - 1) == 0
+
+
+def near_cone(centre: tuple[float, float], radius: float, nside: int) -> np.ndarray:
+    """Return the pixels (NESTED, int64) that may have positions within `radius` of `centre`; angles in degrees.
+
+    A few more are among them, so that positions rounded to float32 are not lost.
+    """
+    import healpy
+
+    if radius >= 180 - ROUNDING:
+        return np.arange(healpy.nside2npix(nside))
+    vector, wide = healpy.ang2vec(*centre, lonlat=True), np.radians(radius + ROUNDING)
+    # With nest=True, healpy 1.20 leaves out pixels of discs wider than 140 degrees.
+    return healpy.ring2nest(nside, healpy.query_disc(nside, vector, wide, inclusive=True))
 
 
 def in_cone(ra, dec, centre: tuple[float, float], radius: float) -> np.ndarray:

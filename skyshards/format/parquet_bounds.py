@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,6 +17,60 @@ MAX_INFLATION = 64
 """Memory allowed on top, as a multiple of the file's length; real catalogues take two to ten times that length."""
 BATCH = 128
 """Rows per batch when measuring lists of text."""
+
+Open = Callable[[list[str]], pq.ParquetFile]
+"""Opens a file once more, with these columns read as dictionaries."""
+
+
+class MemoryBound:
+    """Bounds the memory of a file's columns, which may be read a few at a time.
+
+    Parameters
+    ----------
+    length : int
+        Bytes of the file.
+    parquet : pyarrow.parquet.ParquetFile
+    names : sequence of str
+        All columns that may be read: numbers or text, or lists of a fixed length of these.
+
+    Raises
+    ------
+    ValueError
+        If they would take far more memory than those of a catalogue of this length.
+    """
+
+    def __init__(self, length: int, parquet: pq.ParquetFile, names: Sequence[str]):
+        self._most, self._metadata = LEAST + MAX_INFLATION * length, parquet.metadata
+        paths = [self._metadata.schema.column(n).path for n in range(self._metadata.num_columns)]
+        self._places = {
+            name: [n for n, path in enumerate(paths) if path == name or path.startswith(f"{name}.")] for name in names
+        }
+        groups = range(self._metadata.num_row_groups)
+        rows = max(self._metadata.num_rows, sum(self._metadata.row_group(group).num_rows for group in groups))
+        self._taken = rows * sum(_width(parquet.schema_arrow.field(name).type) for name in names)
+        self._stored = 0
+        self._added: set[tuple[int, str]] = set()
+        self._check()
+
+    def add(self, group: int, names: Iterable[str], open_file: Open) -> None:
+        """Add columns of a row group to what is read. Raises `ValueError` if all of it would take too much memory."""
+        chunks = self._metadata.row_group(group)
+        for name in names:
+            if (group, name) in self._added:
+                continue
+            self._added.add((group, name))
+            for chunk in map(chunks.column, self._places[name]):
+                self._stored += chunk.total_uncompressed_size
+                self._check()
+                # Plain text takes as much memory as in the file; a dictionary may repeat one long text in all rows.
+                if chunk.physical_type == "BYTE_ARRAY" and any("DICTIONARY" in each for each in chunk.encodings):
+                    for texts in _parts(open_file, group, name, is_flat=chunk.path_in_schema == name):
+                        self._taken += _text_bytes(texts)
+                        self._check()
+
+    def _check(self) -> None:
+        if (found := max(self._taken, self._stored)) > self._most:
+            raise ValueError(f"its columns take {found:,} bytes of memory, expected at most {self._most:,}")
 
 
 def check_memory(file: str | Path | io.BytesIO, parquet: pq.ParquetFile, names: Sequence[str]) -> None:
@@ -32,27 +85,9 @@ def check_memory(file: str | Path | io.BytesIO, parquet: pq.ParquetFile, names: 
         Columns of numbers or text, or lists of a fixed length of these.
     """
     length = len(file.getbuffer()) if isinstance(file, io.BytesIO) else os.path.getsize(file)
-    most, metadata = LEAST + MAX_INFLATION * length, parquet.metadata
-    places = [n for n in range(metadata.num_columns) if metadata.schema.column(n).path.partition(".")[0] in names]
-    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
-    chunks = [group.column(n) for group in groups for n in places]
-    rows = max(metadata.num_rows, sum(group.num_rows for group in groups))
-    fixed = rows * sum(_width(parquet.schema_arrow.field(name).type) for name in names)
-    _check(max(fixed, sum(chunk.total_uncompressed_size for chunk in chunks)), most)
-    # Plain text takes as much memory as in the file; a dictionary may repeat one long text in all rows.
-    folded = {chunk.path_in_schema for chunk in chunks if _is_folded(chunk)}
-    for name in names:
-        if any(path == name or path.startswith(f"{name}.") for path in folded):
-            is_flat = name in folded
-            opened = pq.ParquetFile(file, read_dictionary=[name] if is_flat else None)
-            for batch in _parts(opened, name, is_flat):
-                fixed += _text_bytes(batch)
-                _check(fixed, most)
-
-
-def _check(found: int, most: int) -> None:
-    if found > most:
-        raise ValueError(f"its columns take {found:,} bytes of memory, expected at most {most:,}")
+    bound = MemoryBound(length, parquet, names)
+    for group in range(parquet.num_row_groups):
+        bound.add(group, names, lambda folded: pq.ParquetFile(file, read_dictionary=folded))
 
 
 def _width(kind: pa.DataType) -> int:
@@ -68,15 +103,12 @@ def _width(kind: pa.DataType) -> int:
     return max(1, kind.bit_width // 8)
 
 
-def _is_folded(chunk: pq.ColumnChunkMetaData) -> bool:
-    return chunk.physical_type == "BYTE_ARRAY" and any("DICTIONARY" in encoding for encoding in chunk.encodings)
-
-
-def _parts(parquet: pq.ParquetFile, name: str, is_flat: bool) -> Any:
-    if not is_flat:
-        return (batch.column(0) for batch in parquet.iter_batches(BATCH, columns=[name], use_threads=False))
-    groups = (parquet.read_row_group(n, columns=[name]) for n in range(parquet.num_row_groups))
-    return (chunk for group in groups for chunk in group.column(0).chunks)
+def _parts(open_file: Open, group: int, name: str, is_flat: bool) -> Iterable[pa.Array]:
+    """Yield the texts of a column in a row group."""
+    if is_flat:
+        return open_file([name]).read_row_group(group, columns=[name]).column(0).chunks
+    batches = open_file([]).iter_batches(BATCH, row_groups=[group], columns=[name], use_threads=False)
+    return (batch.column(0) for batch in batches)
 
 
 def _text_bytes(texts: pa.Array) -> int:

@@ -34,7 +34,7 @@ _UCDS = {"object_id": "meta.id;meta.main", "ra": "pos.eq.ra;meta.main", "dec": "
 
 def metadata(name: str, table: pa.Table) -> dict[str, str]:
     """Make the metadata for a Parquet file of this table, whose fields carry `description`, `unit` and `classes`."""
-    lengths = {field.name: text_length(table[field.name]) for field in table.schema if _is_text(_item(field.type))}
+    lengths = {field.name: text_length(table[field.name]) for field in table.schema if is_text(field.type)}
     return {
         "IVOA.VOTable-Parquet.version": "1.0",
         "IVOA.VOTable-Parquet.content": document(name, table.schema, lengths),
@@ -47,11 +47,12 @@ def _item(kind: pa.DataType) -> pa.DataType:
     return kind.value_type if pa.types.is_fixed_size_list(kind) else kind
 
 
-def _is_text(kind: pa.DataType) -> bool:
-    return pa.types.is_string(kind)
+def is_text(kind: pa.DataType) -> bool:
+    """Whether values of an Arrow type are texts, or lists of a fixed number of them."""
+    return pa.types.is_string(_item(kind))
 
 
-def text_length(column: pa.ChunkedArray) -> int:
+def text_length(column: pa.Array | pa.ChunkedArray) -> int:
     """Return the length of the longest text in characters; at least 1, as readers have no shorter type.
 
     With nulls, at least 4: astropy reads these as "None", and would cut it.
@@ -98,7 +99,7 @@ def _astropy_header(schema: pa.Schema) -> str:
     columns = []
     for field in schema:
         kind = _item(field.type)
-        dtype = "string" if _is_text(kind) else str(kind.to_pandas_dtype()().dtype)
+        dtype = "string" if is_text(kind) else str(kind.to_pandas_dtype()().dtype)
         words = {key: value for key, value in words_of(field).items() if key in ("unit", "description")}
         columns.append({"name": field.name, "datatype": dtype} | words)
     return yaml.safe_dump({"datatype": columns}, sort_keys=False, allow_unicode=True, width=1000)

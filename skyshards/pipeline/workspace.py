@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 from skyshards import files
 from skyshards.errors import BuildError, FolderError, NewerFormat, UsageError
 from skyshards.files import is_disk_full, is_read_only, replacing, sync
-from skyshards.format import catalog, missing, provenance, storage
+from skyshards.format import catalog, catalog_schema, missing, provenance, storage
 from skyshards.format.addition import scalars_files
 from skyshards.format.layout import ADDED, CARD, CATALOG, FILES, HEALPIX, SHARD, SHARDS, SOURCE, WORKSPACE, scalars_path
 from skyshards.format.manifest import Manifest, Shard
@@ -123,7 +123,7 @@ def what_is_there(folder: Path, wanted: Manifest, reuse: str = "") -> tuple[pa.T
             message = f"{CATALOG} is damaged; delete the folder and build again, or choose another `output_dir`"
             raise BuildError(f"{folder}: {message}") from error
     else:
-        table, found = catalog.schema(wanted.specs).empty_table(), wanted
+        table, found = catalog_schema.schema(wanted.specs).empty_table(), wanted
         path = folder / WORKSPACE / MANIFEST
         if path.exists():
             try:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from skyshards.format import healpix
 from skyshards.format.columns import ColumnSpec
 from skyshards.format.folds import NO_FOLD
 from skyshards.format.kinds.base import Allocate
@@ -147,7 +146,7 @@ class JoinedTable(RandomAccess):
         if part is None:
             spec = self._matches.specs[name]
             return {"description": spec.description} | ({"unit": spec.unit} if spec.unit else {})
-        return self._matches.parts[part]._data.rows.field(name.partition(".")[2]).metadata or {}
+        return self._matches.parts[part]._data.columns.file.schema.field(name.partition(".")[2]).metadata or {}
 
     @property
     def _askable(self) -> list[str]:
@@ -159,10 +158,7 @@ class JoinedTable(RandomAccess):
         if part is None:
             values = self._matches.own[name]
             return pa.chunked_array([values if self._index is None else values[self._index]])
-        rows = self._rows_of(part)
-        absent = rows < 0
-        column = self._matches.parts[part]._asked(name.partition(".")[2])
-        return column.take(pa.array(rows, mask=absent if absent.any() else None))
+        return self._matches.parts[part]._data.columns.arrow(name.partition(".")[2], self._rows_of(part))
 
     @property
     def drawing(self) -> Drawing:
@@ -211,8 +207,10 @@ class JoinedTable(RandomAccess):
     def cone(self, ra: Any, dec: Any = None, radius: Any = None) -> JoinedTable:
         """Select rows by position in the first table, within a radius (edge included); called as `Table.cone`."""
         ra, dec, radius = angles.cone(ra, dec, radius)
-        data, rows = self._matches.parts[self._matches.first]._data, self._rows_of(self._matches.first)
-        return self.select(healpix.in_cone(data.array("ra")[rows], data.array("dec")[rows], (ra, dec), radius))
+        first = self._matches.parts[self._matches.first]._data
+        inside = np.zeros(len(first.columns), bool)
+        inside[first.in_cone((ra, dec), radius)] = True
+        return self.select(inside[self._rows_of(self._matches.first)])
 
     def _folds(self) -> np.ndarray:
         """Return the fold that all objects of a row have. Tables that a row lacks do not count."""

@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import functools
 import hashlib
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from skyshards.errors import FolderError
-from skyshards.format import missing
+from skyshards.format import healpix, missing
 from skyshards.format.addition import Addition
 from skyshards.format.columns import ColumnSpec
 from skyshards.format.folds import fold_of, is_fold
 from skyshards.format.kinds import KINDS
 from skyshards.format.kinds.base import Allocate
 from skyshards.format.kinds.ragged import Ragged
-from skyshards.format.kinds.text import is_long
 from skyshards.format.layout import ADDED_ROW, CRC32, FOLD, ROW, SHARD, SIZE, SOURCES, START
 from skyshards.format.provenance import Origin, origin
 from skyshards.read.batches import ColumnRequest, Reader
+from skyshards.read.catalog_columns import CatalogColumns
 from skyshards.read.memory import Recycler, taken
 from skyshards.read.padding import Padded, Padding, allocate, cut
 from skyshards.read.store import LocalStore, RemoteStore
+
+BLOCK = 1 << 17
+"""Number of rows whose positions are compared at once."""
 
 
 class OpenedFolder:
@@ -33,15 +37,13 @@ class OpenedFolder:
     """
 
     def __init__(self, store: LocalStore | RemoteStore, threads: int | None, decode: bool):
-        rows, self.manifest = store.read_catalog()
-        self.rows: pa.Table = rows.combine_chunks()
+        catalog = store.open_catalog()
+        self.manifest, self.columns = catalog.manifest, CatalogColumns(catalog)
         self.reader = Reader(store, threads, decode)
         self.memory = Recycler()
-        self._shards = self.rows[SHARD].chunk(0).dictionary.to_pylist() if len(rows) else []
+        self._shards = [shard.path for shard in self.manifest.shards]
         store.sizes = self.manifest.lengths
         self._added = {path: each for each in self.manifest.additions for path in each.specs}
-        self._arrays: dict[str, np.ndarray] = {}
-        self._long: dict[str, bool] = {}
         self._image_shapes: dict[str, tuple[int, ...]] = {}
 
     def __reduce__(self):
@@ -59,65 +61,76 @@ class OpenedFolder:
 
     def origin(self, row: int) -> Origin:
         """Return the source of a row of the catalogue. Raises `FolderError` if it is not recorded."""
-        key = self.rows["source"][row].as_py()
+        key = self.columns.arrow("source", np.array([row]))[0].as_py()
         found = origin(self.sources, key)
         if found is None:
             raise FolderError(f"{self.reader.store}: {SOURCES} has no source {key!r}; build the folder again")
         return found
 
-    def array(self, name: str) -> np.ndarray:
-        """Return a numeric column of the catalogue as an array, without a copy where Arrow allows it."""
-        if name not in self._arrays:
-            column = self.rows[name]
-            if name.startswith(CRC32):
-                column = column.cast(pa.int64()).fill_null(-1)
-            elif name.startswith((START, SIZE, ADDED_ROW)):
-                column = column.fill_null(-1 if name.startswith(ADDED_ROW) else 0)  # no value of an addition
-            elif name in self.manifest.specs:
-                column = missing.without_nulls(column, self.manifest.specs[name])
-            column = column.chunk(0) if column.num_chunks else pa.array([], column.type)
-            if pa.types.is_dictionary(column.type):
-                array = column.indices.to_numpy()
-            elif pa.types.is_fixed_size_list(column.type):
-                array = column.flatten().to_numpy(zero_copy_only=False).reshape(-1, column.type.list_size)
-            else:
-                array = column.to_numpy(zero_copy_only=False)
-            self._arrays[name] = array
-        return self._arrays[name]
+    @property
+    def rows(self) -> pa.Table:
+        """The whole catalogue."""
+        return self.columns.table(self.columns.file.schema.names)
 
     @functools.cached_property
     def folds(self) -> np.ndarray:
         """The fold of every row; computed from the positions if the folder was built without them."""
         if is_fold(self.manifest.specs.get(FOLD)):
-            return self.array(FOLD)
-        return fold_of(self.array("ra"), self.array("dec"))
+            return self.columns.array(FOLD)
+        return fold_of(self.columns.array("ra"), self.columns.array("dec"))
+
+    @functools.cached_property
+    def _places(self) -> tuple[np.ndarray, np.ndarray]:
+        """The HEALPix pixel of each shard, and its first row in the catalogue; then the end of the last."""
+        shards = self.manifest.shards
+        return np.array([each.pixel for each in shards], np.int64), np.cumsum([0, *(each.rows for each in shards)])
+
+    def in_cone(self, centre: tuple[float, float], radius: float) -> np.ndarray:
+        """Return the rows of the catalogue within `radius` of `centre` (ra, dec), all in degrees: int64, ascending.
+
+        Only shards of pixels that overlap the cone are looked at, unless rows are not in the order of shards.
+        """
+        pixels, firsts = self._places
+        near = np.flatnonzero(np.isin(pixels, healpix.near_cone(centre, radius, self.manifest.nside)))
+        rows = [np.arange(firsts[shard], firsts[shard + 1]) for shard in near.tolist()]
+        inside: list[np.ndarray] = [np.zeros(0, np.int64)]
+        if firsts[-1] == len(self.columns):
+            for block in _blocks(np.concatenate([*inside, *rows])):
+                if (self.columns.array(SHARD, block) != np.searchsorted(firsts, block, side="right") - 1).any():
+                    break
+                inside.append(block[self._is_in_cone(block, centre, radius)])
+            else:
+                return np.concatenate(inside)
+        every = _blocks(np.arange(len(self.columns)))
+        return np.concatenate([inside[0], *(block[self._is_in_cone(block, centre, radius)] for block in every)])
+
+    def _is_in_cone(self, rows: np.ndarray, centre: tuple[float, float], radius: float) -> np.ndarray:
+        return healpix.in_cone(self.columns.array("ra", rows), self.columns.array("dec", rows), centre, radius)
 
     def light(self, spec: ColumnSpec, rows: np.ndarray, empty: Allocate) -> np.ndarray:
         """Return a copy of values of a light column."""
         kind = KINDS[spec.kind]
         if kind.shares_memory:
-            return taken(self.array(spec.path), rows, empty)
-        if spec.path not in self._long:
-            self._long[spec.path] = is_long(self.rows[spec.path])
-        texts = missing.without_nulls(self.rows[spec.path].take(pa.array(rows)), spec)
-        return kind.from_arrow(texts, spec, self._long[spec.path])
+            return taken(self.columns.with_rows(spec.path, rows), rows, empty)
+        texts = missing.without_nulls(self.columns.arrow(spec.path, rows), spec)
+        return kind.from_arrow(texts, spec, self.columns.is_long(spec.path))
 
     def heavy(self, spec: ColumnSpec, rows: np.ndarray, padding: Padding | None, empty: Allocate) -> ColumnRequest:
         """Make the request for values of a heavy column, lists padded if told."""
         if spec.path in self._added:
             return self._added_request(spec, rows, self._added[spec.path], padding, empty)
-        images = None
+        array, images = self.columns.array, None
         if spec.path in self._image_shapes:
             images = empty((len(rows), *self._image_shapes[spec.path]), "uint8")
-        sizes = self.array(SIZE + spec.path)[rows].tolist()
+        sizes = array(SIZE + spec.path, rows).tolist()
         batch, places = _allocate(spec, sizes, padding, empty)
         return ColumnRequest(
             spec,
-            [self._shards[code] for code in self.array(SHARD)[rows].tolist()],
-            self.array(ROW)[rows].tolist(),
-            self.array(START + spec.path)[rows].tolist(),
+            [self._shards[code] for code in array(SHARD, rows).tolist()],
+            array(ROW, rows).tolist(),
+            array(START + spec.path, rows).tolist(),
             sizes,
-            self.array(CRC32 + spec.path)[rows].tolist(),
+            array(CRC32 + spec.path, rows).tolist(),
             places,
             batch,
             images,
@@ -127,8 +140,9 @@ class OpenedFolder:
         self, spec: ColumnSpec, rows: np.ndarray, addition: Addition, padding: Padding | None, empty: Allocate
     ) -> ColumnRequest:
         """Make the request for values of an addition; rows without one have the fill value already."""
-        numbers = self.array(ADDED_ROW + addition.name)[rows]
-        sizes = self.array(SIZE + spec.path)[rows]
+        array = self.columns.array
+        numbers = array(ADDED_ROW + addition.name, rows)
+        sizes = array(SIZE + spec.path, rows)
         batch, places = _allocate(spec, sizes.tolist(), padding, empty)
         there = np.flatnonzero(numbers >= 0)
         if not spec.varies and len(there) < len(rows):
@@ -137,9 +151,9 @@ class OpenedFolder:
             spec,
             [addition.path] * len(there),
             numbers[there].tolist(),
-            self.array(START + spec.path)[rows][there].tolist(),
+            array(START + spec.path, rows)[there].tolist(),
             sizes[there].tolist(),
-            self.array(CRC32 + spec.path)[rows][there].tolist(),
+            array(CRC32 + spec.path, rows)[there].tolist(),
             [places[place] for place in there.tolist()],
             batch,
         )
@@ -172,6 +186,11 @@ def _allocate(spec: ColumnSpec, sizes: list[int], padding: Padding | None, empty
     if padding is not None and KINDS[spec.kind].is_list(spec):
         return allocate(np.asarray(sizes, np.int64) // np.dtype(spec.dtype).itemsize, spec.dtype, padding, empty)
     return KINDS[spec.kind].allocate(spec, sizes, empty)
+
+
+def _blocks(rows: np.ndarray) -> Iterator[np.ndarray]:
+    """Cut rows into parts of which all vectors fit in memory."""
+    return (rows[first : first + BLOCK] for first in range(0, len(rows), BLOCK))
 
 
 def _opened_again(store: LocalStore | RemoteStore, threads: int | None, decode: bool, state: str) -> OpenedFolder:

@@ -21,8 +21,8 @@ import pyarrow as pa
 from skyshards.errors import FolderError, ShardCorrupted
 from skyshards.files import is_url, open_regular
 from skyshards.format import catalog, provenance
+from skyshards.format.catalog_file import CatalogFile
 from skyshards.format.layout import CATALOG, SOURCES
-from skyshards.format.manifest import Manifest
 from skyshards.machine import spare_files
 
 CONNECTIONS = 16
@@ -78,8 +78,8 @@ class LocalStore:
     def __str__(self) -> str:
         return str(self._given)
 
-    def read_catalog(self) -> tuple[pa.Table, Manifest]:
-        return catalog.open_folder(self.root)
+    def open_catalog(self) -> CatalogFile:
+        return catalog.open_catalog(self.root)
 
     def read_sources(self) -> pa.Table:
         return provenance.read_table(self.root / SOURCES, f"{self._given / SOURCES}")
@@ -193,8 +193,8 @@ class RemoteStore:
 
         return {"client_kwargs": client_options() | self._options.get("client_kwargs", {})}
 
-    def read_catalog(self) -> tuple[pa.Table, Manifest]:
-        return catalog.read(io.BytesIO(self.read_file(CATALOG)), self.url)
+    def open_catalog(self) -> CatalogFile:
+        return CatalogFile(self.read_file(CATALOG), self.url)
 
     def read_sources(self) -> pa.Table:
         return provenance.read_table(io.BytesIO(self.read_file(SOURCES)), f"{self.url}/{SOURCES}")

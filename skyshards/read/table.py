@@ -8,10 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from skyshards.errors import FolderError
-from skyshards.format import healpix
 from skyshards.format.columns import ColumnSpec
 from skyshards.format.kinds.base import Allocate
 from skyshards.format.layout import CRC32, SIZE, SPLIT, START
@@ -76,7 +74,7 @@ def open_table(
         return table
     if split not in data.manifest.splits:
         raise FolderError(f"{os.fspath(folder)}: no split {split!r}; available: {', '.join(data.manifest.splits)}")
-    return table.where(pc.field(SPLIT) == split)
+    return table.select(data.columns.array(SPLIT) == data.manifest.splits.index(split))
 
 
 class FolderFormat(NamedTuple):
@@ -112,7 +110,7 @@ class Table(RandomAccess):
 
     @property
     def _height(self) -> int:
-        return len(self._data.rows)
+        return len(self._data.columns)
 
     @property
     def _leaves(self) -> Mapping[str, ColumnSpec]:
@@ -160,16 +158,14 @@ class Table(RandomAccess):
         It shares the table's memory. NumPy views of it are read-only; `torch.from_numpy` warns about that and would
         write to it, so pass it a copy.
         """
-        rows = self._data.rows.select(self._askable)
-        return rows if self._index is None else rows.take(pa.array(self._index))
+        return self._data.columns.table(self._askable, self._index)
 
     @property
     def _askable(self) -> list[str]:
-        return [name for name in self._data.rows.column_names if not name.startswith((START, SIZE, CRC32))]
+        return [name for name in self._data.columns.file.schema.names if not name.startswith((START, SIZE, CRC32))]
 
     def _asked(self, name: str) -> pa.ChunkedArray:
-        column = self._data.rows[name]
-        return column if self._index is None else column.take(pa.array(self._index))
+        return self._data.columns.arrow(name, self._index)
 
     @property
     def _description(self) -> str:
@@ -248,7 +244,7 @@ class Table(RandomAccess):
         """Approximate size of a row in memory, in bytes; image files count as stored."""
         total = 0.0
         for spec in (self._data.manifest.specs[path] for path in self._columns):
-            sizes = self._data.array(SIZE + spec.path) if spec.varies else ()
+            sizes = self._data.columns.array(SIZE + spec.path) if spec.varies else ()
             total += float(np.mean(sizes)) if len(sizes) else spec.nbytes
         return round(total)
 
@@ -274,7 +270,9 @@ class Table(RandomAccess):
         True
         """
         ra, dec, radius = angles.cone(ra, dec, radius)
-        rows = self._positions(slice(None))
-        return self.select(
-            healpix.in_cone(self._data.array("ra")[rows], self._data.array("dec")[rows], (ra, dec), radius)
-        )
+        rows = self._data.in_cone((ra, dec), radius)
+        if self._index is not None:
+            inside = np.zeros(self._height, bool)
+            inside[rows] = True
+            rows = self._index[inside[self._index]]
+        return self._view(self._columns, rows, self._padding)

@@ -1,0 +1,174 @@
+"""An opened `catalog.parquet`: its manifest, and columns that are read and checked when they are wanted."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from skyshards.errors import FolderError, NewerFormat
+from skyshards.files import open_regular
+from skyshards.format.catalog_checks import Checks, is_coded
+from skyshards.format.catalog_schema import REPEATED, schema
+from skyshards.format.layout import CATALOG, CRC32
+from skyshards.format.manifest import Manifest
+from skyshards.format.parquet_bounds import MemoryBound
+from skyshards.format.votable import is_text, text_length
+
+KEY = b"skyshards"
+"""The key of the manifest in the file's metadata."""
+
+
+class CatalogFile:
+    """The catalogue of a built dataset, opened.
+
+    Only the footer is read at first. The file stays open, so that what is read later belongs to the same build, even if
+    another build has replaced it. Threads and forked processes may share it.
+
+    Parameters
+    ----------
+    source : path or bytes
+        The file, or its content.
+    folder : str
+        The dataset's folder, for messages.
+
+    Raises
+    ------
+    FolderError
+        If it is not a valid catalogue; so does `read`.
+    """
+
+    def __init__(self, source: Path | bytes, folder: str):
+        self._folder = folder
+        with self._named_errors():
+            self._content = pa.py_buffer(source) if isinstance(source, bytes) else _Descriptor(source)
+            parquet = self._open(list(REPEATED))
+            self._metadata = parquet.metadata
+            self.manifest = Manifest.from_json(self._metadata.metadata[KEY].decode())
+            self.schema = schema(self.manifest.specs, self.manifest.additions)
+            found = parquet.schema_arrow.remove_metadata()
+            self._stored = frozenset(found.names)
+            unread = {name for name in self.schema.names if name.startswith(CRC32)} - self._stored
+            if found != pa.schema([field for field in self.schema if field.name not in unread]).remove_metadata():
+                raise ValueError("its columns differ from its manifest")
+            length = self._content.size if isinstance(self._content, pa.Buffer) else self._content.length
+            self._bound = MemoryBound(length, parquet, found.names)
+            self._checks = Checks(self.manifest)
+            groups = range(self._metadata.num_row_groups)
+            counts = [self._metadata.row_group(group).num_rows for group in groups]
+            if any(count < 0 for count in counts) or sum(counts) != self._metadata.num_rows:
+                raise ValueError("its row groups do not add up")
+            self.bounds = np.cumsum([0, *counts])
+            """The first row of each row group, and the number of rows."""
+
+    def __len__(self) -> int:
+        return int(self.bounds[-1])
+
+    def longest(self, name: str) -> int | None:
+        """The length of the longest text of a column in characters; None in folders of format 0, which do not tell."""
+        length = self._metadata.metadata.get(f"table::len::{name}".encode())
+        return None if length is None or not is_text(self.schema.field(name).type) else int(length)
+
+    def read(self, group: int, names: Sequence[str]) -> dict[str, pa.Array]:
+        """Read columns of a row group, with those that are needed to check them. Dictionaries are the manifest's."""
+        wanted = list(dict.fromkeys(each for name in names for each in self._checks.needed(name)))
+        there = [name for name in wanted if name in self._stored]
+        length = int(self.bounds[group + 1] - self.bounds[group])
+        with self._named_errors():
+            self._bound.add(group, there, self._open)
+            table = self._open(list(REPEATED)).read_row_group(group, columns=there, use_threads=len(there) > 1)
+            if len(table) != length:
+                raise ValueError(f"row group {group} has {len(table)} rows, expected {length}")
+            table.validate(full=True)
+            columns = {name: _joined(table[name]) for name in there}
+            columns |= {name: self._checks.coded(name, column) for name, column in columns.items() if is_coded(name)}
+            self._checks.check(columns)
+            for name, column in columns.items():
+                longest = self.longest(name)
+                if longest is not None and text_length(column) > longest:
+                    raise ValueError(f"column {name!r} has longer texts than it declares")
+        return {name: columns.get(name, pa.nulls(length, pa.uint32())) for name in wanted}  # folders of format 0
+
+    def table(self) -> pa.Table:
+        """Read all columns of all rows."""
+        names = self.schema.names
+        groups = [self.read(group, names) for group in range(len(self.bounds) - 1)]
+        columns = [
+            pa.chunked_array([each[field.name] for each in groups], field.type)  # also without any
+            for field in self.schema
+        ]
+        return pa.table(columns, schema=self.schema.remove_metadata())
+
+    def _open(self, folded: list[str]) -> pq.ParquetFile:
+        """Open the file once more, as it is not to be shared by threads; with some columns read as dictionaries."""
+        source = pa.BufferReader(self._content) if isinstance(self._content, pa.Buffer) else _Reading(self._content)
+        return pq.ParquetFile(
+            source,
+            metadata=getattr(self, "_metadata", None),
+            read_dictionary=folded,
+            page_checksum_verification=True,
+        )
+
+    @contextmanager
+    def _named_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except NewerFormat as error:
+            raise NewerFormat(f"{self._folder}: {error}") from None
+        except (pa.ArrowException, OSError, KeyError, TypeError, ValueError, AttributeError) as error:
+            raise FolderError(f"{self._folder}: {CATALOG} cannot be read ({error}); build the dataset again") from error
+
+
+def _joined(column: pa.ChunkedArray) -> pa.Array:
+    """Return a column as one array."""
+    if column.num_chunks == 1:
+        return column.chunk(0)
+    if pa.types.is_dictionary(column.type):
+        column = column.unify_dictionaries()
+    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+
+
+class _Descriptor:
+    """The descriptor of a regular file, closed with its last reference."""
+
+    def __init__(self, path: Path):
+        self.number = open_regular(path)
+        self.length = os.fstat(self.number).st_size
+
+    def __del__(self):
+        if hasattr(self, "number"):
+            os.close(self.number)
+
+
+class _Reading(io.RawIOBase):
+    """A position in a file of which threads and forked processes share the descriptor, but not the offset."""
+
+    def __init__(self, file: _Descriptor):
+        self._file = file
+        self._position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._file.length}[whence]
+        self._position = base + offset
+        return self._position
+
+    def tell(self) -> int:
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        found = os.preadv(self._file.number, [buffer], self._position)
+        self._position += found
+        return found
