@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from skyshards.format import manifest as manifests
 from skyshards.format.addition import Addition, catalog_columns
+from skyshards.format.arrow_arrays import numbers, texts, values
 from skyshards.format.layout import ADDED_ROW, CRC32, ROW, SHARD, SIZE, SPLIT, START
 from skyshards.format.manifest import Manifest
 
@@ -21,6 +22,7 @@ class Checks:
         self._manifest = manifest
         self._shards = {shard.path: number for number, shard in enumerate(manifest.shards)}
         self._splits = {split: number for number, split in enumerate(manifest.splits)}
+        self._dictionaries = {SHARD: texts(list(self._shards)), SPLIT: texts(list(self._splits))}
         self._added = {path: addition for addition in manifest.additions for path in addition.specs}
         self._may_lack = {path for path, spec in manifest.specs.items() if spec.missing is not None}
         self._may_lack |= {name for addition in manifest.additions for name in catalog_columns(addition)}
@@ -47,10 +49,10 @@ class Checks:
         known = self._shards if name == SHARD else self._splits
         codes = np.array([known.get(each, -1) for each in column.dictionary.to_pylist()], np.int32)
         self._check_nulls(name, column)
-        codes = codes[column.indices.to_numpy()] if len(column) else codes[:0]
+        codes = codes[values(column.indices)]
         if (codes < 0).any():
             raise ValueError(f"it has rows of undeclared {'shards' if name == SHARD else 'splits'}")
-        return pa.DictionaryArray.from_arrays(codes, pa.array(list(known), pa.string()))
+        return pa.DictionaryArray.from_arrays(numbers(codes), self._dictionaries[name])
 
     def check(self, columns: dict[str, pa.Array]) -> None:
         """Raise `ValueError` if there are nulls where none may be, or places outside the declared shards.
@@ -60,8 +62,8 @@ class Checks:
         for name, column in columns.items():
             self._check_nulls(name, column)
             if name == ROW:
-                numbers = column.to_numpy()
-                if ((numbers < 0) | (numbers >= self._lengths[0][_codes(columns)])).any():
+                rows = values(column)
+                if ((rows < 0) | (rows >= self._lengths[0][_codes(columns)])).any():
                     raise ValueError("it has rows beyond the end of their shards")
             elif name.startswith(ADDED_ROW):
                 _check_added_rows(self._manifest.added[name.removeprefix(ADDED_ROW)], column)
@@ -87,16 +89,16 @@ class Checks:
                 raise ValueError(f"column {path!r} lacks values")
             starts, sizes = starts.drop_null(), sizes.drop_null()
             lengths = np.full(len(starts), addition.nbytes)
-        manifests.check_ranges(spec, starts.to_numpy(), sizes.to_numpy(), lengths)
+        manifests.check_ranges(spec, values(starts), values(sizes), lengths)
 
 
 def _codes(columns: dict[str, pa.Array]) -> np.ndarray:
-    return columns[SHARD].indices.to_numpy()
+    return values(columns[SHARD].indices)
 
 
 def _check_added_rows(addition: Addition, column: pa.Array) -> None:
-    numbers = column.drop_null().to_numpy()
-    if ((numbers < 0) | (numbers >= addition.rows)).any():
+    rows = values(column.drop_null())
+    if ((rows < 0) | (rows >= addition.rows)).any():
         raise ValueError(f"it has rows beyond the end of {addition.path}")
 
 

@@ -20,7 +20,7 @@ from skyshards.format.catalog_schema import REPEATED, schema
 from skyshards.format.layout import CATALOG, CRC32
 from skyshards.format.manifest import Manifest
 from skyshards.format.parquet_bounds import MemoryBound
-from skyshards.format.votable import is_text, text_length
+from skyshards.format.votable import is_text, length_key, text_length
 
 KEY = b"skyshards"
 """The key of the manifest in the file's metadata."""
@@ -51,15 +51,18 @@ class CatalogFile:
             self._content = pa.py_buffer(source) if isinstance(source, bytes) else _Descriptor(source)
             parquet = self._open(list(REPEATED))
             self._metadata = parquet.metadata
-            self.manifest = Manifest.from_json(self._metadata.metadata[KEY].decode())
+            words = self._metadata.metadata
+            self.manifest = Manifest.from_json(words[KEY].decode())
             self.schema = schema(self.manifest.specs, self.manifest.additions)
+            keys = {field.name: length_key(field.name).encode() for field in self.schema if is_text(field.type)}
+            self._lengths = {name: int(words[key]) for name, key in keys.items() if key in words}
             found = parquet.schema_arrow.remove_metadata()
             self._stored = frozenset(found.names)
             unread = {name for name in self.schema.names if name.startswith(CRC32)} - self._stored
             if found != pa.schema([field for field in self.schema if field.name not in unread]).remove_metadata():
                 raise ValueError("its columns differ from its manifest")
             length = self._content.size if isinstance(self._content, pa.Buffer) else self._content.length
-            self._bound = MemoryBound(length, parquet, found.names)
+            self._bound = MemoryBound(length, parquet, found.names, REPEATED)
             self._checks = Checks(self.manifest)
             groups = range(self._metadata.num_row_groups)
             counts = [self._metadata.row_group(group).num_rows for group in groups]
@@ -73,17 +76,16 @@ class CatalogFile:
 
     def longest(self, name: str) -> int | None:
         """The length of the longest text of a column in characters; None in folders of format 0, which do not tell."""
-        length = self._metadata.metadata.get(f"table::len::{name}".encode())
-        return None if length is None or not is_text(self.schema.field(name).type) else int(length)
+        return self._lengths.get(name)
 
-    def read(self, group: int, names: Sequence[str]) -> dict[str, pa.Array]:
+    def read(self, group: int, names: Sequence[str], threads: bool = False) -> dict[str, pa.Array]:
         """Read columns of a row group, with those that are needed to check them. Dictionaries are the manifest's."""
         wanted = list(dict.fromkeys(each for name in names for each in self._checks.needed(name)))
         there = [name for name in wanted if name in self._stored]
         length = int(self.bounds[group + 1] - self.bounds[group])
         with self._named_errors():
             self._bound.add(group, there, self._open)
-            table = self._open(list(REPEATED)).read_row_group(group, columns=there, use_threads=len(there) > 1)
+            table = self._open(list(REPEATED)).read_row_group(group, columns=there, use_threads=threads)
             if len(table) != length:
                 raise ValueError(f"row group {group} has {len(table)} rows, expected {length}")
             table.validate(full=True)
@@ -99,7 +101,7 @@ class CatalogFile:
     def table(self) -> pa.Table:
         """Read all columns of all rows."""
         names = self.schema.names
-        groups = [self.read(group, names) for group in range(len(self.bounds) - 1)]
+        groups = [self.read(group, names, threads=True) for group in range(len(self.bounds) - 1)]
         columns = [
             pa.chunked_array([each[field.name] for each in groups], field.type)  # also without any
             for field in self.schema
@@ -132,7 +134,7 @@ def _joined(column: pa.ChunkedArray) -> pa.Array:
         return column.chunk(0)
     if pa.types.is_dictionary(column.type):
         column = column.unify_dictionaries()
-    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.nulls(0, column.type)
 
 
 class _Descriptor:

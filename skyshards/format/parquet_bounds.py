@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -32,6 +32,8 @@ class MemoryBound:
     parquet : pyarrow.parquet.ParquetFile
     names : sequence of str
         All columns that may be read: numbers or text, or lists of a fixed length of these.
+    coded : collection of str
+        Those of text that stay dictionaries in memory.
 
     Raises
     ------
@@ -39,7 +41,7 @@ class MemoryBound:
         If they would take far more memory than those of a catalogue of this length.
     """
 
-    def __init__(self, length: int, parquet: pq.ParquetFile, names: Sequence[str]):
+    def __init__(self, length: int, parquet: pq.ParquetFile, names: Sequence[str], coded: Collection[str] = ()):
         self._most, self._metadata = LEAST + MAX_INFLATION * length, parquet.metadata
         paths = [self._metadata.schema.column(n).path for n in range(self._metadata.num_columns)]
         self._places = {
@@ -48,7 +50,7 @@ class MemoryBound:
         groups = range(self._metadata.num_row_groups)
         rows = max(self._metadata.num_rows, sum(self._metadata.row_group(group).num_rows for group in groups))
         self._taken = rows * sum(_width(parquet.schema_arrow.field(name).type) for name in names)
-        self._stored = 0
+        self._stored, self._coded = 0, coded
         self._added: set[tuple[int, str]] = set()
         self._check()
 
@@ -63,7 +65,8 @@ class MemoryBound:
                 self._stored += chunk.total_uncompressed_size
                 self._check()
                 # Plain text takes as much memory as in the file; a dictionary may repeat one long text in all rows.
-                if chunk.physical_type == "BYTE_ARRAY" and any("DICTIONARY" in each for each in chunk.encodings):
+                folded = chunk.physical_type == "BYTE_ARRAY" and any("DICTIONARY" in each for each in chunk.encodings)
+                if folded and name not in self._coded:
                     for texts in _parts(open_file, group, name, is_flat=chunk.path_in_schema == name):
                         self._taken += _text_bytes(texts)
                         self._check()

@@ -39,7 +39,7 @@ def metadata(name: str, table: pa.Table) -> dict[str, str]:
         "IVOA.VOTable-Parquet.version": "1.0",
         "IVOA.VOTable-Parquet.content": document(name, table.schema, lengths),
         "table_meta_yaml": _astropy_header(table.schema),
-        **{f"table::len::{path}": str(length) for path, length in lengths.items()},
+        **{length_key(path): str(length) for path, length in lengths.items()},
     }
 
 
@@ -50,6 +50,11 @@ def _item(kind: pa.DataType) -> pa.DataType:
 def is_text(kind: pa.DataType) -> bool:
     """Whether values of an Arrow type are texts, or lists of a fixed number of them."""
     return pa.types.is_string(_item(kind))
+
+
+def length_key(name: str) -> str:
+    """Return the key of the length of the longest text of a column, as astropy has it."""
+    return f"table::len::{name}"
 
 
 def text_length(column: pa.Array | pa.ChunkedArray) -> int:

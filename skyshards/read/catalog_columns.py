@@ -10,14 +10,24 @@ import numpy as np
 import pyarrow as pa
 
 from skyshards.format import missing
+from skyshards.format.arrow_arrays import is_null, numbers, texts, values
 from skyshards.format.catalog_file import CatalogFile
 from skyshards.format.kinds.base import LARGE_BYTES
 from skyshards.format.kinds.text import is_long
-from skyshards.format.layout import ADDED_ROW, CRC32, SHARD, SIZE, SPLIT, START
+from skyshards.format.layout import ADDED_ROW, CRC32, ROW, SHARD, SIZE, SPLIT, START
 from skyshards.format.votable import is_text
 
 MERGED_BYTES = 1 << 31
 """Texts of a column below this size become one array once all of them are read; Arrow's offsets allow no more."""
+
+_PLACES = {
+    ROW: ("int32", None),
+    START: ("int64", 0),
+    SIZE: ("int32", 0),
+    CRC32: ("int64", -1),
+    ADDED_ROW: ("int32", -1),
+}
+"""By the beginning of the names of the engine's own columns: dtype in memory, and what stands there for null."""
 
 
 class CatalogColumns:
@@ -39,8 +49,8 @@ class CatalogColumns:
 
         Where the catalogue has nulls, they are the column's fill value, 0 for the bytes of a value, or -1.
         """
-        values = self.with_rows(name, rows)
-        return values if rows is None else values[rows]
+        whole = self.with_rows(name, rows)
+        return whole if rows is None else whole[rows]
 
     def with_rows(self, name: str, rows: np.ndarray | None) -> np.ndarray:
         """Return numbers as `array` does for all rows, but only these rows, or all, have been read."""
@@ -62,20 +72,23 @@ class CatalogColumns:
         longest = self.file.longest(name)
         return is_long(self.arrow(name)) if longest is None else longest > LARGE_BYTES
 
+    def load(self, names: Sequence[str], rows: np.ndarray | None = None) -> None:
+        """Read some columns of some rows, or all, at once."""
+        columns = {name: column for name in names if not (column := self._columns[name]).complete}
+        if not columns:
+            return
+        groups = range(len(self.file.bounds) - 1) if rows is None else np.unique(self._groups_of(rows)).tolist()
+        for group in groups:
+            if wanted := [name for name, column in columns.items() if not column.read[group]]:
+                bounds = slice(*self.file.bounds[group : group + 2].tolist())
+                for name, part in self.file.read(group, wanted).items():
+                    self._columns[name].put(group, bounds, part)
+        for column in columns.values():
+            column.complete = bool(column.read.all())
+
     def _loaded(self, name: str, rows: np.ndarray | None) -> Any:
-        """Return a column of which some rows, or all, have been read."""
-        column = self._columns[name]
-        if column.complete:
-            return column
-        wanted = ~column.read
-        if rows is not None:
-            wanted &= np.bincount(self._groups_of(rows), minlength=len(wanted)).astype(bool)
-        for group in np.flatnonzero(wanted).tolist():
-            bounds = slice(*self.file.bounds[group : group + 2].tolist())
-            for each, values in self.file.read(group, [name]).items():
-                self._columns[each].put(group, bounds, values)
-        column.complete = bool(column.read.all())
-        return column
+        self.load([name], rows)
+        return self._columns[name]
 
     def _groups_of(self, rows: np.ndarray) -> np.ndarray:
         return np.searchsorted(self.file.bounds, rows, side="right") - 1
@@ -87,14 +100,11 @@ def _column(field: pa.Field, file: CatalogFile) -> _Numbers | _Texts:
         return _Texts(file.bounds, kind)
     if field.name in (SHARD, SPLIT):
         names = file.manifest.splits if field.name == SPLIT else [shard.path for shard in file.manifest.shards]
-        return _Numbers(file, np.dtype(np.int32), kind, dictionary=pa.array(names, pa.string()))
+        return _Numbers(file, np.dtype(np.int32), kind, dictionary=texts(names))
     spec = file.manifest.specs.get(field.name)
     if spec is not None:
-        fill = missing.fill(spec) if missing.has_nulls(spec) else None
-    else:
-        fill = 0 if field.name.startswith((START, SIZE)) else -1 if field.name.startswith((CRC32, ADDED_ROW)) else None
-    item = kind.value_type if pa.types.is_fixed_size_list(kind) else kind
-    dtype = np.int64 if field.name.startswith(CRC32) else item.to_pandas_dtype()
+        return _Numbers(file, np.dtype(spec.dtype), kind, missing.fill(spec) if missing.has_nulls(spec) else None)
+    dtype, fill = next(found for prefix, found in _PLACES.items() if field.name.startswith(prefix))
     return _Numbers(file, np.dtype(dtype), kind, fill)
 
 
@@ -115,36 +125,31 @@ class _Numbers:
         self.read = np.zeros(len(file.bounds) - 1, bool)
         self.complete = False
         self._kind, self._fill, self._dictionary = kind, fill, dictionary
+        self._stored = np.dtype(np.uint32) if kind == pa.uint32() else dtype  # of crc32s, which have -1 in memory
 
     def put(self, group: int, rows: slice, column: pa.Array) -> None:
-        if self.lacking is not None and column.null_count:
-            self.lacking[rows] = column.is_null().to_numpy(zero_copy_only=False)
-            column = column.cast(pa.from_numpy_dtype(self.values.dtype))  # of unsigned ones, which have no -1
-            column = column.fill_null(pa.scalar(self._fill, column.type))
         if self._dictionary is not None:
             column = column.indices
-        elif self.values.ndim > 1:
-            column = column.flatten()
-        self.values[rows] = column.to_numpy(zero_copy_only=False).reshape(self.values[rows].shape)
+        flat = column.flatten() if self.values.ndim > 1 else column
+        self.values[rows] = values(flat).reshape(self.values[rows].shape)
+        if self.lacking is not None and column.null_count:
+            self.lacking[rows] = lacking = is_null(column)
+            self.values[rows][lacking] = self._fill
         self.read[group] = True
 
     def arrow(self, rows: np.ndarray | None, there: np.ndarray | None) -> pa.ChunkedArray:
-        values, lacking = self.values, self.lacking
+        found, lacking = self.values, self.lacking
         if rows is not None:
-            values, lacking = values[rows], None if lacking is None else lacking[rows]
+            found, lacking = found[rows], None if lacking is None else lacking[rows]
         if there is not None:
             lacking = ~there if lacking is None else lacking | ~there
         if lacking is not None and not lacking.any():
             lacking = None
         if self._dictionary is not None:
-            codes = pa.array(values, mask=lacking)
-            return pa.chunked_array([pa.DictionaryArray.from_arrays(codes, self._dictionary)])
-        if values.ndim == 1:
-            array = pa.array(values, mask=lacking)
-            return pa.chunked_array([array if array.type == self._kind else array.cast(self._kind)])
-        mask = None if lacking is None else pa.array(lacking)
-        flat = pa.array(values.reshape(-1), self._kind.value_type)
-        return pa.chunked_array([pa.FixedSizeListArray.from_arrays(flat, type=self._kind, mask=mask)])
+            array = pa.DictionaryArray.from_arrays(numbers(found, lacking), self._dictionary)
+        else:
+            array = numbers(found.astype(self._stored, copy=False), lacking, self._kind)
+        return pa.chunked_array([array])
 
 
 class _Texts:
@@ -170,7 +175,7 @@ class _Texts:
         if rows is None:
             return pa.chunked_array(chunks, self._kind)
         if len(chunks) == 1 and chunks[0] is not None:
-            wanted = pa.array(rows, mask=None if there is None else ~there)
+            wanted = numbers(rows, None if there is None else ~there)
             return pa.chunked_array([chunks[0].take(wanted)], self._kind)
         return _taken(bounds, chunks, rows, there, self._kind)
 
@@ -186,13 +191,13 @@ def _taken(
     found = np.unique(groups)
     starts, ends = (np.searchsorted(groups[order], found, side) for side in ("left", "right"))
     parts = [
-        chunks[group].take(pa.array(wanted[order[start:end]] - bounds[group]))
+        chunks[group].take(numbers(wanted[order[start:end]] - bounds[group]))
         for group, start, end in zip(found.tolist(), starts.tolist(), ends.tolist(), strict=True)
     ]
     places = np.full(len(rows), -1)
     places[positions[order]] = np.arange(len(order))
-    merged = pa.concat_arrays(parts) if parts else pa.array([], kind)
-    return pa.chunked_array([merged.take(pa.array(places, mask=places < 0))], kind)
+    merged = pa.concat_arrays(parts) if parts else pa.nulls(0, kind)
+    return pa.chunked_array([merged.take(numbers(places, places < 0))], kind)
 
 
 def _shared(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:

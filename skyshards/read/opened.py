@@ -96,6 +96,7 @@ class OpenedFolder:
         inside: list[np.ndarray] = [np.zeros(0, np.int64)]
         if firsts[-1] == len(self.columns):
             for block in _blocks(np.concatenate([*inside, *rows])):
+                self.columns.load([SHARD, "ra", "dec"], block)
                 if (self.columns.array(SHARD, block) != np.searchsorted(firsts, block, side="right") - 1).any():
                     break
                 inside.append(block[self._is_in_cone(block, centre, radius)])
@@ -122,6 +123,7 @@ class OpenedFolder:
         array, images = self.columns.array, None
         if spec.path in self._image_shapes:
             images = empty((len(rows), *self._image_shapes[spec.path]), "uint8")
+        self.columns.load([SHARD, ROW, *(what + spec.path for what in (START, SIZE, CRC32))], rows)
         sizes = array(SIZE + spec.path, rows).tolist()
         batch, places = _allocate(spec, sizes, padding, empty)
         return ColumnRequest(
