@@ -12,6 +12,11 @@ __all__ = ["Contract", "as_formatted", "assert_same"]
 
 class Contract(Promises):
     @stock_reads_hdf5
+    @pytest.mark.slow  # with many configs
+    def test_configs_read_fewer_columns(self, folder, recipe):
+        super().test_configs_read_fewer_columns(folder, recipe)
+
+    @stock_reads_hdf5
     @pytest.mark.slow  # a process of its own
     def test_stock_load_needs_nothing_of_ours(self, folder, recipe):
         super().test_stock_load_needs_nothing_of_ours(folder, recipe)

@@ -270,7 +270,7 @@ def test_html_reads_six_rows_and_no_more_columns_than_it_draws(table, monkeypatc
     monkeypatch.setattr(
         type(table),
         "_start",
-        lambda self, rows, ahead: read.append((self._columns, len(rows))) or start(self, rows, ahead),
+        lambda self, rows, *how, **named: read.append((self._columns, len(rows))) or start(self, rows, *how, **named),
     )
     table._repr_html_()
     assert read == [(table.drawing.columns, FIRST)]

@@ -17,7 +17,7 @@ from skyshards.errors import BuildError, FolderError, ShardCorrupted, UsageError
 from skyshards.files import TEMPORARY_PREFIX, file_digest, is_read_only, sync
 from skyshards.format import card, catalog, hashes, provenance, scalars, storage
 from skyshards.format.addition import apart, beside, with_additions
-from skyshards.format.layout import CARD, CATALOG, CITATION, FORMAT_VERSION, SIZE, SOURCES, WORKSPACE
+from skyshards.format.layout import CARD, CATALOG, CITATION, FORMAT_VERSION, SHARDS, SIZE, SOURCES, WORKSPACE
 from skyshards.format.manifest import WRITER, Manifest, Shard
 from skyshards.pipeline import pack, spool
 from skyshards.pipeline.check import check_store
@@ -258,7 +258,7 @@ def _write_rest(folder: Path, staged: Path, manifest: Manifest, table: pa.Table)
 
 def _move_shards(workspace: Path, staged: Path) -> None:
     """Move the finished pixels' shards to the other files."""
-    for path in sorted((workspace / PARTS).glob("*/**/*.hdf5")):
+    for path in sorted((workspace / PARTS).rglob(SHARDS)):
         place = staged / path.relative_to(workspace / PARTS).as_posix().partition("/")[2]
         place.parent.mkdir(parents=True, exist_ok=True)
         path.rename(place)
