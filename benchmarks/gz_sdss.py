@@ -233,6 +233,8 @@ def to_first_request(folder: Path, url: str) -> float:
 def resumed() -> None:
     """Make a folder with all but 40 of 60,040 galaxies done, as images and as shards; then build the rest."""
     from gz_sdss.build_parent_sample import GZSDSSRecipe
+    from gz_sdss.hips2fits import Hips2Fits_access, field_of_view
+    from gz_sdss.image_list import Cutout
     from gz_sdss.image_tars import ImageArchive
     from skyshards.pipeline.build import build
 
@@ -241,10 +243,14 @@ def resumed() -> None:
         table = catalog(DONE + 40, good=True)
         table.to_parquet(folder / "own.parquet")
         pictures = [picture(number) for number in range(20)]
-        order = table.sample(frac=1, random_state=42)["objid"].tolist()
+        order = table.sample(frac=1, random_state=42)
+        labels = (order["p_cs_debiased"] >= order["p_el_debiased"]).astype(int)
         with ImageArchive(folder / "Images") as images:
-            for number, objid in enumerate(order[:DONE]):
-                images.add(objid, pictures[number % 20])
+            images.arrange(order["objid"], dict(zip(order["objid"], labels, strict=True)))
+            for number, galaxy in enumerate(order.head(DONE).itertuples()):
+                address = Hips2Fits_access(galaxy.ra, galaxy.dec, galaxy.petroR90_r)
+                cutout = Cutout(galaxy.ra, galaxy.dec, field_of_view(galaxy.petroR90_r), address)
+                images.add(galaxy.objid, pictures[number % 20], cutout)
         start = time.perf_counter()
         with contextlib.closing(GZSDSSRecipe(folder, catalog=folder / "own.parquet", rate=0.0)) as recipe:
             build(recipe, folder, limit=DONE)

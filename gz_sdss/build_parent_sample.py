@@ -32,11 +32,10 @@ from gz_sdss.hips2fits import (
     MARGIN,
     RATE,
     SIZE,
-    Hips2Fits_access,
-    download_served,
+    Hips2FitsSource,
     field_of_view,
 )
-from gz_sdss.image_checks import check_jpeg, open_fits
+from gz_sdss.image_checks import is_whole, open_fits
 from gz_sdss.image_list import Cutout
 from gz_sdss.image_tars import ImageArchive
 from gz_sdss.options import ServiceSearch, catalogue_options, cut_options, given, image_options, sia_service
@@ -45,8 +44,9 @@ from gz_sdss.sia import Service, SIASource
 from gz_sdss.surveys import SURVEYS_URL, find_survey, known_id, list_surveys
 from gz_sdss.tables import write_csv
 from gz_sdss.tap_catalog import TAP_URL, CatalogRequest, get_catalog
+from gz_sdss.vo import TIMEOUT
 from skyshards.cli.build_command import build_command
-from skyshards.errors import FetchError, SourceError, UsageError
+from skyshards.errors import SourceError, UsageError
 from skyshards.fetch.client import Fetcher
 from skyshards.fetch.mirrors import PoliteClient
 from skyshards.files import file_digest, is_read_only
@@ -137,7 +137,7 @@ class GZSDSSRecipe(Recipe):
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickle all but the archive, the client and the catalogue, which stay in the process that downloads."""
-        kept = ("galaxies", "schema", "images", "_other_images", "_client", "_sia_source")
+        kept = ("galaxies", "schema", "images", "_other_images", "_source")
         return {name: value for name, value in vars(self).items() if name not in kept}
 
     @cached_property
@@ -215,19 +215,12 @@ class GZSDSSRecipe(Recipe):
         return ImageArchive(folder, f".{self.format}", origin=self._images_origin, read_only=True)
 
     @cached_property
-    def _client(self) -> PoliteClient:
-        return PoliteClient(self.rate, on_wait=waiting)
-
-    @cached_property
-    def _sia_source(self) -> SIASource | None:
+    def _source(self) -> Hips2FitsSource | SIASource:
+        """Source of the images."""
+        client, shown = PoliteClient(self.rate, on_wait=waiting), (self.size, self.margin)
         if self._service is None:
-            return None
-        return SIASource(
-            *(self._service, self.format, self._client),
-            max_missing=self.max_missing,
-            size=self.size,
-            margin=self.margin,
-        )
+            return Hips2FitsSource(self.hips2fits_urls, self.hips, client, *shown)
+        return SIASource(self._service, self.format, client, TIMEOUT, self.max_missing, *shown)
 
     def filtered(self) -> pd.DataFrame:
         """Select the galaxies that pass the cuts, by dr7objid, and write `ZooSpecPhotoDR19_filtered.csv.gz`.
@@ -258,27 +251,12 @@ class GZSDSSRecipe(Recipe):
         galaxies["specobjid"] = galaxies["specobjid"].fillna(0).astype("int64")
         labels = (galaxies["p_cs_debiased"] >= galaxies["p_el_debiased"]).map(_label)
         self.images.arrange(galaxies["objid"].tolist(), dict(zip(galaxies["objid"].tolist(), labels, strict=True)))
-        _ = self._sia_source, self._client, self._other_images  # created here, before other threads start
+        _ = self._source, self._other_images  # created here, before other threads start
         for galaxy in galaxies.to_records(index=False):
             url = None
             with contextlib.suppress(SourceError):  # `fetch` raises it again, where it is recorded
-                url = self._url(galaxy)
+                url = self._source.query_url(*_place(galaxy))
             yield Source(f"{galaxy['objid']}.{self.format}", url, info=galaxy)
-
-    def _url(self, galaxy: np.record) -> str:
-        ra, dec, radius = (float(galaxy[name]) for name in ("ra", "dec", "petroR90_r"))
-        sia = self._service
-        if sia is None:
-            return Hips2Fits_access(
-                *(ra, dec, radius, self.size, self.size, self.hips),
-                margin=self.margin,
-                hips2fits_url=self.hips2fits_urls[0],
-            )
-        separator = "&" if "?" in sia.url else "?"
-        size = field_of_view(radius, self.margin)
-        if sia.version == 2:
-            return f"{sia.url.rstrip('?&')}{separator}POS=CIRCLE {ra} {dec} {size / 2}"
-        return f"{sia.url.rstrip('?&')}{separator}POS={ra},{dec}&SIZE={size}"
 
     def cost(self, sources: Sequence[Source]) -> Cost:
         fetched = sum(self._archive_with(source.info) is None for source in sources)
@@ -294,32 +272,16 @@ class GZSDSSRecipe(Recipe):
         objid = int(galaxy["objid"])
         archive = self._archive_with(galaxy)
         content = archive.get(objid) if archive is not None else None
-        if archive is None or content is None or not self._is_image(content):
-            content, url = self._download(galaxy)
-            cutout = Cutout(float(galaxy["ra"]), float(galaxy["dec"]), self._extent(galaxy), url)
-            self.images.add(objid, content, cutout)
+        # Checks of earlier versions were weaker.
+        if archive is None or content is None or not is_whole(content, self.format, self.size):
+            ra, dec, radius = _place(galaxy)
+            content, url = self._source.fetch_served(ra, dec, radius)
+            self.images.add(objid, content, Cutout(ra, dec, field_of_view(radius, self.margin), url))
             return Served(content, url)
         known = archive.cutout(objid)
         if archive is not self.images:
             self.images.add(objid, content, known)
         return Served(content, known.url if known else source.url)
-
-    def _download(self, galaxy: np.record) -> tuple[bytes, str]:
-        """Download an image, with the address that served it."""
-        ra, dec, radius = (float(galaxy[name]) for name in ("ra", "dec", "petroR90_r"))
-        if self._sia_source is not None:
-            return self._sia_source.fetch_served(ra, dec, radius)
-        return download_served(
-            *(ra, dec, radius),
-            size=self.size,
-            margin=self.margin,
-            hips=self.hips,
-            hips2fits_urls=self.hips2fits_urls,
-            client=self._client,
-        )
-
-    def _extent(self, galaxy: np.record) -> float:
-        return field_of_view(float(galaxy["petroR90_r"]), self.margin)
 
     def _archive_with(self, galaxy: np.record) -> ImageArchive | None:
         """The archive that has a galaxy's image, this folder's or that of `images_from`.
@@ -327,23 +289,13 @@ class GZSDSSRecipe(Recipe):
         Another catalogue may have another position or radius, and the image shows something else then. Archives of
         earlier versions do not tell.
         """
-        objid, place = int(galaxy["objid"]), (float(galaxy["ra"]), float(galaxy["dec"]), self._extent(galaxy))
+        objid, (ra, dec, radius) = int(galaxy["objid"]), _place(galaxy)
         for archive in (self.images, self._other_images):
             if archive is not None and objid in archive:
                 cutout = archive.cutout(objid)
-                if cutout is None or cutout.is_of(*place, self.size):
+                if cutout is None or cutout.is_of(ra, dec, field_of_view(radius, self.margin), self.size):
                     return archive
         return None
-
-    def _is_image(self, content: bytes) -> bool:
-        """Whether an archived image passes today's checks; those of earlier versions were weaker."""
-        try:
-            if self.format == "jpg":
-                check_jpeg(content, self.size, self.size)
-                return True
-            return open_fits(content)[0].shape[-2:] == (self.size, self.size)
-        except FetchError:
-            return False
 
     def read(self, source: Source, fetched: bytes) -> Iterator[dict[str, Any]]:
         galaxy = source.info
@@ -365,6 +317,11 @@ class GZSDSSRecipe(Recipe):
         """Seal the last TAR archive."""
         if "images" in vars(self):
             self.images.close()
+
+
+def _place(galaxy: np.record) -> tuple[float, float, float]:
+    """Position (degrees) and petroR90_r (arcsec) of a galaxy."""
+    return float(galaxy["ra"]), float(galaxy["dec"]), float(galaxy["petroR90_r"])
 
 
 def _label(is_spiral: bool) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from urllib.parse import quote
 
 from gz_sdss.image_checks import check_jpeg
@@ -76,6 +77,33 @@ def Hips2Fits_access(
         raise SourceError(f"expected 1 to {MAX_PIXELS:,} pixels, found {width} x {height}")
     size = f"width={width}&height={height}&fov={field_of_view(petroR90_r, margin)}&projection=TAN"
     return f"{hips2fits_url}?hips={quote(hips)}&{size}&coordsys=icrs&ra={ra}&dec={dec}&format=jpg"
+
+
+@dataclass(frozen=True)
+class Hips2FitsSource:
+    """Source of galaxy cutouts of a survey, like `gz_sdss.sia.SIASource`: `urls` are the service and its mirrors."""
+
+    urls: Sequence[str]
+    hips: str
+    client: PoliteClient
+    size: int = SIZE
+    margin: float = MARGIN
+
+    def query_url(self, ra: float, dec: float, petroR90_r: float) -> str:
+        """Address that is asked first. Raises `SourceError` for an invalid position or radius."""
+        shown = (self.size, self.size, self.hips)
+        return Hips2Fits_access(ra, dec, petroR90_r, *shown, margin=self.margin, hips2fits_url=self.urls[0])
+
+    def fetch_served(self, ra: float, dec: float, petroR90_r: float) -> tuple[bytes, str]:
+        """Download one galaxy's cutout, as `download_served`."""
+        return download_served(
+            *(ra, dec, petroR90_r),
+            size=self.size,
+            margin=self.margin,
+            hips=self.hips,
+            hips2fits_urls=self.urls,
+            client=self.client,
+        )
 
 
 @functools.cache

@@ -62,6 +62,17 @@ def check_jpeg(content: bytes, width: int, height: int) -> None:
     check_not_blank(pixels)
 
 
+def is_whole(content: bytes, format: str, size: int) -> bool:
+    """Whether an image passes all checks for a format ("jpg" or "fits") and size (pixels)."""
+    try:
+        if format == "jpg":
+            check_jpeg(content, size, size)
+            return True
+        return open_fits(content)[0].shape[-2:] == (size, size)
+    except FetchError:
+        return False
+
+
 def check_not_blank(pixels: np.ndarray) -> None:
     """Raise `FetchError` for an image (uint8 `[height, width, 3]`) of one colour: a position outside the survey."""
     channels = np.ascontiguousarray(pixels.reshape(-1, pixels.shape[-1]).T)  # nine times as fast as along the last axis

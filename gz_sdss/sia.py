@@ -145,6 +145,14 @@ class SIASource:
         self._local = threading.local()
         self._lock = threading.Lock()
 
+    def query_url(self, ra: float, dec: float, petroR90_r: float) -> str:
+        """Address of the query for a galaxy."""
+        address, size = self._service.url.rstrip("?&"), field_of_view(petroR90_r, self._margin)
+        separator = "&" if "?" in self._service.url else "?"
+        if self._service.version == 2:
+            return f"{address}{separator}POS=CIRCLE {ra} {dec} {size / 2}"
+        return f"{address}{separator}POS={ra},{dec}&SIZE={size}"
+
     def records(self, ra: float, dec: float, size: float, format: str) -> list[ImageRecord]:
         """List the service's images of a square of `size` degrees in one format ("jpg" or "fits").
 
