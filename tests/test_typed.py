@@ -46,3 +46,10 @@ def test_parameters_are_options_as_they_were_typed(arguments, message, expected)
 def test_the_parser_names_an_option_as_it_was_typed(name):
     outcome = CliRunner().invoke(command, [name, "many"])
     assert f"Invalid value for {name}:" in outcome.output
+
+
+@pytest.mark.parametrize(("bounded", "expected"), [(click.IntRange(1), "integer"), (click.FloatRange(0), "float")])
+def test_a_word_in_place_of_a_number_is_no_range(bounded, expected):
+    number = click.command(cls=Command)(option("--limit", type=bounded)(lambda limit: None))
+    outcome = CliRunner().invoke(number, ["--limit", "five"])
+    assert outcome.output == f"Error: Invalid value for --limit: 'five' is not a valid {expected}.\n"

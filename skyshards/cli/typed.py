@@ -23,6 +23,7 @@ def one_line():
     except click.UsageError as error:
         if isinstance(error, click.BadParameter) and error.param is not None and error.ctx is not None:
             error.param_hint = error.param.get_error_hint(error.ctx)
+            error.message = re.sub(r" (integer|float) range\.$", r" \1.", error.message)
         error.ctx = None
         raise
 
