@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import inspect
 import logging
-import operator
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import chain, count, islice
-from numbers import Integral
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 
 from candels_blend.candels_blend import schema_of
+from candels_blend.chosen import Chosen
 from candels_blend.columns import Blender, load
-from candels_blend.draw import SPLITS, Draw, Pairs, Sample
+from candels_blend.draw import Draw
+from candels_blend.drawn import DrawnBlends
 from candels_blend.render import Renderer
+from candels_blend.sample import SPLITS, checked, place
 from candels_blend.targets import METHODS
 from skyshards.errors import UsageError
-from skyshards.format.columns import select
+from skyshards.format.columns import ColumnSpec
 from skyshards.format.schema import Schema
-from skyshards.read.column_names import ColumnNames
+from skyshards.read.padding import Padding
+from skyshards.read.random_access import RandomAccess
+
+if TYPE_CHECKING:
+    from skyshards.pictures.drawing import Drawing
 
 ZEROPOINT = 25.96
 """Zero point, the magnitude of flux 1, as in candels-blender: HST's F160W."""
@@ -32,20 +38,20 @@ ENDLESS_TEST = 1 << 40
 log = logging.getLogger(__name__)
 
 
-class Blends:
+class Blends(RandomAccess):
     """Blends of galaxies, rendered on access.
 
     `blends[i]` is a row, a dict of NumPy values; `blends[[3, 1, 4]]`, `blends[array]` and `blends[a:b]` are batches.
     Blend i depends only on the options and i, and equals that of a dataset built with the same options
     (`healpix` at a build's default resolution). In the test split, `length` and `n_blends` are among these options:
-    its pairs and noise depend on the number of train blends before them.
+    its galaxies and noise depend on the number of train blends before them.
 
     Like `skyshards.open`, blends can be read by threads, forked and pickled, and so work with a `DataLoader` or a Grain
-    pipeline. Both require a length; endless blends need a sampler of integers. PyTorch's `default_collate` rejects
-    arrays of strings, such as `galtype`: select numeric columns.
+    pipeline, and have the methods of a table: `select`, `where`, `find`, `folds`, `schema`, `catalog`, `plot`. All of
+    these require a length; endless blends need a sampler of integers, or `select`.
 
-    The pairs of a seed are drawn in sequence: the first access to blend i draws all pairs before it, at about 2
-    microseconds and 12 bytes of memory each, in each worker process. In the test split, the preceding train pairs are
+    The blends of a seed are drawn in sequence: the first access to blend i draws all before it, at about 2
+    microseconds and 12 bytes of memory each, in each worker process. In the test split, the preceding train blends are
     drawn too, but not kept.
 
     Parameters
@@ -59,17 +65,20 @@ class Blends:
     method : str
         Target: one of `candels_blend.targets.METHODS`.
     n_blends : int, optional
-        Total number of blends, train and test, in the sample that these belong to; sets `length`. The pairs of a test
+        Total number of blends, train and test, in the sample that these belong to; sets `length`. Those of a test
         split are drawn after all train ones. By default, a test split is that of the smallest sample with `length`
         test blends or, if endless, one without train blends before it.
     zeropoint : float
         Magnitude of flux 1.
     device : str or torch.device, optional
-        Device on which PyTorch renders, such as "cuda"; pixel columns are then tensors there. Masks and pairs are the
-        same as with NumPy; the noise differs, with the same statistics.
+        Device on which PyTorch renders, such as "cuda"; pixel columns are then tensors there. Masks and galaxies are
+        the same as with NumPy; the noise differs, with the same statistics.
+    masked : bool
+        Replace neighbours in stamps by noise, and add noise. If False, the archive's stamps are added as they are, and
+        nothing is random but the choice of galaxies and shifts.
     **sample
-        Other options of `candels_blend.draw.Sample`: mag_low, mag_high, mag_diff, rad_diff, test_ratio,
-        excluded_types, use_clean_galaxies.
+        Other options of `candels_blend.sample.Sample`: mag_low, mag_high, mag_diff, rad_diff, test_ratio,
+        excluded_types, use_clean_galaxies, cut, n_galaxies.
 
     Raises
     ------
@@ -82,6 +91,9 @@ class Blends:
     --------
     >>> blends = Blends("data/candels", seed=0, split="train", length=20_000)  # doctest: +SKIP
     >>> blends[[3, 1, 4]]["image"].shape  # doctest: +SKIP
+    (3, 128, 128)
+    >>> triples = Blends("data/candels", length=20_000, n_galaxies=3, cut="z < 1 and radius > 5")  # doctest: +SKIP
+    >>> triples[0]["masks"].shape  # doctest: +SKIP
     (3, 128, 128)
     """
 
@@ -96,13 +108,16 @@ class Blends:
         n_blends: int | None = None,
         zeropoint: float = ZEROPOINT,
         device: Any = None,
+        masked: bool = True,
         **sample: Any,
     ):
-        self._arguments = {name: value for name, value in locals().items() if name not in ("self", "sample")} | sample
-        self._columns = tuple(_schema(split, method).specs)
-        options = _options(seed, sample)
-        self._length, train_blends = _place(options, split, length, n_blends)
-        archive, stamps = load(datapath)
+        arguments = {name: value for name, value in locals().items() if name not in ("self", "sample", "__class__")}
+        self._arguments = arguments | sample
+        options = checked(seed, sample)
+        self._schema = _schema(split, method, options.n_galaxies)
+        super().__init__(tuple(self._schema.specs), None, None)
+        self._length, train_blends = place(options, split, length, n_blends)
+        archive, stamps = load(datapath, masked)
         for complaint in archive.complaints():
             log.warning("%s: %s", datapath, complaint)
         if device is None:
@@ -114,115 +129,154 @@ class Blends:
                 raise UsageError("device: needs PyTorch; install it, or leave out `device`") from error
             renderer = DeviceRenderer(stamps, seed, device)
         draw = Draw(archive, options)
-        first, stream = 0, draw.pairs(split)
+        first, stream = 0, draw.blends(split)
         if split == "test":
             first = ENDLESS_TEST if train_blends is None else train_blends
-            if train_blends:  # drawn, since the test pairs depend on them, and dropped
-                skipped = islice(draw.pairs("train"), train_blends)
-                stream = chain((pair for pair in skipped if False), stream)
-        self._pairs = Pairs(stream)
+            if train_blends:  # drawn, since the test blends depend on them, and dropped
+                skipped = islice(draw.blends("train"), train_blends)
+                stream = chain((blend for blend in skipped if False), stream)
+        self._drawn = DrawnBlends(stream, options.n_galaxies)
         self._blender = Blender(archive, renderer, seed, split, first, zeropoint)
+        self._chosen = Chosen(archive, options)
 
     def __reduce__(self):
-        return _again, (self._arguments, self._columns)
+        return _again, (self._arguments, self._columns, self._index)
 
-    def __len__(self) -> int:
+    @property
+    def _height(self) -> int:
         if self._length is None:
-            raise TypeError("these blends are endless; give length or n_blends to bound them")
+            raise TypeError("these blends are endless; give length or n_blends to bound them, or select some")
         return self._length
 
+    @property
+    def _endless(self) -> bool:
+        return self._length is None and self._index is None
+
+    @property
+    def _leaves(self) -> Mapping[str, ColumnSpec]:
+        return self._schema.specs
+
+    @property
+    def _askable(self) -> list[str]:
+        len(self)  # of endless blends, there is no catalogue: raises
+        return [name for name, spec in self._schema.specs.items() if not spec.heavy]
+
+    @property
+    def _description(self) -> str:
+        return repr(self._arguments)
+
+    @property
+    def _naming(self) -> str:
+        return "object_id"
+
+    def _asked(self, name: str) -> pa.ChunkedArray:
+        numbers = np.arange(self._height) if self._index is None else self._index
+        values = self._blender.columns(numbers, self._drawn[numbers], [name])[name]
+        column = pa.array(values.reshape(-1))
+        if values.ndim > 1:
+            column = pa.FixedSizeListArray.from_arrays(column, values.shape[1])
+        return pa.chunked_array([column])
+
+    def _view(self, columns: tuple[str, ...], index: np.ndarray | None, padding: Padding | None) -> Blends:
+        view = object.__new__(Blends)
+        view.__dict__ = self.__dict__ | {"_columns": columns, "_index": index, "_padding": padding}
+        return view
+
+    def _start(self, rows: np.ndarray, ahead: bool) -> Callable[[], dict[str, Any]]:
+        return lambda: self._blender.columns(rows, self._drawn[rows], self._columns)
+
+    def _folds(self) -> np.ndarray:
+        return self._asked("fold").to_numpy()
+
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        return (self[i] for i in (count() if self._length is None else range(self._length)))
+        return (self[i] for i in (count() if self._endless else range(len(self))))
 
-    def __getitem__(self, key: Any) -> dict[str, Any]:
-        """Render a row (integer) or a batch (slice, list, array of integers, mask); negative integers count from the
-        end.
-
-        Raises
-        ------
-        IndexError
-            If a number is out of range.
-        BuildError
-            If no more pairs can be drawn.
-        """
-        try:
-            number = operator.index(key)
-        except TypeError:
-            return self._read(self._numbers(key))
-        return {name: column[0] for name, column in self._read(self._numbers([number])).items()}
-
-    def _numbers(self, key: Any) -> np.ndarray:
+    def _positions(self, key: Any) -> np.ndarray:
+        if not self._endless:
+            return super()._positions(key)
         if isinstance(key, slice):
-            if self._length is None and (key.stop is None or min(key.start or 0, key.stop) < 0 or (key.step or 1) < 1):
+            if key.stop is None or min(key.start or 0, key.stop) < 0 or (key.step or 1) < 1:
                 raise IndexError(f"endless blends have no slice {key}: give a start and a stop, neither negative")
-            return np.arange(*key.indices(sys.maxsize if self._length is None else self._length))
+            return np.arange(*key.indices(sys.maxsize))
         numbers = np.asarray(key)
-        if numbers.dtype == bool and numbers.shape == (self._length,):
-            return np.flatnonzero(numbers)
         if numbers.ndim != 1 or (numbers.size and numbers.dtype.kind not in "iu"):
             raise TypeError(f"blends are indexed by integers, slices and 1-D arrays of integers, found {key!r:.60}")
         numbers = numbers.astype(np.int64)
-        low, high = (0, sys.maxsize) if self._length is None else (-self._length, self._length)
-        outside = (numbers < low) | (numbers >= high)
-        if outside.any():
-            of = "endless blends" if self._length is None else f"{self._length} blends"
-            raise IndexError(f"number {numbers[outside][0]} is out of range for {of}")
-        return np.where(numbers < 0, numbers + high, numbers)
+        if (numbers < 0).any():
+            raise IndexError(f"endless blends have no number {numbers.min()}")
+        return numbers
 
-    def _read(self, numbers: np.ndarray) -> dict[str, Any]:
-        return self._blender.columns(numbers, self._pairs[numbers], self._columns)
+    def pair(self, *galaxies: int, shift: Any = None, noise: int = 0) -> dict[str, Any]:
+        """Render a blend of chosen galaxies, of either split and whatever the cuts: `pair(g1, g2)`.
+
+        Parameters
+        ----------
+        *galaxies : int
+            IDs in the archive's catalogue, as in the column `galaxy_id`: the central galaxy and the shifted ones, as
+            many as `n_galaxies`.
+        shift : (int, int) or a sequence of these, optional
+            Shift (dy, dx) of each galaxy but the central one in pixels, -127 to 127. By default it is drawn, as
+            in a sample, from the seed and the galaxies.
+        noise : int
+            Number of a realisation of the noise, at least 0.
+
+        Returns
+        -------
+        dict
+            A row with the columns of these blends.
+
+        Raises
+        ------
+        UsageError
+            If there is no such galaxy, its stamp is unusable, or a shift is invalid or cannot be drawn.
+
+        Examples
+        --------
+        >>> blends.pair(17, 42, shift=(10, -20))["image"].shape  # doctest: +SKIP
+        (128, 128)
+        """
+        number, drawn = self._chosen.blend(galaxies, shift, noise)
+        row = self._blender.chosen(number, drawn, self._columns)
+        return {name: values[0] for name, values in row.items()}
 
     @property
-    def column_names(self) -> list[str]:
-        """Names of the columns."""
-        return list(self._columns)
+    def splits(self) -> tuple[str, ...]:
+        """The splits of the sample, of which these blends are one."""
+        return SPLITS
 
     @property
-    def columns(self) -> ColumnNames[Blends]:
-        """Same as `column_names`; calling it is `select_columns`."""
-        return ColumnNames(self._columns, self.select_columns)
+    def catalog(self) -> pa.Table:
+        """The light columns by name: all but pixels."""
+        return pa.table({name: self._asked(name) for name in self._askable})
 
-    def select_columns(self, names: Iterable[str]) -> Blends:
-        """Return the same blends with only these columns. Raises `KeyError` for an unknown column."""
-        narrowed = object.__new__(Blends)
-        narrowed.__dict__ = self.__dict__ | {"_columns": select(self._columns, names)}
-        return narrowed
+    @property
+    def row_nbytes(self) -> int:
+        """Approximate size of a row in memory, in bytes."""
+        return sum(self._schema.specs[name].nbytes for name in self._columns)
+
+    @property
+    def drawing(self) -> Drawing:
+        from skyshards.pictures.drawing import drawing  # not needed for reading
+
+        return drawing("candels_blend", self.schema)
+
+    def __repr__(self) -> str:
+        options = inspect.signature(Blends).parameters
+        default = {name: option.default for name, option in options.items()}
+        given = [f"{name}={value!r}" for name, value in self._arguments.items() if value != default.get(name)]
+        rows = "endless" if self._endless else f"{len(self):,} rows"
+        columns = "\n".join(f"  {column}" for column in self.schema.values())
+        return f"Blends({', '.join(given)}): {rows}\n{columns}"
 
 
-def _again(arguments: dict[str, Any], columns: tuple[str, ...]) -> Blends:
+def _again(arguments: dict[str, Any], columns: tuple[str, ...], index: np.ndarray | None) -> Blends:
     """Restore blends from their pickle, which holds the archive's location, not its contents."""
-    return Blends(**arguments).select_columns(columns)
+    return Blends(**arguments)._view(columns, index, None)
 
 
-def _schema(split: str, method: str) -> Schema:
+def _schema(split: str, method: str, n_galaxies: int) -> Schema:
     if split not in SPLITS:
         raise UsageError(f"split: expected {' or '.join(SPLITS)}, found {split!r}")
     if method not in METHODS:
         raise UsageError(f"method: expected one of {', '.join(METHODS)}, found {method!r}")
-    return schema_of(method)
-
-
-def _options(seed: int, sample: dict[str, Any]) -> Sample:
-    known = inspect.signature(Sample).parameters
-    if unknown := sorted(set(sample) - set(known)):
-        raise UsageError(f"no option {', '.join(unknown)}; beside its own, Blends takes {', '.join(known)}")
-    return Sample(seed, **sample)
-
-
-def _place(sample: Sample, split: str, length: int | None, n_blends: int | None) -> tuple[int | None, int | None]:
-    """Number of blends (None: endless), and of train blends before a test split (None: none)."""
-    for name, value in (("length", length), ("n_blends", n_blends)):
-        if value is not None and (not isinstance(value, Integral) or value < 0):
-            raise UsageError(f"{name}: expected an integer of at least 0, found {value!r}")
-    if n_blends is None:
-        if split == "train" or length is None:
-            return length, None
-        if not sample.test_ratio:
-            raise UsageError("a test_ratio of 0 leaves no test split")
-        n_blends = max(0, int(length / sample.test_ratio) - 1)
-        while sample.split_blends(n_blends)["test"] < length:
-            n_blends += 1
-    counts = sample.split_blends(n_blends)
-    if (length or 0) > counts[split]:
-        raise UsageError(f"length: {n_blends} blends have {counts[split]} {split} ones, found {length}")
-    return counts[split] if length is None else length, counts["train"]
+    return schema_of(method, n_galaxies)

@@ -23,11 +23,12 @@ import platformdirs
 
 from candels_blend.blends import ZEROPOINT
 from candels_blend.candels_blend import schema_of
-from candels_blend.columns import BLOCK, Blender, draw_once, folds_of, folds_of_pairs, load
+from candels_blend.columns import BLOCK, Blender, draw_once, folds_of, folds_of_blends, load
 from candels_blend.download import ZENODO_URL, download
-from candels_blend.draw import SPLITS, Draw, Sample
-from candels_blend.options import sample_options
+from candels_blend.draw import Draw
+from candels_blend.options import DEFAULT, masked_option, sample_options
 from candels_blend.render import Renderer
+from candels_blend.sample import SPLITS, Sample
 from candels_blend.stamp_archive import CATALOGUE, read_archive
 from candels_blend.targets import METHODS
 from skyshards.cli.build_command import build_command
@@ -54,7 +55,7 @@ def say_left_out(what: str, count: int, of: int) -> None:
 
 @dataclass(frozen=True)
 class CandelsBlendRecipe(Recipe):
-    """Recipe of candels_blend: each split is a source, whose pairs are drawn and rendered when read.
+    """Recipe of candels_blend: each split is a source, whose blends are drawn and rendered when read.
 
     Parameters
     ----------
@@ -72,6 +73,8 @@ class CandelsBlendRecipe(Recipe):
         Server with the archive's record.
     delete : bool
         Delete the archive's .tar.gz file once it is unpacked.
+    masked : bool
+        Replace neighbours by noise and add noise, or blend the archive's stamps as they are.
     """
 
     datapath: Path
@@ -81,6 +84,7 @@ class CandelsBlendRecipe(Recipe):
     zeropoint: float = ZEROPOINT
     zenodo_url: str = ZENODO_URL
     delete: bool = False
+    masked: bool = True
 
     name = "candels_blend"
     splits = SPLITS
@@ -90,10 +94,15 @@ class CandelsBlendRecipe(Recipe):
 
     @property
     def schema(self) -> Schema:
-        return schema_of(self.method)
+        return schema_of(self.method, self.sample.n_galaxies)
 
     def options(self) -> dict[str, Any]:
         sample = asdict(self.sample) | {"excluded_types": list(self.sample.excluded_types)}
+        for name in ("cut", "n_galaxies"):  # which folders of earlier versions do not have
+            if sample[name] == getattr(DEFAULT, name):
+                del sample[name]
+        if not self.masked:
+            sample["masked"] = False
         stamps = self.datapath / CATALOGUE  # identifies the archive; exists once that is fetched
         archive = {"stamps_sha256": file_digest(stamps)} if stamps.is_file() else {}
         return sample | {"n_blends": self._limited, "method": self.method, "zeropoint": self.zeropoint} | archive
@@ -117,7 +126,7 @@ class CandelsBlendRecipe(Recipe):
         draw = Draw(archive, self.sample, left_out=say_left_out)
         for split, count in self._counts.items():
             if count:
-                next(draw.pairs(split))  # before anything is rendered
+                next(draw.blends(split))  # before anything is rendered
                 yield Source(split, split=split, info=folds)
 
     @property
@@ -133,13 +142,13 @@ class CandelsBlendRecipe(Recipe):
         return self._counts[source.split]
 
     def read_rows(self, source: Source, fetched: None, rows: range) -> Iterator[dict[str, Any]]:
-        archive, stamps = load(self.datapath)
-        pairs = draw_once(self.datapath, self.sample, self.n_blends)[source.split][rows.start : rows.stop]
+        archive, stamps = load(self.datapath, self.masked)
+        drawn = draw_once(self.datapath, self.masked, self.sample, self.n_blends)[source.split][rows.start : rows.stop]
         first = 0 if source.split == "train" else self._counts["train"]
         seed = self.sample.seed
         blender = Blender(archive, Renderer(stamps, seed), seed, source.split, first, self.zeropoint)
         names = [name for name in self.schema.specs if name not in ENGINE_COLUMNS]  # the build fills these in
-        columns = blender.columns(np.asarray(rows), pairs, names) | {"fold": folds_of_pairs(source.info, pairs)}
+        columns = blender.columns(np.asarray(rows), drawn, names) | {"fold": folds_of_blends(source.info, drawn)}
         texts = {name: column.tolist() for name, column in columns.items() if column.dtype.kind == "U"}
         for values in zip(*(columns | texts).values(), strict=True):
             yield dict(zip(columns, values, strict=True))
@@ -155,6 +164,7 @@ class CandelsBlendRecipe(Recipe):
     help="Number of blends, train and test together.",
 )
 @sample_options
+@masked_option
 @option("--method", type=click.Choice(METHODS), default="gg_masks", help="Target stored beside the two masks.")
 @option("--zeropoint", type=float, default=ZEROPOINT, metavar="MAG", help="Magnitude of the flux 1.")
 @option(
@@ -166,9 +176,9 @@ class CandelsBlendRecipe(Recipe):
 @option("--zenodo_url", default=ZENODO_URL, metavar="URL", help="Zenodo, or another server with the archive's record.")
 @option("--delete", is_flag=True, help="Delete the .tar.gz file once it is unpacked.")
 def main(
-    n_blends, method, zeropoint, datapath, zenodo_url, delete, *, demo, output_dir, **sample
+    n_blends, masked, method, zeropoint, datapath, zenodo_url, delete, *, demo, output_dir, **sample
 ) -> CandelsBlendRecipe:
-    """Blended pairs of HST CANDELS galaxies: images, masks and fluxes.
+    """Blended HST CANDELS galaxies: images, masks and fluxes.
 
     With --limit (or --tiny), the sample has only so many blends.
     """
@@ -178,4 +188,5 @@ def main(
         zenodo_url = demo.zenodo_url
     if datapath is None:
         datapath = platformdirs.user_cache_path("skyshards") / "candels_blend"
-    return CandelsBlendRecipe(datapath.absolute(), n_blends, Sample(**sample), method, zeropoint, zenodo_url, delete)
+    drawn = Sample(**sample)
+    return CandelsBlendRecipe(datapath.absolute(), n_blends, drawn, method, zeropoint, zenodo_url, delete, masked)

@@ -7,65 +7,84 @@ from functools import cache
 import datasets
 
 from candels_blend.stamp_archive import SIZE
-from candels_blend.targets import CHANNELS, METHODS
+from candels_blend.targets import METHODS, channels
 from skyshards.format.schema import Column, Schema
 from skyshards.read.hf_builder import ShardBuilder
 
 NUMBER, TEXT = datasets.Value("float64"), datasets.Value("string")
 
 
-def _pair(value: datasets.Value) -> datasets.Sequence:
-    return datasets.Sequence(value, length=2)
+def _columns(n_galaxies: int) -> dict[str, Column]:
+    """Make the columns of all methods. For two galaxies, their words are in the shards of earlier versions."""
+    two = n_galaxies == 2
+
+    def each(value: datasets.Value) -> datasets.Sequence:
+        return datasets.Sequence(value, length=n_galaxies)
+
+    return {
+        "image": Column(
+            datasets.Array2D((SIZE, SIZE), "float32"),
+            f"the {'two ' if two else ''}galaxies and their noise, blended",
+            deflate=False,
+        ),
+        "masks": Column(
+            datasets.Array3D((n_galaxies, SIZE, SIZE), "uint8"),
+            f"1 in the pixels of the central galaxy; of {'the' if two else 'each'} shifted galaxy",
+        ),
+        "flux": Column(each(NUMBER), "flux of each galaxy: 10 ** (-0.4 (mag - zeropoint)), 1 at the zero point"),
+        "mag": Column(each(NUMBER), "magnitude of each galaxy, HST F160W", "mag"),
+        "radius": Column(each(NUMBER), "radius of each galaxy", "pix"),
+        "z": Column(each(NUMBER), "redshift of each galaxy; NaN where the catalogue has none"),
+        "galtype": Column(
+            each(TEXT),
+            "type of each galaxy: disk, sph (spheroid), sphd (disk and spheroid), irr (irregular); may be empty",
+        ),
+        "galaxy_id": Column(each(datasets.Value("int64")), "ID of each galaxy in the archive's catalogue"),
+        "shift": Column(
+            datasets.Sequence(datasets.Value("int16"), length=2 * (n_galaxies - 1)),
+            f"shift of the second galaxy as (dy, dx): rows, columns{'' if two else '; then those of the others'}",
+            "pix",
+        ),
+        "distance": Column(
+            NUMBER if two else datasets.Sequence(NUMBER, length=n_galaxies - 1),
+            "length of the shift" if two else "length of each shift",
+            "pix",
+        ),
+        "object_id": Column(TEXT, "seed, split and number of the blend"),
+        "ra": Column(NUMBER, "right ascension (J2000) of the central galaxy", "deg"),
+        "dec": Column(NUMBER, "declination (J2000) of the central galaxy", "deg"),
+        "healpix": Column(datasets.Value("int64"), "HEALPix pixel of the central galaxy, NESTED"),
+        "fold": Column(
+            datasets.Value("int8"),
+            f"part of the sky of {'both' if two else 'all'} galaxies, 0 to 9; -1 if they have different ones or none",
+        ),
+        "source": Column(TEXT, f"the split that the {'pair' if two else 'blend'} was drawn for"),
+    }
 
 
-COLUMNS = {
-    "image": Column(
-        datasets.Array2D((SIZE, SIZE), "float32"), "the two galaxies and their noise, blended", deflate=False
-    ),
-    "masks": Column(
-        datasets.Array3D((2, SIZE, SIZE), "uint8"), "1 in the pixels of the central galaxy; of the shifted galaxy"
-    ),
-    "flux": Column(_pair(NUMBER), "flux of each galaxy: 10 ** (-0.4 (mag - zeropoint)), 1 at the zero point"),
-    "mag": Column(_pair(NUMBER), "magnitude of each galaxy, HST F160W", "mag"),
-    "radius": Column(_pair(NUMBER), "radius of each galaxy", "pix"),
-    "z": Column(_pair(NUMBER), "redshift of each galaxy; NaN where the catalogue has none"),
-    "galtype": Column(
-        _pair(TEXT),
-        "type of each galaxy: disk, sph (spheroid), sphd (disk and spheroid), irr (irregular); may be empty",
-    ),
-    "galaxy_id": Column(_pair(datasets.Value("int64")), "ID of each galaxy in the archive's catalogue"),
-    "shift": Column(_pair(datasets.Value("int16")), "shift of the second galaxy as (dy, dx): rows, columns", "pix"),
-    "distance": Column(NUMBER, "length of the shift", "pix"),
-    "object_id": Column(TEXT, "seed, split and number of the blend"),
-    "ra": Column(datasets.Value("float64"), "right ascension (J2000) of the central galaxy", "deg"),
-    "dec": Column(datasets.Value("float64"), "declination (J2000) of the central galaxy", "deg"),
-    "healpix": Column(datasets.Value("int64"), "HEALPix pixel of the central galaxy, NESTED"),
-    "fold": Column(
-        datasets.Value("int8"), "part of the sky of both galaxies, 0 to 9; -1 if they have different ones or none"
-    ),
-    "source": Column(TEXT, "the split that the pair was drawn for"),
-}
-
-GALAXIES = Column(
-    datasets.Array3D((2, SIZE, SIZE), "float32"), "the two galaxies, which sum to the image", deflate=False
-)
-TARGETS = {
-    "ogg_masks": "overlap, central galaxy, shifted galaxy; channels last",
-    "bogg_masks": "background, overlap, central galaxy alone, shifted galaxy alone; channels last",
-}
+def _target(method: str, n_galaxies: int) -> Column:
+    two = n_galaxies == 2
+    if method == "single_images":
+        words = f"the {'two ' if two else ''}galaxies, which sum to the image"
+        return Column(datasets.Array3D((n_galaxies, SIZE, SIZE), "float32"), words, deflate=False)
+    words = {
+        "ogg_masks": "overlap, central galaxy, " + ("shifted galaxy" if two else "shifted galaxies"),
+        "bogg_masks": "background, overlap, central galaxy alone, "
+        + ("shifted galaxy alone" if two else "shifted galaxies alone"),
+    }[method]
+    shape = (SIZE, SIZE, channels(method, n_galaxies))
+    return Column(datasets.Array3D(shape, "uint8"), f"{words}; channels last")
 
 
 @cache
-def schema_of(method: str) -> Schema:
-    """Build the schema for a `--method`: beside `masks`, the target made from them."""
-    columns = dict(COLUMNS)
-    if method == "single_images":
-        columns["galaxies"] = GALAXIES
-    elif method in TARGETS:
-        columns[method] = Column(datasets.Array3D((SIZE, SIZE, CHANNELS[method]), "uint8"), TARGETS[method])
-    elif method not in METHODS:
+def schema_of(method: str, n_galaxies: int = 2) -> Schema:
+    """Build the schema for a `--method` and number of galaxies: beside `masks`, the target made from them."""
+    if method not in METHODS:
         raise ValueError(f"no method {method!r}; available: {', '.join(METHODS)}")
-    targets = tuple(name for name in ("masks", "galaxies", *TARGETS) if name in columns)
+    columns, targets = _columns(n_galaxies), ["masks"]
+    if method != "gg_masks":
+        targets.append("galaxies" if method == "single_images" else method)
+        columns[targets[-1]] = _target(method, n_galaxies)
     return Schema(columns, configs={"segmentation": ("image", *targets, "object_id")})
 
 
@@ -73,6 +92,6 @@ SCHEMA = schema_of("gg_masks")
 
 
 class CandelsBlend(ShardBuilder):
-    """Blended pairs of HST CANDELS galaxies, with the mask and flux of each, and the stored target."""
+    """Blended HST CANDELS galaxies, with the mask and flux of each, and the stored target."""
 
     schema = SCHEMA

@@ -11,8 +11,9 @@ import click
 from candels_blend import npy_files as files
 from candels_blend.blends import ZEROPOINT
 from candels_blend.download import ZENODO_URL, download
-from candels_blend.draw import SPLITS, Sample, draw_sample
-from candels_blend.options import sample_options
+from candels_blend.draw import draw_sample
+from candels_blend.options import masked_option, sample_options
+from candels_blend.sample import SPLITS, Sample
 from candels_blend.stamp_archive import read_archive
 from candels_blend.targets import METHODS
 from skyshards.cli.options import HELP, messages, option
@@ -31,7 +32,7 @@ FOLDER = click.Path(path_type=Path, file_okay=False)
 @click.group(cls=Group, context_settings=HELP)
 @click.version_option(__version__)
 def main() -> None:
-    """Blend pairs of HST CANDELS galaxies, as candels-blender does."""
+    """Blend HST CANDELS galaxies, as candels-blender does."""
 
 
 @main.command("download")
@@ -55,18 +56,19 @@ def download_archive(output_dir: Path, delete: bool, zenodo_url: str) -> None:
     help="Number of blends, train and test together.",
 )
 @sample_options
+@masked_option
 @option("--datapath", "-d", type=FOLDER, default=Path("data"), help="Folder of the unpacked archive.")
 @option(
     "--workers", type=click.IntRange(1), metavar="N", help="Processes. [default: usable cores, one for a few blends]"
 )
 @messages()
-def produce(n_blends: int, datapath: Path, workers: int | None, **options) -> None:
+def produce(n_blends: int, masked: bool, datapath: Path, workers: int | None, **options) -> None:
     """Write single blends with their masks, and their catalogues.
 
     \b
     The folder output-s_SEED-n_N gets, for train and test:
-      {split}_blend_000000.npy      the two galaxies, float32 [128, 128, 2]
-      {split}_blend_seg_000000.npy  their masks, uint8 [2, 128, 128]
+      {split}_blend_000000.npy      the galaxies, float32 [128, 128, 2] (or more)
+      {split}_blend_seg_000000.npy  their masks, uint8 [2, 128, 128] (or more)
       {split}_catalogue.csv         (its shift_x is along y, and its shift_y along x)
     and candels-blender.log, with the configuration and each rejected pair.
     """
@@ -74,7 +76,7 @@ def produce(n_blends: int, datapath: Path, workers: int | None, **options) -> No
     folder = Path(f"output-s_{sample.seed}-n_{n_blends}")
     archive = read_archive(datapath)
     with files.new_folder(folder) as unfinished, _log(unfinished / LOG) as log:
-        settings = {"n_blends": n_blends, "datapath": datapath} | asdict(sample)
+        settings = {"n_blends": n_blends, "datapath": datapath, "masked": masked} | asdict(sample)
         log.info("configuration: %s", ", ".join(f"{name}={value}" for name, value in settings.items()))
         for complaint in archive.complaints():
             say(complaint)
@@ -91,7 +93,7 @@ def produce(n_blends: int, datapath: Path, workers: int | None, **options) -> No
             files.write_catalogue(unfinished / files.catalogue_name(split), archive, pairs[split])
         if workers is None:
             workers = usable_cores() if n_blends >= WORTH_PROCESSES else 1
-        files.SingleFiles(datapath.resolve(), unfinished.resolve(), sample.seed).write(pairs, workers)
+        files.SingleFiles(datapath.resolve(), unfinished.resolve(), sample.seed, masked).write(pairs, workers)
     click.echo(f"=> {folder}: {len(pairs['train'])} train and {len(pairs['test'])} test blends")
 
 
@@ -120,11 +122,12 @@ def concatenate(image_dir: Path, method: str, delete: bool) -> None:
     """Stack the single blends and a target made of them.
 
     \b
-    {split}_blends.npy is the sum of the two galaxies; {split}_METHOD.npy is, channels last but for gg_masks,
+    {split}_blends.npy is the sum of the galaxies; {split}_METHOD.npy is, channels last but for gg_masks,
       gg_masks       the mask of galaxy 1, of galaxy 2: [n, 2, 128, 128]
       ogg_masks      overlap, galaxy 1, galaxy 2
       bogg_masks     background, overlap, galaxy 1 without overlap, galaxy 2 without overlap
-      single_images  the two galaxies
+      single_images  the galaxies
+    and so on for more galaxies.
     """
     single = files.concatenate(image_dir, method)
     for split in SPLITS:
@@ -140,6 +143,6 @@ def concatenate(image_dir: Path, method: str, delete: bool) -> None:
 @option("--zeropoint", type=float, default=ZEROPOINT, help="Magnitude of the flux 1.")
 @messages()
 def convert(image_dir: Path, zeropoint: float) -> None:
-    """Write the galaxies' fluxes, 10 ** (-0.4 (mag - zeropoint)), as {split}_flux.npy [n, 2]."""
+    """Write the galaxies' fluxes, 10 ** (-0.4 (mag - zeropoint)), as {split}_flux.npy [n, galaxies]."""
     for path in files.write_flux(image_dir, zeropoint):
         click.echo(f"=> {path}")

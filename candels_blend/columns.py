@@ -1,4 +1,4 @@
-"""Make the columns of blends from drawn pairs, for shards and for `Blends`."""
+"""Make the columns of drawn blends, for shards and for `Blends`."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from candels_blend.draw import Sample, draw_sample
+from candels_blend.draw import draw_sample
+from candels_blend.drawn import galaxies, n_galaxies, shifts
 from candels_blend.render import PIXELS, Renderer
-from candels_blend.stamp_archive import FILES, Archive, read_archive
+from candels_blend.sample import Sample
+from candels_blend.stamp_archive import FILES, Archive, measured, read_archive
 from candels_blend.stamps import Stamps, prepare
 from candels_blend.targets import flux
 from skyshards.format import healpix
@@ -30,9 +32,9 @@ NSIDE = 16
 Times = tuple[int | None, ...]
 
 
-def load(folder: Path | str) -> tuple[Archive, Stamps]:
-    """Read an archive and prepare its stamps; the last one is cached in this process."""
-    return _load(*_identity(folder))
+def load(folder: Path | str, masked: bool = True) -> tuple[Archive, Stamps]:
+    """Read an archive and prepare its stamps, masked or not; the last one is cached in this process."""
+    return _load(*_identity(folder), masked)
 
 
 def _identity(folder: Path | str) -> tuple[Path, Times]:
@@ -42,9 +44,9 @@ def _identity(folder: Path | str) -> tuple[Path, Times]:
 
 
 @functools.lru_cache(maxsize=1)
-def _load(folder: Path, times: Times) -> tuple[Archive, Stamps]:
+def _load(folder: Path, times: Times, masked: bool) -> tuple[Archive, Stamps]:
     archive = read_archive(folder)
-    return archive, prepare(archive)
+    return archive, prepare(archive, masked)
 
 
 def folds_of(archive: Archive) -> np.ndarray:
@@ -55,19 +57,19 @@ def folds_of(archive: Archive) -> np.ndarray:
     return folds
 
 
-def folds_of_pairs(folds: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    """Return the fold of blends (array of `PAIR`) by those of the galaxies: -1 where the two differ."""
-    return common_fold(folds[np.stack([pairs["g1"], pairs["g2"]], axis=-1)])
+def folds_of_blends(folds: np.ndarray, drawn: np.ndarray) -> np.ndarray:
+    """Return the fold of drawn blends by those of their galaxies: -1 where these differ."""
+    return common_fold(folds[galaxies(drawn)])
 
 
-def draw_once(folder: Path | str, sample: Sample, n_blends: int) -> dict[str, np.ndarray]:
-    """Draw all pairs of a sample, by split; the last sample is cached in this process."""
-    return _draw(*_identity(folder), sample, n_blends)
+def draw_once(folder: Path | str, masked: bool, sample: Sample, n_blends: int) -> dict[str, np.ndarray]:
+    """Draw all blends of a sample, by split; the last sample is cached in this process."""
+    return _draw(*_identity(folder), masked, sample, n_blends)
 
 
 @functools.lru_cache(maxsize=1)
-def _draw(folder: Path, times: Times, sample: Sample, n_blends: int) -> dict[str, np.ndarray]:
-    return draw_sample(_load(folder, times)[0], sample, n_blends)
+def _draw(folder: Path, times: Times, masked: bool, sample: Sample, n_blends: int) -> dict[str, np.ndarray]:
+    return draw_sample(_load(folder, times, masked)[0], sample, n_blends)
 
 
 class Blender:
@@ -96,7 +98,7 @@ class Blender:
     ):
         self._archive = archive
         self._renderer = renderer
-        self._prefix = f"s{seed}-{split}-"
+        self._seed = seed
         self._split = split
         self._first = first
         self._zeropoint = zeropoint
@@ -108,7 +110,7 @@ class Blender:
         return {
             "flux": flux(catalogue["mag"].to_numpy(float), self._zeropoint),
             **{name: catalogue[name].to_numpy(float) for name in ("mag", "radius")},
-            "z": catalogue["z"].where(catalogue["z"] > -1).to_numpy(float),  # -99 marks a missing value
+            "z": measured(catalogue["z"]).to_numpy(float),
             "galtype": np.array(catalogue["galtype"].tolist(), dtype=str),
             "galaxy_id": catalogue["ID"].to_numpy(np.int64),
             "ra": catalogue["RA"].to_numpy(float),
@@ -127,14 +129,14 @@ class Blender:
     def _folds(self) -> np.ndarray:
         return folds_of(self._archive)
 
-    def columns(self, numbers: np.ndarray, pairs: np.ndarray, names: Collection[str]) -> dict[str, Any]:
+    def columns(self, numbers: np.ndarray, drawn: np.ndarray, names: Collection[str]) -> dict[str, Any]:
         """Make the columns of a batch of blends, in the order of `names`.
 
         Parameters
         ----------
         numbers : int64 array [n]
             Numbers of the blends within their split.
-        pairs : array [n] of `candels_blend.draw.PAIR`
+        drawn : array [n] of `candels_blend.drawn.blend_dtype`
         names : collection of str
             Column names (see `candels_blend.candels_blend.schema_of`).
 
@@ -142,22 +144,32 @@ class Blender:
         -------
         dict of name -> array with first dimension n (a tensor for pixel columns rendered on a device)
         """
-        pixels = self._renderer.batch(numbers + self._first, pairs, [name for name in names if name in PIXELS])
-        return {name: pixels[name] if name in pixels else self._light(name, numbers, pairs) for name in names}
+        pixels = self._renderer.batch(numbers + self._first, drawn, [name for name in names if name in PIXELS])
+        return {name: pixels[name] if name in pixels else self._light(name, numbers, drawn) for name in names}
 
-    def _light(self, name: str, numbers: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    def chosen(self, number: int, drawn: np.ndarray, names: Collection[str]) -> dict[str, Any]:
+        """Make the columns of a blend (array [1]) of chosen galaxies, whose number determines only the noise."""
+        ids = "-".join(map(str, self._galaxies["galaxy_id"][galaxies(drawn)][0].tolist()))
+        own = {"object_id": f"s{self._seed}-pair-{ids}", "source": "pair"}
+        return self.columns(np.array([number - self._first]), drawn, names) | {
+            name: np.array([text]) for name, text in own.items() if name in names
+        }
+
+    def _light(self, name: str, numbers: np.ndarray, drawn: np.ndarray) -> np.ndarray:
         if name == "healpix":
-            return self._pixels[pairs["g1"]]
+            return self._pixels[drawn["g1"]]
         if name == "fold":
-            return folds_of_pairs(self._folds, pairs)
+            return folds_of_blends(self._folds, drawn)
         if name in ("ra", "dec"):
-            return self._galaxies[name][pairs["g1"]]
+            return self._galaxies[name][drawn["g1"]]
         if name == "shift":
-            return np.stack([pairs["dy"], pairs["dx"]], axis=-1)
+            return shifts(drawn)
         if name == "distance":
-            return np.hypot(pairs["dy"], pairs["dx"], dtype=np.float64)
+            along_y, along_x = np.moveaxis(shifts(drawn).reshape(len(drawn), n_galaxies(drawn) - 1, 2), -1, 0)
+            distances = np.hypot(along_y, along_x, dtype=np.float64)
+            return distances if n_galaxies(drawn) > 2 else distances[:, 0]
         if name == "object_id":
-            return np.array([f"{self._prefix}{number:06d}" for number in numbers.tolist()], dtype=str)
+            return np.array([f"s{self._seed}-{self._split}-{number:06d}" for number in numbers.tolist()], dtype=str)
         if name == "source":
             return np.full(len(numbers), self._split)
-        return self._galaxies[name][np.stack([pairs["g1"], pairs["g2"]], axis=-1)]
+        return self._galaxies[name][galaxies(drawn)]

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
+import operator
 from collections.abc import Collection
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
 import torch
 
+from candels_blend.drawn import galaxies as galaxies_of
+from candels_blend.drawn import shifts as shifts_of
 from candels_blend.render import TINY, grid_offset
 from candels_blend.stamp_archive import SIZE
 from candels_blend.stamps import Stamps
@@ -55,8 +60,10 @@ def render(
     images: torch.Tensor,
     flags: torch.Tensor,
     variance: torch.Tensor,
-    drawn: torch.Tensor,
-    offset: torch.Tensor,
+    galaxies: torch.Tensor,
+    shifts: torch.Tensor,
+    numbers: torch.Tensor,
+    offset: torch.Tensor | None,
     seed: int,
     names: tuple[str, ...],
 ) -> dict[str, torch.Tensor]:
@@ -64,45 +71,85 @@ def render(
 
     Parameters
     ----------
-    images, flags, variance : float32 and uint8 tensors [galaxies * 128 * 128], float32 tensor [galaxies]
+    images, flags, variance : float32 and uint8 tensors [stamps * 128 * 128], float32 tensor [stamps]
         The stamps.
-    drawn : int64 tensor [5, n]
-        Rows of the two galaxies, shift along y and x, number of the blend.
-    offset : float32 tensor [n, 1, 1]
-        Rounding offset of pixels; see `candels_blend.render.grid_offset`.
+    galaxies : int64 tensor [n_galaxies, n]
+        Rows of the galaxies in the stamps.
+    shifts : int64 tensor [2 (n_galaxies - 1), n]
+        Shifts of all but the first, along y and x.
+    numbers : int64 tensor [n]
+        Numbers of the blends.
+    offset : float32 tensor [n, 1, 1] or None
+        Rounding offset of pixels; see `candels_blend.render.grid_offset`. None: stamps are added as they are.
     names : tuple of str
         Columns to render.
     """
-    g1, g2, dy, dx = (values[:, None, None] for values in drawn[:4])
     axis = torch.arange(SIZE, device=images.device)
     pixel = axis[:, None] * SIZE + axis[None, :]
-    y, x = axis[None, :, None] - dy, axis[None, None, :] - dx
-    inside = (y >= 0) & (y < SIZE) & (x >= 0) & (x < SIZE)
-    place1, place2 = g1 * PIXELS + pixel, g2 * PIXELS + torch.where(inside, y * SIZE + x, 0)
-    flags1, flags2 = flags[place1], torch.where(inside, flags[place2], 0)
+    first = galaxies[0][:, None, None] * PIXELS + pixel
+    stamps, found, inside = [images[first]], [flags[first]], [torch.ones_like(pixel, dtype=torch.bool)]
+    for place in range(1, len(galaxies)):
+        dy, dx = (shift[:, None, None] for shift in shifts[2 * place - 2 : 2 * place])
+        y, x = axis[None, :, None] - dy, axis[None, None, :] - dx
+        within = (y >= 0) & (y < SIZE) & (x >= 0) & (x < SIZE)
+        where = galaxies[place][:, None, None] * PIXELS + torch.where(within, y * SIZE + x, 0)
+        stamps.append(torch.where(within, images[where], 0.0))
+        found.append(torch.where(within, flags[where], 0))
+        inside.append(within)
     out = {}
     if "image" in names or "galaxies" in names:
-        stamp1, stamp2 = images[place1], torch.where(inside, images[place2], 0.0)
-        variance1 = variance[g1] * torch.where(flags1 & REPLACED > 0, 2.0, 1.0)
-        variance2 = variance[g2] * torch.where(flags2 & REPLACED > 0, 2.0, 1.0) * inside
-        both = variance1 + variance2
-        noise = torch.sqrt(both) * deviates(seed, drawn[4], 0)
-        out["image"] = (noise + stamp1 + stamp2 + offset) - offset
-        if "galaxies" in names:
-            share = variance1 / torch.clamp(both, min=float(TINY))
-            own = torch.sqrt(variance1 * (1.0 - share)) * deviates(seed, drawn[4], 1)
-            first = (share * noise + own + stamp1 + offset) - offset
-            first = torch.where(inside, first, out["image"])  # the second is 0 outside, however sums are fused
-            out["galaxies"] = torch.stack([first, out["image"] - first], dim=1)
-    first, second = flags1 & CENTRAL, flags2 & CENTRAL
+        if offset is None:
+            out = {"image": functools.reduce(operator.add, stamps)}
+            if "galaxies" in names:
+                out["galaxies"] = torch.stack(stamps, dim=1)
+        else:
+            variances = [
+                variance[row][:, None, None] * torch.where(flag & REPLACED > 0, 2.0, 1.0) * within
+                for row, flag, within in zip(galaxies, found, inside, strict=True)
+            ]
+            out = _with_noise(stamps, variances, inside[1], numbers, offset, seed, "galaxies" in names)
+    masks = [flag & CENTRAL for flag in found]
     if "masks" in names:
-        out["masks"] = torch.stack([first, second], dim=1)
-    if "ogg_masks" in names:
-        out["ogg_masks"] = torch.stack([first & second, first, second], dim=-1)
-    if "bogg_masks" in names:
-        overlap = first & second
-        out["bogg_masks"] = torch.stack([1 - (first | second), overlap, first - overlap, second - overlap], dim=-1)
+        out["masks"] = torch.stack(masks, dim=1)
+    if "ogg_masks" in names or "bogg_masks" in names:
+        union, overlap = masks[0] | masks[1], masks[0] & masks[1]
+        for mask in masks[2:]:
+            overlap, union = overlap | (union & mask), union | mask
+        if "ogg_masks" in names:
+            out["ogg_masks"] = torch.stack([overlap, *masks], dim=-1)
+        if "bogg_masks" in names:
+            out["bogg_masks"] = torch.stack([1 - union, overlap, *(mask & (1 - overlap) for mask in masks)], dim=-1)
     return {name: out[name] for name in names}
+
+
+def _with_noise(
+    stamps: list[torch.Tensor],
+    variances: list[torch.Tensor],
+    inside: torch.Tensor,
+    numbers: torch.Tensor,
+    offset: torch.Tensor,
+    seed: int,
+    split: bool,
+) -> dict[str, torch.Tensor]:
+    """Add noise to the sum of the stamps and, with `split`, to each; `inside` is where the second galaxy's stamp is."""
+    totals = list(accumulate(variances))
+    noise = torch.sqrt(totals[-1]) * deviates(seed, numbers, 0)
+    image = (functools.reduce(operator.add, stamps, noise) + offset) - offset
+    if not split:
+        return {"image": image}
+    rest, parts = image, []
+    for place in range(len(stamps) - 1, 1, -1):
+        share = variances[place] / torch.clamp(totals[place], min=float(TINY))
+        own = torch.sqrt(variances[place] * (1.0 - share)) * deviates(seed, numbers, place)
+        own = share * noise + own
+        part = (own + stamps[place] + offset) - offset
+        noise, rest = noise - own, rest - part
+        parts.insert(0, part)
+    share = variances[0] / torch.clamp(totals[1], min=float(TINY))
+    own = torch.sqrt(variances[0] * (1.0 - share)) * deviates(seed, numbers, 1)
+    first = (share * noise + own + stamps[0] + offset) - offset
+    first = torch.where(inside, first, rest)  # the second is 0 outside, however sums are fused
+    return {"image": image, "galaxies": torch.stack([first, rest - first, *parts], dim=1)}
 
 
 class DeviceRenderer:
@@ -134,6 +181,7 @@ class DeviceRenderer:
         self._device = device
         self._seed = seed
         self._bound = stamps.bound
+        self._masked = stamps.masked
         flags = stamps.central * np.uint8(CENTRAL) + stamps.replaced * np.uint8(REPLACED)
         self._stamps = [
             torch.from_numpy(array).to(device).reshape(-1) for array in (stamps.images, flags, stamps.variance)
@@ -141,12 +189,17 @@ class DeviceRenderer:
         compiled = device.type == "cuda" and importlib.util.find_spec("triton") is not None
         self._render = torch.compile(render) if compiled else render
 
-    def batch(self, numbers: np.ndarray, pairs: np.ndarray, names: Collection[str]) -> dict[str, torch.Tensor]:
-        """Render the named pixel columns of blends with these numbers and pairs; tensors [n, ...]."""
+    def batch(self, numbers: np.ndarray, drawn: np.ndarray, names: Collection[str]) -> dict[str, torch.Tensor]:
+        """Render the named pixel columns of drawn blends with these numbers; tensors [blends, ...]."""
         if not names:
             return {}
-        drawn = np.stack([pairs["g1"], pairs["g2"], pairs["dy"], pairs["dx"], numbers]).astype(np.int64)
-        offset = grid_offset(self._bound[pairs["g1"]] + self._bound[pairs["g2"]]).astype(np.float32)
-        drawn, offset = (torch.from_numpy(array).to(self._device, non_blocking=True) for array in (drawn, offset))
-        images, flags, variance = self._stamps
-        return self._render(images, flags, variance, drawn, offset[:, None, None], self._seed, tuple(names))
+        arrays = [galaxies_of(drawn).T, shifts_of(drawn).T, numbers]
+        galaxies, shifts, numbers = (self._moved(array.astype(np.int64)) for array in arrays)
+        offset = None
+        if self._masked:
+            bound = self._bound[galaxies_of(drawn)].sum(axis=1)
+            offset = self._moved(grid_offset(bound).astype(np.float32))[:, None, None]
+        return self._render(*self._stamps, galaxies, shifts, numbers, offset, self._seed, tuple(names))
+
+    def _moved(self, array: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(array).to(self._device, non_blocking=True)

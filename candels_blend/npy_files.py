@@ -3,86 +3,52 @@
 from __future__ import annotations
 
 import csv
-import io
+import functools
 import math
+import operator
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from candels_blend.columns import BLOCK, load
-from candels_blend.draw import SPLITS
+from candels_blend.drawn import n_galaxies
+from candels_blend.npy_forms import BLEND, Form, image_form, masks_form, npy_header
 from candels_blend.render import Renderer
+from candels_blend.sample import MOST_GALAXIES, SPLITS
 from candels_blend.stamp_archive import SIZE, Archive, read_csv
-from candels_blend.targets import CHANNELS, MASKS, flux
+from candels_blend.targets import MASKS, channels, flux
 from skyshards.errors import BuildError, UsageError
 from skyshards.files import clear_errors, hold, replacing
 from skyshards.processes import fork_server, start_worker
 from skyshards.progress import Progress, progress
 
 
-def _header(dtype: np.dtype, shape: tuple[int, ...]) -> bytes:
-    buffer = io.BytesIO()
-    np.lib.format.write_array_header_1_0(buffer, {"descr": dtype.str, "fortran_order": False, "shape": shape})
-    return buffer.getvalue()
+def header(galaxies: int) -> tuple[str, ...]:
+    """Columns of a catalogue. As in candels-blender, `shift_x` is the shift along y, and `shift_y` that along x.
 
-
-@dataclass(frozen=True)
-class Form:
-    """Common dtype and shape of many files, so that their header is made only once."""
-
-    dtype: np.dtype
-    shape: tuple[int, ...]
-
-    @cached_property
-    def header(self) -> bytes:
-        return _header(self.dtype, self.shape)
-
-    def save(self, path: Path, array: np.ndarray) -> None:
-        """Write a file as `numpy.save` does."""
-        with open(path, "wb") as file:
-            file.write(self.header)
-            file.write(np.ascontiguousarray(array, self.dtype).data)
-
-    def load(self, path: Path) -> np.ndarray:
-        """Read a file. Raises `BuildError`, naming it, if it is missing, truncated or of another form."""
-        try:
-            content = path.read_bytes()
-            if content.startswith(self.header):
-                return np.frombuffer(content, self.dtype, offset=len(self.header)).reshape(self.shape)
-            array = np.ascontiguousarray(np.lib.format.read_array(io.BytesIO(content), allow_pickle=False))
-        except FileNotFoundError:
-            raise BuildError(f"{path}: not found; were the single files deleted? Produce the sample again") from None
-        except (ValueError, EOFError) as error:
-            raise BuildError(f"{path}: not a whole .npy file ({error}); produce the sample again") from error
-        if array.dtype != self.dtype or array.shape != self.shape:
-            raise BuildError(f"{path}: expected {self.dtype} {self.shape}, found {array.dtype} {array.shape}")
-        return array
-
-
-IMAGE = Form(np.dtype(np.float32), (SIZE, SIZE, 2))
-MASKS_PAIR = Form(np.dtype(np.uint8), (2, SIZE, SIZE))
-BLEND = Form(np.dtype(np.float32), (SIZE, SIZE))
-HEADER = ("id", "distance", "shift_x", "shift_y") + tuple(
-    f"g{n}_{name}" for n in (1, 2) for name in ("id", "mag", "rad", "z", "type")
-)
-"""Columns of a catalogue. As in candels-blender, `shift_x` holds the shift along y, and `shift_y` that along x."""
+    Those of a third galaxy are `g3_shift_x` and `g3_shift_y`.
+    """
+    places = range(1, galaxies + 1)
+    names = [f"g{place}_{name}" for place in places for name in ("id", "mag", "rad", "z", "type")]
+    further = [f"g{place}_{name}" for place in places[2:] for name in ("distance", "shift_x", "shift_y")]
+    return ("id", "distance", "shift_x", "shift_y", *names, *further)
 
 
 def image_name(split: str, number: int) -> str:
-    """File name of a blend's two galaxies: float32 [128, 128, 2]."""
+    """File name of a blend's galaxies: float32 [128, 128, n]."""
     return f"{split}_blend_{number:06d}.npy"
 
 
 def masks_name(split: str, number: int) -> str:
-    """File name of a blend's two masks: uint8 [2, 128, 128]."""
+    """File name of a blend's masks: uint8 [n, 128, 128]."""
     return f"{split}_blend_seg_{number:06d}.npy"
 
 
@@ -122,8 +88,8 @@ def _lock(folder: Path) -> Path:
     return path.with_name(f"{path.name}.lock")
 
 
-def write_catalogue(path: Path, archive: Archive, pairs: np.ndarray) -> None:
-    """Write the catalogue of pairs (array of `candels_blend.draw.PAIR`), byte for byte as candels-blender does."""
+def write_catalogue(path: Path, archive: Archive, drawn: np.ndarray) -> None:
+    """Write the catalogue of drawn blends, of two galaxies byte for byte as candels-blender does."""
     galaxies = archive.catalogue
     names = [galaxies[name].tolist() for name in ("ID", "mag", "radius", "z", "galtype")]
     texts = [
@@ -132,9 +98,11 @@ def write_catalogue(path: Path, archive: Archive, pairs: np.ndarray) -> None:
     ]
     with open(path, "w", newline="") as file:
         table = csv.writer(file)
-        table.writerow(HEADER)
-        for i, (g1, g2, dy, dx) in enumerate(pairs.tolist()):
-            table.writerow((i, f"{math.hypot(dy, dx):.6f}", dy, dx, *texts[g1], *texts[g2]))
+        table.writerow(header(n_galaxies(drawn)))
+        for i, (first, *others) in enumerate(drawn.tolist()):
+            rows = (first, *others[::3])
+            shifts = [(f"{math.hypot(dy, dx):.6f}", dy, dx) for dy, dx in zip(others[1::3], others[2::3], strict=True)]
+            table.writerow((i, *shifts[0], *chain(*(texts[row] for row in rows), *shifts[1:])))
 
 
 @dataclass(frozen=True)
@@ -147,34 +115,38 @@ class SingleFiles:
         Folder of the unpacked archive.
     folder : Path
     seed : int
+    masked : bool
+        See `candels_blend.Blends`.
     """
 
     datapath: Path
     folder: Path
     seed: int
+    masked: bool = True
 
-    def write_block(self, split: str, first: int, start: int, pairs: np.ndarray) -> int:
-        """Write two files for each pair of a block; returns the number of pairs.
+    def write_block(self, split: str, first: int, start: int, drawn: np.ndarray) -> int:
+        """Write two files for each blend of a block; returns the number of blends.
 
-        The first pair's number is `start` in its split, and `first + start` in the whole sample.
+        The first blend's number is `start` in its split, and `first + start` in the whole sample.
         """
-        numbers = np.arange(start, start + len(pairs))
-        renderer = Renderer(load(self.datapath)[1], self.seed)
-        columns = renderer.batch(numbers + first, pairs, ("galaxies", "masks"))
+        numbers = np.arange(start, start + len(drawn))
+        renderer = Renderer(load(self.datapath, self.masked)[1], self.seed)
+        columns = renderer.batch(numbers + first, drawn, ("galaxies", "masks"))
+        image, masks_of = image_form(n_galaxies(drawn)), masks_form(n_galaxies(drawn))
         for number, galaxies, masks in zip(numbers.tolist(), columns["galaxies"], columns["masks"], strict=True):
-            IMAGE.save(self.folder / image_name(split, number), np.stack(tuple(galaxies), axis=-1))
-            MASKS_PAIR.save(self.folder / masks_name(split, number), masks)
-        return len(pairs)
+            image.save(self.folder / image_name(split, number), np.stack(tuple(galaxies), axis=-1))
+            masks_of.save(self.folder / masks_name(split, number), masks)
+        return len(drawn)
 
-    def write(self, pairs: dict[str, np.ndarray], workers: int) -> None:
-        """Write all files of a sample's pairs in `workers` processes."""
-        first = {"train": 0, "test": len(pairs["train"])}
+    def write(self, drawn: dict[str, np.ndarray], workers: int) -> None:
+        """Write all files of a sample's blends in `workers` processes."""
+        first = {"train": 0, "test": len(drawn["train"])}
         blocks = [
-            (split, first[split], start, pairs[split][start : start + BLOCK])
+            (split, first[split], start, drawn[split][start : start + BLOCK])
             for split in SPLITS
-            for start in range(0, len(pairs[split]), BLOCK)
+            for start in range(0, len(drawn[split]), BLOCK)
         ]
-        with progress("rendering", "blends", sum(map(len, pairs.values()))) as bar:
+        with progress("rendering", "blends", sum(map(len, drawn.values()))) as bar:
             if workers == 1:
                 for block in blocks:
                     bar.update(self.write_block(*block))
@@ -206,20 +178,27 @@ def concatenate(folder: Path, method: str) -> list[Path]:
     single = []
     with clear_errors(folder), hold(folder, lock=_lock(folder)):
         for split in SPLITS:
-            numbers = range(len(read_catalogue(folder, split)))
+            catalogue = read_catalogue(folder, split)
+            numbers, galaxies = range(len(catalogue)), galaxies_in(catalogue)
+            image, masks_of = image_form(galaxies), masks_form(galaxies)
             images = [folder / image_name(split, number) for number in numbers]
             masks = [folder / masks_name(split, number) for number in numbers]
-            _stack(folder / f"{split}_blends.npy", BLEND, images, IMAGE, lambda image: image[..., 0] + image[..., 1])
+            _stack(folder / f"{split}_blends.npy", BLEND, images, image, _added)
             target = folder / f"{split}_{method}.npy"
             if method == "single_images":
-                _stack(target, IMAGE, images, IMAGE, lambda image: image)
+                _stack(target, image, images, image, lambda image: image)
             elif method == "gg_masks":
-                _stack(target, MASKS_PAIR, masks, MASKS_PAIR, lambda masks: masks)
+                _stack(target, masks_of, masks, masks_of, lambda masks: masks)
             else:
-                form = Form(np.dtype(np.uint8), (SIZE, SIZE, CHANNELS[method]))
-                _stack(target, form, masks, MASKS_PAIR, MASKS[method])
+                form = Form(np.dtype(np.uint8), (SIZE, SIZE, channels(method, galaxies)))
+                _stack(target, form, masks, masks_of, MASKS[method])
             single += images + masks
     return single
+
+
+def _added(image: np.ndarray) -> np.ndarray:
+    """Add up galaxies, channels last, in their order."""
+    return functools.reduce(operator.add, np.moveaxis(image, -1, 0))
 
 
 def _stack(
@@ -238,7 +217,7 @@ def _stack(
 def save_stack(path: Path, length: int, form: Form, rows: Iterable[np.ndarray]) -> None:
     """Write an array of `length` rows of a form, row by row; `path` appears once it is safely on disk."""
     with replacing(path) as temporary, open(temporary, "wb") as file:
-        file.write(_header(form.dtype, (length, *form.shape)))
+        file.write(npy_header(form.dtype, (length, *form.shape)))
         for row in rows:
             file.write(row.data)
         file.flush()
@@ -247,7 +226,7 @@ def save_stack(path: Path, length: int, form: Form, rows: Iterable[np.ndarray]) 
 
 def is_whole_stack(path: Path, length: int, form: Form) -> bool:
     """Whether a file has the header that `save_stack` writes for `length` rows, and all its bytes."""
-    header = _header(form.dtype, (length, *form.shape))
+    header = npy_header(form.dtype, (length, *form.shape))
     size = len(header) + length * math.prod(form.shape) * form.dtype.itemsize
     if not path.exists() or path.stat().st_size != size:
         return False
@@ -259,17 +238,24 @@ def read_catalogue(folder: Path, split: str) -> pd.DataFrame:
     """Read a split's catalogue. Raises `BuildError` if the folder has none."""
     path = folder / catalogue_name(split)
     try:
-        return read_csv(path, HEADER, text=("g1_type", "g2_type"))
+        return read_csv(path, header(2), text=[f"g{place}_type" for place in range(1, MOST_GALAXIES + 1)])
     except BuildError as error:
         raise BuildError(f"{error}; expected a catalogue that `candels-blender produce` wrote") from error
 
 
+def galaxies_in(catalogue: pd.DataFrame) -> int:
+    """Return the number of galaxies in the blends of a catalogue."""
+    return sum(f"g{place}_mag" in catalogue for place in range(1, MOST_GALAXIES + 1))
+
+
 def write_flux(folder: Path, zeropoint: float) -> list[Path]:
-    """Write the fluxes (float64 [n, 2]) of both splits as `{split}_flux.npy`, from the magnitudes in the catalogues."""
+    """Write the fluxes (float64 [blends, galaxies]) of both splits as `{split}_flux.npy`, from the catalogues."""
     written = []
     with clear_errors(folder), hold(folder, lock=_lock(folder)):
         for split in SPLITS:
-            magnitudes = read_catalogue(folder, split)[["g1_mag", "g2_mag"]].to_numpy(float)
+            catalogue = read_catalogue(folder, split)
+            names = [f"g{place}_mag" for place in range(1, galaxies_in(catalogue) + 1)]
+            magnitudes = catalogue[names].to_numpy(float)
             with replacing(folder / f"{split}_flux.npy") as temporary, open(temporary, "wb") as file:
                 np.save(file, flux(magnitudes, zeropoint))
             written.append(folder / f"{split}_flux.npy")

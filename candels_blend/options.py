@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import click
 
-from candels_blend.draw import GALAXY_TYPES, Sample
+from candels_blend.sample import GALAXY_TYPES, MOST_GALAXIES, Sample
 from skyshards.cli.options import option
 
 DEFAULT = Sample()
@@ -53,6 +53,24 @@ _OPTIONS = (
         "--seed", "-s", type=click.IntRange(0, 2**32 - 1), default=DEFAULT.seed, help="Seed of pairs, shifts and noise."
     ),
     option("--use_clean_galaxies", "-c", is_flag=True, show_default=False, help=CLEAN),
+    option(
+        "--cut",
+        metavar="CONDITION",
+        help="Leave out galaxies for which this is false, by columns of the archive's catalogue, such as 'z < 1'.",
+    ),
+    option(
+        "--n_galaxies",
+        type=click.IntRange(2, MOST_GALAXIES),
+        default=DEFAULT.n_galaxies,
+        metavar="K",
+        help=f"Galaxies in a blend, at most {MOST_GALAXIES}.",
+    ),
+)
+
+masked_option = option(
+    "--masked/--unmasked",
+    default=True,
+    help="Replace the neighbours in stamps by noise, and add noise; or blend the archive's stamps as they are.",
 )
 
 

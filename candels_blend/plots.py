@@ -10,6 +10,7 @@ from astropy.visualization import AsinhStretch, ImageNormalize, MinMaxInterval
 
 from candels_blend.stamp_archive import Archive
 from candels_blend.stamps import central_mask, split_pixels
+from candels_blend.targets import bogg_masks
 
 try:
     from matplotlib import colormaps
@@ -23,8 +24,8 @@ SOFTENING = 0.02
 """Fraction of the brightest pixel's value at which the stretch turns from linear to logarithmic."""
 COUNTS = colormaps["gray"].with_extremes(bad="#3d5a80")
 """Grey for counts, blue for pixels without any."""
-REGIONS = ListedColormap(["#1b1b2f", "#f4f1de", "#3d85c6", "#e07a5f"])
-"""Colours of background, overlap, galaxy 1 alone, galaxy 2 alone."""
+REGIONS = ListedColormap(["#1b1b2f", "#f4f1de", "#3d85c6", "#e07a5f", "#81b29a", "#f2cc8f", "#b56576"])
+"""Colours of background, overlap, galaxy 1 alone, galaxy 2 alone, …"""
 
 
 def show_image(axes: Axes, image: np.ndarray, title: str) -> None:
@@ -35,11 +36,9 @@ def show_image(axes: Axes, image: np.ndarray, title: str) -> None:
 
 
 def show_regions(axes: Axes, masks: np.ndarray, title: str) -> None:
-    """Show two masks (uint8 [2, height, width]) in one image: overlap, and each galaxy alone."""
-    first, second = masks.astype(np.int64)
-    axes.imshow(
-        np.array([[0, 3], [2, 1]])[first, second], origin="lower", cmap=REGIONS, vmin=0, vmax=3, interpolation="nearest"
-    )
+    """Show masks (uint8 [n, height, width]) in one image: overlap, and each galaxy alone."""
+    regions = bogg_masks(masks).argmax(axis=-1)
+    axes.imshow(regions, origin="lower", cmap=REGIONS, vmin=0, vmax=REGIONS.N - 1, interpolation="nearest")
     _finish(axes, title)
 
 
@@ -80,7 +79,7 @@ def plot_galaxy(archive: Archive, row: int) -> Figure:
 
 
 def plot_blend(blend: Mapping[str, Any]) -> Figure:
-    """Plot a blend: its image, its two galaxies if present, and its masks.
+    """Plot a blend: its image, its galaxies if present, and its masks.
 
     Parameters
     ----------
@@ -95,7 +94,8 @@ def plot_blend(blend: Mapping[str, Any]) -> Figure:
     galaxies = blend.get("galaxies", ())
     figure = Figure(figsize=(3.0 * (2 + len(galaxies)), 3.4), layout="constrained")
     axes = figure.subplots(1, 2 + len(galaxies))
-    show_image(axes[0], blend["image"], f"{blend['object_id']}: {float(blend['distance']):.1f} pixels apart")
+    distances = " and ".join(f"{distance:.1f}" for distance in np.atleast_1d(blend["distance"]).tolist())
+    show_image(axes[0], blend["image"], f"{blend['object_id']}: {distances} pixels apart")
     for number, galaxy in enumerate(galaxies):
         show_image(axes[1 + number], galaxy, f"galaxy {number + 1}: {galtype[number]}, {mag[number]:.2f} mag")
     show_regions(axes[-1], blend["masks"], "masks (overlap white)")

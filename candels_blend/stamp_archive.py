@@ -127,6 +127,11 @@ def _read_catalogue(path: Path) -> pd.DataFrame:
     return catalogue.assign(galtype=catalogue["galtype"].fillna(""), RA=ra.where((ra < -180) | (ra >= 0), ra + 360))
 
 
+def measured(redshift: pd.Series) -> pd.Series:
+    """Redshifts with NaN for those that the catalogue lacks: it has -99 there."""
+    return redshift.where(redshift > -1)
+
+
 def _faults(images: np.ndarray, segmentation: np.ndarray, catalogue: pd.DataFrame) -> dict[str, np.ndarray]:
     """Masks of unusable galaxies, by reason."""
     largest = np.fromiter((np.abs(stamp).max() for stamp in images), float, len(images))

@@ -82,6 +82,9 @@ class Stamps:
         Variance of the background noise.
     bound : array, float64 [n]
         Bound on the absolute value of the stamp's pixels including noise.
+    masked : bool
+        Whether neighbours were removed and noise is to be added. If not, `images` are the archive's, and `replaced` and
+        `variance` are 0.
     """
 
     images: np.ndarray
@@ -89,10 +92,11 @@ class Stamps:
     replaced: np.ndarray
     variance: np.ndarray
     bound: np.ndarray
+    masked: bool = True
 
 
-def prepare(archive: Archive) -> Stamps:
-    """Prepare the stamps of an archive; stamps left out of it are all 0.
+def prepare(archive: Archive, masked: bool = True) -> Stamps:
+    """Prepare the stamps of an archive; stamps left out of it are all 0. Unless `masked`, the others stay as they are.
 
     The standard deviation of the noise is that of the image times the background mask, over the whole stamp, as in
     candels-blender.
@@ -104,12 +108,14 @@ def prepare(archive: Archive) -> Stamps:
     for start in range(0, len(archive.rows), BLOCK):
         rows = archive.rows[start : start + BLOCK]
         image, segmentation = archive.images[rows].astype(np.float32, copy=False), archive.segmentation[rows]
-        background, neighbours = split_pixels(segmentation)
-        images[rows] = alone = np.where(neighbours, np.float32(0), image)
-        central[rows], replaced[rows] = central_mask(segmentation), neighbours
-        sigma[rows] = np.std(image * background, axis=(1, 2), dtype=np.float64)
-        peak[rows] = np.abs(alone).max(axis=(1, 2))
+        central[rows] = central_mask(segmentation)
+        if masked:
+            background, replaced[rows] = split_pixels(segmentation)
+            sigma[rows] = np.std(image * background, axis=(1, 2), dtype=np.float64)
+            image = np.where(replaced[rows], np.float32(0), image)
+        images[rows] = image
+        peak[rows] = np.abs(image).max(axis=(1, 2))
         let_go(archive.images)
         let_go(archive.segmentation)
-    # 32 deviations: float32 deviates end at about 8, and a pixel's noise is the sum of up to three.
-    return Stamps(images, central, replaced, np.square(sigma).astype(np.float32), peak + 32.0 * sigma)
+    # A pixel's noise is normal, of at most 1.5 deviations; 32 of them never occur.
+    return Stamps(images, central, replaced, np.square(sigma).astype(np.float32), peak + 32.0 * sigma, masked)

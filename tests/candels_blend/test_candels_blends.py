@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from candels_blend import Blends
-from candels_blend.draw import Sample, draw_sample
+from candels_blend.draw import draw_sample
+from candels_blend.sample import Sample
 from candels_blend.targets import MASKS, METHODS, flux
 from skyshards.errors import BuildError, UsageError
 
@@ -184,14 +185,13 @@ def test_endless_blends_need_a_sampler_in_torch(datapath, blends):
             assert np.array_equal(batch["image"], blends[start : start + 4]["image"])
 
 
-def test_torch_collates_columns_of_numbers_alone(blends):
+def test_torch_collates_all_columns(blends):
     torch = pytest.importorskip("torch")
-    with pytest.raises(TypeError, match="found <U"):
-        next(iter(torch.utils.data.DataLoader(blends, batch_size=4)))
-    numbers = [name for name, value in blends[0].items() if value.dtype.kind != "U"]
-    assert set(blends.column_names) - set(numbers) == {"galtype", "object_id", "source"}
-    batch = next(iter(torch.utils.data.DataLoader(blends.columns(numbers), batch_size=4)))
-    assert set(batch) == set(numbers)
+    batch, expected = next(iter(torch.utils.data.DataLoader(blends, batch_size=4))), blends[:4]
+    assert list(batch) == list(expected)
+    assert torch.equal(batch["image"], torch.from_numpy(expected["image"]))
+    assert batch["object_id"] == expected["object_id"].tolist()
+    assert [list(types) for types in zip(*batch["galtype"], strict=True)] == expected["galtype"].tolist()
 
 
 def test_endless_blends_need_a_sampler_in_grain(datapath, blends):
@@ -247,6 +247,8 @@ def test_grain(blends):
         ({"length": -1}, "at least 0"),
         ({"n_blends": 10, "length": 9}, "10 blends have 8 train ones, found 9"),
         ({"split": "test", "test_ratio": 0, "length": 3}, "leaves no test split"),
+        ({"n_galaxies": 6}, "n_galaxies: expected an integer from 2 to 5, found 6"),
+        ({"cut": "mag <"}, "cut: 'mag <' is not a condition"),
     ],
 )
 def test_options_that_make_no_sense(datapath, options, message):

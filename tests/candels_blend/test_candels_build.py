@@ -13,7 +13,7 @@ from datasets import load_dataset
 import skyshards
 from candels_blend import Blends
 from candels_blend.build_parent_sample import CandelsBlendRecipe
-from candels_blend.draw import Sample
+from candels_blend.sample import Sample
 from candels_blend.stamp_archive import CATALOGUE, FILES
 from demo_archive import DemoArchive
 from skyshards.errors import BuildError, UsageError
@@ -69,6 +69,53 @@ class TestTrain(Contract):
 
 class TestTest(TestTrain):
     split = "test"
+
+
+FOUR = Sample(seed=11, n_galaxies=4, cut="radius > 3 and z < 3")
+
+
+@pytest.fixture(scope="module")
+def four(datapath, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("built") / "candels_blend"
+    recipe = CandelsBlendRecipe(datapath, 24, FOUR, "single_images", masked=False)
+    assert build(recipe, folder, workers=1).failed == 0
+    return folder
+
+
+@pytest.mark.slow
+class TestFourGalaxies(Contract):
+    """The columns of more galaxies, cut by a condition and not masked."""
+
+    @pytest.fixture
+    def recipe(self, datapath):
+        return CandelsBlendRecipe(datapath, 24, FOUR, "single_images", masked=False)
+
+    @pytest.fixture
+    def folder(self, four):
+        return four
+
+    @pytest.fixture
+    def expected(self, datapath):
+        options = {"seed": 11, "n_blends": 24, "method": "single_images", "n_galaxies": 4, "cut": FOUR.cut}
+        rows = Blends(datapath, split=self.split, masked=False, **options)
+        return {(str(row["object_id"]), str(row["source"])): row for row in rows}
+
+
+def test_four_galaxies_are_built_as_rendered(datapath, tmp_path):
+    recipe = CandelsBlendRecipe(datapath, 12, FOUR, "bogg_masks")
+    assert build(recipe, tmp_path / "built", workers=1).rows == 12
+    rows = Blends(datapath, seed=11, n_blends=12, method="bogg_masks", n_galaxies=4, cut=FOUR.cut)
+    table = skyshards.open(tmp_path / "built", "train").find(rows[:]["object_id"].tolist())
+    found, expected = table[:], rows[:]
+    assert found["bogg_masks"].shape == (10, 128, 128, 6) and found["distance"].shape == (10, 3)
+    for name, values in expected.items():
+        assert np.array_equal(found[name], values, equal_nan=name == "z"), name
+
+
+def test_options_of_pairs_are_those_of_earlier_versions(datapath):
+    """So that earlier folders can be completed."""
+    assert not {"cut", "n_galaxies", "masked"} & set(CandelsBlendRecipe(datapath, 12, SAMPLE).options())
+    assert {"cut", "n_galaxies", "masked"} <= set(CandelsBlendRecipe(datapath, 12, FOUR, masked=False).options())
 
 
 @pytest.mark.slow

@@ -68,7 +68,8 @@ def test_log_has_the_configuration_and_each_rejected_pair(here, datapath):
     run("produce", "-n", 60, "-s", 7, "-d", datapath, "--rad_diff", 1.2, "--excluded_type", "irr", "-e", "sph")
     log = (here / "output-s_7-n_60" / "candels-blender.log").read_text()
     assert "n_blends=60" in log and "rad_diff=1.2" in log and "excluded_types=('irr', 'sph')" in log
-    from candels_blend.draw import Sample, draw_sample
+    from candels_blend.draw import draw_sample
+    from candels_blend.sample import Sample
     from candels_blend.stamp_archive import read_archive
 
     rejected, archive = [], read_archive(datapath)
@@ -210,6 +211,34 @@ def test_convert(produced):
         np.testing.assert_allclose(flux[:, 1], 10 ** (-0.4 * (catalogue["g2_mag"] - 25.5)))
     run("convert", "-d", produced)
     np.testing.assert_allclose(np.load(produced / "test_flux.npy")[:, 0], 10 ** (-0.4 * (catalogue["g1_mag"] - 25.96)))
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_three_galaxies(here, datapath, masked):
+    flag = "--masked" if masked else "--unmasked"
+    run("produce", "-n", 8, "-s", 7, "-d", datapath, "--n_galaxies", 3, "--cut", "radius > 4", flag, "--workers", 1)
+    folder, options = here / "output-s_7-n_8", {"n_blends": 8, "n_galaxies": 3, "cut": "radius > 4", "masked": masked}
+    for method in ("single_images", "gg_masks", "ogg_masks", "bogg_masks"):
+        run("concatenate", "-d", folder, "-m", method)
+    run("convert", "-d", folder)
+    for split, count in (("train", 7), ("test", 1)):
+        rows = Blends(datapath, seed=7, split=split, method="single_images", **options)[:]
+        stacks = {name: np.load(folder / f"{split}_{name}.npy") for name in ("blends", "single_images", *MASKS, "flux")}
+        assert stacks["single_images"].shape == (count, 128, 128, 3) and stacks["flux"].shape == (count, 3)
+        assert (stacks["blends"] == rows["image"]).all()
+        assert (np.moveaxis(stacks["single_images"], -1, 1) == rows["galaxies"]).all()
+        assert (stacks["flux"] == rows["flux"]).all()
+        for name, make in MASKS.items():
+            assert (stacks[name] == make(rows["masks"])).all()
+        catalogue = pd.read_csv(folder / f"{split}_catalogue.csv")
+        assert (catalogue[["g1_id", "g2_id", "g3_id"]] == rows["galaxy_id"]).all(axis=None)
+        assert (catalogue[["shift_x", "shift_y", "g3_shift_x", "g3_shift_y"]] == rows["shift"]).all(axis=None)
+        np.testing.assert_allclose(catalogue[["distance", "g3_distance"]], rows["distance"], atol=1e-6)
+
+
+def test_cut_that_is_none(here, datapath):
+    output = run("produce", "-d", datapath, "--cut", "depth > 1", expect=2)
+    assert "cut: no column 'depth'; available: ID, RA" in output and list(here.iterdir()) == []
 
 
 @pytest.mark.parametrize("command", [("concatenate", "-m", "gg_masks"), ("convert",)])

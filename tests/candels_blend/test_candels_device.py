@@ -7,8 +7,10 @@ torch = pytest.importorskip("torch")
 
 from candels_blend import Blends  # noqa: E402
 from candels_blend.device import DeviceRenderer, deviates, philox, render  # noqa: E402
-from candels_blend.draw import Sample, draw_sample  # noqa: E402
+from candels_blend.draw import draw_sample  # noqa: E402
 from candels_blend.render import PIXELS, Renderer  # noqa: E402
+from candels_blend.sample import Sample  # noqa: E402
+from candels_blend.stamps import prepare  # noqa: E402
 from skyshards.errors import UsageError  # noqa: E402
 
 DEVICES = [
@@ -17,9 +19,9 @@ DEVICES = [
 ]
 
 
-@pytest.fixture(scope="module")
-def pairs(archive):
-    return draw_sample(archive, Sample(test_ratio=0.1), 90)["train"]
+@pytest.fixture(scope="module", params=[2, pytest.param(4, marks=pytest.mark.slow)])
+def pairs(archive, request):
+    return draw_sample(archive, Sample(test_ratio=0.1, n_galaxies=request.param), 90)["train"]
 
 
 @pytest.fixture(params=DEVICES)
@@ -100,6 +102,13 @@ def test_noise_has_the_variance_that_numpy_gives(stamps, pairs, device):
 def test_galaxies_sum_to_the_image(stamps, pairs, device):
     batch = DeviceRenderer(stamps, 3, device).batch(np.arange(len(pairs)), pairs, ("image", "galaxies"))
     assert torch.equal(batch["galaxies"].sum(dim=1), batch["image"])
+
+
+def test_stamps_that_are_not_masked_are_those_of_numpy(archive, pairs, device):
+    plain, numbers = prepare(archive, masked=False), np.arange(len(pairs))
+    found = DeviceRenderer(plain, 3, device).batch(numbers, pairs, ("image", "galaxies"))
+    for name, expected in Renderer(plain, 3).batch(numbers, pairs, ("image", "galaxies")).items():
+        assert np.array_equal(found[name].cpu().numpy(), expected)
 
 
 def test_a_blend_is_the_same_in_any_batch(stamps, pairs, device):

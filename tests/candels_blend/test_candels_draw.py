@@ -8,8 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from candels_blend.download import unpack
-from candels_blend.draw import GALAXY_TYPES, SPLITS, Draw, Pairs, Sample, _mask, _words, draw_sample
+from candels_blend.draw import Draw, _mask, draw_sample, words
+from candels_blend.drawn import DrawnBlends, galaxies
 from candels_blend.npy_files import write_catalogue
+from candels_blend.sample import GALAXY_TYPES, SPLITS, Sample
 from candels_blend.stamp_archive import read_archive
 from skyshards.errors import BuildError, UsageError
 
@@ -22,6 +24,7 @@ def naive_draw(catalogue, sample, n_blends):
     order = state.permutation(len(catalogue))
     cuts = [lambda c: c.mag > sample.mag_low, lambda c: c.mag < sample.mag_high]
     cuts += [lambda c, name=name: c.galtype != name for name in sorted(sample.excluded_types)]
+    cuts += [lambda c: c.eval(sample.cut)] if sample.cut else []
     for cut in cuts:
         catalogue = catalogue[cut(catalogue)].reset_index(drop=True)
         order = state.permutation(len(catalogue))
@@ -34,20 +37,31 @@ def naive_draw(catalogue, sample, n_blends):
         ("test", order[:n_test_galaxies], n_test),
     ):
         while len(pairs[split]) < count:
-            a, b = state.choice(indices), state.choice(indices)
-            while not np.abs(mag[a] - mag[b]) < sample.mag_diff:
+            a = state.choice(indices)
+            blend = (row[a],)
+            while len(blend) < 3 * sample.n_galaxies - 2:
                 b = state.choice(indices)
-            rad_min, rad_max = max(radius[a], radius[b]), min(min(radius[a], radius[b]) * sample.rad_diff, 64)
-            if rad_min >= rad_max:
-                rad_min = 0.8 * rad_max
-            shift, tries = [0, 0], 25
-            while tries and not rad_min <= np.hypot(*shift) <= rad_max:
-                shift, tries = state.randint(-rad_max, rad_max, size=2).tolist(), tries - 1
-            if rad_min <= np.hypot(*shift) <= rad_max:
-                pairs[split].append((row[a], row[b], *shift))
+                while not np.abs(mag[a] - mag[b]) < sample.mag_diff:
+                    b = state.choice(indices)
+                shift = naive_shift(radius[a], radius[b], sample.rad_diff, state)
+                if shift is None:
+                    rejected.append((row[a], row[b]))
+                    break
+                blend += (row[b], *shift)
             else:
-                rejected.append((row[a], row[b]))
+                pairs[split].append(blend)
     return pairs, rejected
+
+
+def naive_shift(radius1, radius2, rad_diff, state):
+    """The original's shift of the second galaxy, or None after 25 tries."""
+    rad_min, rad_max = max(radius1, radius2), min(min(radius1, radius2) * rad_diff, 64)
+    if rad_min >= rad_max:
+        rad_min = 0.8 * rad_max
+    shift, tries = [0, 0], 25
+    while tries and not rad_min <= np.hypot(*shift) <= rad_max:
+        shift, tries = state.randint(-rad_max, rad_max, size=2).tolist(), tries - 1
+    return shift if rad_min <= np.hypot(*shift) <= rad_max else None
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +87,8 @@ def test_catalogue_is_that_of_candels_blender_byte_for_byte(shared_archive, shar
     test_ratio=st.floats(0.1, 0.6),
     mag_high=st.floats(22.5, 30),
     excluded_types=st.lists(st.sampled_from(["irr", "sphd"]), unique=True),
+    cut=st.sampled_from([None, "radius > 4 and RA < 300"]),
+    n_galaxies=st.integers(2, 5),
 )
 def test_pairs_are_those_of_the_naive_draw(archive, **options):
     sample = Sample(**options | {"excluded_types": tuple(options["excluded_types"])})
@@ -91,7 +107,7 @@ def test_pairs_are_those_of_the_naive_draw(archive, **options):
 @settings(max_examples=50)
 @given(seed=st.integers(0, 2**32 - 1), bounds=st.lists(st.integers(2, 5000), min_size=1, max_size=300))
 def test_words_make_the_integers_of_randint(seed, bounds):
-    word, state = _words(np.random.RandomState(seed)), np.random.RandomState(seed)
+    word, state = words(np.random.RandomState(seed)), np.random.RandomState(seed)
     for n in bounds:
         while (found := word() & _mask(n)) >= n:
             pass
@@ -108,8 +124,8 @@ def test_pairs_keep_to_the_bounds(archive):
         assert (mag[both[galaxy]] < 23.2).all()
         assert not catalogue.galtype.iloc[both[galaxy]].isin(["irr", "sph"]).any()
     assert (np.abs(mag[both["g1"]] - mag[both["g2"]]) < 1.5).all()
-    assert (np.hypot(both["dy"], both["dx"]) <= 64).all()
-    assert (both["dy"] != 0).any() and (both["dx"] != 0).any()
+    assert (np.hypot(both["dy2"], both["dx2"]) <= 64).all()
+    assert (both["dy2"] != 0).any() and (both["dx2"] != 0).any()
 
 
 def test_no_galaxy_serves_in_both_splits(archive):
@@ -134,7 +150,7 @@ def test_a_longer_sample_starts_with_the_same_train_pairs(archive):
 @given(st.lists(st.lists(st.integers(0, 3000), max_size=5), max_size=6))
 def test_pairs_are_the_same_in_whatever_order_they_are_asked_for(archive, requests):
     expected = draw_sample(archive, Sample(test_ratio=0.1), 3400)["train"]
-    pairs = Pairs(Draw(archive, Sample(test_ratio=0.1)).pairs("train"))
+    pairs = DrawnBlends(Draw(archive, Sample(test_ratio=0.1)).blends("train"), 2)
     for numbers in requests:
         numbers = np.array(numbers, np.int64)
         assert (pairs[numbers] == expected[numbers]).all()
@@ -192,7 +208,7 @@ class Breaks:
 
 
 def test_pairs_before_a_failure_are_there_and_all_others_are_the_failure():
-    pairs = Pairs(Breaks(1500, BuildError("no shift")))
+    pairs = DrawnBlends(Breaks(1500, BuildError("no shift")), 2)
     for numbers in ([2000], [3], [0, 1500], [1499], [5000]):
         if max(numbers) < 1500:
             assert pairs[np.array(numbers)]["g1"].tolist() == numbers
@@ -202,7 +218,7 @@ def test_pairs_before_a_failure_are_there_and_all_others_are_the_failure():
 
 
 def test_no_pairs_are_drawn_after_an_interruption():
-    pairs = Pairs(Breaks(1500, KeyboardInterrupt()))
+    pairs = DrawnBlends(Breaks(1500, KeyboardInterrupt()), 2)
     assert pairs[np.array([7])]["g1"] == 7
     with pytest.raises(KeyboardInterrupt):
         pairs[np.array([1600])]
@@ -221,6 +237,8 @@ def test_no_pairs_are_drawn_after_an_interruption():
         ("rad_diff", [-3, -1e-9, -np.inf, np.nan, "a", None]),
         ("test_ratio", [-0.1, 1.5, np.nan, "a", None]),
         ("excluded_types", [("round",)]),
+        ("cut", [3, ["z < 1"]]),
+        ("n_galaxies", [1, 6, 2.5, "a", None]),
     ],
 )
 def test_options_out_of_bounds(name, values):
@@ -238,6 +256,39 @@ def test_infinite_bounds_are_none(archive):
 def test_numbers_of_numpy_are_numbers(archive):
     sample = Sample(np.int64(42), np.float32(0), np.float64(100), np.int32(2), np.uint8(4))
     assert (draw_sample(archive, sample, 50)["train"] == draw_sample(archive, Sample(), 50)["train"]).all()
+
+
+def test_a_cut_keeps_the_galaxies_for_which_it_is_true(archive):
+    said = []
+    sample = Sample(cut='galtype in ("disk", "sph") and radius * 2 > 8', n_galaxies=3)
+    pairs = draw_sample(archive, sample, 200, left_out=lambda *words: said.append(words))
+    used = archive.catalogue.iloc[galaxies(np.concatenate([pairs[split] for split in SPLITS])).ravel()]
+    assert used["galtype"].isin(["disk", "sph"]).all() and (used["radius"] > 4).all()
+    left = ((archive.catalogue["galtype"].isin(["disk", "sph"])) & (archive.catalogue["radius"] > 4)).sum()
+    assert said == [(f"cut {sample.cut}", 40 - left, 40)]
+
+
+def test_a_cut_on_a_redshift_that_is_missing_is_false(archive):
+    from candels_blend.cuts import passing
+
+    catalogue = archive.catalogue.copy()
+    catalogue.loc[3, "z"] = -99
+    for condition in ("z < 100", "not z < 100"):
+        assert not passing(condition, catalogue)[3]
+
+
+@pytest.mark.parametrize(
+    ("cut", "message"),
+    [
+        ("z <", "cut: 'z <' is not a condition"),
+        ("depth > 1", "cut: no column 'depth'; available: ID, "),
+        ("z + 1", "cut: 'z \\+ 1': expected a condition"),
+        ("", "cut: '' is not a condition"),
+    ],
+)
+def test_a_cut_that_is_none(archive, cut, message):
+    with pytest.raises(UsageError, match=f"^{message}"):
+        Draw(archive, Sample(cut=cut))
 
 
 def test_clean_galaxies_are_cut_first(archive, stamps):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from candels_blend.candels_blend import SCHEMA
+from candels_blend.candels_blend import SCHEMA, schema_of
 from candels_blend.picture import drawing
 from skyshards.format.column_info import ColumnInfo, TableSchema
 
@@ -17,3 +17,14 @@ def test_captions_are_types_and_distance():
     )
     without = drawing({name: column for name, column in COLUMNS.items() if name != "distance"})
     assert without.columns == ("image", "masks") and without.caption({}) == ""
+
+
+def test_captions_of_more_galaxies():
+    columns = TableSchema(ColumnInfo.of(name, spec) for name, spec in schema_of("gg_masks", 3).specs.items())
+    drawn = drawing(columns)
+    assert drawn.caption({"galtype": np.array(["irr", "", "sph"]), "distance": np.array([13.6, 20])}) == (
+        "irr, unknown and sph, 13.6 and 20.0 pixels apart"
+    )
+    masks = np.ones((3, 128, 128), np.uint8)
+    names = [name for name, _ in drawn.legend({"image": np.ones((128, 128), np.float32), "masks": masks})]
+    assert names in ([], ["central galaxy", "shifted galaxy 2", "shifted galaxy 3"])

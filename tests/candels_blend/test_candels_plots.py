@@ -26,9 +26,11 @@ def test_galaxy(archive):
     assert drawn(figure).std() > 10
 
 
-@pytest.mark.parametrize(("method", "panels"), [("ogg_masks", 2), ("single_images", 4)])
-def test_blend(datapath, method, panels):
-    blend = Blends(datapath, method=method)[2]
+@pytest.mark.parametrize(
+    ("method", "galaxies", "panels"), [("ogg_masks", 2, 2), ("single_images", 2, 4), ("single_images", 4, 6)]
+)
+def test_blend(datapath, method, galaxies, panels):
+    blend = Blends(datapath, method=method, n_galaxies=galaxies)[2]
     figure = plot_blend(blend)
     assert len(figure.axes) == panels and str(blend["object_id"]) in figure.axes[0].get_title()
     assert drawn(figure).std() > 10

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from candels_blend.targets import CHANNELS, MASKS, flux
+from candels_blend.targets import MASKS, channels, flux
 
 masks = arrays(np.uint8, st.tuples(st.integers(0, 3), st.just(2), st.just(6), st.just(5)), elements=st.integers(0, 1))
 
@@ -19,10 +19,10 @@ def test_channels(pair):
         "ogg_masks": (both, first, second),
         "bogg_masks": (~first & ~second, both, first & ~both, second & ~both),
     }
-    for method, channels in expected.items():
+    for method, parts in expected.items():
         target = MASKS[method](pair)
-        assert target.dtype == np.uint8 and target.shape == (len(pair), 6, 5, CHANNELS[method])
-        for number, channel in enumerate(channels):
+        assert target.dtype == np.uint8 and target.shape == (len(pair), 6, 5, channels(method, 2))
+        for number, channel in enumerate(parts):
             assert (target[..., number] == channel).all()
 
 
@@ -34,7 +34,7 @@ def test_bogg_has_one_class_in_each_pixel(pair):
 @given(masks)
 def test_out_is_filled(pair):
     for method, make in MASKS.items():
-        out = np.full((len(pair), 6, 5, CHANNELS[method]), 9, np.uint8)
+        out = np.full((len(pair), 6, 5, channels(method, 2)), 9, np.uint8)
         make(pair, out=out)
         assert (out == make(pair)).all()
 
