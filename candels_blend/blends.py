@@ -23,6 +23,7 @@ from candels_blend.sample import SPLITS, checked, place
 from candels_blend.targets import METHODS
 from skyshards.errors import UsageError
 from skyshards.format.columns import ColumnSpec
+from skyshards.format.kinds.base import Allocate
 from skyshards.format.schema import Schema
 from skyshards.read.padding import Padding
 from skyshards.read.random_access import RandomAccess
@@ -182,8 +183,12 @@ class Blends(RandomAccess):
         view.__dict__ = self.__dict__ | {"_columns": columns, "_index": index, "_padding": padding}
         return view
 
-    def _start(self, rows: np.ndarray, ahead: bool) -> Callable[[], dict[str, Any]]:
-        return lambda: self._blender.columns(rows, self._drawn[rows], self._columns)
+    def _start(self, rows: np.ndarray, ahead: bool, empty: Allocate | None) -> Callable[[], dict[str, Any]]:
+        def values() -> dict[str, Any]:
+            found = self._blender.columns(rows, self._drawn[rows], self._columns)
+            return found if empty is None else {name: _moved(column, empty) for name, column in found.items()}
+
+        return values
 
     def _folds(self) -> np.ndarray:
         return self._asked("fold").to_numpy()
@@ -267,6 +272,15 @@ class Blends(RandomAccess):
         rows = "endless" if self._endless else f"{len(self):,} rows"
         columns = "\n".join(f"  {column}" for column in self.schema.values())
         return f"Blends({', '.join(given)}): {rows}\n{columns}"
+
+
+def _moved(values: Any, empty: Allocate) -> Any:
+    """Copy an array of numbers to memory that `empty` allocates; return others as they are."""
+    if not isinstance(values, np.ndarray) or values.dtype.kind == "U":
+        return values
+    moved = empty(values.shape, values.dtype.name)
+    moved[...] = values
+    return moved
 
 
 def _again(arguments: dict[str, Any], columns: tuple[str, ...], index: np.ndarray | None) -> Blends:

@@ -87,6 +87,19 @@ def test_batches(blends):
         assert np.array_equal(batch["image"], blends[key]["image"])
 
 
+def test_batches_in_memory_of_the_caller(blends):
+    given = []
+
+    def empty(shape, dtype):
+        given.append(np.empty(shape, dtype))
+        return given[-1]
+
+    (batch,) = blends.batches([[3, 1]], empty=empty)
+    numbers = [values for values in batch.values() if values.dtype.kind != "U"]
+    assert len(numbers) == len(given) and all(any(values is own for own in given) for values in numbers)
+    assert np.array_equal(batch["image"], blends[[3, 1]]["image"])
+
+
 def test_endless_blends_can_be_selected(datapath, blends):
     endless = Blends(datapath, seed=5, method="bogg_masks")
     some = endless.select([7, 3])
