@@ -55,6 +55,15 @@ def table_batches(built: Path, folder: Path, workers: int) -> Iterator[dict[str,
     return map(pick, batches)
 
 
+def write_fast(built: Path, folder: Path) -> np.ndarray:
+    skyshards.repack(built, folder, "fast")
+    return skyshards.open(folder).catalog["_shard"].combine_chunks().indices.to_numpy()
+
+
+def fast_batches(built: Path, folder: Path, workers: int) -> Iterator[dict[str, Any]]:
+    return table_batches(folder, folder, workers)
+
+
 # --- datasets ------------------------------------------------------------------------------------------------------
 
 
@@ -194,8 +203,11 @@ def grain_batches(built: Path, folder: Path, workers: int) -> Iterator[dict[str,
 
 STOCK = "datasets hdf5, a row at a time, torch format"
 TABLE = "skyshards table"
+FAST = "skyshards table, --store fast"
+MDS = "mosaicml-streaming, arrays not compressed"
 PEERS: dict[str, Peer] = {
     TABLE: Peer(("skyshards",), table_batches),
+    FAST: Peer(("skyshards",), fast_batches, write_fast),
     STOCK: Peer(("datasets", "torch"), stock_torch),
     "datasets hdf5, `.iter(64)`, numpy format": Peer(("datasets",), stock_iter, workers=(0,)),
     "datasets Parquet stream": Peer(("datasets", "pyarrow"), parquet_stream, write_parquet),
@@ -206,7 +218,7 @@ PEERS: dict[str, Peer] = {
     "webdataset": Peer(("webdataset",), webdataset_batches, write_tar),
     "mosaicml-streaming": Peer(("mosaicml-streaming",), mds_batches, functools.partial(write_mds, columns=MDS_BYTES)),
     "litdata": Peer(("litdata",), litdata_batches, write_litdata),
-    "mosaicml-streaming, arrays not compressed": Peer(
+    MDS: Peer(
         ("mosaicml-streaming",),
         functools.partial(mds_batches, collate=stack),
         functools.partial(write_mds, columns=MDS_ARRAYS),
