@@ -13,7 +13,7 @@ from skyshards.pipeline.recipe import Recipe, Source
 SCHEMA = Schema(
     {
         "image": Column(datasets.Array3D((150, 150, 3), "uint8"), "an image of noise"),
-        "masks": {"stars": Column(datasets.Array3D((2, 64, 64), "uint8"), "where there are stars")},
+        "masks": {"stars": Column(datasets.Array3D((2, 512, 512), "uint8"), "where there are stars")},
         "noise": Column(datasets.Array2D((12, 12), "float32"), "noise, never deflated", deflate=False),
         "flux": Column(datasets.Sequence(datasets.Value("float32")), "a spectrum"),
         "count": Column(datasets.Value("int16"), "a count"),
@@ -24,8 +24,8 @@ SCHEMA = Schema(
 def row(number: int) -> dict[str, Any]:
     """Row of a number; the rows of several numbers share a pixel."""
     random = np.random.default_rng(number)
-    stars = np.zeros((2, 64, 64), np.uint8)
-    stars[0, number % 64, 5:9] = 1
+    stars = np.zeros((2, 512, 512), np.uint8)
+    stars[0, number % 512, 5:9] = 1
     return {
         "object_id": f"field-{number:03d}",
         "ra": 40.0 * (number % 3) + 1e-3 * number,
