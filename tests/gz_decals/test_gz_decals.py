@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -99,6 +100,19 @@ def volunteers(demo, tmp_path_factory):
     outcome = CliRunner().invoke(main, arguments)
     assert outcome.exit_code == 0, outcome.output
     return folder
+
+
+def test_card_selects_the_split_of_another_package_by_its_table(volunteers, tmp_path, monkeypatch):
+    table = skyshards.open(volunteers)
+    wanted = table.catalog["object_id"].to_pylist()[1:4]
+    files = [*(f"{name}.jpg" for name in wanted), "J000000.00+000000.0.jpg"]
+    pq.write_table(pa.table({"filename": files}), tmp_path / "decals_dr5_ortho_test_catalog.parquet")
+    monkeypatch.chdir(tmp_path)
+    text = (Path(__file__).parents[2] / "gz_decals" / "README.md").read_text(encoding="utf-8")
+    (block,) = [block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "ortho_test" in block]
+    names = {"table": table}
+    exec(compile(block, "README.md", "exec"), names)
+    assert names["test"][:]["object_id"].tolist() == wanted
 
 
 class TestDemoVolunteers(Contract):
