@@ -51,19 +51,22 @@ def _make_copies(folder: Path, subject: Subject, copies: range) -> None:
     content = bytearray(gzip.decompress(gz3d_file(subject)))
     with fits.open(io.BytesIO(content)) as hdus:
         start, dtype = hdus[5].fileinfo()["datLoc"], hdus[5].data.dtype
+        card, centre = content.index(b"CRVAL1  =", hdus[1].fileinfo()["hdrLoc"]), hdus[1].header["CRVAL1"]
     row = np.frombuffer(content, dtype, 1, start)
     ra, mangaid = row["ra"].copy(), subject.galaxy.mangaid
     for copy in copies:
         design, _, number = mangaid.partition("-")
         name = f"{int(design) + copy}-{number}"
         row["MANGAID"], row["ra"] = name.ljust(11).encode(), ra + COPY_RA * np.float32(copy)
+        content[card + 10 : card + 30] = f"{centre + float(row['ra'][0] - ra[0]):20.12f}".encode()
         path = folder / f"gz3d_{name}_{subject.fibres}_{subject.subject_id + COPY_SUBJECT * copy}.fits.gz"
         path.write_bytes(deflate.gzip_compress(bytes(content), GZIP_LEVEL))
 
 
-def build_gz3d(fits_folder: Path, output: Path, workers: int | None = None) -> Summary:
+def build_gz3d(fits_folder: Path, output: Path, workers: int | None = None, executor: Any = None) -> Summary:
     """Build GZ3D from files on disk with the project's own recipe."""
-    summary = build(GZ3DRecipe(local_data_path=fits_folder, keep_fits=True), output, workers=workers)
+    recipe = GZ3DRecipe(local_data_path=fits_folder, keep_fits=True)
+    summary = build(recipe, output, workers=workers, executor=executor)
     if summary.failed:
         raise RuntimeError(f"{summary.failed} files could not be read; see {output}")
     return summary
