@@ -2,7 +2,7 @@
 
     pip install -e '.[bench,dask]' && python benchmarks/many_machines.py [--objects 200] [--tasks 2000]
 
-Scheduler and workers (one thread each) are processes here. Processor time hardly depends on what else runs on the machine.
+Scheduler and workers (one thread each) are processes here. Processor time hardly depends on other work, wall time does.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import resource
 import shutil
 import subprocess
 import sys
@@ -79,22 +78,11 @@ def used(found: Cluster, function, *args, **options) -> tuple[dict[str, float], 
     return {name: after - before[name] for name, after in found.seconds().items()}, wall
 
 
-def in_processes(fits: Path, out: Path, count: int) -> tuple[float, float]:
-    """Processor time of all processes of a build without Dask, and wall time, seconds."""
-    code = (
-        "import resource, sys, time; sys.path.insert(0, sys.argv[1]); from pathlib import Path\n"
-        "from simulated import build_gz3d\n"
-        "if __name__ == '__main__':\n"
-        "    build_gz3d(Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4]))\n"
-    )
-    program = out.with_suffix(".py")
-    program.write_text(code)
-    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    command = [sys.executable, str(program), str(Path(__file__).parent), str(fits), str(out), str(count)]
-    subprocess.run(command, check=True, capture_output=True)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
-    return cpu, time.perf_counter() - start
+def in_this_process(fits: Path, out: Path) -> tuple[float, float]:
+    """Processor and wall time of a build in this process alone, seconds."""
+    before, start = time.process_time(), time.perf_counter()
+    build_gz3d(fits, out, 0)
+    return time.process_time() - before, time.perf_counter() - start
 
 
 def nothing(number: int) -> int:
@@ -130,11 +118,9 @@ def main() -> None:
         make_fits(folder / "few", 8, 4)
         make_fits(folder / "fits", options.objects, 16)
         builds, tasks, asks = [], [], []
-        for count in (1, 2):
-            few, _ = in_processes(folder / "few", folder / f"few-{count}", count)
-            cpu, wall = in_processes(folder / "fits", folder / f"pool-{count}", count)
-            left = options.objects - 8
-            builds.append((f"{count} processes, without Dask", wall, 1e3 * (cpu - few) / left, "", "", ""))
+        in_this_process(folder / "few", folder / "first")  # imports
+        cpu, wall = in_this_process(folder / "fits", folder / "alone")
+        builds.append(("one process, without Dask", wall, 1e3 * cpu / options.objects, "", "", ""))
         for count in WORKERS:
             with cluster(count, folder) as found:
                 build_gz3d(folder / "few", folder / "warm", executor=found.executor.client)
