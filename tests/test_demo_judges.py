@@ -23,6 +23,7 @@ def test_taplint_finds_no_error(service):
 
 @pytest.fixture
 def hips2fits(demo, monkeypatch):
+    pytest.importorskip("matplotlib.colors", reason="matplotlib, which astroquery's hips2fits needs, is not installed")
     module = pytest.importorskip("astroquery.hips2fits", reason="astroquery is not installed")
     monkeypatch.setattr(module.hips2fits, "server", demo.hips2fits_url)
     yield module.hips2fits
