@@ -56,6 +56,9 @@ def in_cone(ra, dec, centre: tuple[float, float], radius: float) -> np.ndarray:
     """
     import healpy
 
-    vectors = healpy.ang2vec(np.atleast_1d(ra), np.atleast_1d(dec), lonlat=True)
+    ra, dec = np.broadcast_arrays(np.atleast_1d(ra), np.atleast_1d(dec))
+    inside = np.abs(dec - centre[1]) <= radius + ROUNDING  # whatever their ra
+    vectors = healpy.ang2vec(ra[inside], dec[inside], lonlat=True)
     chord = np.linalg.norm(vectors - healpy.ang2vec(*centre, lonlat=True), axis=-1)
-    return chord <= 2.0 * np.sin(np.radians(min(radius, 180.0)) / 2.0) * (1.0 + 4e-16) + 1e-15
+    inside[inside] = chord <= 2.0 * np.sin(np.radians(min(radius, 180.0)) / 2.0) * (1.0 + 4e-16) + 1e-15
+    return inside

@@ -54,13 +54,16 @@ class CatalogColumns:
 
     def with_rows(self, name: str, rows: np.ndarray | None) -> np.ndarray:
         """Return numbers as `array` does for all rows, but only these rows, or all, have been read."""
-        return self._loaded(name, rows).values
+        column = self._columns[name]
+        if not column.complete:
+            self.load([name], rows)
+        return column.values
 
     def arrow(self, name: str, rows: np.ndarray | None = None) -> pa.ChunkedArray:
         """Return values as they are in the catalogue; null for rows of -1."""
-        if rows is None or (rows >= 0).all():
-            return self._loaded(name, rows).arrow(rows, None)
-        return self._loaded(name, rows[rows >= 0]).arrow(rows, rows >= 0)
+        there = None if rows is None or (rows >= 0).all() else rows >= 0
+        self.load([name], rows if rows is None or there is None else rows[there])
+        return self._columns[name].arrow(rows, there)
 
     def table(self, names: Iterable[str], rows: np.ndarray | None = None) -> pa.Table:
         """Return some columns as a table."""
@@ -85,10 +88,6 @@ class CatalogColumns:
                     self._columns[name].put(group, bounds, part)
         for column in columns.values():
             column.complete = bool(column.read.all())
-
-    def _loaded(self, name: str, rows: np.ndarray | None) -> Any:
-        self.load([name], rows)
-        return self._columns[name]
 
     def _groups_of(self, rows: np.ndarray) -> np.ndarray:
         return np.searchsorted(self.file.bounds, rows, side="right") - 1
