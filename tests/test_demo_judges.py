@@ -25,6 +25,7 @@ def test_taplint_finds_no_error(service):
 def hips2fits(demo, monkeypatch):
     pytest.importorskip("matplotlib.colors", reason="matplotlib, which astroquery's hips2fits needs, is not installed")
     module = pytest.importorskip("astroquery.hips2fits", reason="astroquery is not installed")
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")  # which astroquery.hips2fits needs
     monkeypatch.setattr(module.hips2fits, "server", demo.hips2fits_url)
     yield module.hips2fits
     module.hips2fits._session.close()
