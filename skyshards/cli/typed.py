@@ -11,6 +11,8 @@ TYPED = "skyshards.typed"
 """Key of the typed arguments in a context's `meta`."""
 ALIASES = {"simulated": "demo"}
 """Options whose names differ from those of the Python API's parameters."""
+_RANGE = re.compile(r"(.* (?:integer|float)) range\.", re.DOTALL)
+"""What click says of a word where a number from a range is expected."""
 
 
 @contextlib.contextmanager
@@ -23,7 +25,8 @@ def one_line():
     except click.UsageError as error:
         if isinstance(error, click.BadParameter) and error.param is not None and error.ctx is not None:
             error.param_hint = error.param.get_error_hint(error.ctx)
-            error.message = re.sub(r" (integer|float) range\.$", r" \1.", error.message)
+            if plain := _RANGE.fullmatch(error.message):
+                raise click.BadParameter(f"{plain[1]}.", param_hint=error.param_hint) from error
         error.ctx = None
         raise
 
