@@ -27,13 +27,15 @@ def disk_use(table: Table) -> str | None:
     large = [spec for spec in manifest.columns if spec.heavy]
     if not large or not len(columns):
         return None
-    words = [_words(spec, table, int(columns.array(SIZE + spec.path).sum(dtype=np.int64))) for spec in large]
+    nbytes = {spec.path: int(columns.array(SIZE + spec.path).sum(dtype=np.int64)) for spec in large}
+    words = [_words(spec, table, nbytes[spec.path]) for spec in large if not spec.varies]
+    if files_and_lists := [spec.path for spec in large if spec.varies]:
+        groups = dict.fromkeys(path.partition(".")[0] for path in files_and_lists)
+        words.append(f"{', '.join(groups)} as given, {size(sum(nbytes[path] for path in files_and_lists))}")
     return "; ".join([storage.store_of(manifest), *words])
 
 
 def _words(spec: ColumnSpec, table: Table, nbytes: int) -> str:
-    if spec.varies:
-        return f"{spec.path} as it is, {size(nbytes)}"
     whole = len(table) * spec.nbytes
     if spec.deflate:
         return f"{spec.path} deflated, {size(nbytes)} (uncompressed {size(whole)})"

@@ -97,6 +97,7 @@ def test_info_tells_the_store_and_its_disk(small, fast):
     found = re.search(r"\nstore: small; image deflated, (.*) \(uncompressed 540 kB\); masks", describe(small))
     words = f"store: fast; image uncompressed, 540 kB (deflated about {found[1]}); masks.stars deflated, "
     assert words in describe(fast)
+    assert re.search(r"; flux as given, [\d.]+ k?B\n", describe(fast))
 
 
 def test_damage_is_found(fast, tmp_path):
