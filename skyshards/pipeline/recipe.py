@@ -23,7 +23,7 @@ MAX_LARGE_FILE = 64 << 30
 """Maximum length of the download of a source that is read in blocks, bytes."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Source:
     """A unit of upstream data: a FITS file, the cutout of a catalogue row, one large file with many rows.
 

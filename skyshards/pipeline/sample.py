@@ -53,7 +53,7 @@ class Sample:
         self._records, self._rows, self._begun = records, rows, frozenset(begun)
         self._one_at_a_time = in_blocks and limit is not None
         self._open: str | None = None  # the source that is taken, if only one is at a time
-        self._places: dict[str, int] = {}  # in the listing, by key
+        self._keys: set[str] = set()  # of `listed`
         self._known: dict[str, int] = {}  # number of objects of each source that is not read again
         self._early: dict[str, Outcome] = {}  # read before an earlier source of the listing
         self._expected = 0  # objects, if each unread source or row gives one
@@ -82,13 +82,14 @@ class Sample:
         return taken
 
     def _refuse_same_key(self, source: Source) -> None:
-        place = self._places.setdefault(source.key, len(self.listed))
-        if place < len(self.listed):
-            number, other = len(self.listed) + 1, self.listed[place]
+        if source.key in self._keys:
+            place, other = next(item for item in enumerate(self.listed) if item[1].key == source.key)
+            number = len(self.listed) + 1
             raise BuildError(
                 f"sources {place + 1:,} ({_where(other)}) and {number:,} ({_where(source)}) have the same key"
                 f" {source.key!r}; the recipe must give each source a key of its own"
             )
+        self._keys.add(source.key)
 
     def _objects_of(self, source: Source) -> int | None:
         """Number of objects from a source; None if it has to be read."""
