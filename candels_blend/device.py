@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 import operator
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from itertools import accumulate
 from typing import Any
 
@@ -137,7 +137,8 @@ def _with_noise(
     image = (functools.reduce(operator.add, stamps, noise) + offset) - offset
     if not split:
         return {"image": image}
-    rest, parts = image, []
+    rest = image
+    parts: list[torch.Tensor] = []
     for place in range(len(stamps) - 1, 1, -1):
         share = variances[place] / torch.clamp(totals[place], min=float(TINY))
         own = torch.sqrt(variances[place] * (1.0 - share)) * deviates(seed, numbers, place)
@@ -187,19 +188,19 @@ class DeviceRenderer:
             torch.from_numpy(array).to(device).reshape(-1) for array in (stamps.images, flags, stamps.variance)
         ]
         compiled = device.type == "cuda" and importlib.util.find_spec("triton") is not None
-        self._render = torch.compile(render) if compiled else render
+        self._render: Callable[..., dict[str, torch.Tensor]] = torch.compile(render) if compiled else render
 
     def batch(self, numbers: np.ndarray, drawn: np.ndarray, names: Collection[str]) -> dict[str, torch.Tensor]:
         """Render the named pixel columns of drawn blends with these numbers; tensors [blends, ...]."""
         if not names:
             return {}
         arrays = [galaxies_of(drawn).T, shifts_of(drawn).T, numbers]
-        galaxies, shifts, numbers = (self._moved(array.astype(np.int64)) for array in arrays)
+        counted = [self._moved(array.astype(np.int64)) for array in arrays]
         offset = None
         if self._masked:
             bound = self._bound[galaxies_of(drawn)].sum(axis=1)
             offset = self._moved(grid_offset(bound).astype(np.float32))[:, None, None]
-        return self._render(*self._stamps, galaxies, shifts, numbers, offset, self._seed, tuple(names))
+        return self._render(*self._stamps, *counted, offset, self._seed, tuple(names))
 
     def _moved(self, array: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(array).to(self._device, non_blocking=True)
