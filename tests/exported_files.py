@@ -22,5 +22,5 @@ def decoded(value):
     if isinstance(value, bytes):
         return np.asarray(Image.open(io.BytesIO(value)))
     if isinstance(value, list):
-        return np.stack([decoded(inner) for inner in value])
+        return np.stack([decoded(inner) for inner in value]) if value else np.empty(0)
     return np.asarray(value)
