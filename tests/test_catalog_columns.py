@@ -116,11 +116,14 @@ def test_cones_do_not_depend_on_the_order_of_rows(cut, tmp_path, order):
 def test_the_pixels_near_a_cone_have_all_positions_in_it():
     random = np.random.default_rng(0)
     ra, dec = random.uniform(0, 360, 20_000), np.degrees(np.arcsin(random.uniform(-1, 1, 20_000)))
-    for nside in (1, 16):
+    places = [((10, 90), 3.0), ((300, -50), 0.5), ((77, 3), 91.0), ((0, -90), 180.0)]
+    # where healpy leaves out pixels, depending on its version and options
+    places += [((0, 0), 142.0), ((0, -90), 60.0), ((0, -41.8103148957786), 110.0), ((45, 0), 10.0), ((0, 90), 1.0)]
+    for nside in (1, 2, 4, 16):
         pixels = pixel_of(ra, dec, nside)
-        for centre, radius in (((0, 0), 142.0), ((10, 90), 3.0), ((300, -50), 0.5), ((77, 3), 91.0), ((0, -90), 180.0)):
+        for centre, radius in places:
             inside = in_cone(ra, dec, centre, radius)
-            assert set(pixels[inside]).issubset(near_cone(centre, radius, nside))
+            assert set(pixels[inside].tolist()).issubset(near_cone(centre, radius, nside).tolist())
 
 
 def test_a_table_reads_the_catalogue_that_it_opened(cut, whole, tmp_path):

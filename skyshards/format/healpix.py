@@ -42,11 +42,11 @@ def near_cone(centre: tuple[float, float], radius: float, nside: int) -> np.ndar
     """
     import healpy
 
-    if radius >= 180 - ROUNDING:
+    # With `inclusive`, healpy 1.17 leaves out pixels around poles and corners; with `nest`, 1.20 those of wide discs.
+    wide = np.radians(radius + ROUNDING) + healpy.max_pixrad(nside)
+    if wide >= np.pi:
         return np.arange(healpy.nside2npix(nside))
-    vector, wide = healpy.ang2vec(*centre, lonlat=True), np.radians(radius + ROUNDING)
-    # With nest=True, healpy 1.20 leaves out pixels of discs wider than 140 degrees.
-    return healpy.ring2nest(nside, healpy.query_disc(nside, vector, wide, inclusive=True))
+    return healpy.ring2nest(nside, healpy.query_disc(nside, healpy.ang2vec(*centre, lonlat=True), wide))
 
 
 def in_cone(ra, dec, centre: tuple[float, float], radius: float) -> np.ndarray:
