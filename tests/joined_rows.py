@@ -2,6 +2,7 @@
 
 import pyarrow.compute as pc
 
+from skyshards import Ragged
 from skyshards.format.columns import flatten
 
 IDENTITY = ("object_id", "ra", "dec")
@@ -13,6 +14,13 @@ def name_in_export(path, parts):
     if part not in parts:
         return path.replace(".", "_")
     return rest if part == parts[0] and rest in IDENTITY else f"{part}_{rest}"
+
+
+def listed(values):
+    """The values of a batch row by row, as a file has them."""
+    if isinstance(values, Ragged):
+        return values.rows()
+    return values.tolist() if values.dtype.kind in "OU" else values
 
 
 def known(values, column):
@@ -30,6 +38,7 @@ def values_in_export(joined, parts):
         if path in catalog.column_names and catalog[path].null_count:
             found[name_in_export(path, parts)] = known(values, catalog[path])
             continue
+        values = values.rows() if isinstance(values, Ragged) else values
         if part == "separation":
             present = [value == value for value in values.tolist()]
         else:

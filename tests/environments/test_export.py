@@ -12,7 +12,7 @@ from skyshards.export.run import export
 from skyshards.format.columns import flatten
 from skyshards.pipeline.build import build
 from tests.environments.python import run
-from tests.joined_rows import known, values_in_export
+from tests.joined_rows import known, listed, values_in_export
 from tests.toy import Toy
 
 pytest.importorskip("hats", reason="the extra `hats` is not installed")
@@ -36,9 +36,7 @@ def exports(built_gz3d, tmp_path_factory):
         out, rows = place / "out" / folder.name, place / f"{folder.name}.pickle"
         export(folder, out, tile_mb=0.02 if folder.name == "toy" else 300, workers=0)
         table = skyshards.open(folder, decode=False)
-        values = {
-            path: array.tolist() if array.dtype.kind in "OU" else array for path, array in flatten(table[:]).items()
-        }
+        values = {path: listed(values) for path, values in flatten(table[:]).items()}
         nulls = [path for path in values if path in table.catalog.column_names and table.catalog[path].null_count]
         assert nulls or folder != built_gz3d  # so that they are compared as well
         values |= {path: known(values[path], table.catalog[path]) for path in nulls}
