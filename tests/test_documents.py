@@ -68,6 +68,8 @@ def test_is_understood(document, words, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in (word for word in words if re.fullmatch(r"[\w.]+\.(parquet|csv)", word)):
         (tmp_path / name).touch()
+    for name in (word for word in words if re.fullmatch(r"[\w.]+\.adql", word)):
+        (tmp_path / name).write_text("SELECT ra, dec FROM table")
     for name in (word for word in words if re.fullmatch(r"data/\w+", word)):
         (tmp_path / name).mkdir(parents=True)
     program, *rest = words
