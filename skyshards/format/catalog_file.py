@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -110,7 +108,10 @@ class CatalogFile:
 
     def _open(self, folded: list[str]) -> pq.ParquetFile:
         """Open the file once more, as it is not to be shared by threads; with some columns read as dictionaries."""
-        source = pa.BufferReader(self._content) if isinstance(self._content, pa.Buffer) else _Reading(self._content)
+        if isinstance(self._content, pa.Buffer):
+            source = pa.BufferReader(self._content)
+        else:  # not a file in Python: Arrow's threads would ask for an interpreter that ends, and abort the process
+            source = pa.OSFile(f"/dev/fd/{self._content.number}")
         return pq.ParquetFile(
             source,
             metadata=getattr(self, "_metadata", None),
@@ -147,30 +148,3 @@ class _Descriptor:
     def __del__(self):
         if hasattr(self, "number"):
             os.close(self.number)
-
-
-class _Reading(io.RawIOBase):
-    """A position in a file of which threads and forked processes share the descriptor, but not the offset."""
-
-    def __init__(self, file: _Descriptor):
-        self._file = file
-        self._position = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._file.length}[whence]
-        self._position = base + offset
-        return self._position
-
-    def tell(self) -> int:
-        return self._position
-
-    def readinto(self, buffer: Any) -> int:
-        found = os.preadv(self._file.number, [buffer], self._position)
-        self._position += found
-        return found
