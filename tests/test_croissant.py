@@ -39,6 +39,20 @@ def test_says_where_and_when_it_was_published(folder):
     assert found == ["https://doi.org/10.1093/mnras/stab2282", "2021", skyshards.__version__]
 
 
+@pytest.mark.parametrize(
+    ("fields", "url"),
+    [
+        ("doi = {10.1/x}, url = {https://a.org}", "https://doi.org/10.1/x"),
+        ("url = {https://a.org/b.html}, eprint = {2102.08414}", "https://a.org/b.html"),
+        ("eprint = {2102.08414}", "https://arxiv.org/abs/2102.08414"),
+        ("series = {VizieR}", None),
+    ],
+)
+def test_the_page_is_where_the_first_work_is(fields, url):
+    bibtex = f"@misc{{a,\n  title = {{A}},\n  {fields}\n}}\n\n@misc{{b,\n  doi = {{10.1/later}}\n}}\n"
+    assert croissant.publication(bibtex, "skyshards 0.1.0")["url"] == url
+
+
 def test_files_have_their_hashes(folder):
     for file in json.loads((folder / "croissant.json").read_text())["distribution"]:
         if file["@type"] == "cr:FileObject":

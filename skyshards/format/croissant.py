@@ -78,14 +78,16 @@ def describe(folder: Path, manifest: Manifest) -> dict[str, Any]:
 
 
 def publication(bibtex: str, written_by: str) -> dict[str, str | None]:
-    """Return the page, date and version of a dataset: DOI and year of the first work cited, version of the builder.
+    """Return the page, date and version of a dataset: address and year of the first work, version of the builder.
 
-    Croissant requires versions of three numbers.
+    The address is that of the DOI or, if there is none, `url` or arXiv. Croissant requires versions of three numbers.
     """
     first = next(bibtex_entries(bibtex), "")  # the work that describes the data
-    doi, version = bibtex_field(first, "doi"), re.search(r"\d+\.\d+\.\d+", written_by)
+    doi, url, eprint = (bibtex_field(first, name) for name in ("doi", "url", "eprint"))
+    page = f"https://doi.org/{doi}" if doi else url or (f"https://arxiv.org/abs/{eprint}" if eprint else None)
+    version = re.search(r"\d+\.\d+\.\d+", written_by)
     return {
-        "url": f"https://doi.org/{doi}" if doi else None,
+        "url": page,
         "version": version[0] if version else "1.0.0",
         "datePublished": bibtex_field(first, "year"),
     }
