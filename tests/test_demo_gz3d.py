@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import io
 import json
+import re
 from html.parser import HTMLParser
 
 import healpy
@@ -14,8 +15,9 @@ from astropy.io import fits
 from astropy.wcs import WCS
 
 from demo_archive import DemoArchive
-from demo_archive.holdings.gz3d import Subject, gz3d_file
+from demo_archive.holdings.gz3d import Subject, gz3d_file, shown_picture
 from demo_archive.simulation.galaxies import simulate
+from demo_archive.simulation.outlines import crosses_itself
 from demo_archive.simulation.volunteers import add_polygon, draw
 
 REAL = "gz3d_1-379196_127_14728482.fits.gz"
@@ -126,7 +128,8 @@ def test_masks_are_the_numbers_of_polygons_that_the_raw_tables_hold(files):
     pixels = np.column_stack([column.ravel(), row.ravel()])
     for hdus in map(opened, list(files.values())[:6]):
         for mask, table, name in ((3, 9, "spiral_paths"), (4, 10, "bar_paths")):
-            drawn = [polygon for text in hdus[table].data[name] for polygon in json.loads(text)]
+            paths = [polygon for text in hdus[table].data[name] for polygon in json.loads(text)]
+            drawn = [polygon for polygon in paths if not crosses_itself(polygon)]  # as in real files
             count = sum((path(polygon).contains_points(pixels) for polygon in drawn), np.zeros(525 * 525))
             assert np.array_equal(hdus[mask].data.ravel(), count)
 
@@ -162,27 +165,39 @@ def test_clusters_are_those_of_the_raw_points(files):
 def test_some_take_a_companion_for_a_centre_and_some_click_once():
     drawings = [draw(galaxy, 1) for galaxy in simulate(40, 3)]
     assert {len(drawn.centre_clusters) for drawn in drawings} == {1, 2}
-    assert {len(path) for drawn in drawings for paths in drawn.spirals for path in paths} == {1, 32}
+    assert any(len(path) == 1 for drawn in drawings for paths in drawn.spirals for path in paths)
     assert any(not paths for drawn in drawings for paths in drawn.spirals)
 
 
-def test_outlines_do_not_cross_themselves():
-    """The masks of real files leave out polygons that do."""
-    for galaxy in simulate(40, 3):
-        drawings = draw(galaxy, 1)
-        for polygon in (polygon for drawn in drawings.spirals + drawings.bars for polygon in drawn):
-            assert not crosses_itself(np.array(polygon))
+def test_outlines_of_arms_are_like_those_of_1_304336(shared_data):
+    """As to their number, their corners, and how many cross themselves."""
+    text = (shared_data / "gz3d" / "construct_1-304336_hdu9_spiral_paths.txt").read_text()
+    real = [json.loads(paths) for paths in re.findall(r"'(\[.*?\])'", text)]
+    assert len(real) == 15
+    ours = [drawn for galaxy in simulate(40, 3) for drawn in draw(galaxy, 1).spirals if galaxy.contrast > 0.8]
+    (real_corners, real_crossing), (corners, crossing) = map(statistics, (real, ours))
+    assert 0.5 * real_corners < corners < 1.5 * real_corners
+    assert abs(crossing - real_crossing) < 0.1
 
 
-def crosses_itself(points):
-    def side(a, b, c):
-        return np.sign(
-            (b[..., 0] - a[..., 0]) * (c[..., 1] - a[..., 1]) - (b[..., 1] - a[..., 1]) * (c[..., 0] - a[..., 0])
-        )
+def statistics(drawings):
+    """Median number of corners, and the fraction that cross themselves, of outlines by volunteers."""
+    paths = [path for paths in drawings for path in paths if len(path) > 1]
+    return np.median([len(path) for path in paths]), np.mean([crosses_itself(path) for path in paths])
 
-    start, stop = points, np.roll(points, -1, axis=0)
-    a, b, c, d = start[:, None], stop[:, None], start[None], stop[None]
-    return bool(np.any((side(a, b, c) * side(a, b, d) < 0) & (side(c, d, a) * side(c, d, b) < 0)))
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ([[0, 0], [9, 0], [9, 9], [0, 9]], False),
+        ([[0, 0], [9, 9], [9, 0], [0, 9]], True),
+        ([[0, 0], [9, 0], [2, 2], [0, 9]], False),
+        ([[3, 3]], False),
+        ([[3, 3], [4, 4]], False),
+    ],
+)
+def test_whether_an_outline_crosses_itself(path, expected):
+    assert crosses_itself(path) is expected
 
 
 def test_votes_fit_what_the_galaxies_are():
@@ -220,12 +235,38 @@ def test_every_file_obeys_the_fits_standard(archive, files):
         assert len(hdus[1].data) == (len(files) if "metadata" in name else 0)
 
 
-def test_the_picture_shows_the_galaxy_at_its_centre_and_the_bundle_in_magenta(files):
+def hexagon_height(image):
+    """Distance of the upper and lower sides of the hexagon, in pixels."""
+    image = image.astype(float)
+    magenta = np.minimum(image[..., 0], image[..., 2]) - image[..., 1]
+    rows = np.clip(magenta, 0, None)[:, 240:285].mean(axis=1)
+    places = [half[0] + rows[half].argmax() + np.arange(-3, 4) for half in (np.arange(262), np.arange(262, 525))]
+    upper, lower = (np.average(place, weights=rows[place]) for place in places)
+    return lower - upper
+
+
+def test_the_hexagon_is_as_small_as_in_a_real_picture(shared_data, files):
+    real = hexagon_height(fits.getdata(shared_data / "gz3d" / REAL)) / 13
+    across = {19: 5, 37: 7, 61: 9, 91: 11, 127: 13}
+    for hdus in map(opened, files.values()):
+        ratio = hexagon_height(hdus[0].data) / across[int(hdus[5].data["IFUDESIGNSIZE"][0])]
+        assert ratio == pytest.approx(real, rel=0.03)
+
+
+def test_the_picture_shows_the_galaxy_at_its_centre(files):
     for hdus in map(opened, files.values()):
         image = hdus[0].data.astype(int)
         assert image[255:270, 255:270].mean() > 4 * np.median(image) + 50
-        red, green, blue = np.moveaxis(image, -1, 0)
-        assert ((red == 200) & (green == 0) & (blue == 200)).sum() > 500
+
+
+def test_the_sky_of_a_picture_is_as_noisy_as_a_real_one(shared_data):
+    def noise(image):
+        """Spread in a corner without stars, in levels."""
+        corners = (image[:70, :70], image[:70, -70:], image[-70:, :70], image[-70:, -70:])
+        return min(corner.std(axis=(0, 1)).max() for corner in corners)
+
+    ours = np.median([noise(shown_picture(Subject(galaxy, 1))) for galaxy in simulate(8, 0)])
+    assert 0.5 < ours / noise(fits.getdata(shared_data / "gz3d" / REAL)) < 2
 
 
 def test_several_galaxies_share_a_pixel_of_nside_16():

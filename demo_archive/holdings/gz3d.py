@@ -12,13 +12,17 @@ from PIL import Image, ImageDraw
 
 from demo_archive.simulation.fits_bytes import image_hdu, table_hdu
 from demo_archive.simulation.galaxies import Galaxy
-from demo_archive.simulation.render import colour, picture
-from demo_archive.simulation.volunteers import SCALE, SIZE, Cluster, draw, ellipse_mask, polygon_mask
+from demo_archive.simulation.outlines import SCALE, SIZE
+from demo_archive.simulation.render import as_jpeg, picture
+from demo_archive.simulation.volunteers import Cluster, draw, ellipse_mask, polygon_mask
 
 MAGENTA = (200, 0, 200)
 CLUSTER_COLUMNS = ("x", "y", "var_x", "var_y", "var_x_y", "ra", "dec", "var_ra", "var_dec", "var_ra_dec", "count")
-IFU_RADIUS = {19: 6.2, 37: 8.7, 61: 11.2, 91: 13.7, 127: 16.2}
+IFU_RADIUS = {19: 6.25, 37: 8.75, 61: 11.25, 91: 13.75, 127: 16.25}
 """Radius of MaNGA's fibre bundles by number of fibres, arcsec (Drory et al. 2015, AJ 149, 77)."""
+HEXAGON = 0.88
+"""Size of the hexagon in the pictures, relative to the bundle's: that of v4_0_0, measured on pictures of 1-379196 and
+1-304336 (127 fibres) and 1-100227 (37 fibres)."""
 
 
 @dataclass(frozen=True)
@@ -140,13 +144,13 @@ def _raw(rng: np.random.Generator, **drawn: list) -> bytes:
 
 
 def shown_picture(subject: Subject) -> np.ndarray:
-    """Render the picture shown to volunteers: uint8 `[525, 525, 3]`, with the bundle's hexagon in magenta."""
-    image = Image.fromarray(colour(picture(subject.galaxy, SIZE, SCALE)))
+    """Render the picture shown to volunteers: uint8 `[525, 525, 3]`, with a hexagon in magenta."""
+    image = Image.fromarray(picture(subject.galaxy, SIZE, SCALE))
     angles = np.radians(np.arange(0, 420, 60))
-    radius = IFU_RADIUS[subject.fibres] / SCALE
+    radius = HEXAGON * IFU_RADIUS[subject.fibres] / SCALE
     corners = np.column_stack([np.cos(angles), np.sin(angles)]) * radius + SIZE / 2
     ImageDraw.Draw(image).line([tuple(corner) for corner in corners], fill=MAGENTA, width=2)
-    return np.asarray(image)
+    return as_jpeg(np.asarray(image))
 
 
 def gz3d_file(subject: Subject) -> bytes:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
+from scipy.ndimage import gaussian_filter
 
 from demo_archive.simulation.galaxies import (
     NOISE_SCALE,
@@ -21,6 +23,9 @@ BRIGHTEST = np.float32(62.0)
 """Grey levels per factor of e in brightness, in the logarithmic part of the scale of `colour`."""
 FOREGROUND_RADIUS = 45.0
 """Maximum offset, in each axis, of stars and faint galaxies from a galaxy, arcsec."""
+
+RESAMPLED = 0.6
+"""How far the resampling of frames smears the noise (sigma), in pixels of the camera."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,12 +140,32 @@ def add_noise(bands: np.ndarray, scale: float, rng: np.random.Generator) -> None
 
 
 def picture(galaxy: Galaxy, size: int, scale: float) -> np.ndarray:
-    """Render a square picture centred on a galaxy, with noise: float32 `[3, size, size]`, `scale` arcsec per pixel."""
-    bands = np.zeros((3, size, size), np.float32)
-    centre = (size - 1) / 2
-    add_galaxy(bands, galaxy, centre, centre, scale)
-    add_noise(bands, scale, galaxy.rng(3))
-    return bands
+    """Render the colour picture that SDSS's service gives of a galaxy: uint8 `[size, size, 3]`, `scale` arcsec a pixel.
+
+    Light and noise are those of the camera's pixels, blurred by the seeing and by the resampling of frames; the colour
+    picture is then enlarged.
+    """
+    length = int(np.ceil(size * scale / NOISE_SCALE)) + 2
+    centre = (length - 1) / 2
+    offset = (np.arange(length, dtype=np.float32) - np.float32(centre)) * np.float32(NOISE_SCALE)
+    light = surface_brightness(galaxy, offset[None, :], offset[:, None])
+    bands = gaussian_filter(light, (0, *[PSF_FWHM / 2.355 / NOISE_SCALE] * 2))
+    for blob in (*knots(galaxy), *foreground(galaxy)):
+        add_blob(bands, blob, centre, centre, NOISE_SCALE)
+    noise = np.zeros_like(bands)
+    add_noise(noise, NOISE_SCALE, galaxy.rng(3))
+    bands += gaussian_filter(noise, (0, RESAMPLED, RESAMPLED))
+    edge = (length - size * scale / NOISE_SCALE) / 2
+    box = (edge, edge, length - edge, length - edge)
+    native = Image.fromarray(colour(bands, stretch=8.0))
+    return np.asarray(native.resize((size, size), Image.Resampling.BICUBIC, box=box))
+
+
+def as_jpeg(image: np.ndarray, quality: int = 90) -> np.ndarray:
+    """Return a colour picture as it comes back from a JPEG file."""
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "JPEG", quality=quality)
+    return np.asarray(Image.open(buffer))
 
 
 def colour(bands: np.ndarray, stretch: float = 4.0, q: float = 9.0) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Drawings of simulated Galaxy Zoo: 3D volunteers on a galaxy, and the masks they add up to.
 
-Coordinates are those of the project's drawing tool: column and row, counted from 0, the picture's centre at `SIZE` / 2.
+Coordinates are those of `outlines`.
 """
 
 from __future__ import annotations
@@ -9,19 +9,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from demo_archive.simulation.galaxies import Galaxy, arm_angle, disk_to_picture
+from demo_archive.simulation import outlines
+from demo_archive.simulation.galaxies import Galaxy
+from demo_archive.simulation.outlines import SIZE, Path, crosses_itself, pixels
 from demo_archive.simulation.render import foreground
 
-SIZE = 525
-"""Pixels along each side of the picture."""
-SCALE = 0.099
-"""Arcsec per pixel: 2.75e-5 degrees."""
 DRAWERS = 15
 """Number of volunteers per picture."""
 NEAR, BRIGHT = 20.0, 10 ** (0.4 * (22.5 - 20.3))
 """Largest distance (arcsec) and least flux in r (nanomaggies) of a galaxy that some take for a second centre."""
-
-Path = list[list[float]]
 
 
 @dataclass(frozen=True)
@@ -51,39 +47,6 @@ class Drawings:
     star_clusters: list[Cluster]
 
 
-def _pixels(x, y) -> np.ndarray:
-    """Convert offsets in arcsec to points `[n, 2]` in the drawing tool's coordinates."""
-    return np.column_stack([x, y]) / SCALE + SIZE / 2
-
-
-def _closed(points: np.ndarray) -> Path:
-    return np.clip(points, 0, SIZE - 1).round(4).tolist()
-
-
-def _arm(galaxy: Galaxy, arm: int, rng: np.random.Generator) -> Path:
-    """Draw the outline of an arm: along one side and back along the other, with an unsteady hand."""
-    outer = galaxy.petroR90_r * rng.uniform(0.85, 1.1)
-    inner = max(galaxy.bar_length, 0.28 * galaxy.petroR90_r) * rng.uniform(0.95, 1.15)
-    radius = np.geomspace(inner, outer, 16)
-    angle = arm_angle(galaxy, radius, arm) + rng.normal(0, 0.05)
-    # Half the width of the arm, as an angle: less than half the distance to the next arm.
-    half = 0.3 * np.pi / galaxy.arms * rng.uniform(0.75, 1.25)
-    # Outlines narrow to a point at both ends: a wide straight end would cut across the arm's curve.
-    width = half * np.sin(np.linspace(0.3, np.pi - 0.3, 16))
-    sides = [angle + side * width * rng.uniform(0.88, 1.12, 16) for side in (-1, 1)]
-    points = [_pixels(*disk_to_picture(galaxy, radius, side)) for side in sides]
-    return _closed(np.vstack([points[0], points[1][::-1]]))
-
-
-def _bar(galaxy: Galaxy, rng: np.random.Generator) -> Path:
-    """Draw a four-cornered outline of the bar, like the drawing tool of this task."""
-    long = np.array([1, 1, -1, -1]) * rng.uniform(0.85, 1.15, 4) * galaxy.bar_length
-    short = np.array([1, -1, -1, 1]) * rng.uniform(0.8, 1.3, 4) * galaxy.bar_length * 0.32
-    angle = galaxy.bar_angle + rng.normal(0, 0.06)
-    points = disk_to_picture(galaxy, np.hypot(long, short), np.arctan2(short, long) + angle)
-    return _closed(_pixels(*points))
-
-
 def draw(galaxy: Galaxy, subject: int) -> Drawings:
     """Make the volunteers' drawings on `subject`, a picture of this galaxy."""
     rng = np.random.default_rng((galaxy.seed, galaxy.index, 7, subject))
@@ -91,7 +54,7 @@ def draw(galaxy: Galaxy, subject: int) -> Drawings:
     stars: list[Path] = [[] for _ in range(DRAWERS)]
     clusters = []
     for blob in foreground(galaxy):
-        (place,) = _pixels([blob.x], [blob.y])
+        (place,) = pixels([blob.x], [blob.y])
         clicked = rng.random(DRAWERS) < 0.7
         if not blob.star or clicked.sum() < 3 or not np.all((place > 8) & (place < SIZE - 8)):
             continue
@@ -101,12 +64,10 @@ def draw(galaxy: Galaxy, subject: int) -> Drawings:
             stars[drawer].append(point)
     # The weaker the arms, the more volunteers miss them; a few see a bar where there is none.
     seen = 0.25 + 0.72 * galaxy.contrast if galaxy.spiral else 0.0
-    spirals = [
-        [_arm(galaxy, arm, rng) for arm in range(galaxy.arms) if rng.random() < 0.93] if rng.random() < seen else []
-        for _ in range(DRAWERS)
-    ]
+    hands = [outlines.hand(rng) for _ in range(DRAWERS)]
+    spirals = [outlines.arms(galaxy, hand, rng) if rng.random() < seen else [] for hand in hands]
     bar_seen = 0.85 if galaxy.bar else 0.06
-    bars = [[_bar(galaxy, rng)] if rng.random() < bar_seen else [] for _ in range(DRAWERS)]
+    bars = [[outlines.bar(galaxy, rng)] if rng.random() < bar_seen else [] for _ in range(DRAWERS)]
     centre_clusters = [Cluster(np.array([point for points in centres for point in points]))]
     centre_clusters += _mark_companion(galaxy, subject, centres)
     _slip(galaxy, subject, spirals)
@@ -121,7 +82,7 @@ def _mark_companion(galaxy: Galaxy, subject: int, centres: list[Path]) -> list[C
     clicked = np.flatnonzero(rng.random(DRAWERS) < 0.4)
     if brightest is None or brightest.flux[1] < BRIGHT or len(clicked) < 3:
         return []
-    points = (_pixels([brightest.x], [brightest.y]) + rng.normal(0, 1.8, (len(clicked), 2))).round(4)
+    points = (pixels([brightest.x], [brightest.y]) + rng.normal(0, 1.8, (len(clicked), 2))).round(4)
     for drawer, point in zip(clicked, points.tolist(), strict=True):
         centres[drawer].append(point)
     return [Cluster(points)]
@@ -153,11 +114,10 @@ def add_polygon(mask: np.ndarray, path: Path) -> None:
 
 
 def polygon_mask(drawn: list[list[Path]]) -> np.ndarray:
-    """Count the paths that cover each pixel: float64 `[SIZE, SIZE]`."""
+    """Count the paths that cover each pixel, but for those that cross themselves: float64 `[SIZE, SIZE]`."""
     mask = np.zeros((SIZE, SIZE))
-    for paths in drawn:
-        for path in paths:
-            add_polygon(mask, path)
+    for path in (path for paths in drawn for path in paths if not crosses_itself(path)):
+        add_polygon(mask, path)
     return mask
 
 
