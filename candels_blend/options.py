@@ -7,7 +7,7 @@ from collections.abc import Callable
 import click
 
 from candels_blend.sample import GALAXY_TYPES, MOST_GALAXIES, Sample
-from skyshards.cli.options import option
+from skyshards.cli.options import FloatRange, option
 
 DEFAULT = Sample()
 CLEAN = (
@@ -36,7 +36,7 @@ _OPTIONS = (
     option(
         "--test_ratio",
         "-t",
-        type=click.FloatRange(0, 1),
+        type=FloatRange(0, 1),
         default=DEFAULT.test_ratio,
         help="Fraction of the galaxies, and of the blends, in the test split.",
     ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from gz3d.drpall import plate_ifus
 from gz3d.gz3d import passes, schema_of
 from gz3d.sas import FILE_NAME, GZ3D_URL, list_gz3d
 from skyshards.cli.build_command import build_command
-from skyshards.cli.options import option
+from skyshards.cli.options import FloatRange, option
 from skyshards.errors import UsageError
 from skyshards.fetch.client import Fetcher
 from skyshards.files import file_digest, file_size
@@ -130,6 +130,12 @@ class GZ3DRecipe(Recipe):
             yield row | {"plateifu": source.info}
 
 
+def _cut(name: str, fraction: str) -> Callable:
+    """Make an option for the minimum of a vote fraction."""
+    text = f"Keep galaxies whose {fraction} is at least F; 0 keeps all."
+    return option(name, type=FloatRange(0, 1), default=0.0, metavar="F", help=text)
+
+
 @build_command("gz3d", not_with_demo=("archive_url", "local_data_path", "drpall"))
 @option(
     "--local_data_path",
@@ -137,27 +143,9 @@ class GZ3DRecipe(Recipe):
     help="Folder with the FITS files; nothing is downloaded.",
 )
 @option("--keep_fits", is_flag=True, help="Keep the downloaded FITS files in the subfolder `fits`.")
-@option(
-    "--vote_fraction_cut",
-    type=click.FloatRange(0, 1),
-    default=0.0,
-    metavar="F",
-    help="Keep galaxies whose bar or spiral fraction is at least F; 0 keeps all.",
-)
-@option(
-    "--bars_only",
-    type=click.FloatRange(0, 1),
-    default=0.0,
-    metavar="F",
-    help="Keep galaxies whose bar fraction is at least F; 0 keeps all.",
-)
-@option(
-    "--spirals_only",
-    type=click.FloatRange(0, 1),
-    default=0.0,
-    metavar="F",
-    help="Keep galaxies whose spiral fraction is at least F; 0 keeps all.",
-)
+@_cut("--vote_fraction_cut", "bar or spiral fraction")
+@_cut("--bars_only", "bar fraction")
+@_cut("--spirals_only", "spiral fraction")
 @option("--polygons", is_flag=True, help="Store every point and outline that the volunteers drew.")
 @option(
     "--drpall",
@@ -167,9 +155,6 @@ class GZ3DRecipe(Recipe):
 @option("--archive_url", default=GZ3D_URL, metavar="URL", help="Web directory with the FITS files.")
 def main(archive_url, drpall, *, demo, output_dir, **options) -> GZ3DRecipe:
     """Galaxy Zoo 3D: images of MaNGA galaxies and the volunteers' masks of bars, spiral arms, centres and stars."""
-    for name in ("vote_fraction_cut", "bars_only", "spirals_only"):
-        if options[name] != options[name]:
-            raise UsageError(f"{name}: expected a number from 0 to 1, found nan")
     if demo is not None:
         archive_url, drpall = demo.sas_url, demo.drpall
     return GZ3DRecipe(archive_url, drpall=drpall, **options)

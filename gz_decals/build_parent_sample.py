@@ -30,7 +30,7 @@ from gz_decals.release import CATALOGS, RECORD_URL, fetch_catalog, image_chunks
 from gz_decals.resample import stored
 from gz_decals.zip_archives import Chunk
 from skyshards.cli.build_command import build_command
-from skyshards.cli.options import option
+from skyshards.cli.options import FloatRange, option
 from skyshards.errors import BuildError
 from skyshards.fetch.client import Fetcher
 from skyshards.files import file_digest, file_size, remove_if_empty
@@ -231,13 +231,13 @@ class GZDecalsRecipe(Recipe):
 @option("--size", type=click.IntRange(8, 4096), metavar="N", help="Resample the images to N x N pixels, as PNG.")
 @option(
     "--max_smooth",
-    type=click.FloatRange(0),
+    type=FloatRange(0),
     metavar="F",
     help=f"Keep galaxies with a smooth fraction less than F. [default: {MAX_SMOOTH} with --catalog advanced]",
 )
 @option(
     "--max_edge_on",
-    type=click.FloatRange(0),
+    type=FloatRange(0),
     metavar="F",
     help=f"Keep galaxies with an edge-on fraction less than F. [default: {MAX_EDGE_ON} with --catalog advanced]",
 )

@@ -15,7 +15,7 @@ from gz_sdss.hips2fits import HIPS, HIPS2FITS_URL, MARGIN, RATE, SIZE
 from gz_sdss.sia import WAVEBANDS, Service, find_services, wavebands
 from gz_sdss.surveys import NAMES, SURVEYS_URL
 from gz_sdss.tap_catalog import TAP_URL
-from skyshards.cli.options import option
+from skyshards.cli.options import FloatRange, option
 from skyshards.errors import UsageError
 from skyshards.input_tables.table_file import FORMATS
 from skyshards.progress import say
@@ -59,7 +59,7 @@ IMAGES = (
     ),
     option(
         "--margin",
-        type=click.FloatRange(-0.9, 20),
+        type=FloatRange(-0.9, 20),
         default=MARGIN,
         metavar="F",
         help="Sky around a galaxy: images are 2 petroR90_r (1 + F) wide.",
@@ -99,14 +99,14 @@ IMAGES = (
     ),
     option(
         "--max_missing",
-        type=click.FloatRange(0, 1),
+        type=FloatRange(0, 1),
         default=MAX_MISSING,
         metavar="F",
         help="With --image_source sia: maximum fraction of missing pixels in a FITS cutout.",
     ),
     option(
         "--rate",
-        type=click.FloatRange(0),
+        type=FloatRange(0),
         default=RATE,
         metavar="R",
         help="Maximum number of image requests per second; 0 for no limit.",

@@ -131,6 +131,16 @@ def test_every_data_set_has_its_command(name):
     )
 
 
+@pytest.mark.parametrize("name", DATA_SETS)
+def test_a_number_in_a_range_is_a_number(name):
+    parameters = main.build.get_command(None, name).params
+    ranges = [parameter for parameter in parameters if isinstance(parameter.type, click.FloatRange)]
+    for parameter in ranges:
+        outcome = run("build", name, parameter.opts[0], "nan", command=main.main)
+        assert outcome.exit_code == 2
+        assert f"Invalid value for {parameter.opts[0]}: expected a number, found nan" in outcome.stderr
+
+
 def test_what_there_is_to_build_is_listed():
     outcome = run("build", "--help", command=main.main)
     assert all(name in outcome.stdout for name in DATA_SETS)

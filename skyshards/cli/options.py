@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import re
 import signal
@@ -29,6 +30,16 @@ def option(*names: str, **attributes) -> Callable:
     aliases = [name.replace("_", "-") for name in names if name.startswith("-") and "_" in name]
     attributes.setdefault("show_default", True)
     return click.option(*names, *aliases, cls=Option, **attributes)
+
+
+class FloatRange(click.FloatRange):
+    """A number in a range. Unlike click's, it refuses NaN."""
+
+    def convert(self, value, param, ctx):
+        found = super().convert(value, param, ctx)
+        if math.isnan(found):
+            self.fail(f"expected a number, found {value}", param, ctx)
+        return found
 
 
 def on_disk(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
