@@ -62,7 +62,8 @@ class Galaxy10Recipe(Recipe):
     def sources(self, fetcher: Fetcher) -> Iterator[Source]:
         path = self.local_data_path
         if path is None:
-            yield Source(FILE, url=self.url, checksum=f"sha256:{SHA256}" if self.url == URL else None)
+            checksum, release = (f"sha256:{SHA256}", "Galaxy10 DECaLS") if self.url == URL else (None, None)
+            yield Source(FILE, self.url, checksum, release=DEMO if self.simulated else release)
             return
         path = path / FILE if path.is_dir() else path
         try:

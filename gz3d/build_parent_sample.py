@@ -22,7 +22,7 @@ import click
 
 from gz3d.drpall import plate_ifus
 from gz3d.gz3d import passes, schema_of
-from gz3d.sas import FILE_NAME, GZ3D_URL, list_gz3d
+from gz3d.sas import FILE_NAME, GZ3D_URL, list_gz3d, release_of
 from skyshards.cli.build_command import build_command
 from skyshards.cli.options import FloatRange, option
 from skyshards.errors import UsageError
@@ -112,8 +112,9 @@ class GZ3DRecipe(Recipe):
         listing = list_gz3d(self.archive_url, fetcher)
         for complaint in listing.complaints:
             say(complaint)
+        release = DEMO if self.simulated else release_of(self.archive_url)
         for name, url in listing.files.items():
-            yield Source(name, url=url, checksum=listing.checksums.get(name))
+            yield Source(name, url=url, checksum=listing.checksums.get(name), release=release)
 
     def cost(self, sources: Sequence[Source]) -> Cost:
         local = sum(file_size(source.path) for source in sources if source.path is not None)

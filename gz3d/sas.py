@@ -12,6 +12,7 @@ from skyshards.errors import BuildError, FetchError
 from skyshards.fetch.client import Fetcher
 
 GZ3D_URL = "https://data.sdss.org/sas/dr17/env/MANGA_MORPHOLOGY/galaxyzoo3d/v4_0_0/"
+_RELEASE = re.compile(r"/(?P<survey>dr\d+)/env/MANGA_MORPHOLOGY/galaxyzoo3d/(?P<version>v\w+)/?")
 SUFFIX = ".fits.gz"
 FILE_NAME = re.compile(r"(?:gz3d_)?(?P<mangaid>[^/]+)_(?P<ifu>\d+)_(?P<subject>\d+)\.fits\.gz")
 """`[gz3d_]<MaNGA ID>_<fibres of the IFU>_<Zooniverse subject>.fits.gz`; the archive's names have the prefix."""
@@ -28,6 +29,12 @@ class _Links(HTMLParser):
     def handle_starttag(self, tag, attributes) -> None:
         if tag == "a" and (target := dict(attributes).get("href")):
             self.targets.append(target)
+
+
+def release_of(url: str) -> str | None:
+    """Release of the directory of GZ3D files at an address, "SDSS DR17, GZ3D v4_0_0"; None if it does not tell."""
+    found = _RELEASE.search(url)
+    return f"SDSS {found['survey'].upper()}, GZ3D {found['version']}" if found else None
 
 
 def files_in_listing(page: str, url: str) -> dict[str, str]:

@@ -33,6 +33,7 @@ from skyshards.cli.build_command import build_command
 from skyshards.cli.options import FloatRange, option
 from skyshards.errors import BuildError
 from skyshards.fetch.client import Fetcher
+from skyshards.fetch.zenodo import doi_of
 from skyshards.files import file_digest, file_size, remove_if_empty
 from skyshards.format.schema import Schema
 from skyshards.input_tables.table_file import FORMATS
@@ -151,8 +152,10 @@ class GZDecalsRecipe(Recipe):
         found.sort(key=lambda pair: pair[0].order)
         self._say(catalog, found)
         self.images.take([place for place, _ in found], self.wanted)
+        release = DEMO if self.simulated else doi_of(self.archive_url) if self.local_data_path is None else None
         for place, number in found:
-            yield Source(place.key, url=place.url, path=place.path, info=Galaxy(catalog, number))
+            galaxy = Galaxy(catalog, number)
+            yield Source(place.key, url=place.url, path=place.path, info=galaxy, release=release)
 
     def _places(self, fetcher: Fetcher) -> Iterator[Place]:
         if self.local_data_path is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,12 @@ from skyshards.pipeline.recipe import DEMO, Cost, Recipe, Source
 DR17_URL = "https://data.sdss.org/sas/dr17"
 FILE_BYTES, ROW_BYTES = 180e3, 125e3
 """Approximate size of a file and of its row in a shard: 3,850 pixels of 32 bytes, and tables."""
+
+
+def release_of(url: str) -> str | None:
+    """Data release by the address of its root, such as "SDSS DR17"; None if it does not tell."""
+    found = re.search(r"/(dr\d+)/?$", url)
+    return f"SDSS {found[1].upper()}" if found else None
 
 
 @dataclass(frozen=True)
@@ -64,9 +71,11 @@ class SDSSSpectraRecipe(Recipe):
         folder = self.local_data_path
         paths = {path.name: path for path in sorted(folder.rglob("spec-*.fits"))} if folder else {}
         if self.catalog_file is not None:
+            release = DEMO if self.simulated else release_of(self.archive_url)
             for spectrum in read_rows(self.catalog_file, COLUMNS, simulated=self.simulated):
                 url = f"{self.archive_url.rstrip('/')}/{spectrum.path}"
-                yield Source(spectrum.file_name, url, path=paths.get(spectrum.file_name))
+                path = paths.get(spectrum.file_name)
+                yield Source(spectrum.file_name, url, path=path, release=None if path else release)
         elif not paths:
             raise UsageError(f"`local_data_path` {folder}: contains no spec-PLATE-MJD-FIBER.fits file")
         else:

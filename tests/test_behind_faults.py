@@ -6,9 +6,11 @@ import gzip
 import pytest
 from click.testing import CliRunner
 
+import skyshards
 from demo_archive import DemoArchive, Fault
 from skyshards.cli.main import build
 from skyshards.files import file_digest
+from skyshards.pipeline.recipe import DEMO
 from tests.data_sets import DATA_SETS
 from tests.raw_server import answer, raw_server
 
@@ -34,8 +36,9 @@ def run(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("name", DATA_SETS)
-def test_passing_faults_and_a_proxy_change_nothing(run, monkeypatch, name):
+def test_passing_faults_and_a_proxy_change_nothing(run, monkeypatch, tmp_path, name):
     expected = run(name, "undisturbed")
+    assert skyshards.open(tmp_path / "undisturbed").source(0).release.startswith(DEMO)
     for variable in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(variable, "http://127.0.0.1:9")
     assert run(name, "disturbed", faults=FAULTS) == expected != {}

@@ -144,6 +144,24 @@ def test_a_source_has_the_address_that_served_it(tmp_path):
     ]
 
 
+def test_a_source_has_its_release_or_that_of_what_was_served(tmp_path):
+    class Released(Toy):
+        def sources(self, fetcher):
+            for source in super().sources(fetcher):
+                yield replace(source, url="https://example.org/", release="DR17" if source.key < "s00002" else None)
+
+        def fetch(self, source, fetcher, folder):
+            return Served(b"", source.url, {"s00001": "DR18"}.get(source.key))
+
+    folder = tmp_path / "toy"
+    build(Released(3, broken=(0,)), folder, workers=0)
+    assert pq.read_table(folder / "sources.parquet")["release"].to_pylist() == ["DR17", "DR18", ""]
+    build(Released(4), folder, workers=0)
+    table = skyshards.open(folder)
+    found = {str(row["source"]): table.source(number).release for number, row in enumerate(table)}
+    assert found == {"s00000": "DR17", "s00001": "DR18", "s00002": None, "s00003": None}
+
+
 def test_all_sources_may_fail(tmp_path):
     folder = tmp_path / "toy"
     summary = build(Toy(2, broken=(0, 1)), folder, workers=1)

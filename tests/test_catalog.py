@@ -68,6 +68,17 @@ def test_folders_of_earlier_versions_open_and_grow(earlier, built):
     assert_whole(earlier)
 
 
+def test_sources_of_earlier_versions_have_no_release(earlier):
+    sources = pq.read_table(earlier / "sources.parquet")
+    for lacking in (["release"], ["total", "read", "failed", "release"]):
+        pq.write_table(sources.drop_columns(lacking), earlier / "sources.parquet")
+        assert skyshards.open(earlier).source(0).release is None
+        assert provenance.read(earlier)["s00000"].release is None
+    build(Toy(6), earlier, workers=1)
+    assert skyshards.open(earlier).source(0).release is None
+    assert pq.read_table(earlier / "sources.parquet")["release"].null_count == 0
+
+
 def test_class_names_are_everywhere(built):
     table, manifest = catalog.open_folder(built)
     assert manifest.specs["label"].classes == SCHEMA.specs["label"].classes == NAMES

@@ -125,8 +125,8 @@ def test_each_row_leads_to_its_source_and_the_line_that_loads_it(toy, page):
     table, gallery = skyshards.open(toy), embedded(page)["gallery"]
     for number, (origin, code) in enumerate(zip(gallery["origins"], gallery["code"], strict=True)):
         source = table.source(number)
-        assert origin[:4] == [source.source, source.url, source.nbytes, source.sha256]
-        assert origin[4:] == [table.catalog["_shard"][number].as_py(), table.catalog["_row"][number].as_py()]
+        assert origin[:5] == list(source)
+        assert origin[5:] == [table.catalog["_shard"][number].as_py(), table.catalog["_row"][number].as_py()]
         row = eval(code, {"skyshards": skyshards})
         assert row["object_id"] == table[number]["object_id"]
 

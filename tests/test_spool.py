@@ -176,6 +176,7 @@ def test_records_keep_everything(tmp_path):
         record("b"),
         record("a", "failed", "line 'one', \"two\" é"),
         SourceRecord("c", None, None, None, "left out", None, 3),
+        SourceRecord("d", "u", 7, "a" * 64, "done", None, 1, 4, 3, 2, "17"),
     ]
     spool = Spool(tmp_path / "spool", 16)
     spool.enter([Entry(each, "train") for each in records])

@@ -89,7 +89,7 @@ def test_every_row_knows_its_source(table):
 
 def test_rows_that_were_not_fetched_have_no_url(tmp_path):
     build(Toy(1), tmp_path, workers=0)
-    assert skyshards.open(tmp_path).source(0) == ("s00000", None, None, None)
+    assert skyshards.open(tmp_path).source(0) == ("s00000", None, None, None, None)
 
 
 def test_a_folder_without_sources_is_named(folder, tmp_path):

@@ -56,6 +56,12 @@ def record_files(record_url: str, fetcher: Fetcher) -> dict[str, RecordFile]:
         raise FetchError(f"{record_url}: expected the JSON of a Zenodo record with its files, found {found}") from error
 
 
+def doi_of(record_url: str) -> str | None:
+    """DOI of a record of Zenodo, which is that of one version: "10.5281/zenodo.NUMBER"; None of another server's."""
+    found = re.fullmatch(r"https://zenodo\.org/(?:api/)?records/(\d+)/?", record_url)
+    return f"10.5281/zenodo.{found[1]}" if found else None
+
+
 def _checksum(text: str | None) -> str | None:
     """Normalize a checksum to "algorithm:digits", also from digits alone; None for an unknown algorithm."""
     algorithm, _, digits = (text or "").strip().lower().rpartition(":")

@@ -1,8 +1,8 @@
 """Record the outcome of each source in `sources.parquet`, and failed sources in `failures.csv`.
 
 `sources.parquet` has the columns key, url, bytes, sha256, status ("done", "in part", "left out" or "failed"), error,
-total, read and failed (rows), and the shard and row of a source's first row and its number of rows. Programs differ in
-how they treat nulls, so there are none: missing values are empty text, 0 bytes, 0 rows and row -1.
+total, read and failed (rows), release, and the shard and row of a source's first row and its number of rows. Programs
+differ in how they treat nulls, so there are none: missing values are empty text, 0 bytes, 0 rows and row -1.
 
 `failures.csv` lists failed sources, and single rows that failed, with their number in the source.
 
@@ -12,7 +12,7 @@ all other files are the same however often a build was interrupted.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,14 +41,15 @@ _SCHEMA = pa.schema(
         pa.field("error", pa.string(), metadata={"description": "why it failed; empty if it did not"}),
     ]
 )
-_ROWS = pa.schema(
+_LATER = pa.schema(
     [
         pa.field("total", pa.int64(), metadata={"description": "rows that it has; -1 if unknown"}),
         pa.field("read", pa.int64(), metadata={"description": "rows read, from its first row on"}),
         pa.field("failed", pa.int64(), metadata={"description": "rows among them that failed (see failures.csv)"}),
+        pa.field("release", pa.string(), metadata={"description": "release of the archive; empty if unknown"}),
     ]
 )
-"""Absent in folders of earlier versions."""
+"""Absent in folders of earlier versions: either the first three, or all."""
 _PLACE = pa.schema(
     [
         pa.field("shard", pa.string(), metadata={"description": "shard of its first row; empty if it gave no row"}),
@@ -58,20 +59,23 @@ _PLACE = pa.schema(
 )
 _FIELDS = {"bytes": "nbytes"}
 """Columns whose name differs from that in `SourceRecord`."""
-_MISSING = {"url": "", "bytes": 0, "sha256": "", "error": "", "total": -1, "shard": "", "row": -1, "rows": 0}
+_MISSING = {"url": "", "bytes": 0, "sha256": "", "error": "", "total": -1}
+_MISSING |= {"release": "", "shard": "", "row": -1, "rows": 0}
 
 
 class Origin(NamedTuple):
     """The source of a row.
 
     `source` is its key; `url`, `nbytes` and `sha256` describe the downloaded file, and are None if nothing was
-    downloaded.
+    downloaded. `release` is the release of the archive that it belongs to, such as "SDSS DR17, GZ3D v4_0_0"; None if
+    that is unknown.
     """
 
     source: str
     url: str | None
     nbytes: int | None
     sha256: str | None
+    release: str | None = None
 
 
 class SourceRecord(NamedTuple):
@@ -80,7 +84,7 @@ class SourceRecord(NamedTuple):
     `status` is "done", "in part" (a limit cut its rows), "left out" (the options exclude all its rows) or "failed"; in
     the journal of a build also "begun". `total` is the number of rows that the source has (None if unknown), `read` how
     many of them were read, from the first on, and `failed` how many of these failed. `error` says why the source
-    failed, or why the rest of one that is "in part" could not be fetched.
+    failed, or why the rest of one that is "in part" could not be fetched. `release` is as in `Origin`.
     """
 
     key: str
@@ -93,6 +97,7 @@ class SourceRecord(NamedTuple):
     total: int | None = None
     read: int = 0
     failed: int = 0
+    release: str | None = None
 
     @property
     def missing(self) -> int:
@@ -111,7 +116,7 @@ class BadRow(NamedTuple):
 def write(folder: Path, records: Iterable[SourceRecord], catalog: pa.Table, bad: Iterable[BadRow] = ()) -> None:
     """Write the non-empty files; the catalogue locates each source's rows."""
     records = sorted(records, key=lambda record: record.key)
-    schema = pa.schema([*_SCHEMA, *_ROWS])
+    schema = pa.schema([*_SCHEMA, *_LATER])
     columns = [[getattr(record, _FIELDS.get(name, name)) for record in records] for name in schema.names]
     table = pa.table(
         [pa.array(column, kind) for column, kind in zip(columns, schema.types, strict=True)], schema=schema
@@ -148,7 +153,8 @@ def read(folder: Path) -> dict[str, SourceRecord]:
 def records(table: pa.Table, tries: Mapping[str, int] | None = None) -> list[SourceRecord]:
     """Outcome of each source in the table of `read_table`; `tries` by key, where there was more than one."""
     columns = (table[name].to_pylist() for name in table.column_names)
-    return [_record(values, (tries or {}).get(values[0], 1)) for values in zip(*columns, strict=True)]
+    rows = (dict(zip(table.column_names, values, strict=True)) for values in zip(*columns, strict=True))
+    return [_record(row, (tries or {}).get(row["key"], 1)) for row in rows]
 
 
 def read_bad_rows(folder: Path, records: Iterable[SourceRecord]) -> dict[str, list[BadRow]]:
@@ -178,7 +184,7 @@ def read_table(file: Any, where: str) -> pa.Table:
         names = parquet.schema_arrow.names
         if not set(_SCHEMA.names).issubset(names):
             raise ValueError(f"expected columns {', '.join(_SCHEMA.names)}, found {', '.join(names)}")
-        schema = pa.schema([*_SCHEMA, *(field for field in _ROWS if field.name in names)])
+        schema = pa.schema([*_SCHEMA, *(field for field in _LATER if field.name in names)])
         check_memory(file, parquet, schema.names)
         table = parquet.read(columns=schema.names)
         table.validate(full=True)
@@ -198,8 +204,8 @@ def origin(table: pa.Table, key: str) -> Origin | None:
     place = pc.index(table["key"], pa.scalar(key, pa.string())).as_py()
     if place < 0:
         return None
-    record = _record([table[name][place].as_py() for name in _SCHEMA.names], 1)
-    return Origin(record.key, record.url, record.nbytes, record.sha256)
+    (record,) = records(table.slice(place, 1))
+    return Origin(record.key, record.url, record.nbytes, record.sha256, record.release)
 
 
 def _read_tries(path: Path) -> dict[str, int]:
@@ -211,10 +217,18 @@ def _read_tries(path: Path) -> dict[str, int]:
         return {}
 
 
-def _record(values: Sequence[Any], tries: int) -> SourceRecord:
-    key, url, nbytes, sha256, status, error, *rows = values
-    record = SourceRecord(key, url or None, nbytes if sha256 else None, sha256 or None, status, error or None, tries)
-    if len(rows) < len(_ROWS):
-        return record
-    total, read, failed = rows
-    return record._replace(total=None if total is None or total < 0 else total, read=read or 0, failed=failed or 0)
+def _record(row: Mapping[str, Any], tries: int) -> SourceRecord:
+    sha256, total = row["sha256"] or None, row.get("total")
+    return SourceRecord(
+        row["key"],
+        row["url"] or None,
+        row["bytes"] if sha256 else None,
+        sha256,
+        row["status"],
+        row["error"] or None,
+        tries,
+        None if total is None or total < 0 else total,
+        row.get("read") or 0,
+        row.get("failed") or 0,
+        row.get("release") or None,
+    )

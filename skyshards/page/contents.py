@@ -197,14 +197,16 @@ def _number(text: str) -> float | str | None:
 
 
 def _origins(part: pa.Table, sources: pa.Table) -> list[list]:
-    """Return source, URL, bytes, sha256, shard and place in it of each row; None for what was not fetched."""
+    """Return source, URL, bytes, sha256, release, shard and place in it of each row; None for what is unknown."""
     places = pc.index_in(part[SOURCE], sources["key"].combine_chunks())
-    origin = sources.select(["url", "bytes", "sha256"]).take(places)
-    columns = [part[SOURCE], *origin.columns, part[SHARD].cast(pa.string()), part[ROW]]
+    origin = sources.take(places)
+    releases = origin["release"] if "release" in origin.column_names else pa.nulls(len(part))  # of earlier versions
+    of_file = (origin[name] for name in ("url", "bytes", "sha256"))
+    columns = [part[SOURCE], *of_file, releases, part[SHARD].cast(pa.string()), part[ROW]]
     found = zip(*(column.to_pylist() for column in columns), strict=True)
     return [
-        [key, url or None, nbytes if digest else None, digest or None, shard, row]
-        for key, url, nbytes, digest, shard, row in found
+        [key, url or None, nbytes if digest else None, digest or None, release or None, shard, row]
+        for key, url, nbytes, digest, release, shard, row in found
     ]
 
 

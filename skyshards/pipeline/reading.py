@@ -148,7 +148,8 @@ class Reading:
                 outcomes.append((Piece(source, None), fetched))
             else:
                 if isinstance(fetched, Served):
-                    source, fetched = replace(source, url=fetched.url), fetched.content
+                    source = replace(source, url=fetched.url, release=fetched.release or source.release)
+                    fetched = fetched.content
                 arrived.append(Piece(source, fetched))
         self.pool.submit(arrived, self._done.put)
         return outcomes
@@ -197,6 +198,7 @@ class Reading:
         key = source.key
         tries = 1 + self.earlier.tries(key)
         record = SourceRecord(key, source.url, read.nbytes, read.sha256, "begun", None, tries, total)
+        record = record._replace(release=source.release)
         journal, packed = self.earlier.in_spool(key), self.earlier.packed.get(key)
         done = []
         file = _Open(source, piece.fetched, Blocks(total, ()), record)

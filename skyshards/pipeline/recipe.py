@@ -39,6 +39,8 @@ class Source:
         The file, if it is on disk already; nothing is fetched then.
     split : str
         Split of its rows.
+    release : str or None
+        Release of the archive that it belongs to, such as "SDSS DR17", for `sources.parquet`; None if unknown.
     info : object
         Anything else that `Recipe.read` needs (picklable), such as the catalogue row.
     """
@@ -49,16 +51,19 @@ class Source:
     path: Path | None = None
     split: str = "train"
     info: Any = None
+    release: str | None = None
 
 
 class Served(NamedTuple):
     """What `Recipe.fetch` may return in place of the content: the content, and the address that served it.
 
-    `sources.parquet` then has this address instead of the source's, such as that of a mirror.
+    `sources.parquet` then has this address instead of the source's, such as that of a mirror, and this release, unless
+    it is None.
     """
 
     content: Any
     url: str | None
+    release: str | None = None
 
 
 @dataclass(frozen=True)

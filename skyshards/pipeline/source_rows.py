@@ -76,6 +76,7 @@ class ReadSource:
         tries = 1 + (earlier.tries if earlier else 0)
         error = self.error and lasting(self.error)
         record = SourceRecord(source.key, source.url, self.nbytes, self.sha256, status, error, tries)
+        record = record._replace(release=source.release)
         if self.error:
             return record
         return record._replace(total=self.total, read=self.total or self.objects, failed=len(self.bad))

@@ -27,7 +27,7 @@ from skyshards.text import printable
 _TABLES = """
 CREATE TABLE IF NOT EXISTS sources (
     key TEXT PRIMARY KEY, url TEXT, nbytes INTEGER, sha256 TEXT, status TEXT, tries INTEGER, error TEXT,
-    total INTEGER, read INTEGER, failed INTEGER
+    total INTEGER, read INTEGER, failed INTEGER, release TEXT
 );
 CREATE TABLE IF NOT EXISTS rows (
     split TEXT, pixel INTEGER,
@@ -41,7 +41,10 @@ CREATE TABLE IF NOT EXISTS blocks (
 CREATE TABLE IF NOT EXISTS bad_rows (source TEXT, number INTEGER, error TEXT, PRIMARY KEY (source, number));
 CREATE TABLE IF NOT EXISTS notes (name TEXT PRIMARY KEY, value TEXT);
 """
-_ADDED = {"sources": ("total", "read", "failed"), "rows": ("number", "fold")}
+_ADDED = {
+    "sources": {"total": "INTEGER", "read": "INTEGER", "failed": "INTEGER", "release": "TEXT"},
+    "rows": {"number": "INTEGER", "fold": "INTEGER"},
+}
 """Columns that journals of earlier versions lack."""
 JOURNAL = "journal.sqlite"
 _SOURCE = ", ".join(SourceRecord._fields)
@@ -96,10 +99,10 @@ def connect(folder: Path) -> sqlite3.Connection:
         for pragma in ("locking_mode=EXCLUSIVE", "journal_mode=WAL", "synchronous=NORMAL"):
             journal.execute(f"PRAGMA {pragma}")
         journal.executescript(_TABLES)
-        for table, names in _ADDED.items():
+        for table, added in _ADDED.items():
             there = {column[1] for column in journal.execute(f"PRAGMA table_info({table})")}
-            for name in [name for name in names if name not in there]:
-                journal.execute(f"ALTER TABLE {table} ADD COLUMN {name} INTEGER")
+            for name in [name for name in added if name not in there]:
+                journal.execute(f"ALTER TABLE {table} ADD COLUMN {name} {added[name]}")
     except BaseException:
         journal.close()
         raise

@@ -44,9 +44,10 @@ function valuesTable(row) {
 }
 
 function sourceTable(row) {
-  const [key, url, nbytes, sha256, shard, place] = page.gallery.origins[row];
+  const [key, url, nbytes, sha256, release, shard, place] = page.gallery.origins[row];
   const lines = [["source", key], ["URL", url ? link(url) : sha256 ? "none: a file on disk" : "none: nothing was fetched"]];
   if (sha256) lines.push(["size", `${count(nbytes)} bytes`], ["sha256", make("code", {}, sha256)]);
+  if (release) lines.push(["release", release]);
   lines.push(["shard", shard], ["row of shard", count(place)], ["row of table", count(page.gallery.rows[row])]);
   return make("table", { class: "values" }, make("caption", { class: "hidden" }, "Where this row comes from"),
     make("tbody", {}, lines.map(([word, value]) => make("tr", {}, make("th", { scope: "row" }, word), make("td", {}, value)))));
