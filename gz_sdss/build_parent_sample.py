@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
@@ -25,6 +24,7 @@ import pandas as pd
 from gz_sdss.cutout import MAX_MISSING
 from gz_sdss.cuts import Cuts, shuffled
 from gz_sdss.further_columns import EVERY, FurtherColumn, declared
+from gz_sdss.galaxy_images import GalaxyImages
 from gz_sdss.gz_sdss import FLAGS, LABELS, VALUES, schema_of
 from gz_sdss.hips2fits import (
     HIPS,
@@ -35,18 +35,17 @@ from gz_sdss.hips2fits import (
     Hips2FitsSource,
     field_of_view,
 )
-from gz_sdss.image_checks import is_whole, open_fits
-from gz_sdss.image_list import Cutout
+from gz_sdss.image_checks import open_fits
 from gz_sdss.image_tars import ImageArchive
 from gz_sdss.options import ServiceSearch, catalogue_options, cut_options, given, image_options, sia_service
 from gz_sdss.parent_sample import passing, read_catalog
 from gz_sdss.sia import Service, SIASource
-from gz_sdss.surveys import SURVEYS_URL, find_survey, known_id, list_surveys
+from gz_sdss.surveys import SURVEYS, SURVEYS_URL, find_survey, known_id, list_surveys
 from gz_sdss.tables import write_csv
 from gz_sdss.tap_catalog import TAP_URL, CatalogRequest, get_catalog
 from gz_sdss.vo import TIMEOUT
 from skyshards.cli.build_command import build_command
-from skyshards.errors import SourceError, UsageError
+from skyshards.errors import UsageError
 from skyshards.fetch.client import Fetcher
 from skyshards.fetch.mirrors import PoliteClient
 from skyshards.files import file_digest, is_read_only
@@ -105,6 +104,8 @@ class GZSDSSRecipe(Recipe):
         With `sia`: maximum fraction (0 to 1) of missing pixels in a FITS cutout.
     rate : float
         Maximum number of image requests per second, over all threads; 0 for no limit.
+    survey_title : str
+        Title of the survey `hips`; set by `prepare`.
     galaxies : pandas.DataFrame, optional
         The galaxies that pass the cuts; set by `prepare`.
     further : tuple of FurtherColumn
@@ -128,6 +129,7 @@ class GZSDSSRecipe(Recipe):
     images_from: Path | None = None
     max_missing: float = MAX_MISSING
     rate: float = RATE
+    survey_title: str = ""
     galaxies: pd.DataFrame | None = field(default=None, repr=False, compare=False)
     further: tuple[FurtherColumn, ...] = ()
 
@@ -136,8 +138,8 @@ class GZSDSSRecipe(Recipe):
     reuse = "where `images` with this folder uses its images again"
 
     def __getstate__(self) -> dict[str, Any]:
-        """Pickle all but the archive, the client and the catalogue, which stay in the process that downloads."""
-        kept = ("galaxies", "schema", "images", "_other_images", "_source")
+        """Pickle all but the images and the catalogue, which stay in the process that downloads."""
+        kept = ("galaxies", "schema", "images")
         return {name: value for name, value in vars(self).items() if name not in kept}
 
     @cached_property
@@ -149,13 +151,14 @@ class GZSDSSRecipe(Recipe):
     def prepare(self, fetcher: Fetcher, folder: Path) -> GZSDSSRecipe:
         """Find the survey or the image service, fetch the catalogue and cut it."""
         sia = self.sia.first() if isinstance(self.sia, ServiceSearch) else self.sia
-        hips = self.hips
+        hips, title = self.hips, SURVEYS["SDSS"].title
         if sia is None and hips != HIPS:  # the default needs no list
             survey = find_survey(hips, list_surveys(fetcher, self.surveys_url), self.surveys_url)
-            hips = survey.id
-            say(f"Images from: {survey.title} ({hips})")
+            hips, title = survey.id, survey.title
+            say(f"Images from: {title} ({hips})")
         galaxies = self.filtered()
-        return replace(self, sia=sia, hips=hips, galaxies=shuffled(galaxies), further=declared(galaxies))
+        asked = replace(self, sia=sia, hips=hips, survey_title=title)
+        return replace(asked, galaxies=shuffled(galaxies), further=declared(galaxies))
 
     @property
     def _service(self) -> Service | None:
@@ -188,7 +191,7 @@ class GZSDSSRecipe(Recipe):
         return asdict(self.cuts) | origin | {"format": self.format, "size": size, "margin": margin}
 
     @property
-    def _images_origin(self) -> str:
+    def _origin(self) -> str:
         """Where the images are from, in words; folders with others are refused."""
         sia = self._service
         service = f"{self.hips} by hips2fits" if sia is None else sia.title or sia.url
@@ -198,29 +201,30 @@ class GZSDSSRecipe(Recipe):
             origin += f", {self.size} pixels wide with a margin of {self.margin:g}"
         return origin
 
-    @cached_property
-    def images(self) -> ImageArchive:
-        """Archive of the images on disk."""
-        return ImageArchive(self.output_dir / self.downloads, f".{self.format}", origin=self._images_origin)
+    @property
+    def _release(self) -> str:
+        """The release that the images are of, where the service does not tell it with each."""
+        if self.simulated:
+            return DEMO
+        sia = self._service
+        return f"{self.survey_title} ({self.hips})" if sia is None else sia.title or sia.url
 
     @cached_property
-    def _other_images(self) -> ImageArchive | None:
-        """Archive of the images of another dataset."""
-        folder = self.images_from
-        if folder is None:
-            return None
-        folder = folder / self.downloads if (folder / self.downloads).is_dir() else folder
-        if folder.resolve() == (self.output_dir / self.downloads).resolve():
-            return None
-        return ImageArchive(folder, f".{self.format}", origin=self._images_origin, read_only=True)
-
-    @cached_property
-    def _source(self) -> Hips2FitsSource | SIASource:
-        """Source of the images."""
+    def images(self) -> GalaxyImages:
+        """Images on disk, and the service of the others."""
         client, shown = PoliteClient(self.rate, on_wait=waiting), (self.size, self.margin)
+        service: Hips2FitsSource | SIASource
         if self._service is None:
-            return Hips2FitsSource(self.hips2fits_urls, self.hips, client, *shown)
-        return SIASource(self._service, self.format, client, TIMEOUT, self.max_missing, *shown)
+            service = Hips2FitsSource(self.hips2fits_urls, self.hips, client, *shown)
+        else:
+            service = SIASource(self._service, self.format, client, TIMEOUT, self.max_missing, *shown)
+        folder, suffix, origin = self.output_dir / self.downloads, f".{self.format}", self._origin
+        archive, other = ImageArchive(folder, suffix, origin=origin), None
+        if (there := self.images_from) is not None:
+            there = there / self.downloads if (there / self.downloads).is_dir() else there
+            if there.resolve() != folder.resolve():
+                other = ImageArchive(there, suffix, origin=origin, read_only=True)
+        return GalaxyImages(archive, other, service, self.format, *shown, self._release)
 
     def filtered(self) -> pd.DataFrame:
         """Select the galaxies that pass the cuts, by dr7objid, and write `ZooSpecPhotoDR19_filtered.csv.gz`.
@@ -250,16 +254,14 @@ class GZSDSSRecipe(Recipe):
         galaxies = self.galaxies.copy()
         galaxies["specobjid"] = galaxies["specobjid"].fillna(0).astype("int64")
         labels = (galaxies["p_cs_debiased"] >= galaxies["p_el_debiased"]).map(_label)
-        self.images.arrange(galaxies["objid"].tolist(), dict(zip(galaxies["objid"].tolist(), labels, strict=True)))
-        _ = self._source, self._other_images  # created here, before other threads start
+        ids = galaxies["objid"].tolist()
+        self.images.archive.arrange(ids, dict(zip(ids, labels, strict=True)))
         for galaxy in galaxies.to_records(index=False):
-            url = None
-            with contextlib.suppress(SourceError):  # `fetch` raises it again, where it is recorded
-                url = self._source.query_url(*_place(galaxy))
-            yield Source(f"{galaxy['objid']}.{self.format}", url, info=galaxy)
+            url = self.images.address(galaxy)
+            yield Source(f"{galaxy['objid']}.{self.format}", url, info=galaxy, release=self._release)
 
     def cost(self, sources: Sequence[Source]) -> Cost:
-        fetched = sum(self._archive_with(source.info) is None for source in sources)
+        fetched = sum(self.images.held_by(source.info) is None for source in sources)
         seconds, pace = (fetched / self.rate, f"{self.rate:g} requests/s") if self.rate else (None, "")
         if self.sia is not None:  # response sizes differ between services
             return Cost(None if fetched else 0, None, seconds, pace)
@@ -267,35 +269,7 @@ class GZSDSSRecipe(Recipe):
         return Cost(image * fetched, (ROW_BYTES + 2 * (image - JPEG_BYTES)) * len(sources), seconds, pace)
 
     def fetch(self, source: Source, fetcher: Fetcher, folder: Path) -> Served:
-        """Take the image from an archive if it is there whole, or else download it; add it to this folder's archive."""
-        galaxy = source.info
-        objid = int(galaxy["objid"])
-        archive = self._archive_with(galaxy)
-        content = archive.get(objid) if archive is not None else None
-        # Checks of earlier versions were weaker.
-        if archive is None or content is None or not is_whole(content, self.format, self.size):
-            ra, dec, radius = _place(galaxy)
-            content, url = self._source.fetch_served(ra, dec, radius)
-            self.images.add(objid, content, Cutout(ra, dec, field_of_view(radius, self.margin), url))
-            return Served(content, url)
-        known = archive.cutout(objid)
-        if archive is not self.images:
-            self.images.add(objid, content, known)
-        return Served(content, known.url if known else source.url)
-
-    def _archive_with(self, galaxy: np.record) -> ImageArchive | None:
-        """The archive that has a galaxy's image, this folder's or that of `images_from`.
-
-        Another catalogue may have another position or radius, and the image shows something else then. Archives of
-        earlier versions do not tell.
-        """
-        objid, (ra, dec, radius) = int(galaxy["objid"]), _place(galaxy)
-        for archive in (self.images, self._other_images):
-            if archive is not None and objid in archive:
-                cutout = archive.cutout(objid)
-                if cutout is None or cutout.is_of(ra, dec, field_of_view(radius, self.margin), self.size):
-                    return archive
-        return None
+        return self.images.fetch(source.info)
 
     def read(self, source: Source, fetched: bytes) -> Iterator[dict[str, Any]]:
         galaxy = source.info
@@ -317,11 +291,6 @@ class GZSDSSRecipe(Recipe):
         """Seal the last TAR archive."""
         if "images" in vars(self):
             self.images.close()
-
-
-def _place(galaxy: np.record) -> tuple[float, float, float]:
-    """Position (degrees) and petroR90_r (arcsec) of a galaxy."""
-    return float(galaxy["ra"]), float(galaxy["dec"]), float(galaxy["petroR90_r"])
 
 
 def _label(is_spiral: bool) -> int:

@@ -12,6 +12,7 @@ from gz_sdss.image_checks import check_jpeg
 from skyshards.errors import SourceError
 from skyshards.fetch.client import Fetcher
 from skyshards.fetch.mirrors import PoliteClient
+from skyshards.pipeline.recipe import Served
 
 HIPS2FITS_URL = "https://alasky.cds.unistra.fr/hips-image-services/hips2fits"
 HIPS2FITS_URLS = (HIPS2FITS_URL, HIPS2FITS_URL.replace("alasky", "alaskybis"))
@@ -94,9 +95,9 @@ class Hips2FitsSource:
         shown = (self.size, self.size, self.hips)
         return Hips2Fits_access(ra, dec, petroR90_r, *shown, margin=self.margin, hips2fits_url=self.urls[0])
 
-    def fetch_served(self, ra: float, dec: float, petroR90_r: float) -> tuple[bytes, str]:
+    def fetch_served(self, ra: float, dec: float, petroR90_r: float) -> Served:
         """Download one galaxy's cutout, as `download_served`."""
-        return download_served(
+        content, url = download_served(
             *(ra, dec, petroR90_r),
             size=self.size,
             margin=self.margin,
@@ -104,6 +105,7 @@ class Hips2FitsSource:
             hips2fits_urls=self.urls,
             client=self.client,
         )
+        return Served(content, url)
 
 
 @functools.cache

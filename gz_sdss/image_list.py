@@ -18,7 +18,7 @@ import pandas as pd
 from gz_sdss.tar_files import members_of
 from skyshards.errors import BuildError
 
-COLUMNS = ("objid", "tar", "sha256", "label", "ra", "dec", "fov", "url")
+COLUMNS = ("objid", "tar", "sha256", "label", "ra", "dec", "fov", "url", "release")
 EARLIER = COLUMNS[:3]
 """Columns that lists of earlier versions have."""
 LABEL, CUTOUT = ".cls", ".json"
@@ -39,12 +39,15 @@ class Cutout(NamedTuple):
         Width, degrees.
     url : str
         Address of the image.
+    release : str
+        Release that it is of; empty in lists of earlier versions.
     """
 
     ra: float
     dec: float
     fov: float
     url: str
+    release: str = ""
 
     def is_of(self, ra: float, dec: float, fov: float, size: int) -> bool:
         """Whether it is the cutout of `fov` degrees around a position in `size` pixels."""
@@ -84,7 +87,7 @@ def read(path: Path) -> dict[int, Listed]:
     if not path.exists():
         return {}
     try:
-        text = dict.fromkeys(("tar", "sha256", "url"), "str")
+        text = dict.fromkeys(("tar", "sha256", "url", "release"), "str")
         table = pd.read_csv(path, dtype={"objid": "int64", "label": "Int64", **text})
         numbers = {name: tar_number(name) for name in table["tar"].unique()}
         known = table.reindex(columns=COLUMNS)
@@ -93,13 +96,20 @@ def read(path: Path) -> dict[int, Listed]:
             objid: Listed(
                 numbers[tar],
                 sha256,
-                Cutout(ra, dec, fov, url) if isinstance(url, str) else None,
+                _cutout(*shown),
                 None if pd.isna(label) else int(label),
             )
-            for objid, (tar, sha256, label, ra, dec, fov, url) in zip(known["objid"].tolist(), rows, strict=True)
+            for objid, (tar, sha256, label, *shown) in zip(known["objid"].tolist(), rows, strict=True)
         }
     except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
         raise BuildError(f"{path}: {error}; delete it to rebuild it from the archives beside it") from error
+
+
+def _cutout(ra: float, dec: float, fov: float, url: str | float, release: str | float) -> Cutout | None:
+    """What a line of the list says of an image, where NaN stands for nothing."""
+    if not isinstance(url, str):
+        return None
+    return Cutout(ra, dec, fov, url, release if isinstance(release, str) else "")
 
 
 def listed_in(path: Path, number: int, suffix: str) -> dict[int, Listed]:
@@ -139,7 +149,7 @@ def head() -> bytes:
 def part(images: Iterable[tuple[int, Listed]]) -> bytes:
     """The gzip member of a list for the images of an archive."""
     return _compressed(
-        (objid, tar_name(tar), sha256, "" if label is None else label, *(cutout or ("",) * 4))
+        (objid, tar_name(tar), sha256, "" if label is None else label, *(cutout or ("",) * len(Cutout._fields)))
         for objid, (tar, sha256, cutout, label) in images
     )
 

@@ -13,7 +13,7 @@ from gz_sdss.cutout import MAX_MISSING
 from gz_sdss.cuts import Cuts
 from gz_sdss.hips2fits import HIPS, HIPS2FITS_URL, MARGIN, RATE, SIZE
 from gz_sdss.sia import WAVEBANDS, Service, find_services, wavebands
-from gz_sdss.surveys import NAMES, SURVEYS_URL
+from gz_sdss.surveys import SURVEYS, SURVEYS_URL
 from gz_sdss.tap_catalog import TAP_URL
 from skyshards.cli.options import FloatRange, option
 from skyshards.errors import UsageError
@@ -35,6 +35,7 @@ CUT_HELP = {
     "max_pixels": "3 petroR90_r / 0.4 below this.",
 }
 
+NAMED = ", ".join(f"{name} ({each.bands.replace(', ', ' ')}; {each.scale:g})" for name, each in SURVEYS.items())
 FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 CATALOGUE = (
     option("--tap_url", default=TAP_URL, metavar="URL", help="TAP service with the catalogue."),
@@ -80,8 +81,8 @@ IMAGES = (
         "--hips",
         default=HIPS,
         metavar="SURVEY",
-        help=f"Survey that the images show, in colour: {', '.join(NAMES)}, or any HiPS by identifier or words of its"
-        " title, looked up in the list of the CDS.",
+        help=f"Survey that the images show, in colour: {NAMED} (bands; arcsec per pixel), or any HiPS by identifier or"
+        " words of its title, looked up in the list of the CDS.",
     ),
     option("--hips2fits_url", metavar="URL", help=f"hips2fits service. [default: {HIPS2FITS_URL} and its mirror]"),
     option("--surveys_url", default=SURVEYS_URL, metavar="URL", help="List of the surveys that hips2fits has."),

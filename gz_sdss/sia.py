@@ -21,6 +21,7 @@ from gz_sdss.tap_jobs import tap_service
 from gz_sdss.vo import TIMEOUT, quietly, server_errors, vo_session
 from skyshards.errors import BuildError, FetchError, UsageError
 from skyshards.fetch.mirrors import PoliteClient
+from skyshards.pipeline.recipe import Served
 
 WAVEBANDS = ("radio", "millimeter", "infrared", "optical", "uv", "euv", "x-ray", "gamma-ray")
 """Wavebands that the Registry knows (IVOA vocabulary `messenger`)."""
@@ -169,11 +170,11 @@ class SIASource:
 
     def fetch(self, ra: float, dec: float, petroR90_r: float, max_retries: int = 5, delay: float = 2.0) -> bytes:
         """Fetch one galaxy's cutout; see `fetch_served`, which also tells the address of the image."""
-        return self.fetch_served(ra, dec, petroR90_r, max_retries, delay)[0]
+        return self.fetch_served(ra, dec, petroR90_r, max_retries, delay).content
 
     def fetch_served(
         self, ra: float, dec: float, petroR90_r: float, max_retries: int = 5, delay: float = 2.0
-    ) -> tuple[bytes, str]:
+    ) -> Served:
         """Fetch one galaxy's cutout: a JPEG, or FITS with float32 `[height, width]`, row 0 in the south.
 
         The image that covers the position best is resampled, unless it is a JPEG of that size already. The planes of a
@@ -190,8 +191,9 @@ class SIASource:
 
         Returns
         -------
-        bytes, str
-            The cutout, and the address of the image that it was cut from, as in the service's record.
+        Served
+            The cutout; the address and the title, in place of a release, are those of the service's record of the image
+            that it was cut from.
 
         Raises
         ------
@@ -205,7 +207,8 @@ class SIASource:
                 records = self.records(ra, dec, size, format)
                 if records:
                     best = max(records, key=lambda record: (*record.coverage(ra, dec, size), record.url))
-                    return self._cutout(best, format, (ra, dec), size, max_retries, delay), best.url
+                    content = self._cutout(best, format, (ra, dec), size, max_retries, delay)
+                    return Served(content, best.url, best.title or None)
             except FetchError as error:  # no usable JPEG; there may be a FITS image
                 refused = refused or error
         raise refused or FetchError(f"{self._service.url}: no {' or '.join(self._formats)} image at ra={ra}, dec={dec}")

@@ -30,6 +30,8 @@ class ImageRecord:
         Centre, degrees; NaN if unknown.
     width, height : float
         Extent, degrees; NaN if unknown.
+    title : str
+        What the service calls it; empty if it does not say.
     """
 
     url: str
@@ -38,6 +40,7 @@ class ImageRecord:
     dec: float
     width: float
     height: float
+    title: str = ""
 
     def is_of(self, format: str) -> bool:
         """Whether it is a "jpg" or "fits", whatever parameters its MIME type has."""
@@ -67,7 +70,8 @@ def of_sia1(record: Record) -> ImageRecord:
         for ucd in ("VOX:Image_Naxis", "VOX:Image_Scale", "POS_EQ_RA_MAIN", "POS_EQ_DEC_MAIN")
     )
     width, height = np.abs(naxis * scale).tolist()
-    return ImageRecord(record.getdataurl(), record.format or "", float(ra[0]), float(dec[0]), width, height)
+    title = _text(record.getbyucd("VOX:Image_Title"))
+    return ImageRecord(record.getdataurl(), record.format or "", float(ra[0]), float(dec[0]), width, height, title)
 
 
 def of_sia2(record: Record) -> ImageRecord:
@@ -77,7 +81,13 @@ def of_sia2(record: Record) -> ImageRecord:
     """
     ra, dec, diameter = (float(_floats(record[name])[0]) for name in ("s_ra", "s_dec", "s_fov"))
     side = diameter / math.sqrt(2.0)
-    return ImageRecord(record.access_url, record.access_format or "", ra, dec, side, side)
+    title = " ".join(filter(None, (_text(record.get(name)) for name in ("obs_collection", "obs_id"))))
+    return ImageRecord(record.access_url, record.access_format or "", ra, dec, side, side, title)
+
+
+def _text(value) -> str:
+    """Text of a record, on one line; empty if missing."""
+    return "" if value is None or np.ma.is_masked(value) else " ".join(str(value).split())
 
 
 def _floats(value) -> np.ndarray:

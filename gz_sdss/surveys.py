@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 from gz_sdss.hips2fits import HIPS
@@ -22,18 +23,33 @@ ASKED = {
     "fmt": "json",
     "fields": "ID,obs_title,dataproduct_subtype,hips_tile_format",
 }
-NAMES = {
-    "SDSS": HIPS,
-    "Legacy Survey": "CDS/P/DESI-Legacy-Surveys/DR10/color",
-    "PanSTARRS": "CDS/P/PanSTARRS/DR1/color-z-zg-g",
-    "unWISE": "CDS/P/unWISE/color-W2-W1W2-W1",
-    "2MASS": "CDS/P/2MASS/color",
-    "GALEX": "CDS/P/GALEXGR6_7/color",
-    "DSS": "CDS/P/DSS2/color",
-}
-"""Identifiers of surveys by the names in use, where a search for the words finds several."""
 MOST_SHOWN = 8
 """Maximum number of surveys that a message lists."""
+
+
+class KnownSurvey(NamedTuple):
+    """A survey with a short name: identifier, title with the release, bands of its picture, arcsec per pixel."""
+
+    id: str
+    title: str
+    bands: str
+    scale: float
+
+
+SURVEYS = {
+    "SDSS": KnownSurvey(HIPS, "SDSS DR9", "g, r, i", 0.4),
+    "Legacy Survey": KnownSurvey(
+        "CDS/P/DESI-Legacy-Surveys/DR10/color", "DESI Legacy Imaging Surveys DR10", "g, r, i, z", 0.26
+    ),
+    "PanSTARRS": KnownSurvey("CDS/P/PanSTARRS/DR1/color-z-zg-g", "Pan-STARRS DR1", "g, z", 0.25),
+    "unWISE": KnownSurvey("CDS/P/unWISE/color-W2-W1W2-W1", "unWISE", "W1, W2", 2.75),
+    "2MASS": KnownSurvey("CDS/P/2MASS/color", "2MASS", "J, H, Ks", 1.0),
+    "GALEX": KnownSurvey("CDS/P/GALEXGR6_7/color", "GALEX GR6/7", "FUV, NUV", 1.5),
+    "DSS": KnownSurvey("CDS/P/DSS2/color", "DSS2", "blue, red", 1.0),
+}
+"""Surveys by the names in use, where a search for the words finds several. Pixels are those of the surveys' own images
+(York et al. 2000; Dey et al. 2019; Waters et al. 2020; Lang 2014; Skrutskie et al. 2006; Morrissey et al. 2007; Lasker
+et al. 1996)."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +62,8 @@ class Survey:
 
 
 def known_id(name: str) -> str | None:
-    """Identifier of a survey by one of `NAMES`, ignoring case, blanks and a plural; None for another name."""
-    return {_plain(known): hips for known, hips in NAMES.items()}.get(_plain(name))
+    """Identifier of a survey by one of `SURVEYS`, ignoring case, blanks and a plural; None for another name."""
+    return {_plain(known): survey.id for known, survey in SURVEYS.items()}.get(_plain(name))
 
 
 def list_surveys(fetcher: Fetcher, url: str = SURVEYS_URL) -> list[Survey]:
@@ -73,7 +89,7 @@ def list_surveys(fetcher: Fetcher, url: str = SURVEYS_URL) -> list[Survey]:
 
 
 def find_survey(name: str, surveys: Sequence[Survey], url: str = SURVEYS_URL) -> Survey:
-    """Find a colour survey by its identifier, one of `NAMES`, or words of its identifier and title.
+    """Find a colour survey by its identifier, one of `SURVEYS`, or words of its identifier and title.
 
     Parameters
     ----------
@@ -100,9 +116,11 @@ def find_survey(name: str, surveys: Sequence[Survey], url: str = SURVEYS_URL) ->
         return found[0]
     if found:
         raise UsageError(f"`hips` {name!r} fits {len(found)} surveys; give the identifier of one{_listed(found)}")
+    near = _near(name, surveys)
+    hint = f"did you mean {' or '.join(near)}? " if near else ""
     raise UsageError(
         f"`hips` {name!r}: none of the {len(surveys):,} surveys at {url} has that identifier, or these words in its"
-        f" title and colour pictures; known by name: {', '.join(NAMES)}"
+        f" title and colour pictures; {hint}Known by name: {', '.join(SURVEYS)}"
     )
 
 
@@ -123,6 +141,14 @@ def _words(value: Any, case: Any = str.lower) -> list[str]:
 def _has(survey: Survey, words: Iterable[str]) -> bool:
     there = f"{survey.id} {survey.title}".lower()
     return all(word in there for word in words)
+
+
+def _near(name: str, surveys: Iterable[Survey]) -> list[str]:
+    """Names and identifiers of surveys that are like a name with a typing error, at most three, the nearest first."""
+    colour = [survey for survey in surveys if survey.is_colour]
+    given = {_plain(known): known for known in SURVEYS} | {_plain(survey.id): survey.id for survey in colour}
+    given |= {_plain(word): survey.id for survey in colour for word in survey.title.split() if len(word) > 3} | given
+    return list(dict.fromkeys(given[found] for found in difflib.get_close_matches(_plain(name), given, 3, 0.75)))
 
 
 def _family(survey: Survey) -> str:

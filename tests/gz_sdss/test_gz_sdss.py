@@ -95,7 +95,7 @@ def expected_rows(archive, recipe, image):
     """What the archive's own galaxies say, for all whose images are there."""
     rows = {}
     for galaxy in archive.galaxies:
-        content = recipe.images.get(galaxy.objid)
+        content = recipe.images.archive.get(galaxy.objid)
         if content is not None:
             key = f"{galaxy.objid}.{recipe.format}"
             rows[str(galaxy.dr7objid), key] = {
@@ -137,7 +137,7 @@ class TestPictures(Contract):
 
     def test_the_jpeg_s_own_bytes_are_in_the_shard(self, folder, built):
         for row in skyshards.open(folder, decode=False):
-            assert row["image"] == built.images.get(int(row["objid"]))
+            assert row["image"] == built.images.archive.get(int(row["objid"]))
 
     @stock_reads_hdf5
     @pytest.mark.parametrize("streaming", [True, False])
@@ -252,7 +252,7 @@ def test_images_on_disk_are_not_fetched_again(built, archive, tmp_path):
         recipe = recipe_for(other, tmp_path)
         build_with(recipe)
         assert not [request for request in other.requests if "hips2fits" in request.path]
-    for path in built.output_dir.glob("healpix=*/*.hdf5"):
+    for path in [*built.output_dir.glob("healpix=*/*.hdf5"), built.output_dir / "sources.parquet"]:
         assert path.read_bytes() == (tmp_path / path.relative_to(built.output_dir)).read_bytes()
 
 
@@ -301,14 +301,17 @@ def test_a_source_names_the_mirror_that_served_it(archive, tmp_path):
     build_with(recipe_for(archive, tmp_path, hips2fits_urls=mirrors), limit=2)
     table = skyshards.open(tmp_path)
     for number, row in enumerate(table):
-        url = table.source(number).url
-        assert url.startswith(f"{archive.hips2fits_url}?hips=CDS/P/SDSS9/color&") and f"&ra={row['ra']}&" in url
+        source = table.source(number)
+        assert source.url.startswith(f"{archive.hips2fits_url}?hips=CDS/P/SDSS9/color&")
+        assert f"&ra={row['ra']}&" in source.url and source.release == "SDSS DR9 (CDS/P/SDSS9/color)"
 
 
 def test_a_source_names_the_image_of_the_sia_record(built_fits):
     table = skyshards.open(built_fits.output_dir)
     for number in range(len(table)):
-        assert re.search(r"/sia/cutout/[^?]*\.fits$", table.source(number).url)
+        source = table.source(number)
+        assert re.search(r"/sia/cutout/[^?]*\.fits$", source.url)
+        assert source.release.startswith("demo: "), "with what the service calls the image"
 
 
 @pytest.mark.parametrize("faults", [[Fault("hips2fits", "503", 3), Fault("hips2fits", "truncate", 2)]])
@@ -504,10 +507,10 @@ def test_a_broken_image_of_an_earlier_version_is_downloaded_again(built, archive
     folder = tmp_path / "out"
     recipe = recipe_for(archive, folder).prepare(Fetcher(), folder)
     objids = [int(source.info["objid"]) for source in recipe.sources(Fetcher())][:3]
-    contents = {objid: built.images.get(objid) for objid in objids}
+    contents = {objid: built.images.archive.get(objid) for objid in objids}
     broken = {"two bytes short": contents[objids[1]][:-2], "a page": b"<html>", "another size": picture(32, 32)}[broken]
     for objid, content in (contents | {objids[1]: broken}).items():
-        recipe.images.add(objid, content)
+        recipe.images.archive.add(objid, content)
     recipe.close()
     asked = len(archive.requests)
     assert build_with(recipe_for(archive, folder), limit=3).failed == 0

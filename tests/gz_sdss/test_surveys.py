@@ -3,24 +3,28 @@
 import io
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 from astropy.io import fits
+from click.testing import CliRunner
 from PIL import Image
 
+import gz_sdss
 import skyshards
 from demo_archive import DemoArchive
 from demo_archive.serve.server import Response
 from gz_sdss import Hips2Fits_access
-from gz_sdss.build_parent_sample import GZSDSSRecipe
+from gz_sdss.build_parent_sample import GZSDSSRecipe, main
 from gz_sdss.hips2fits import HIPS, field_of_view
 from gz_sdss.sia import Service
-from gz_sdss.surveys import NAMES, find_survey, list_surveys
+from gz_sdss.surveys import SURVEYS, find_survey, list_surveys
 from skyshards.errors import BuildError, UsageError
 from skyshards.fetch.client import Fetcher
 from tests.gz_sdss.test_gz_sdss import build_with, recipe_for
 
+FOLDER = Path(gz_sdss.__file__).parent
 RECORDS = [
     {"ID": "CDS/P/SDSS9/color", "obs_title": "SDSS 9 color", "hips_tile_format": "jpeg"},
     {"ID": "CDS/P/SDSS9/g", "obs_title": "SDSS 9 g", "hips_tile_format": "fits jpeg", "dataproduct_subtype": "live"},
@@ -62,18 +66,32 @@ def test_a_survey_is_found_by_identifier_name_and_words(surveys, name, found):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("nothing", "none of the 13 surveys .* known by name: SDSS, Legacy Survey"),
+        ("nothing", "none of the 13 surveys .* Known by name: SDSS, Legacy Survey"),
         ("unWISE", "none of the 13 surveys"),
         ("", "none of the 13 surveys"),
         ("wide field", r"fits 9 surveys; give the identifier of one: Y/P/wide/color0 \(Wide field\), .* and 1 more"),
         ("CDS/P/SDSS9/g", r"expected a colour survey, found 'SDSS 9 g': CDS/P/SDSS9/color \(SDSS 9 color\)"),
         ("CDS/P/Fits/color", "expected a colour survey, found 'Cubes'"),
         ("Cubes", "none of the 13 surveys"),
+        ("Legacy Surey", "did you mean Legacy Survey"),
+        ("panstars", "did you mean PanSTARRS"),
+        ("unWIES", "did you mean unWISE"),
+        ("CDS/P/SDSS9/colr", "did you mean CDS/P/SDSS9/color"),
+        ("xyzzy", "none of the 13 surveys .* pictures; Known"),
+        ("feild", r"did you mean (X/P/deep/red|Y/P/wide/color8)\?"),
     ],
 )
 def test_an_unknown_survey_is_refused_with_those_that_fit(surveys, name, message):
     with pytest.raises(UsageError, match=message):
         find_survey(name, surveys)
+
+
+def test_the_card_and_the_help_tell_each_survey_by_name():
+    card, words = (FOLDER / "README.md").read_text(), " ".join(CliRunner().invoke(main, ["--help"]).output.split())
+    for name, survey in SURVEYS.items():
+        quoted = f'"{name}"' if " " in name else name
+        assert f"| {quoted} | {survey.title} | {survey.bands} | {survey.scale:g} |" in card
+        assert f"{name} ({survey.bands.replace(', ', ' ')}; {survey.scale:g})" in words
 
 
 @pytest.mark.parametrize(
@@ -98,7 +116,7 @@ def test_the_demo_lists_the_surveys_that_it_shows(archive):
         place = (archive.galaxies[0].ra, archive.galaxies[0].dec, 6.0)
         url = Hips2Fits_access(*place, 16, 16, survey.id, hips2fits_url=archive.hips2fits_url)
         assert Image.open(io.BytesIO(Fetcher().get(url).content)).size == (16, 16)
-    assert {survey.id for survey in surveys if survey.is_colour} >= set(list(NAMES.values())[:4])
+    assert {survey.id for survey in surveys if survey.is_colour} >= {known.id for known in list(SURVEYS.values())[:4]}
 
 
 def test_images_of_another_survey_size_and_margin(archive, tmp_path):
@@ -122,7 +140,7 @@ def test_images_of_another_survey_size_and_margin(archive, tmp_path):
 
 def test_images_of_another_size_are_not_taken_for_these(archive, tmp_path):
     build_with(recipe_for(archive, tmp_path, size=32), limit=1)
-    images = recipe_for(archive, tmp_path / "other").images
+    images = recipe_for(archive, tmp_path / "other").images.archive
     assert re.search("jpg cutouts of CDS/P/SDSS9/color by hips2fits$", images._origin)
     for path in [*tmp_path.glob("*.*"), *tmp_path.glob("healpix=*/*")]:
         path.unlink()
@@ -142,7 +160,7 @@ def test_sia_cuts_to_any_size(archive, tmp_path, version):
         assert row["image"].shape[:2] == (96, 96)
         assert row["scale"] == pytest.approx(3 * row["petroR90_r"] / 3600 / 96)
         if version == 2:
-            header = fits.getheader(io.BytesIO(recipe.images.get(int(row["objid"]))))
+            header = fits.getheader(io.BytesIO(recipe.images.archive.get(int(row["objid"]))))
             assert header["CDELT2"] == pytest.approx(row["scale"]) and np.isfinite(row["image"]).all()
 
 
