@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import logging
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from itertools import chain, count, islice
 from pathlib import Path
@@ -15,18 +14,18 @@ import pyarrow as pa
 
 from candels_blend.candels_blend import schema_of
 from candels_blend.chosen import Chosen
-from candels_blend.columns import Blender, load
+from candels_blend.columns import Blender, load, renderer
 from candels_blend.draw import Draw
-from candels_blend.drawn import DrawnBlends
-from candels_blend.render import Renderer
+from candels_blend.drawn import DrawnBlends, endless_numbers
 from candels_blend.sample import SPLITS, checked, place
-from candels_blend.targets import METHODS
 from skyshards.errors import UsageError
+from skyshards.format import healpix
 from skyshards.format.columns import ColumnSpec
 from skyshards.format.kinds.base import Allocate
-from skyshards.format.schema import Schema
+from skyshards.format.provenance import Origin
 from skyshards.read.padding import Padding
 from skyshards.read.random_access import RandomAccess
+from skyshards.read.shown import FIRST, html
 
 if TYPE_CHECKING:
     from skyshards.pictures.drawing import Drawing
@@ -35,6 +34,12 @@ ZEROPOINT = 25.96
 """Zero point, the magnitude of flux 1, as in candels-blender: HST's F160W."""
 ENDLESS_TEST = 1 << 40
 """Number in the whole sample of blend 0 of an endless test split: past any train blend, so that no noise is shared."""
+OF_FOLDERS = {
+    "format": "it is that of a built folder",
+    "simulated": "the archive does not say whether its galaxies are simulated",
+    "statistics": "compute them from some blends, such as `blends[:1000]['image'].mean()`",
+}
+"""Attributes of a table that blends do not have, and why."""
 
 log = logging.getLogger(__name__)
 
@@ -48,8 +53,9 @@ class Blends(RandomAccess):
     its galaxies and noise depend on the number of train blends before them.
 
     Like `skyshards.open`, blends can be read by threads, forked and pickled, and so work with a `DataLoader` or a Grain
-    pipeline, and have the methods of a table: `select`, `where`, `find`, `folds`, `schema`, `catalog`, `plot`. All of
-    these require a length; endless blends need a sampler of integers, or `select`.
+    pipeline, and have the methods of a table: `select`, `where`, `find`, `cone`, `folds`, `catalog`, `plot` and so on.
+    These require a length; endless blends need a sampler of integers, or `select`. Positions are those of the central
+    galaxies. `format`, `simulated` and `statistics` are those of built folders alone.
 
     The blends of a seed are drawn in sequence: the first access to blend i draws all before it, at about 2
     microseconds and 12 bytes of memory each, in each worker process. In the test split, the preceding train blends are
@@ -115,20 +121,14 @@ class Blends(RandomAccess):
         arguments = {name: value for name, value in locals().items() if name not in ("self", "sample", "__class__")}
         self._arguments = arguments | sample
         options = checked(seed, sample)
-        self._schema = _schema(split, method, options.n_galaxies)
+        if not isinstance(masked, (bool, np.bool_)):
+            raise UsageError(f"masked: expected True or False, found {masked!r:.60}")
+        self._schema = schema_of(method, options.n_galaxies)
         super().__init__(tuple(self._schema.specs), None, None)
         self._length, train_blends = place(options, split, length, n_blends)
         archive, stamps = load(datapath, masked)
         for complaint in archive.complaints():
             log.warning("%s: %s", datapath, complaint)
-        if device is None:
-            renderer: Renderer | DeviceRenderer = Renderer(stamps, seed)
-        else:
-            try:
-                from candels_blend.device import DeviceRenderer
-            except ImportError as error:
-                raise UsageError("device: needs PyTorch; install it, or leave out `device`") from error
-            renderer = DeviceRenderer(stamps, seed, device)
         draw = Draw(archive, options)
         first, stream = 0, draw.blends(split)
         if split == "test":
@@ -137,7 +137,7 @@ class Blends(RandomAccess):
                 skipped = islice(draw.blends("train"), train_blends)
                 stream = chain((blend for blend in skipped if False), stream)
         self._drawn = DrawnBlends(stream, options.n_galaxies)
-        self._blender = Blender(archive, renderer, seed, split, first, zeropoint)
+        self._blender = Blender(archive, renderer(stamps, seed, device), seed, split, first, zeropoint)
         self._chosen = Chosen(archive, options)
 
     def __reduce__(self):
@@ -193,23 +193,15 @@ class Blends(RandomAccess):
     def _folds(self) -> np.ndarray:
         return self._asked("fold").to_numpy()
 
+    def _in_cone(self, centre: tuple[float, float], radius: float) -> np.ndarray:
+        ra, dec = (self._asked(name).to_numpy() for name in ("ra", "dec"))
+        return np.flatnonzero(healpix.in_cone(ra, dec, centre, radius))
+
     def __iter__(self) -> Iterator[dict[str, Any]]:
         return (self[i] for i in (count() if self._endless else range(len(self))))
 
     def _positions(self, key: Any) -> np.ndarray:
-        if not self._endless:
-            return super()._positions(key)
-        if isinstance(key, slice):
-            if key.stop is None or min(key.start or 0, key.stop) < 0 or (key.step or 1) < 1:
-                raise IndexError(f"endless blends have no slice {key}: give a start and a stop, neither negative")
-            return np.arange(*key.indices(sys.maxsize))
-        numbers = np.asarray(key)
-        if numbers.ndim != 1 or (numbers.size and numbers.dtype.kind not in "iu"):
-            raise TypeError(f"blends are indexed by integers, slices and 1-D arrays of integers, found {key!r:.60}")
-        numbers = numbers.astype(np.int64)
-        if (numbers < 0).any():
-            raise IndexError(f"endless blends have no number {numbers.min()}")
-        return numbers
+        return endless_numbers(key) if self._endless else super()._positions(key)
 
     def pair(self, *galaxies: int, shift: Any = None, noise: int = 0) -> dict[str, Any]:
         """Render a blend of chosen galaxies, of either split and whatever the cuts: `pair(g1, g2)`.
@@ -244,6 +236,21 @@ class Blends(RandomAccess):
         row = self._blender.chosen(number, drawn, self._columns)
         return {name: values[0] for name, values in row.items()}
 
+    def __getattr__(self, name: str) -> Any:
+        if name in OF_FOLDERS:
+            raise AttributeError(f"blends have no `{name}`: {OF_FOLDERS[name]}")
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    @property
+    def name(self) -> str:
+        """The name of the dataset."""
+        return "candels_blend"
+
+    def source(self, row: int) -> Origin:
+        """Return the source of a row, as in a built dataset: the split; nothing is downloaded for it alone."""
+        self._positions([row])
+        return Origin(self._arguments["split"], None, None, None)
+
     @property
     def splits(self) -> tuple[str, ...]:
         """The splits of the sample, of which these blends are one."""
@@ -263,15 +270,22 @@ class Blends(RandomAccess):
     def drawing(self) -> Drawing:
         from skyshards.pictures.drawing import drawing  # not needed for reading
 
-        return drawing("candels_blend", self.schema)
+        return drawing(self.name, self.schema)
 
-    def __repr__(self) -> str:
+    @property
+    def _title(self) -> str:
         options = inspect.signature(Blends).parameters
         default = {name: option.default for name, option in options.items()}
         given = [f"{name}={value!r}" for name, value in self._arguments.items() if value != default.get(name)]
         rows = "endless" if self._endless else f"{len(self):,} rows"
+        return f"Blends({', '.join(given)}): {rows}"
+
+    def __repr__(self) -> str:
         columns = "\n".join(f"  {column}" for column in self.schema.values())
-        return f"Blends({', '.join(given)}): {rows}\n{columns}"
+        return f"{self._title}\n{columns}"
+
+    def _repr_html_(self) -> str:
+        return html(self.select(range(FIRST)) if self._endless else self, self._title, "")
 
 
 def _moved(values: Any, empty: Allocate) -> Any:
@@ -286,11 +300,3 @@ def _moved(values: Any, empty: Allocate) -> Any:
 def _again(arguments: dict[str, Any], columns: tuple[str, ...], index: np.ndarray | None) -> Blends:
     """Restore blends from their pickle, which holds the archive's location, not its contents."""
     return Blends(**arguments)._view(columns, index, None)
-
-
-def _schema(split: str, method: str, n_galaxies: int) -> Schema:
-    if split not in SPLITS:
-        raise UsageError(f"split: expected {' or '.join(SPLITS)}, found {split!r}")
-    if method not in METHODS:
-        raise UsageError(f"method: expected one of {', '.join(METHODS)}, found {method!r}")
-    return schema_of(method, n_galaxies)

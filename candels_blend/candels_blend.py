@@ -8,6 +8,7 @@ import datasets
 
 from candels_blend.stamp_archive import SIZE
 from candels_blend.targets import METHODS, channels
+from skyshards.errors import UsageError
 from skyshards.format.schema import Column, Schema
 from skyshards.read.hf_builder import ShardBuilder
 
@@ -80,7 +81,7 @@ def _target(method: str, n_galaxies: int) -> Column:
 def schema_of(method: str, n_galaxies: int = 2) -> Schema:
     """Build the schema for a `--method` and number of galaxies: beside `masks`, the target made from them."""
     if method not in METHODS:
-        raise ValueError(f"no method {method!r}; available: {', '.join(METHODS)}")
+        raise UsageError(f"method: expected one of {', '.join(METHODS)}, found {method!r}")
     columns, targets = _columns(n_galaxies), ["masks"]
     if method != "gg_masks":
         targets.append("galaxies" if method == "single_images" else method)

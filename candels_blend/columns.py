@@ -17,6 +17,7 @@ from candels_blend.sample import Sample
 from candels_blend.stamp_archive import FILES, Archive, measured, read_archive
 from candels_blend.stamps import Stamps, prepare
 from candels_blend.targets import flux
+from skyshards.errors import UsageError
 from skyshards.format import healpix
 from skyshards.format.folds import NO_FOLD, common_fold, fold_of
 
@@ -47,6 +48,17 @@ def _identity(folder: Path | str) -> tuple[Path, Times]:
 def _load(folder: Path, times: Times, masked: bool) -> tuple[Archive, Stamps]:
     archive = read_archive(folder)
     return archive, prepare(archive, masked)
+
+
+def renderer(stamps: Stamps, seed: int, device: Any) -> Renderer | DeviceRenderer:
+    """Make the renderer for a PyTorch device, or with NumPy if that is None. Raises `UsageError` without PyTorch."""
+    if device is None:
+        return Renderer(stamps, seed)
+    try:
+        from candels_blend.device import DeviceRenderer
+    except ImportError as error:
+        raise UsageError("device: needs PyTorch; install it, or leave out `device`") from error
+    return DeviceRenderer(stamps, seed, device)
 
 
 def folds_of(archive: Archive) -> np.ndarray:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Iterator
 from itertools import islice
+from typing import Any
 
 import numpy as np
 
@@ -40,6 +42,29 @@ def shifts(drawn: np.ndarray) -> np.ndarray:
     """Return the shifts (dy, dx) of all galaxies but the first, in turn: int16 [blends, 2 (galaxies - 1)]."""
     places = range(2, n_galaxies(drawn) + 1)
     return np.stack([drawn[f"{axis}{place}"] for place in places for axis in ("dy", "dx")], axis=-1)
+
+
+def endless_numbers(key: Any) -> np.ndarray:
+    """Return the numbers of endless blends (int64) that a slice, list or array selects.
+
+    Raises
+    ------
+    IndexError
+        A number is negative, or the slice has no stop.
+    TypeError
+        The key is something else.
+    """
+    if isinstance(key, slice):
+        if key.stop is None or min(key.start or 0, key.stop) < 0 or (key.step or 1) < 1:
+            raise IndexError(f"endless blends have no slice {key}: give a start and a stop, neither negative")
+        return np.arange(*key.indices(sys.maxsize))
+    numbers = np.asarray(key)
+    if numbers.ndim != 1 or (numbers.size and numbers.dtype.kind not in "iu"):
+        raise TypeError(f"blends are indexed by integers, slices and 1-D arrays of integers, found {key!r:.60}")
+    numbers = numbers.astype(np.int64)
+    if (numbers < 0).any():
+        raise IndexError(f"endless blends have no number {numbers.min()}")
+    return numbers
 
 
 class DrawnBlends:

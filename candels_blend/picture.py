@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -26,7 +28,19 @@ def drawing(columns: Columns) -> Drawing:
         return f"{', '.join(types)} and {last}, {distances} pixels apart"
 
     def explain(row: Row) -> Legend:
-        return in_order(masks) if len(general.legend(row)) == len(masks) else general.legend(row)
+        legend = general.legend(on_host(row))
+        return in_order(masks) if len(legend) == len(masks) else legend
 
     columns_used = tuple(name for name in columns if name in wanted)
-    return replace(general, columns=columns_used, describe=describe, explain=explain)
+    return replace(
+        general,
+        columns=columns_used,
+        draw=lambda row, size, with_masks: general.draw(on_host(row), size, with_masks),
+        describe=describe,
+        explain=explain,
+    )
+
+
+def on_host(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Move tensors of a row that was rendered on a device to the host's memory."""
+    return {name: value.cpu() if hasattr(value, "cpu") else value for name, value in row.items()}

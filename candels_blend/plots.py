@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from astropy.visualization import AsinhStretch, ImageNormalize, MinMaxInterval
 
+from candels_blend.picture import on_host
 from candels_blend.stamp_archive import Archive
 from candels_blend.stamps import central_mask, split_pixels
 from candels_blend.targets import bogg_masks
@@ -90,6 +91,7 @@ def plot_blend(blend: Mapping[str, Any]) -> Figure:
     -------
     Figure
     """
+    blend = on_host(blend)
     mag, galtype = blend["mag"], blend["galtype"]
     galaxies = blend.get("galaxies", ())
     figure = Figure(figsize=(3.0 * (2 + len(galaxies)), 3.4), layout="constrained")

@@ -98,6 +98,8 @@ def checked(seed: int, sample: dict[str, Any]) -> Sample:
 
 def place(sample: Sample, split: str, length: int | None, n_blends: int | None) -> tuple[int | None, int | None]:
     """Number of blends (None: endless), and of train blends before a test split (None: none)."""
+    if split not in SPLITS:
+        raise UsageError(f"split: expected {' or '.join(SPLITS)}, found {split!r}")
     for name, value in (("length", length), ("n_blends", n_blends)):
         if value is not None and (not isinstance(value, Integral) or value < 0):
             raise UsageError(f"{name}: expected an integer of at least 0, found {value!r}")

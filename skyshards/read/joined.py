@@ -15,7 +15,7 @@ from skyshards.format.folds import NO_FOLD
 from skyshards.format.kinds.base import Allocate
 from skyshards.format.kinds.ragged import Ragged
 from skyshards.format.provenance import Origin
-from skyshards.read import angles, join_file
+from skyshards.read import join_file
 from skyshards.read.matches import Matches
 from skyshards.read.memory import Recycler, taken
 from skyshards.read.padding import Padded, Padding
@@ -204,13 +204,11 @@ class JoinedTable(RandomAccess):
         own = sum(self._matches.specs[path].nbytes for path in self._columns if path in self._matches.own)
         return own + sum(part.row_nbytes for part in self._parts.values())
 
-    def cone(self, ra: Any, dec: Any = None, radius: Any = None) -> JoinedTable:
-        """Select rows by position in the first table, within a radius (edge included); called as `Table.cone`."""
-        ra, dec, radius = angles.cone(ra, dec, radius)
+    def _in_cone(self, centre: tuple[float, float], radius: float) -> np.ndarray:
         first = self._matches.parts[self._matches.first]._data
         inside = np.zeros(len(first.columns), bool)
-        inside[first.in_cone((ra, dec), radius)] = True
-        return self.select(inside[self._rows_of(self._matches.first)])
+        inside[first.in_cone(centre, radius)] = True
+        return np.flatnonzero(inside[self._rows_of(self._matches.first)])
 
     def _folds(self) -> np.ndarray:
         """Return the fold that all objects of a row have. Tables that a row lacks do not count."""

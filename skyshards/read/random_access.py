@@ -18,7 +18,7 @@ from skyshards.format.columns import ColumnSpec, nest, select, unknown_column
 from skyshards.format.folds import checked
 from skyshards.format.kinds.base import Allocate
 from skyshards.format.kinds.ragged import Ragged
-from skyshards.read import query
+from skyshards.read import angles, query
 from skyshards.read.column_names import ColumnNames
 from skyshards.read.padding import Padded, Padding
 from skyshards.read.shown import plot
@@ -357,6 +357,31 @@ class RandomAccess(abc.ABC):
     @abc.abstractmethod
     def _folds(self) -> np.ndarray:
         """Return the fold of each selected row, -1 for none."""
+
+    def cone(self, ra: Any, dec: Any = None, radius: Any = None) -> Self:
+        """Select the rows within a radius of a position, edge included; in a join, by position in the first table.
+
+        Call it as `cone(ra, dec, radius)`, with numbers in degrees or Quantities, or as `cone(SkyCoord, radius)`.
+
+        Raises
+        ------
+        UsageError
+            If the cone is invalid.
+
+        Examples
+        --------
+        >>> near = table.cone(ra=180.0, dec=30.0, radius=10.0)
+        >>> import astropy.units as u
+        >>> from astropy.coordinates import SkyCoord
+        >>> len(table.cone(SkyCoord("12h00m +30d00m"), 600 * u.arcmin)) == len(near)
+        True
+        """
+        ra, dec, radius = angles.cone(ra, dec, radius)
+        return self.select(self._in_cone((ra, dec), radius))
+
+    @abc.abstractmethod
+    def _in_cone(self, centre: tuple[float, float], radius: float) -> np.ndarray:
+        """Return the positions of the selected rows within `radius` of `centre` (ra, dec), all in degrees."""
 
     def where(self, condition: str | pc.Expression) -> Self:
         """Select the rows for which a condition on the catalogue is true.

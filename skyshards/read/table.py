@@ -15,7 +15,6 @@ from skyshards.format.kinds.base import Allocate
 from skyshards.format.layout import CRC32, SIZE, SPLIT, START
 from skyshards.format.moments import ChannelStatistics, of_shards
 from skyshards.format.provenance import Origin
-from skyshards.read import angles
 from skyshards.read.opened import OpenedFolder
 from skyshards.read.padding import Padding
 from skyshards.read.random_access import Batch, RandomAccess
@@ -251,28 +250,10 @@ class Table(RandomAccess):
     def _folds(self) -> np.ndarray:
         return self._data.folds if self._index is None else self._data.folds[self._index]
 
-    def cone(self, ra: Any, dec: Any = None, radius: Any = None) -> Table:
-        """Select the rows within a radius of a position, edge included.
-
-        Call it as `cone(ra, dec, radius)`, with numbers in degrees or Quantities, or as `cone(SkyCoord, radius)`.
-
-        Raises
-        ------
-        UsageError
-            If the cone is invalid.
-
-        Examples
-        --------
-        >>> near = table.cone(ra=180.0, dec=30.0, radius=10.0)
-        >>> import astropy.units as u
-        >>> from astropy.coordinates import SkyCoord
-        >>> len(table.cone(SkyCoord("12h00m +30d00m"), 600 * u.arcmin)) == len(near)
-        True
-        """
-        ra, dec, radius = angles.cone(ra, dec, radius)
-        rows = self._data.in_cone((ra, dec), radius)
-        if self._index is not None:
-            inside = np.zeros(self._height, bool)
-            inside[rows] = True
-            rows = self._index[inside[self._index]]
-        return self._view(self._columns, rows, self._padding)
+    def _in_cone(self, centre: tuple[float, float], radius: float) -> np.ndarray:
+        rows = self._data.in_cone(centre, radius)
+        if self._index is None:
+            return rows
+        inside = np.zeros(self._height, bool)
+        inside[rows] = True
+        return np.flatnonzero(inside[self._index])

@@ -248,6 +248,7 @@ def test_grain(blends):
         ({"n_blends": 10, "length": 9}, "10 blends have 8 train ones, found 9"),
         ({"split": "test", "test_ratio": 0, "length": 3}, "leaves no test split"),
         ({"n_galaxies": 6}, "n_galaxies: expected an integer from 2 to 5, found 6"),
+        ({"masked": "no"}, "masked: expected True or False, found 'no'"),
         ({"cut": "mag <"}, "cut: 'mag <' is not a condition"),
     ],
 )

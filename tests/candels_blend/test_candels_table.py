@@ -7,8 +7,12 @@ import pytest
 
 import skyshards
 from candels_blend import Blends
+from candels_blend.blends import OF_FOLDERS
+from candels_blend.build_parent_sample import CandelsBlendRecipe
 from candels_blend.candels_blend import schema_of
+from candels_blend.sample import Sample
 from skyshards.errors import UsageError
+from skyshards.pipeline.build import build
 
 
 @pytest.fixture(scope="module")
@@ -105,9 +109,62 @@ def test_endless_blends_can_be_selected(datapath, blends):
     some = endless.select([7, 3])
     assert len(some) == 2 and np.array_equal(some[0]["image"], blends[7]["image"])
     assert len(list(some)) == 2
-    for ask in (lambda: endless.where("distance < 20"), lambda: endless.catalog, lambda: endless.folds(3)):
+    cone = (34.4, -5.2, 1)
+    asked = (lambda: endless.where("distance < 20"), lambda: endless.folds(3), lambda: endless.cone(*cone))
+    for ask in (*asked, lambda: endless.catalog):
         with pytest.raises(TypeError, match="endless; give length"):
             ask()
+
+
+def test_each_name_of_a_table_is_settled(blends):
+    """Blends have all public names of a table but those of folders alone, and say why these are missing."""
+
+    def names(kind):
+        return {name for name in dir(kind) if not name.startswith("_") or name in ("_repr_html_", "__reduce__")}
+
+    assert names(skyshards.Table) - names(Blends) == set(OF_FOLDERS)
+    assert names(Blends) - names(skyshards.Table) == {"pair"}
+    for name in OF_FOLDERS:
+        with pytest.raises(AttributeError, match=f"blends have no `{name}`: ."):
+            getattr(blends, name)
+    with pytest.raises(AttributeError, match="'Blends' object has no attribute 'sourc'"):
+        blends.sourc  # noqa: B018
+
+
+def test_name_and_source_are_those_of_a_built_dataset(datapath, tmp_path):
+    recipe = CandelsBlendRecipe(datapath, 10, Sample(seed=5))
+    build(recipe, tmp_path / "built", workers=0)
+    for split in ("train", "test"):
+        table, blends = skyshards.open(tmp_path / "built", split), Blends(datapath, seed=5, split=split, n_blends=10)
+        assert blends.name == table.name and blends.source(-1) == table.source(-1)
+        position = table[1]["ra"], table[1]["dec"]
+        near = [some.cone(*position, 0.05).catalog["object_id"].to_pylist() for some in (blends, table)]
+        assert sorted(near[0]) == sorted(near[1]) and str(table[1]["object_id"]) in near[0]
+    with pytest.raises(IndexError, match="row 2 is out of range"):
+        blends.source(2)
+
+
+def test_cone_is_around_central_galaxies(blends, triples):
+    from astropy.coordinates import SkyCoord
+
+    for some in (blends, triples.select(range(40, 2, -1))):
+        rows = some[:]
+        ra, dec = rows["ra"][5], rows["dec"][5]
+        centre = SkyCoord(ra, dec, unit="deg")
+        near = centre.separation(SkyCoord(rows["ra"], rows["dec"], unit="deg")).deg <= 0.1
+        assert 0 < near.sum() < len(some)
+        for found in (some.cone(ra, dec, 0.1), some.cone(centre, 0.1)):
+            assert found[:]["object_id"].tolist() == rows["object_id"][near].tolist()
+    with pytest.raises(UsageError, match="dec from -90 to 90"):
+        blends.cone(0, 100, 1)
+
+
+def test_notebooks_show_blends(datapath, triples):
+    """Endless ones by their first."""
+    for some in (triples.select([3]), Blends(datapath, n_galaxies=5)):
+        html = some._repr_html_()
+        assert "data:image" in html and "cannot be drawn" not in html
+    assert "endless" in html and "s42-train-000005" in html and "shifted galaxy 5" in html
 
 
 def test_plot(triples):
