@@ -346,6 +346,32 @@ def test_columns_with_few_short_values_are_choices():
     assert kinds == {"ring": "choice", "votes": "number", "part": "choice", "essay": "text"}
 
 
+def test_numbers_that_identify_are_told_from_measurements():
+    values = {
+        "nsa_id": list(range(20)),
+        "TILEID": [5000.0, math.nan] * 10,
+        "plate": list(range(20)),
+        "galaxy_id": pa.array([[n, n + 1] for n in range(20)], pa.list_(pa.int64(), 2)),
+        "centroid": [0.5, 1.0] * 10,
+        "votes": list(range(20)),
+    }
+    rows = pa.table(values)
+    columns = {
+        name: ColumnInfo(name, "int64", (2,) if name == "galaxy_id" else (), "", "", None) for name in rows.column_names
+    }
+    found = {field.name for field in fields(rows, columns, False) if field.identifies(rows)}
+    assert found == {"nsa_id", "TILEID", "plate", "galaxy_id[0]", "galaxy_id[1]"}
+
+
+def test_identifiers_have_no_histogram(built_gz3d, tmp_path):
+    write_page(built_gz3d, tmp_path / "page")
+    found = embedded(tmp_path / "page")
+    drawn = {field["name"] for field in found["fields"] if "histogram" in field}
+    assert not drawn & {"healpix", "nsa_id", "subject_id", "manga_tileid"}
+    assert {"ra", "gz_bar_votes", "ifudesignsize"} <= drawn
+    assert field(found, "nsa_id")["role"] == "number"  # to sort and filter by
+
+
 # Untrusted text
 
 

@@ -15,7 +15,7 @@ from huggingface_hub import DatasetCard
 
 from skyshards.files import is_url
 from skyshards.format.card_brief import Brief, in_brief
-from skyshards.format.layout import CARD, HEALPIX, ROW, SHARD, SOURCE, SPLIT
+from skyshards.format.layout import CARD, ROW, SHARD, SOURCE, SPLIT
 from skyshards.format.manifest import WRITER, Manifest
 from skyshards.format.missing import without_nulls
 from skyshards.page import sky
@@ -120,11 +120,11 @@ def _tally(column: pa.ChunkedArray) -> list[tuple[str | int, int]]:
 
 
 def _field(field: Field, rows: pa.Table, table: Table) -> Contents:
-    """Describe a field: a histogram of all rows for numbers, counts for classes, flags and choices."""
+    """Describe a field: a histogram of all rows for numbers that measure, counts for classes, flags and choices."""
     values = field.of(rows)
     described: Contents = {"name": field.name, "column": field.column, "element": field.element, "role": field.role}
-    if field.column == HEALPIX:
-        pass  # its numbers say little; the map shows where rows lie
+    if field.identifies(rows):
+        pass  # it is sorted and filtered by, but has no histogram
     elif field.role == NUMBER:
         found = histogram(numbers(values), pa.types.is_integer(values.type))
         described["histogram"] = found and found._asdict()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -21,6 +22,9 @@ MAX_CHOICE_LENGTH = 100
 MAX_WHOLE_CHOICES = 6
 """The same for integers, such as 0 and 1 for no and yes; with more, they have a histogram."""
 
+IDENTIFIER = re.compile(r"(id|plate|healpix)$", re.IGNORECASE)
+"""Ends of the names of columns whose whole numbers identify (`objid`, `nsa_id`, `TILEID`), and measure nothing."""
+
 NUMBER, FLAG, CLASS, CHOICE, TEXT = "number", "flag", "class", "choice", "text"
 """Roles of fields. A choice is a text, or an integer, with few different values."""
 
@@ -38,6 +42,14 @@ class Field:
         """Return the values of all rows, null where missing."""
         column = catalog[self.column]
         return column if self.element is None else pc.list_element(column, self.element)
+
+    def identifies(self, catalog: pa.Table) -> bool:
+        """Whether the values are numbers of things, whose distribution says little."""
+        if self.role != NUMBER or not IDENTIFIER.search(self.column):
+            return False
+        values = numbers(self.of(catalog))
+        finite = values[np.isfinite(values)]
+        return bool((finite == np.rint(finite)).all())
 
 
 def fields(catalog: pa.Table, columns: Mapping[str, ColumnInfo], several_splits: bool) -> list[Field]:
