@@ -9,7 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from skyshards.cluster import DaskExecutor
 from skyshards.errors import UsageError
+from skyshards.neighbours import neighbours, neighbours_far
 from skyshards.read.angles import degrees
 from skyshards.read.random_access import RandomAccess
 
@@ -32,12 +34,13 @@ def crossmatch(
     match: str = "nearest",
     position_a: tuple[str, str] = ("ra", "dec"),
     position_b: tuple[str, str] = ("ra", "dec"),
+    executor: DaskExecutor | None = None,
 ) -> pa.Table:
     """Find pairs of rows of two tables that are the same object.
 
     By position, each row of `a` is paired with the nearest row of `b` within the radius (edge included), so a row of
-    `b` may be in several pairs; of equally near rows, one is taken. With `match="all"`, it is paired with every row
-    of `b` within the radius. Separations are exact across pixel borders, the poles and right ascension 0. By name,
+    `b` may be in several pairs; of equally near rows, the first is taken. With `match="all"`, it is paired with every
+    row of `b` within the radius. Separations are exact across pixel borders, the poles and right ascension 0. By name,
     all rows with equal names are paired.
 
     Parameters
@@ -53,6 +56,9 @@ def crossmatch(
         Pair a row of `a` with the nearest row of `b` within the radius, or with all of them.
     position_a, position_b : (str, str)
         The columns of right ascension and declination, ICRS. Numbers are degrees; columns with a unit are converted.
+    executor : skyshards.cluster.DaskExecutor, optional
+        Compare positions in the workers of a Dask cluster: `DaskExecutor(client, folder)`, with a folder that they all
+        see and through which positions and pairs go. The pairs are the same.
 
     Returns
     -------
@@ -64,7 +70,7 @@ def crossmatch(
     Raises
     ------
     UsageError
-        If a needed column is missing, or the radius is invalid.
+        If a needed column is missing, the radius is invalid, or `on` is combined with an executor.
 
     Examples
     --------
@@ -77,7 +83,7 @@ def crossmatch(
     both = (on, on) if isinstance(on, str) else on
     columns_a = columns_of(a, "a", both and both[0], position_a)
     columns_b = columns_of(b, "b", both and both[1], position_b)
-    rows_a, rows_b, apart = pairs(columns_a, columns_b, both, radius_arcsec, match)
+    rows_a, rows_b, apart = pairs(columns_a, columns_b, both, radius_arcsec, match, executor)
     return pa.table(
         {
             "id_a": _ids(columns_a).take(pa.array(rows_a)),
@@ -95,6 +101,7 @@ def pairs(
     on: tuple[str, str] | None,
     radius_arcsec: Any,
     match: str,
+    executor: DaskExecutor | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return matching rows of `a` and of `b` (int64) and their separations (arcsec, NaN if unknown).
 
@@ -104,6 +111,8 @@ def pairs(
         As returned by `columns_of`. The other parameters are those of `crossmatch`.
     """
     if on is not None:
+        if executor is not None:
+            raise UsageError("dask: is for matching by position; matching by `on` runs here, and takes seconds")
         rows_a, rows_b = _equal(a[on[0]], b[on[1]])
         known = all(RA in columns and DEC in columns for columns in (a, b))
         apart = _separation(_vectors(a)[rows_a], _vectors(b)[rows_b]) if known else np.full(len(rows_a), np.nan)
@@ -113,7 +122,14 @@ def pairs(
         raise UsageError(f"radius_arcsec: expected 0 to 648000 (180 degrees), found {radius_arcsec}")
     if match not in MATCH:
         raise UsageError(f"match: expected one of {', '.join(MATCH)}, found {match!r}")
-    return _near(_vectors(a), _vectors(b), radius, match == "all")
+    first, second, every = _vectors(a), _vectors(b), match == "all"
+    if executor is None:
+        rows_a, rows_b = neighbours(first, second, radius, every)
+    else:
+        if executor.folder is None:
+            raise UsageError("executor: expected a DaskExecutor with a folder that all workers see, found none")
+        rows_a, rows_b = neighbours_far(executor, executor.folder, first, second, radius, every)
+    return rows_a, rows_b, _separation(first[rows_a], second[rows_b])
 
 
 def columns_of(
@@ -187,30 +203,6 @@ def _separation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Return angles between unit vectors in arcsec, computed from the chord: exact for tiny angles, good for large."""
     chord = np.linalg.norm(first - second, axis=-1)
     return np.degrees(2.0 * np.arcsin(np.clip(chord / 2.0, 0.0, 1.0))) * 3600.0
-
-
-def _near(
-    first: np.ndarray, second: np.ndarray, radius: float, every: bool
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    from scipy.spatial import cKDTree  # slow to import, and needed only here
-
-    placed = np.flatnonzero(np.isfinite(second).all(axis=1))
-    asked = np.flatnonzero(np.isfinite(first).all(axis=1))
-    if not len(placed) or not len(asked):
-        return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0)
-    # A unit vector is good to 1e-16, and so is a chord: the edge is widened by that.
-    bound = 2.0 * np.sin(np.radians(radius / 3600.0) / 2.0) + 5e-16
-    quick = {"balanced_tree": False, "compact_nodes": False}
-    tree = cKDTree(second[placed], **quick)
-    if every:
-        found = cKDTree(first[asked], **quick).sparse_distance_matrix(tree, bound, output_type="ndarray")
-        found = found[np.lexsort((found["j"], found["i"]))]
-        rows_a, rows_b = asked[found["i"]], placed[found["j"]]
-    else:
-        _, nearest = tree.query(first[asked], distance_upper_bound=np.nextafter(bound, 3.0), workers=-1)
-        near = nearest < len(placed)
-        rows_a, rows_b = asked[near], placed[nearest[near]]
-    return rows_a, rows_b, _separation(first[rows_a], second[rows_b])
 
 
 def _equal(first: pa.ChunkedArray, second: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:

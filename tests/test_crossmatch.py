@@ -1,5 +1,7 @@
 """Crossmatching: equal to astropy's, right at the poles, at right ascension 0 and for odd input."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -11,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import skyshards
+from skyshards import neighbours as nearby
 from skyshards.crossmatch import crossmatch
 from skyshards.errors import UsageError
 
@@ -81,6 +84,33 @@ def test_equals_all_pairs(places, radius):
 def test_finds_neighbours_across_borders(a, b):
     found = crossmatch(arrow([a[0]], [a[1]]), arrow([b[0]], [b[1]]), 1.0)
     assert found["row_b"].to_pylist() == [0]
+
+
+def vectors(count, seed):
+    """Unit vectors: a few places that many rows share, the poles, and rows without a position."""
+    random = np.random.default_rng(seed)
+    places = random.normal(size=(count, 3))
+    places[: count // 2] = places[random.integers(0, 5, count // 2)]
+    places[:4] = [[0, 0, 1], [0, 0, -1], [1, 0, 0], [np.nan] * 3]
+    places /= np.linalg.norm(places, axis=1, keepdims=True)
+    return places[random.permutation(count)]
+
+
+@pytest.mark.parametrize("radius", [0.0, 1.0, 7200.0, 300_000.0])
+@pytest.mark.parametrize("every", [False, True])
+def test_zones_make_no_difference(every, radius, tmp_path, monkeypatch):
+    monkeypatch.setattr(nearby, "ZONE", 7)
+    first, second = vectors(60, 1), vectors(80, 1)
+    with ThreadPoolExecutor(2) as executor:
+        found = nearby.neighbours_far(executor, tmp_path, first, second, radius, every)
+    for rows, wanted in zip(found, nearby.neighbours(first, second, radius, every), strict=True):
+        np.testing.assert_array_equal(rows, wanted)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_first_of_equal_rows():
+    same = arrow([5.0] * 40, [5.0] * 40)
+    assert crossmatch(same, same)["row_b"].to_pylist() == [0] * 40
 
 
 def test_edge_is_included():

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import types
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from skyshards import verify
 from skyshards.cli.embed import command
 from skyshards.cli.main import main
 from skyshards.embed import run as embedding
-from skyshards.embed.encoders import Encoder, prepared, timm_encoder
+from skyshards.embed.encoders import Encoder, encode, prepared, timm_encoder
 from skyshards.embed.run import embed
 from skyshards.errors import UsageError
 from skyshards.pipeline.build import build
@@ -109,6 +110,17 @@ def test_goes_on_where_it_was(toy, tmp_path, monkeypatch):
     np.testing.assert_array_equal(vectors_of(out)[1], vectors_of(tmp_path / "whole.parquet")[1])
 
 
+def test_workers_write_the_same_bytes(toy, tmp_path, monkeypatch):
+    """They load the encoder from a file, which is not left behind, and do not repeat the parts that are there."""
+    pytest.importorskip("cloudpickle")
+    monkeypatch.setattr(embedding, "PART", 8)
+    embed(toy, tmp_path / "here.parquet", ENCODER, column="picture", batch_size=3)
+    with ThreadPoolExecutor(2) as executor:
+        embed(toy, tmp_path / "there.parquet", ENCODER, column="picture", batch_size=3, executor=executor)
+    assert (tmp_path / "there.parquet").read_bytes() == (tmp_path / "here.parquet").read_bytes()
+    assert sorted(os.listdir(tmp_path)) == ["here.parquet", "there.parquet"]
+
+
 @pytest.mark.slow
 def test_survives_kill_9(toy, tmp_path):
     program = f"""
@@ -171,7 +183,7 @@ def test_images_of_every_form(shape, dtype):
 def test_images_of_several_sizes_and_constant_ones():
     images = np.empty(2, object)
     images[:] = [np.zeros((5, 6, 3), np.uint8), np.full((30, 30, 3), 255, np.uint8)]
-    vectors = embedding.encode(images, ENCODER)
+    vectors = encode(images, ENCODER)
     np.testing.assert_allclose(vectors, [[-2.0] * 12, [2.0] * 12], atol=1e-5)
     assert not prepared(np.full((1, 4, 4), 7.0), 4).any()
 
@@ -247,6 +259,8 @@ def test_says_which_models_it_cannot_make(timm):
 def test_command_says_what_is_wrong(toy, tmp_path):
     outcome = CliRunner().invoke(command, [str(tmp_path), "--model", "x:y", "--untrained"])
     assert outcome.exit_code == 2 and "--untrained: expected" in outcome.output
+    outcome = CliRunner().invoke(command, [str(toy), "--workers", "2"])
+    assert outcome.exit_code == 2 and "--workers: is for --dask, with local or slurm" in outcome.output
 
 
 def test_add_takes_what_embed_wrote(toy, tmp_path):

@@ -1,10 +1,15 @@
 """Builds in the workers of a Dask cluster: the same bytes as on one machine, whoever is killed."""
 
+import os
+import signal
 import threading
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from skyshards.cli.main import main
 from skyshards.cluster import connected
 from skyshards.errors import UsageError
 from skyshards.fetch.client import Fetcher
@@ -106,6 +111,19 @@ def test_turns_are_refused_once_a_build_stops(cluster):
         assert given.get(timeout=20) is False
 
 
+def test_a_crossmatch_has_the_same_bytes(tmp_path, cluster):
+    build(Toy(30), tmp_path / "toy", workers=0)
+    words = ["crossmatch", *[str(tmp_path / "toy")] * 2, "--radius_arcsec", "90000", "-o"]
+    address = cluster.client.scheduler.address
+    for name, more in (("here.parquet", []), ("far.parquet", ["--dask", address])):
+        outcome = CliRunner().invoke(main, [*words, str(tmp_path / name), *more])
+        assert outcome.exit_code == 0, outcome.output
+    assert files(tmp_path)["far.parquet"] == files(tmp_path)["here.parquet"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["far.parquet", "here.parquet", "toy"]
+    refused = CliRunner().invoke(main, [*words, str(tmp_path / "x.parquet"), "--on", "object_id", "--dask", address])
+    assert refused.exit_code == 2 and "--dask: is for matching by position" in refused.output
+
+
 WITHOUT = [("nonsense://x", None, "no scheduler at"), ("tcp://127.0.0.1:1", 2, "workers: "), ("local", 0, "workers: ")]
 
 
@@ -155,6 +173,36 @@ def test_a_source_that_kills_its_workers_fails_alone(tmp_path):
         summary = build(Toy(8, deadly=5), tmp_path / "toy", executor=executor)
     assert (summary.rows, summary.failed) == (7, 1)
     assert "the process that read it died" in (tmp_path / "toy/failures.csv").read_text()
+
+
+@dataclass(frozen=True)
+class Deadly:
+    """A network of mean colours; kills its process if a file is there, which it deletes."""
+
+    file: Path
+
+    def __call__(self, images):
+        if self.file.exists():
+            self.file.unlink()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return images.mean(dim=(2, 3))
+
+
+@pytest.mark.slow
+def test_embed_goes_on_without_a_dead_worker(tmp_path, monkeypatch):
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+    from skyshards.embed import run as embedding
+    from skyshards.embed.encoders import Encoder
+
+    monkeypatch.setattr(embedding, "PART", 4)
+    build(Toy(30), tmp_path / "toy", workers=0)
+    encoder = Encoder(Deadly(tmp_path / "kill"), 16, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), {"model": "means"})
+    embedding.embed(tmp_path / "toy", tmp_path / "here.parquet", encoder, column="picture")
+    (tmp_path / "kill").touch()
+    with connected("local", 2) as executor:
+        embedding.embed(tmp_path / "toy", tmp_path / "far.parquet", encoder, column="picture", executor=executor)
+    assert not (tmp_path / "kill").exists()
+    assert (tmp_path / "far.parquet").read_bytes() == (tmp_path / "here.parquet").read_bytes()
 
 
 @pytest.mark.slow

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 
-from skyshards.cli.options import messages, option
+from skyshards.cli.options import DASK, DASK_WORKERS, in_cluster, messages, option
 from skyshards.cli.typed import Command
+from skyshards.cluster import DaskExecutor
 from skyshards.crossmatch import MATCH
 from skyshards.errors import UsageError
+from skyshards.files import clear_errors, hold
 from skyshards.text import printable
 
 Names = tuple[str, ...]
@@ -23,6 +27,18 @@ def _names(ctx: click.Context, param: click.Parameter, value: str | None) -> Nam
 def _check_position(name: str, columns: Names | None) -> None:
     if columns is not None and not (len(columns) == 2 and all(columns)):
         raise UsageError(f"{name}: expected two columns, such as RAJ2000,DEJ2000, found {','.join(columns)!r}")
+
+
+@contextlib.contextmanager
+def _beside(out: Path, executor: DaskExecutor | None) -> Iterator[DaskExecutor | None]:
+    """Let workers read and write in a folder beside the output."""
+    if executor is None:
+        yield None
+        return
+    folder = out.absolute().with_name(f"{out.name}.parts")
+    busy = f"{folder}: another run is writing to it; wait for it, or choose another `out`"
+    with clear_errors(folder), hold(folder, busy):
+        yield executor.through(folder)
 
 
 @click.command("crossmatch", cls=Command)
@@ -38,6 +54,8 @@ def _check_position(name: str, columns: Names | None) -> None:
 @option("--position_b", callback=_names, metavar="RA,DEC", help="Columns with positions in B. [default: ra,dec]")
 @option("--id_a", metavar="NAME", help="Identifier column of A. [default: object_id, iauname or id_str]")
 @option("--id_b", metavar="NAME", help="Identifier column of B. [default: object_id, iauname or id_str]")
+@DASK
+@DASK_WORKERS
 def command(
     a: str,
     b: str,
@@ -49,6 +67,8 @@ def command(
     position_b: Any,
     id_a: str | None,
     id_b: str | None,
+    dask: str | None,
+    workers: int | None,
 ) -> None:
     """Match the rows of two catalogues by position, or by a common identifier.
 
@@ -56,7 +76,7 @@ def command(
     URLs. The output format follows from the file name: Parquet, FITS, VOTable or CSV. `skyshards.open_join` reads the
     joined rows of two built datasets from a Parquet file.
     """
-    with messages():
+    with messages(), contextlib.ExitStack() as stack:
         from skyshards.catalogues import Near, open_catalogue
         from skyshards.cli.pairs import check_name, write_pairs
         from skyshards.crossmatch import crossmatch
@@ -67,11 +87,15 @@ def command(
         if on is not None and not (len(on) <= 2 and all(on)):
             raise UsageError(f"on: expected a column, or one of A and one of B, found {','.join(on)!r}")
         on_a, on_b = (on[0], on[-1]) if on else (None, None)
+        if on is not None and dask is not None:
+            raise UsageError("dask: is for matching by position; matching by `on` runs here, and takes seconds")
+        executor = stack.enter_context(_beside(out, stack.enter_context(in_cluster(dask, workers))))
         first, second = open_catalogue(a), open_catalogue(b)
         rows_a = first.columns("a", position=position_a, identity=id_a, on=on_a)
         near = None if on else Near(rows_a["ra"].to_numpy(), rows_a["dec"].to_numpy(), radius_arcsec)
         rows_b = second.columns("b", position=position_b, identity=id_b, on=on_b, near=near)
-        pairs = crossmatch(rows_a, rows_b, radius_arcsec, on=(on[0], on[-1]) if on else None, match=match)
+        names = (on[0], on[-1]) if on else None
+        pairs = crossmatch(rows_a, rows_b, radius_arcsec, on=names, match=match, executor=executor)
         unnumbered = [f"row_{which}" for which, of in (("a", first), ("b", second)) if not of.numbered]
         write_pairs(pairs.drop_columns(unnumbered), out, first.table, second.table)
     how = f"equal {on_a}" if on else f'within {radius_arcsec:g}"'

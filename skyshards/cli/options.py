@@ -12,6 +12,7 @@ import threading
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -20,6 +21,9 @@ from skyshards.errors import SkyshardsError, UsageError
 from skyshards.fetch.waiting import FETCHING_THREADS
 from skyshards.text import printable
 from skyshards_start import INTERRUPTED
+
+if TYPE_CHECKING:
+    from skyshards.cluster import DaskExecutor
 
 HELP = {"help_option_names": ["-h", "--help"]}
 """Context settings of every command."""
@@ -58,6 +62,14 @@ DASK = option(
     " the last two, --workers is the number of workers or jobs to start.",
 )
 
+DASK_WORKERS = option(
+    "--workers",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Number of workers or jobs that --dask local or slurm starts. [default: usable cores]",
+)
+"""For commands whose work runs in one process without `--dask`."""
+
 COMMON = (
     option(
         "-o",
@@ -95,6 +107,15 @@ COMMON = (
     ),
     option("--debug", is_flag=True, help="Show the traceback of an error, and of each failed source."),
 )
+
+
+def in_cluster(dask: str | None, workers: int | None) -> contextlib.AbstractContextManager[DaskExecutor | None]:
+    """Connect to the cluster of `--dask`; None without it, where `--workers` is refused (see `DASK_WORKERS`)."""
+    from skyshards.cluster import connected
+
+    if dask is None and workers is not None:
+        raise UsageError("workers: is for `dask`, with local or slurm")
+    return connected(dask, workers)
 
 
 @contextlib.contextmanager

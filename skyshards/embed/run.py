@@ -6,28 +6,37 @@ import contextlib
 import json
 import os
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from skyshards.embed.encoders import Encoder, encode
+from skyshards.cluster import as_executor
+from skyshards.embed.encoders import Encoder
+from skyshards.embed.parts import write_parts, write_parts_far
 from skyshards.errors import UsageError
 from skyshards.files import clear_errors, hold, replacing
-from skyshards.format.layout import SOURCE
 from skyshards.progress import progress
-from skyshards.read.table import Table, open_table
+from skyshards.read.table import open_table
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 PART = 2048
-"""Number of rows in a part; a killed run loses at most one part."""
+"""Number of rows in a part; a killed run loses at most one part, in a Dask cluster one for each of its threads."""
 _MERGED_BYTES = 128 << 20
 
 
 def embed(
-    folder: str | os.PathLike, out: Path, encoder: Encoder, *, column: str = "image", batch_size: int = 64
+    folder: str | os.PathLike,
+    out: Path,
+    encoder: Encoder,
+    *,
+    column: str = "image",
+    batch_size: int = 64,
+    executor: Executor | Client | None = None,
 ) -> int:
     """Write the representations of all images of a built dataset to a Parquet file.
 
@@ -49,6 +58,9 @@ def embed(
         images have no fixed scale, so each is stretched from its minimum to its maximum.
     batch_size : int
         Number of images per batch.
+    executor : concurrent.futures.Executor or distributed.Client, optional
+        Compute in its workers, which read the images themselves. They must see the dataset and the folder of `out`
+        under the same paths, and need PyTorch and what the encoder is made of.
 
     Returns
     -------
@@ -62,6 +74,7 @@ def embed(
     BuildError
         Another run writes the same file, or the disk is full.
     """
+    out, executor = out.absolute(), as_executor(executor)
     parts = out.with_name(out.name + ".parts")
     if out.exists():
         if parts.is_dir():  # of a run killed after its last step
@@ -82,9 +95,14 @@ def embed(
         "std": list(encoder.std),
     }
     with clear_errors(out), _hold(parts, about):
-        todo = [start for start in range(0, len(table), PART) if not _part(parts, start).exists()]
-        for start, vectors in _vectors(table, encoder, column, batch_size, todo):
-            _write_part(_part(parts, start), table.select(slice(start, start + PART)), vectors)
+        starts = range(0, len(table), PART)
+        paths = {range(start, min(start + PART, len(table))): _part(parts, start) for start in starts}
+        todo = {rows: path for rows, path in paths.items() if not path.exists()}
+        with progress("embedding", "images", sum(map(len, todo))) as bar:
+            if executor is None:
+                write_parts(table, encoder, column, batch_size, todo, bar.update)
+            else:
+                write_parts_far(executor, table, encoder, column, batch_size, todo, bar.update)
         whole = parts / "whole.parquet"
         _merge(parts, whole, about)
         os.replace(whole, out)
@@ -116,45 +134,6 @@ def _delete(parts: Path) -> None:
 
 def _part(parts: Path, start: int) -> Path:
     return parts / f"part-{start:010d}.parquet"
-
-
-def _vectors(
-    table: Table, encoder: Encoder, column: str, batch_size: int, todo: list[int]
-) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield the first row and the vectors, float32 [rows, length], of each part to do; reads images ahead."""
-    images = table.select_columns([column])
-    batches = []
-    for start in todo:
-        rows = range(start, min(start + PART, len(table)))
-        batches += [(start, rows[place : place + batch_size]) for place in range(0, len(rows), batch_size)]
-    done: list[np.ndarray] = []
-    rows_to_do = sum(len(rows) for _, rows in batches)
-    with ThreadPoolExecutor(1) as reader, progress("embedding", "images", rows_to_do) as bar:
-        ahead = [reader.submit(_read, images, column, rows) for _, rows in batches[:1]]
-        for number, (start, rows) in enumerate(batches):
-            batch = ahead.pop().result()
-            if number + 1 < len(batches):
-                ahead.append(reader.submit(_read, images, column, batches[number + 1][1]))
-            done.append(encode(batch, encoder))
-            bar.update(len(rows))
-            if number + 1 == len(batches) or batches[number + 1][0] != start:
-                yield start, np.concatenate(done)
-                done = []
-
-
-def _read(images: Table, column: str, rows: range) -> np.ndarray:
-    value: Any = images[rows.start : rows.stop]
-    for name in column.split("."):
-        value = value[name]
-    return value
-
-
-def _write_part(path: Path, rows: Table, vectors: np.ndarray) -> None:
-    names = rows.catalog
-    columns = {name: names[name] for name in ("object_id", SOURCE)}
-    columns |= {f"feat_{number}": pa.array(vectors[:, number]) for number in range(vectors.shape[1])}
-    with replacing(path) as temporary:
-        pq.write_table(pa.table(columns), temporary, compression="zstd", use_dictionary=False)
 
 
 def _merge(parts: Path, out: Path, about: dict[str, Any]) -> None:
