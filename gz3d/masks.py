@@ -16,8 +16,8 @@ from gz3d.sky import CENTRE
 THRESHOLD = 3 / 15
 """Fraction above which a pixel is taken to belong to a class.
 
-More than 3 of the usual 15 volunteers is the default of the code for spaxels of arms by S. Shamsi, an author of Masters
-et al. (2021): https://github.com/sjshamsi/GZ3D_spiral_analysis, spiral_analysis_tutorial.ipynb.
+More than 3 of the usual 15 volunteers, the default for arms in the code of S. Shamsi, an author of Masters et al.
+(2021): https://github.com/sjshamsi/GZ3D_spiral_analysis, `SpiralGalaxy.update_spirals`. The card has others' choices.
 """
 
 SPAXEL = 0.5
