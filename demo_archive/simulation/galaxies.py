@@ -258,10 +258,11 @@ def surface_brightness(galaxy: Galaxy, x: np.ndarray, y: np.ndarray) -> np.ndarr
     length, h = galaxy.bar_length, galaxy.scale_length
     disk = flux * (1 - galaxy.bulge) / (2 * np.pi * h * h * galaxy.axis_ratio) * np.exp(-radius / h)
     arms = _arms(galaxy, along, across, radius)
-    # An old disk under the arms, and a young one in them; no arms inside the bar or the bulge.
+    # A smooth old disk, and a young one in the arms, which are two to four times as bright as what lies between them;
+    # no arms inside the bar or the bulge.
     reach = radius**2 / (radius**2 + (0.8 * length) ** 2)
-    old = disk * (1 - 0.85 * galaxy.contrast * reach)
-    young = disk * (2.6 * galaxy.contrast * reach * arms)
+    old = disk * (1 - 0.5 * galaxy.contrast * reach)
+    young = disk * (1.6 * galaxy.contrast * reach * arms)
     bulge = sersic(radius, 0.16 * galaxy.petroR90_r, 1.8, galaxy.bulge * flux, galaxy.axis_ratio)
     if galaxy.bar:
         bulge = bulge + _bar(galaxy, along, across) * 0.17 * flux / (length * length * galaxy.axis_ratio)
