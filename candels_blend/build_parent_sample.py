@@ -114,7 +114,7 @@ class CandelsBlendRecipe(Recipe):
 
     def prepare(self, fetcher: Fetcher, folder: Path) -> CandelsBlendRecipe:
         """Download and unpack the archive of stamps, if missing; let a limit cap the sample."""
-        if any("-block-" in key for key in provenance.read(folder)):
+        if any("-block-" in record.key for record in provenance.read(folder)):
             raise BuildError(f"{folder}: its sources are named as in earlier versions; delete it and build again")
         download(self.datapath, self.zenodo_url, self.delete, fetcher)
         return replace(self, n_blends=self._limited)

@@ -198,7 +198,7 @@ def _same(found: pa.Array, expected: pa.Array) -> bool:
 
 
 def _source_problems(folder: Path, rows: pa.Table) -> Iterator[str]:
-    records = provenance.read(folder)
+    records = {record.key: record for record in provenance.read(folder)}
     if not records:
         yield f"{SOURCES}: missing, so that no row leads to its source"
         return

@@ -17,6 +17,7 @@ from skyshards.format.layout import pixel_folder
 from skyshards.format.rows import NewRow
 from skyshards.pipeline import pack
 from skyshards.pipeline.encode import encode
+from skyshards.pipeline.catalog_parts import load
 from skyshards.pipeline.pack import divide, merge, pack_pixel
 from tests.toy import SCHEMA, located, row
 
@@ -90,8 +91,8 @@ def packed(folder, steps, max_rows=None, max_bytes=pack.MAX_SHARD_BYTES):
         made = list(pack_pixel(folder, staged, "train", 5, encoded(numbers), manifest, {"data_set": "toy"}, max_bytes))
         shutil.rmtree(place, ignore_errors=True)
         (staged / "healpix=5").rename(place)
-        manifest = replace(manifest, shards=tuple(shard for shard, _ in made))
-    return made
+        manifest = replace(manifest, shards=tuple(made))
+    return [(shard, load(folder, shard)) for shard in made]
 
 
 def digests(folder):
@@ -150,7 +151,7 @@ def test_a_pixel_of_many_small_rows_is_split_and_not_read_whole(tmp_path, monkey
 
     manifest = Manifest("toy", 1, {"max_rows_per_shard": None}, False, ("train",), tuple(SCHEMA.specs.values()), ())
     packed = pack_pixel(tmp_path, tmp_path / "staged", "train", 5, Rows(), manifest, {"data_set": "toy"})
-    assert [shard.rows for shard, _ in packed] == [2, 3, 3, 3, 3, 3, 3]
+    assert [shard.rows for shard in packed] == [2, 3, 3, 3, 3, 3, 3]
     assert len(made) == 40 and most <= 2 * 3 + 2, "the rows of one shard are held, and some of the next"
 
 

@@ -160,8 +160,8 @@ def put_in_place(workspace: Path, rows: pa.Table, manifest: Manifest) -> None:
     for name in (CITATION, SOURCES, FAILURES):
         if (folder / name).is_file():
             shutil.copy2(folder / name, staged / name)
-    table = catalog.write(staged, manifest, rows)
-    scalars.write(staged, manifest, table)
-    card.amend(staged, folder, manifest, table)
+    written = catalog.write(staged, manifest, rows)
+    scalars.write(staged, manifest, written)
+    card.amend(staged, folder, manifest, written)
     hashes.write(staged, manifest.digests)
     publish(workspace)

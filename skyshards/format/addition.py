@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ import pyarrow.compute as pc
 from skyshards.format import missing
 from skyshards.format.columns import ColumnSpec
 from skyshards.format.layout import ADDED_ROW, CRC32, SIZE, SOURCE, START, addition_path, scalars_path
+from skyshards.format.parquet_parts import Parts
 
 if TYPE_CHECKING:
     from skyshards.format.manifest import Manifest
@@ -65,30 +67,29 @@ def catalog_columns(addition: Addition) -> list[str]:
     return names
 
 
-def apart(table: pa.Table, manifest: Manifest) -> tuple[pa.Table, Manifest]:
-    """Return a catalogue and manifest without additions."""
-    extra = {name for addition in manifest.additions for name in catalog_columns(addition)}
-    return table.select([name for name in table.column_names if name not in extra]), with_additions(manifest, ())
-
-
-def beside(table: pa.Table, added: pa.Table, manifest: Manifest) -> pa.Table:
+def beside(parts: Parts, added: Callable[[], pa.Table], manifest: Manifest) -> Parts:
     """Return a catalogue with the additions of another, which may have other rows in another order.
+
+    Rows are matched by their keys, so that with additions, both are in memory.
 
     Parameters
     ----------
-    table : pyarrow.Table
-        A catalogue without additions.
-    added : pyarrow.Table
-        The other one.
+    parts : callable
+        A catalogue without additions, in parts.
+    added : callable
+        Gives the other one.
     manifest : Manifest
         With the additions.
     """
-    rows = pc.index_in(_keys(table), _keys(added))
+    if not manifest.additions:
+        return parts
+    table, other = pa.concat_tables(parts()), added()
+    rows = pc.index_in(_keys(table), _keys(other))
     for addition in manifest.additions:
         for name in catalog_columns(addition):
-            column = without_null_lists(added[name].take(rows), addition.specs.get(name))
+            column = without_null_lists(other[name].take(rows), addition.specs.get(name))
             table = table.append_column(name, column)
-    return table
+    return lambda: (table,)
 
 
 def without_null_lists(column: pa.Array | pa.ChunkedArray, spec: ColumnSpec | None) -> pa.Array | pa.ChunkedArray:

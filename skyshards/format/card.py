@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import datasets
-import pyarrow as pa
-import pyarrow.compute as pc
 import yaml
 from huggingface_hub import DatasetCard
 
 from skyshards.errors import BuildError
 from skyshards.files import file_digest
 from skyshards.format import card_additions, croissant, missing
-from skyshards.format.addition import scalars_files, with_additions, without
+from skyshards.format.addition import scalars_files, with_additions
 from skyshards.format.bibtex import bibtex_entries
 from skyshards.format.card_folds import folds_section, statistics_section
 from skyshards.format.card_formats import formats
+from skyshards.format.catalog_file import CatalogFile
 from skyshards.format.columns import ColumnSpec
 from skyshards.format.kinds import KINDS, kind_of
-from skyshards.format.layout import CARD, CATALOG, CITATION, SHARDS, SIZE, SOURCES, pixel_folder
+from skyshards.format.layout import ADDED_ROW, CARD, CATALOG, CITATION, SHARDS, SOURCES, pixel_folder
 from skyshards.format.manifest import Manifest
+from skyshards.format.row_bytes import RowBytes
 from skyshards.format.schema import Schema
 
 COLUMNS_START, COLUMNS_END = "<!-- columns -->", "<!-- end of columns -->"
@@ -49,7 +48,7 @@ def stock_features(schema: Schema, config: str) -> datasets.Features:
     return datasets.Features(plain(dict(schema.features_of(leaves))))
 
 
-def front_matter(schema: Schema, manifest: Manifest, table: pa.Table, digest: str) -> dict[str, Any]:
+def front_matter(schema: Schema, manifest: Manifest, catalog: CatalogFile, digest: str) -> dict[str, Any]:
     """Return the part of the card's YAML for loading: data files, batch size, features and splits of each config.
 
     Each config also holds the sha256 of `catalog.parquet`. Stock `datasets` caches by the folder's name and a hash of
@@ -58,14 +57,15 @@ def front_matter(schema: Schema, manifest: Manifest, table: pa.Table, digest: st
     counts = {split: sum(shard.rows for shard in manifest.shards if shard.split == split) for split in manifest.splits}
     counts = {split: rows for split, rows in counts.items() if rows}
     shards = {split: f"{pixel_folder(split, '*', manifest.splits)}/{SHARDS}" for split in counts}
-    found = [_config(schema, config, shards, counts, table) for config in schema.config_names]
+    sizes = RowBytes(catalog)
+    found = [_config(schema, config, shards, counts, sizes) for config in schema.config_names]
     if manifest.additions:
         everything = Schema.of_built(manifest.specs.values(), manifest.configs)
         if paths := scalars_files(manifest):
-            found[-1] = _config(everything, "catalog", paths, counts, table)
+            found[-1] = _config(everything, "catalog", paths, counts, sizes)
         split = manifest.splits[0] if len(manifest.splits) == 1 else "all_splits"
         found += [
-            _config(everything, addition.name, {split: addition.path}, {split: addition.rows}, table)
+            _config(everything, addition.name, {split: addition.path}, {split: addition.rows}, sizes)
             for addition in manifest.additions
         ]
     configs, infos = zip(*found, strict=True)
@@ -75,10 +75,10 @@ def front_matter(schema: Schema, manifest: Manifest, table: pa.Table, digest: st
 
 
 def _config(
-    schema: Schema, config: str, files: Mapping[str, str], counts: Mapping[str, int], table: pa.Table
+    schema: Schema, config: str, files: Mapping[str, str], counts: Mapping[str, int], sizes: RowBytes
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the entries of a config under `configs` and `dataset_info`, from its files and rows by split."""
-    row_bytes = sum(_mean_bytes(schema.specs[column], table) for column in schema.config_columns(config))
+    row_bytes = sum(sizes.mean(schema.specs[column]) for column in schema.config_columns(config))
     batch_size = max(1, min(10_000, STOCK_BATCH_BYTES // round(row_bytes)))
     splits = [
         {"name": split, "num_bytes": round(rows * row_bytes), "num_examples": rows} for split, rows in counts.items()
@@ -106,12 +106,6 @@ def size_category(rows: int) -> str:
         if rows < bound:
             return name
     return "1M<n<10M"
-
-
-def _mean_bytes(spec: ColumnSpec, table: pa.Table) -> float:
-    if spec.varies:
-        return pc.mean(table[SIZE + spec.path]).as_py() or 1.0
-    return spec.nbytes or max(16.0 * math.prod(spec.shape), table[spec.path].nbytes / max(len(table), 1))  # text
 
 
 def type_in_words(spec: ColumnSpec) -> str:
@@ -184,18 +178,18 @@ def _this_copy(manifest: Manifest) -> str:
     )
 
 
-def _with_additions(body: str, manifest: Manifest, table: pa.Table) -> str:
-    counts = {each.name: len(table) - int(without(table, each).sum()) for each in manifest.additions}
+def _with_additions(body: str, manifest: Manifest, catalog: CatalogFile) -> str:
+    counts = {each.name: len(catalog) - catalog.lacking(ADDED_ROW + each.name) for each in manifest.additions}
     return card_additions.inserted(body, card_additions.section(manifest, counts, columns_table))
 
 
-def write(folder: Path, own: Path, schema: Schema, manifest: Manifest, table: pa.Table) -> None:
+def write(folder: Path, own: Path, schema: Schema, manifest: Manifest, catalog: CatalogFile) -> None:
     """Write `README.md` and `CITATION.bib` of a built dataset from those in the folder `own`, and `croissant.json`.
 
     Needs a finished `catalog.parquet`.
     """
     source = DatasetCard.load(own / CARD)
-    matter = source.data.to_dict() | front_matter(schema, manifest, table, file_digest(folder / CATALOG))
+    matter = source.data.to_dict() | front_matter(schema, manifest, catalog, file_digest(folder / CATALOG))
     body = with_columns(source.text.strip(), schema)
     if manifest.simulated:
         title, newline, rest = body.partition("\n")
@@ -203,14 +197,14 @@ def write(folder: Path, own: Path, schema: Schema, manifest: Manifest, table: pa
     front = yaml.safe_dump(matter, sort_keys=False, allow_unicode=True)
     split = next((shard.split for shard in manifest.shards), manifest.splits[0])
     how = formats(schema, manifest.name, split)
-    counted = folds_section(manifest, table) + statistics_section(manifest)
+    counted = folds_section(manifest, catalog) + statistics_section(manifest)
     text = f"{body}\n\n{how}\n{counted}{_this_copy(manifest)}"
-    (folder / CARD).write_text(f"---\n{front}---\n\n{_with_additions(text, manifest, table)}", encoding="utf-8")
+    (folder / CARD).write_text(f"---\n{front}---\n\n{_with_additions(text, manifest, catalog)}", encoding="utf-8")
     (folder / CITATION).write_bytes((own / CITATION).read_bytes())
     croissant.write(folder, manifest)
 
 
-def amend(folder: Path, built: Path, manifest: Manifest, table: pa.Table) -> None:
+def amend(folder: Path, built: Path, manifest: Manifest, catalog: CatalogFile) -> None:
     """Write `README.md` and `croissant.json` of a built dataset with other additions, from its card in `built`.
 
     Needs the other files in `folder`, finished.
@@ -220,9 +214,9 @@ def amend(folder: Path, built: Path, manifest: Manifest, table: pa.Table) -> Non
     schema = Schema.of_built(own.columns, own.configs)
     content = (built / CARD).read_text(encoding="utf-8")
     written = yaml.safe_load(content.split("---\n")[1])  # in its order, which `source.content` may change
-    matter = written | front_matter(schema, manifest, table, file_digest(folder / CATALOG))
+    matter = written | front_matter(schema, manifest, catalog, file_digest(folder / CATALOG))
     front = yaml.safe_dump(matter, sort_keys=False, allow_unicode=True)
     before, heading, _ = source.text.strip().partition(card_additions.COPY)
     body = f"{before}\n{_this_copy(manifest)}" if heading else before
-    (folder / CARD).write_text(f"---\n{front}---\n\n{_with_additions(body, manifest, table)}", encoding="utf-8")
+    (folder / CARD).write_text(f"---\n{front}---\n\n{_with_additions(body, manifest, catalog)}", encoding="utf-8")
     croissant.write(folder, manifest)

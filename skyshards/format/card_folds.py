@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
-import pyarrow as pa
 
+from skyshards.format.catalog_file import CatalogFile
 from skyshards.format.folds import FOLDS, NO_FOLD, is_fold
 from skyshards.format.layout import FOLD
 from skyshards.format.manifest import Manifest
@@ -15,19 +15,23 @@ from skyshards.format.moments import of_shards
 ORDER = (*range(FOLDS), NO_FOLD)
 
 
-def folds_section(manifest: Manifest, table: pa.Table) -> str:
+def folds_section(manifest: Manifest, catalog: CatalogFile) -> str:
     """Return the section on folds; "" for a dataset without the column."""
     if not is_fold(manifest.specs.get(FOLD)):
         return ""
-    folds = table[FOLD].to_numpy()
+    classes = {path: spec.classes for path, spec in manifest.specs.items() if spec.classes and spec.scalar}
+    names = {("rows", 0): "rows"}
+    names |= {(path, label): f"`{path}` {name}" for path in classes for label, name in enumerate(classes[path])}
+    counts = {key: np.zeros(len(ORDER), int) for key in names}
+    for part in catalog.parts([FOLD, *classes]):
+        folds = part[FOLD].to_numpy()
+        counts["rows", 0] += _counts(folds)
+        for path in classes:
+            labels = np.asarray(part[path].fill_null(-1).to_numpy(), np.int64)
+            for label in range(len(classes[path])):
+                counts[path, label] += _counts(folds[labels == label])
     lines = [_line("", ("none" if fold == NO_FOLD else fold for fold in ORDER)), "|---" * (len(ORDER) + 1) + "|"]
-    lines.append(_line("rows", _counts(folds)))
-    for path, spec in manifest.specs.items():
-        if spec.classes and spec.scalar:
-            labels = np.asarray(table[path].fill_null(-1).to_numpy(), np.int64)
-            lines += [
-                _line(f"`{path}` {name}", _counts(folds[labels == label])) for label, name in enumerate(spec.classes)
-            ]
+    lines += [_line(name, (f"{count:,}" for count in counts[key].tolist())) for key, name in names.items()]
     words = (
         "Rows in each part of the sky, for training and testing without leaks: a galaxy is in the same fold in every"
         " dataset, or in none, near a border. In Python, `table.folds([0, 1])` selects them."
@@ -49,8 +53,8 @@ def statistics_section(manifest: Manifest) -> str:
     return f"## Statistics\n\n{words}\n\n" + "\n".join(lines) + "\n\n"
 
 
-def _counts(folds: np.ndarray) -> Iterable[str]:
-    return (f"{np.count_nonzero(folds == fold):,}" for fold in ORDER)
+def _counts(folds: np.ndarray) -> np.ndarray:
+    return np.array([np.count_nonzero(folds == fold) for fold in ORDER])
 
 
 def _line(name: str, cells: Iterable) -> str:

@@ -14,7 +14,7 @@ Rows have the same order as in stock `load_dataset`. The schema metadata hold a 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,13 +24,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from skyshards.errors import FolderError
-from skyshards.format import missing, votable
+from skyshards.format import missing, parquet_parts
 from skyshards.format.catalog_file import KEY, CatalogFile
-from skyshards.format.catalog_schema import schema, stored_schema
+from skyshards.format.catalog_schema import stored_schema
 from skyshards.format.columns import ColumnSpec
 from skyshards.format.kinds import KINDS
-from skyshards.format.layout import CATALOG, ROW, SHARD
+from skyshards.format.layout import CATALOG
 from skyshards.format.manifest import Manifest, Shard
+from skyshards.format.parquet_parts import Parts
 
 if TYPE_CHECKING:
     from skyshards.format.rows import EncodedRow
@@ -50,47 +51,44 @@ def rows_table(specs: Mapping[str, ColumnSpec], shard: Shard, rows: Sequence[Enc
         if not spec.heavy
     ]
     columns += [
-        _repeat(shard.split, len(rows)),
-        _repeat(shard.path, len(rows)),
+        pa.repeat(shard.split, len(rows)),
+        pa.repeat(shard.path, len(rows)),
         pa.array(np.arange(len(rows), dtype=np.int32)),
     ]
     for found in ranges.values():
         columns += [pa.array(found[:, n].astype(kind)) for n, kind in enumerate((np.int64, np.int32, np.uint32))]
-    return pa.table(columns, schema=schema(specs))
+    return pa.table(columns, schema=stored_schema(specs))
 
 
-def _repeat(value: str, count: int) -> pa.DictionaryArray:
-    return pa.DictionaryArray.from_arrays(np.zeros(count, np.int32), [value])
+def write(folder: Path, manifest: Manifest, table: pa.Table) -> CatalogFile:
+    """Write `catalog.parquet` from a table of all rows in order, and open it."""
+    return write_parts(folder, manifest, lambda: (table,))
 
 
-def write(folder: Path, manifest: Manifest, table: pa.Table) -> pa.Table:
-    """Write `catalog.parquet` from a table with its shards in any order; return the table in the final order."""
-    rank = {shard.path: number for number, shard in enumerate(manifest.shards)}
-    table = table.unify_dictionaries()
-    ranks = pc.index_in(table[SHARD].cast(pa.string()), pa.array(list(rank), pa.string()))
-    order = np.lexsort((table[ROW].to_numpy(), ranks.to_numpy()))
-    table = table.take(pa.array(order)).replace_schema_metadata(None)
+def write_parts(folder: Path, manifest: Manifest, parts: Parts) -> CatalogFile:
+    """Write `catalog.parquet` from tables that together have all rows in order, and open it.
+
+    No more than a row group is in memory. `parts` is called twice.
+    """
     declared = stored_schema(manifest.specs, manifest.additions)
-    table = table.select(declared.names)  # columns of additions were appended
-    stored = table.cast(declared)
-    stored = stored.replace_schema_metadata(votable.metadata(manifest.name, stored) | {KEY: manifest.to_json()})
-    pq.write_table(
-        stored,
-        folder / CATALOG,
-        compression="zstd",
-        row_group_size=GROUP_ROWS,
-        write_page_checksum=True,
-        use_dictionary=[name for name in stored.column_names if _repeats(stored[name])],
-    )
-    return table
+
+    def stored() -> Iterator[pa.Table]:
+        return (part.select(declared.names).cast(declared) for part in parts())  # columns of additions were appended
+
+    def options(first: pa.Table) -> dict[str, Any]:
+        repeated = [name for name in declared.names if _repeats(first[name])]
+        return {"write_page_checksum": True, "use_dictionary": repeated}
+
+    words = {KEY.decode(): manifest.to_json()}
+    parquet_parts.write(folder / CATALOG, manifest.name, declared, stored, GROUP_ROWS, words, options)
+    return open_catalog(folder)
 
 
 def _repeats(column: pa.ChunkedArray) -> bool:
     """Whether values of a column repeat; otherwise, a dictionary would save nothing, and slow reading down."""
-    some = column.slice(0, GROUP_ROWS)
-    if pa.types.is_fixed_size_list(some.type):
+    if pa.types.is_fixed_size_list(column.type):
         return False
-    return 2 * pc.count_distinct(some).as_py() <= len(some)
+    return 2 * pc.count_distinct(column).as_py() <= len(column)
 
 
 def read(file: Path, folder: str) -> tuple[pa.Table, Manifest]:

@@ -96,15 +96,24 @@ class CatalogFile:
                     raise ValueError(f"column {name!r} has longer texts than it declares")
         return {name: columns.get(name, pa.nulls(length, pa.uint32())) for name in wanted}  # folders of format 0
 
+    def part(self, group: int, names: Sequence[str]) -> pa.Table:
+        """Read columns of a row group as a table."""
+        fields = [self.schema.field(name) for name in names]
+        columns = self.read(group, names, threads=True)
+        return pa.table([columns[field.name] for field in fields], schema=pa.schema(fields))
+
+    def parts(self, names: Sequence[str] | None = None) -> Iterator[pa.Table]:
+        """Read some or all columns of all rows, one row group at a time."""
+        names = self.schema.names if names is None else names
+        return (self.part(group, names) for group in range(len(self.bounds) - 1))
+
+    def lacking(self, name: str) -> int:
+        """Number of rows without a value of a column."""
+        return sum(part[name].null_count for part in self.parts([name]))
+
     def table(self) -> pa.Table:
         """Read all columns of all rows."""
-        names = self.schema.names
-        groups = [self.read(group, names, threads=True) for group in range(len(self.bounds) - 1)]
-        columns = [
-            pa.chunked_array([each[field.name] for each in groups], field.type)  # also without any
-            for field in self.schema
-        ]
-        return pa.table(columns, schema=self.schema.remove_metadata())
+        return pa.concat_tables([self.schema.remove_metadata().empty_table(), *self.parts()])
 
     def _open(self, folded: list[str]) -> pq.ParquetFile:
         """Open the file once more, as it is not to be shared by threads; with some columns read as dictionaries."""

@@ -12,17 +12,21 @@ all other files are the same however often a build was interrupted.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow.csv import ConvertOptions, read_csv, write_csv
 
 from skyshards.errors import FolderError
-from skyshards.format import votable
+from skyshards.format import parquet_parts
+from skyshards.format.catalog_file import CatalogFile
 from skyshards.format.layout import FAILURES, ROW, SHARD, SOURCE, SOURCES, TRIES
 from skyshards.format.parquet_bounds import check_memory
 from skyshards.text import printable
@@ -57,10 +61,17 @@ _PLACE = pa.schema(
         pa.field("rows", pa.int64(), metadata={"description": "how many rows it gave"}),
     ]
 )
+_COUNTS = ("shard", "row", "rows")
 _FIELDS = {"bytes": "nbytes"}
 """Columns whose name differs from that in `SourceRecord`."""
 _MISSING = {"url": "", "bytes": 0, "sha256": "", "error": "", "total": -1}
 _MISSING |= {"release": "", "shard": "", "row": -1, "rows": 0}
+
+
+BATCH = 1 << 14
+"""Records that are in memory at once."""
+GROUP_ROWS = 1 << 17
+"""Rows of a row group."""
 
 
 class Origin(NamedTuple):
@@ -113,41 +124,85 @@ class BadRow(NamedTuple):
     error: str
 
 
-def write(folder: Path, records: Iterable[SourceRecord], catalog: pa.Table, bad: Iterable[BadRow] = ()) -> None:
-    """Write the non-empty files; the catalogue locates each source's rows."""
-    records = sorted(records, key=lambda record: record.key)
-    schema = pa.schema([*_SCHEMA, *_LATER])
-    columns = [[getattr(record, _FIELDS.get(name, name)) for record in records] for name in schema.names]
-    table = pa.table(
-        [pa.array(column, kind) for column, kind in zip(columns, schema.types, strict=True)], schema=schema
-    )
-    lies = pa.table({"key": catalog[SOURCE], "shard": catalog[SHARD].cast(pa.string()), "row": catalog[ROW]})
-    first = lies.group_by("key", use_threads=False).aggregate([("shard", "first"), ("row", "first"), ("row", "count")])
-    first = first.rename_columns({"shard_first": "shard", "row_first": "row", "row_count": "rows"})
-    table = table.join(first, "key").sort_by("key")
-    filled = [
-        pc.fill_null(column, _MISSING[name]) if name in _MISSING else column
-        for name, column in zip(table.column_names, table.columns, strict=True)
-    ]
-    table = pa.table(filled, schema=pa.schema([*schema, *_PLACE]))
-    table = table.replace_schema_metadata(votable.metadata("sources", table))
-    pq.write_table(table, folder / SOURCES, compression="zstd")
-    urls = {record.key: record.url or "" for record in records}
-    failures = [(record.key, "", urls[record.key], record.error) for record in records if record.error]
+def write(
+    folder: Path, records: Callable[[], Iterable[SourceRecord]], catalog: CatalogFile, bad: Iterable[BadRow] = ()
+) -> None:
+    """Write the non-empty files; the catalogue locates each source's rows.
+
+    `records` gives all records in the order of their keys, each time it is called.
+    """
+    places = _places(catalog)
+    shards = pa.array([shard.path for shard in catalog.manifest.shards], pa.string())
+
+    def parts() -> Iterator[pa.Table]:
+        found = iter(records())
+        while batch := list(islice(found, BATCH)):
+            yield _part(batch, places, shards)
+
+    parquet_parts.write(folder / SOURCES, "sources", pa.schema([*_SCHEMA, *_LATER, *_PLACE]), parts, GROUP_ROWS)
+    again, failures, urls = [], [], {}
+    for record in records():
+        if record.error:
+            failures.append((record.key, "", record.url or "", record.error))
+        if record.failed:
+            urls[record.key] = record.url or ""
+        if record.tries > 1:
+            again.append((record.key, record.tries))
     failures += [(row.source, str(row.number), urls[row.source], row.error) for row in sorted(bad)]
     if failures:
         shown = [[printable(text) for text in column] for column in zip(*failures, strict=True)]
         write_csv(pa.table(shown, names=["key", "row", "url", "error"]), folder / FAILURES)
-    if again := [(record.key, record.tries) for record in records if record.tries > 1]:
+    if again:
         write_csv(pa.table(list(zip(*again, strict=True)), names=["key", "tries"]), folder / TRIES)
 
 
-def read(folder: Path) -> dict[str, SourceRecord]:
-    """Read the outcome of each source by key; empty if nothing was built. Raises `FolderError` for a damaged file."""
+def _places(catalog: CatalogFile) -> pa.Table:
+    """Return the number of the shard and the row of each source's first row, and how many it has, sorted by key."""
+    found = [pa.table({"key": pa.array([], pa.string()), **{name: pa.array([], pa.int64()) for name in _COUNTS}})]
+    for part in catalog.parts([SOURCE, SHARD, ROW]):
+        codes = pa.chunked_array([chunk.indices.cast(pa.int64()) for chunk in part[SHARD].chunks])
+        lies = pa.table({"key": part[SOURCE], "shard": codes, "row": part[ROW].cast(pa.int64())})
+        first = lies.group_by("key", use_threads=False)
+        first = first.aggregate([("shard", "first"), ("row", "first"), ("row", "count")])
+        found.append(first.rename_columns(["key", *_COUNTS]))
+    ordered = pa.concat_tables(found).sort_by("key").combine_chunks()  # stable
+    if not len(ordered):
+        return ordered
+    keys = ordered["key"].combine_chunks()
+    starts = np.flatnonzero(np.append(True, pc.not_equal(keys[1:], keys[:-1]).to_numpy(zero_copy_only=False)))
+    rows = np.add.reduceat(ordered["rows"].to_numpy(), starts)
+    return ordered.take(pa.array(starts)).set_column(3, "rows", pa.array(rows))
+
+
+def _part(batch: Sequence[SourceRecord], places: pa.Table, shards: pa.Array) -> pa.Table:
+    """Return the rows of `sources.parquet` for some records."""
+    schema = pa.schema([*_SCHEMA, *_LATER])
+    columns = {}
+    for name, kind in zip(schema.names, schema.types, strict=True):
+        values = [getattr(record, _FIELDS.get(name, name)) for record in batch]
+        columns[name] = pa.array([_MISSING.get(name) if value is None else value for value in values], kind)
+    keys = columns["key"]
+    found, numbers = places["key"], range(len(places))
+    first = bisect_left(numbers, pc.min(keys).as_py(), key=lambda number: found[number].as_py())
+    last = bisect_right(numbers, pc.max(keys).as_py(), key=lambda number: found[number].as_py())
+    here = places.slice(first, last - first)
+    lies = here.take(pc.index_in(keys, here["key"].combine_chunks()))
+    columns["shard"] = shards.take(lies["shard"].combine_chunks())
+    columns["row"], columns["rows"] = lies["row"].cast(pa.int32()), lies["rows"]
+    filled = {name: pc.fill_null(columns[name], _MISSING[name]) for name in _PLACE.names}
+    return pa.table({**columns, **filled}, schema=pa.schema([*schema, *_PLACE]))
+
+
+def read(folder: Path) -> Iterator[SourceRecord]:
+    """Read the outcome of each source, in the order of the file; none if nothing was built.
+
+    Raises `FolderError` for a damaged file.
+    """
     path = folder / SOURCES
-    if not path.is_file():
-        return {}
-    return {record.key: record for record in records(read_table(path, str(path)), _read_tries(folder / TRIES))}
+    if path.is_file():
+        tries = _read_tries(folder / TRIES)
+        for part in _read_parts(path, str(path)):
+            yield from records(part, tries)
 
 
 def records(table: pa.Table, tries: Mapping[str, int] | None = None) -> list[SourceRecord]:
@@ -179,6 +234,11 @@ def read_table(file: Any, where: str) -> pa.Table:
 
     Raises `FolderError`, naming the file as `where`, if it is damaged.
     """
+    return pa.concat_tables(_read_parts(file, where))
+
+
+def _read_parts(file: Any, where: str) -> Iterator[pa.Table]:
+    """Read what `read_table` does in parts, at least one."""
     try:
         parquet = pq.ParquetFile(file)
         names = parquet.schema_arrow.names
@@ -186,17 +246,20 @@ def read_table(file: Any, where: str) -> pa.Table:
             raise ValueError(f"expected columns {', '.join(_SCHEMA.names)}, found {', '.join(names)}")
         schema = pa.schema([*_SCHEMA, *(field for field in _LATER if field.name in names)])
         check_memory(file, parquet, schema.names)
-        table = parquet.read(columns=schema.names)
-        table.validate(full=True)
-        if table.schema.remove_metadata() != schema:
-            raise ValueError(f"expected columns {', '.join(schema.names)}, found {', '.join(table.schema.names)}")
-        if empty := [name for name in ("key", "status") if table[name].null_count]:
-            raise ValueError(f"column {empty[0]!r} lacks values")
+        found = pa.schema([parquet.schema_arrow.field(name) for name in schema.names])
+        if found != schema:
+            raise ValueError(f"expected columns {', '.join(schema.names)}, found {', '.join(found.names)}")
+        yield found.empty_table()
+        for batch in parquet.iter_batches(BATCH, columns=schema.names):
+            part = pa.Table.from_batches([batch])
+            part.validate(full=True)
+            if empty := [name for name in ("key", "status") if part[name].null_count]:
+                raise ValueError(f"column {empty[0]!r} lacks values")
+            yield part
     except (pa.ArrowException, OSError, ValueError) as error:
         raise FolderError(
             f"{where}: cannot be read ({error}); delete it and build again, which checks all sources"
         ) from error
-    return table
 
 
 def origin(table: pa.Table, key: str) -> Origin | None:

@@ -12,14 +12,18 @@ from skyshards.files import sync
 from skyshards.format import missing
 from skyshards.format import shard as hdf5
 from skyshards.format.addition import scalars_files
+from skyshards.format.catalog_file import CatalogFile
 from skyshards.format.layout import SPLIT
 from skyshards.format.manifest import Manifest
 
 
-def write(folder: Path, manifest: Manifest, table: pa.Table) -> None:
+def write(folder: Path, manifest: Manifest, catalog: CatalogFile) -> None:
     """Write the files, one for each split, from the finished catalogue; none unless a scalar was added."""
-    specs = {path: spec for path, spec in manifest.specs.items() if spec.scalar}
-    for split, name in scalars_files(manifest).items():
+    files = scalars_files(manifest)
+    if not files:
+        return
+    specs, table = {path: spec for path, spec in manifest.specs.items() if spec.scalar}, catalog.table()
+    for split, name in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         rows = table.filter(pc.equal(table[SPLIT].cast(pa.string()), split))
         columns = {}

@@ -35,10 +35,15 @@ _UCDS = {"object_id": "meta.id;meta.main", "ra": "pos.eq.ra;meta.main", "dec": "
 def metadata(name: str, table: pa.Table) -> dict[str, str]:
     """Make the metadata for a Parquet file of this table, whose fields carry `description`, `unit` and `classes`."""
     lengths = {field.name: text_length(table[field.name]) for field in table.schema if is_text(field.type)}
+    return metadata_of(name, table.schema, lengths)
+
+
+def metadata_of(name: str, schema: pa.Schema, lengths: Mapping[str, int]) -> dict[str, str]:
+    """Make the metadata as `metadata` does, from the `text_length` of each text column."""
     return {
         "IVOA.VOTable-Parquet.version": "1.0",
-        "IVOA.VOTable-Parquet.content": document(name, table.schema, lengths),
-        "table_meta_yaml": _astropy_header(table.schema),
+        "IVOA.VOTable-Parquet.content": document(name, schema, lengths),
+        "table_meta_yaml": _astropy_header(schema),
         **{length_key(path): str(length) for path, length in lengths.items()},
     }
 

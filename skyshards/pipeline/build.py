@@ -4,28 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from skyshards.cluster import as_executor
 from skyshards.errors import BuildError
 from skyshards.fetch.client import Fetcher
 from skyshards.files import is_read_only, remove_unfinished
 from skyshards.format import card, catalog, hashes, healpix, provenance, scalars, storage
-from skyshards.format.addition import apart, beside, with_additions, without
-from skyshards.format.layout import CATALOG, SHARD
+from skyshards.format.addition import beside, with_additions
+from skyshards.format.layout import ADDED_ROW, CATALOG
 from skyshards.format.manifest import Manifest, Shard
 from skyshards.format.provenance import SourceRecord
 from skyshards.pipeline import pack, status
+from skyshards.pipeline.catalog_parts import ROWS, part_path
 from skyshards.pipeline.check import check_request, check_schema, checked
 from skyshards.pipeline.downloads import Downloads
 from skyshards.pipeline.earlier import earlier, object_ids
@@ -151,11 +151,10 @@ def build(
             recipe.name, nside, options, recipe.simulated, recipe.splits, columns, (), configs=recipe.schema.configs
         )
         spool = stack.enter_context(contextlib.closing(Spool(workspace, nside)))
-        found, manifest = what_is_there(folder, empty, recipe.reuse)
+        old, manifest = what_is_there(folder, empty, recipe.reuse)
         additions = manifest.additions
-        table, manifest = apart(found, manifest)
-        table, manifest, lost = without_lost_shards(folder, table, manifest)
-        known = earlier(folder, table, spool, lost, limit)
+        old, manifest, lost = without_lost_shards(folder, old, with_additions(manifest, ()))
+        known = earlier(folder, old, spool, lost, limit)
         records = known.records
         objects = known.objects(spool) if limit else {}
         listing = checked(recipe, recipe.sources(fetcher))
@@ -165,7 +164,7 @@ def build(
             pending = sample.take()
         if recipe.lists_all and limit is None:
             _refuse_shorter_listing(folder, records, sample.listed)
-        before = len(table)
+        rows = len(old)
         if pending and not dry_run and is_read_only(folder):
             raise BuildError(
                 f"{folder}: cannot be written to, and {len(pending):,} sources are still to be read; make it writable,"
@@ -180,6 +179,7 @@ def build(
             spool.note(sources=str(len(pending) + spool.done), command=status.command())
             staged = workspace / "staged"
             staged.mkdir()
+            (workspace / ROWS).mkdir()
             if own_processes:
                 start_fork_server(recipe)
             healpix.load()  # meanwhile
@@ -187,22 +187,26 @@ def build(
                 Reading(sample, known, fetcher, pool, spool, downloads).run(pending)
                 spool.forget_begun()  # of sources that an earlier build began, and a limit now excludes
                 if recipe.counts:
-                    spool.drop_repeated(object_ids(table, spool.continued()))
+                    spool.drop_repeated(object_ids(old, spool.continued()))
                 if store == storage.FAST and not manifest.shards:  # later builds keep the choice
                     manifest = storage.in_fast_store(manifest, *spool.large_bytes())
-                table, manifest = _pack_all(staged, spool, table, manifest, pool)
+                manifest = _pack_all(staged, spool, manifest, pool)
             manifest = with_additions(manifest, additions)
-            table = catalog.write(staged, manifest, beside(table, found, manifest))
+            parts = partial(old.with_new, workspace / ROWS, manifest.shards)
+            written = catalog.write_parts(staged, manifest, beside(parts, old.whole, manifest))
+            shutil.rmtree(workspace / ROWS)
+            rows = len(written)
             records |= {record.key: record for record in spool.records()}
-            provenance.write(staged, records.values(), table, known.all_bad(spool))
-            scalars.write(staged, manifest, table)
-            card.write(staged, recipe.folder, recipe.schema, manifest, table)
+            in_order = [records[key] for key in sorted(records)]
+            provenance.write(staged, lambda: in_order, written, known.all_bad(spool))
+            scalars.write(staged, manifest, written)
+            card.write(staged, recipe.folder, recipe.schema, manifest, written)
             hashes.write(staged, manifest.digests)
             spool.close()
             publish(workspace)
             for addition in additions:
-                if lacking := int(without(table, addition).sum()):
-                    words = f"{lacking:,} of {len(table):,} rows have no values of {addition.name}"
+                if lacking := written.lacking(ADDED_ROW + addition.name):
+                    words = f"{lacking:,} of {rows:,} rows have no values of {addition.name}"
                     say(f"{words}; run `skyshards add` again, with {addition.table}")
         if not dry_run:
             downloads.remove_leftovers(sample.listed, records)
@@ -211,10 +215,10 @@ def build(
     nbytes = sum(shard.nbytes for shard in manifest.shards)
     return Summary(
         folder,
-        rows=len(table),
+        rows=rows,
         shards=len(manifest.shards),
         nbytes=nbytes,
-        added=len(table) - before,
+        added=rows - len(old),
         failed=outcomes["failed"],
         left_out=outcomes["left out"],
         failed_rows=sum(record.failed for record in listed),
@@ -252,10 +256,8 @@ def _counted(sources: Iterable[Source], bar: Progress) -> Iterator[Source]:
         yield source
 
 
-def _pack_all(
-    staged: Path, spool: Spool, table: pa.Table, manifest: Manifest, pool: Workers
-) -> tuple[pa.Table, Manifest]:
-    """Write the shards of all pixels with new rows; return the catalogue (unordered) and the manifest."""
+def _pack_all(staged: Path, spool: Spool, manifest: Manifest, pool: Workers) -> Manifest:
+    """Write the shards of all pixels with new rows, and their parts of the catalogue; return the manifest."""
     folder = staged.parents[1]
     attributes = scalars.attributes(manifest)
     pixels = spool.pixels()
@@ -263,8 +265,6 @@ def _pack_all(
     shards: list[Shard] = []
     for shard in manifest.shards:
         touched.get((shard.split, shard.pixel), shards).append(shard)
-    kept = pc.is_in(table[SHARD].cast(pa.string()), pa.array([shard.path for shard in shards], pa.string()))
-    parts = [table.filter(kept)]
     calls = (
         (folder, staged.parent, *pixel, spool.rows(*pixel), replace(manifest, shards=tuple(old)), attributes)
         for pixel, old in touched.items()
@@ -272,13 +272,13 @@ def _pack_all(
     rows = spool.row_count() + sum(shard.rows for old in touched.values() for shard in old)
     with progress("packing", "rows", rows) as bar:
         for place, packed in pool.call(pack.pack_apart, calls):
-            for shard, part in packed:
-                (staged / shard.path).parent.mkdir(parents=True, exist_ok=True)
-                os.replace(place / shard.path, staged / shard.path)
+            for shard in packed:
+                for target, path in (staged, shard.path), (staged.parent / ROWS, part_path(shard)):
+                    (target / path).parent.mkdir(parents=True, exist_ok=True)
+                    os.replace(place / path, target / path)
                 shards.append(shard)
-                parts.append(part)
                 bar.update(shard.rows)
     remove_unfinished(staged.parent)
     split_rank = {split: number for number, split in enumerate(manifest.splits)}
     shards.sort(key=lambda shard: (split_rank[shard.split], shard.path))
-    return pa.concat_tables(parts), replace(manifest, shards=tuple(shards))
+    return replace(manifest, shards=tuple(shards))

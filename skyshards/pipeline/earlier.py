@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from skyshards.format import provenance
 from skyshards.format.layout import SOURCE
 from skyshards.format.provenance import BadRow, SourceRecord
+from skyshards.pipeline.catalog_parts import OldCatalog
 from skyshards.pipeline.spool import Spool
 
 
@@ -79,27 +80,31 @@ class Earlier:
         return (row for row in chain(rows, spool.bad_rows()) if records[row.source].status != "failed")
 
 
-def earlier(folder: Path, table: pa.Table, spool: Spool, lost: Container[str], limit: int | None) -> Earlier:
+def earlier(folder: Path, old: OldCatalog, spool: Spool, lost: Container[str], limit: int | None) -> Earlier:
     """Find out what was done before.
 
     To be read again are the `lost` sources, and those whose failed rows are not listed any more: who deletes the list
     wants them to be tried again.
     """
-    records = provenance.read(folder)
+    records = {record.key: record for record in provenance.read(folder)}
     bad = provenance.read_bad_rows(folder, records.values())
     packed = {
         key: record for key, record in records.items() if key not in lost and record.failed == len(bad.get(key, ()))
     }
-    keys = table[SOURCE]
-    if limit is None:
-        in_part = [key for key, record in packed.items() if record.status == "in part"]
-        keys = keys.filter(pc.is_in(keys, pa.array(in_part, pa.string())))
-    counts = pc.value_counts(keys)
-    rows = dict(zip(*(counts.field(name).to_pylist() for name in ("values", "counts")), strict=True))
+    rows: Counter[str] = Counter()
+    in_part = pa.array([key for key, record in packed.items() if record.status == "in part"], pa.string())
+    for part in old.tables([SOURCE]) if limit is not None or len(in_part) else ():
+        keys = part[SOURCE] if limit is not None else part[SOURCE].filter(pc.is_in(part[SOURCE], in_part))
+        counts = pc.value_counts(keys)
+        rows.update(dict(zip(*(counts.field(name).to_pylist() for name in ("values", "counts")), strict=True)))
     bad = {key: of_source for key, of_source in bad.items() if key in packed}
     return Earlier(packed, bad, rows, {record.key: record for record in spool.records()}, spool.begun())
 
 
-def object_ids(table: pa.Table, keys: Iterable[str]) -> dict[str, set[str]]:
+def object_ids(old: OldCatalog, keys: Iterable[str]) -> dict[str, set[str]]:
     """The object_ids of the rows of some sources, by source."""
-    return {key: set(table.filter(pc.equal(table[SOURCE], key))["object_id"].to_pylist()) for key in keys}
+    found: dict[str, set[str]] = {key: set() for key in keys}
+    for part in old.tables(["object_id", SOURCE]) if found else ():
+        for key, ids in found.items():
+            ids.update(part.filter(pc.equal(part[SOURCE], key))["object_id"].to_pylist())
+    return found

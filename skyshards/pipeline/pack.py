@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from skyshards.errors import ShardCorrupted
 from skyshards.files import TEMPORARY_PREFIX, file_digest, sync
@@ -24,6 +23,7 @@ from skyshards.format.layout import HEALPIX, pixel_folder, shard_name
 from skyshards.format.manifest import Manifest, Shard
 from skyshards.format.moments import MOMENTS, Moments, combined, of_stored
 from skyshards.format.rows import EncodedRow
+from skyshards.pipeline.catalog_parts import save
 
 _one_at_a_time = threading.Lock()
 """Serializes packing in a thread executor: h5py before 3.16 cannot write two files at once through Python file
@@ -71,9 +71,7 @@ def merge(old: Iterable[EncodedRow], new: Iterable[EncodedRow]) -> Iterator[Enco
         yield last
 
 
-def pack_apart(
-    folder: Path, workspace: Path, *arguments: Any, **options: Any
-) -> tuple[Path, list[tuple[Shard, pa.Table]]]:
+def pack_apart(folder: Path, workspace: Path, *arguments: Any, **options: Any) -> tuple[Path, list[Shard]]:
     """Pack a pixel into a new folder in the workspace; return that folder, and what `pack_pixel` does.
 
     A worker that is thought dead may still be packing while another one repeats its task: each has a folder of its own.
@@ -91,7 +89,7 @@ def pack_pixel(
     manifest: Manifest,
     attributes: Mapping[str, str],
     max_bytes: int = MAX_SHARD_BYTES,
-) -> list[tuple[Shard, pa.Table]]:
+) -> list[Shard]:
     """Write a pixel's shards to the folder `staged`, from its rows in `folder` and the new ones.
 
     The same rows give the same bytes, in however many builds they were added. Memory is that of one shard's rows.
@@ -107,8 +105,8 @@ def pack_pixel(
 
     Returns
     -------
-    list of (Shard, pyarrow.Table)
-        Each new shard, with its part of the catalogue.
+    list of Shard
+        The new shards; beside each is its part of the catalogue (see `skyshards.pipeline.catalog_parts`).
 
     Raises
     ------
@@ -151,7 +149,7 @@ def write_pixel(
     manifest: Manifest,
     attributes: Mapping[str, str],
     max_bytes: int = MAX_SHARD_BYTES,
-) -> list[tuple[Shard, pa.Table]]:
+) -> list[Shard]:
     """Write all rows of a pixel, in order and stored as the manifest says, to shards in the folder `staged`.
 
     `rows` gives them, and is called twice. Other parameters and the result are those of `pack_pixel`.
@@ -167,7 +165,8 @@ def write_pixel(
         sync(path)  # while other processes still pack
         about = f"{name}/{path.name}", split, pixel, len(part), path.stat().st_size, file_digest(path)
         shard = Shard(*about, _moments(part, specs))
-        packed.append((shard, catalog.rows_table(specs, shard, part, ranges)))
+        save(staged, shard, catalog.rows_table(specs, shard, part, ranges))
+        packed.append(shard)
     return packed
 
 

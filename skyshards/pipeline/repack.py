@@ -6,27 +6,30 @@ import hashlib
 import os
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from skyshards.errors import BuildError, FolderError, ShardCorrupted, UsageError
 from skyshards.files import TEMPORARY_PREFIX, file_digest, is_read_only, sync
 from skyshards.format import card, catalog, hashes, provenance, scalars, storage
-from skyshards.format.addition import apart, beside, with_additions
+from skyshards.format.addition import beside, with_additions
+from skyshards.format.catalog_file import CatalogFile
 from skyshards.format.layout import CARD, CATALOG, CITATION, FORMAT_VERSION, SHARDS, SIZE, SOURCES, WORKSPACE
 from skyshards.format.manifest import WRITER, Manifest, Shard
+from skyshards.format.parquet_parts import Parts
 from skyshards.pipeline import pack, spool
+from skyshards.pipeline.catalog_parts import load
 from skyshards.pipeline.check import check_store
 from skyshards.pipeline.workspace import hold, publish
 from skyshards.processes import prepare, results
 from skyshards.progress import progress, say, size
 
-PARTS, STATE, ROWS = "parts", "repack", "rows.arrow"
-"""In the workspace: the folder of finished pixels, and the file that says of what; in each pixel, its catalogue."""
+PARTS, STATE = "parts", "repack"
+"""In the workspace: the folder of finished pixels, and the file that says of what; in each pixel, of which shards."""
 
 
 @dataclass(frozen=True)
@@ -88,16 +91,17 @@ def repack(
         if (own / spool.JOURNAL).is_file() or (workspace / spool.JOURNAL).is_file():
             place = folder if (own / spool.JOURNAL).is_file() else out
             raise BuildError(f"{place}: a build has not ended; complete it first, as `skyshards info` says")
-        found, manifest = catalog.open_folder(folder)
-        table, before = apart(found, manifest)
-        wanted = _in_store(table, before, store)
-        _check_space(out, table, wanted)
+        found = catalog.open_catalog(folder)
+        manifest = found.manifest
+        before = with_additions(manifest, ())
+        wanted = _in_store(found, before, store)
+        _check_space(out, len(found), wanted)
         _keep_parts(workspace, before, wanted)
         packed, parts = _pack_all(folder, workspace, before, wanted, workers)
         after = with_additions(replace(wanted, shards=packed), manifest.additions)
         staged = workspace / "staged"
         staged.mkdir()
-        _write_rest(folder, staged, after, beside(parts, found, after))
+        _write_rest(folder, staged, after, beside(parts, found.table, after))
         _move_shards(workspace, staged)
         publish(workspace)
     nbytes, nbytes_before = (sum(shard.nbytes for shard in each.shards) for each in (after, manifest))
@@ -121,7 +125,7 @@ def _refuse(folder: Path, out: Path, store: str) -> None:
         raise BuildError(f"{out}: cannot be written to; make it writable, or choose another folder")
 
 
-def _in_store(table: pa.Table, manifest: Manifest, store: str) -> Manifest:
+def _in_store(found: CatalogFile, manifest: Manifest, store: str) -> Manifest:
     """Return the manifest of the new folder, without shards."""
     options = {name: value for name, value in manifest.options.items() if name != storage.STORE}
     wanted = replace(
@@ -133,13 +137,16 @@ def _in_store(table: pa.Table, manifest: Manifest, store: str) -> Manifest:
     )
     if store == storage.SMALL:
         return storage.inflating(wanted, ())
-    heavy = (path for path, spec in manifest.in_shards.items() if spec.heavy)
-    return storage.in_fast_store(wanted, len(table), {path: pc.sum(table[SIZE + path]).as_py() or 0 for path in heavy})
+    sizes = [SIZE + path for path, spec in manifest.in_shards.items() if spec.heavy]
+    sums = Counter(dict.fromkeys(sizes, 0))
+    for part in found.parts(sizes) if sizes else ():
+        sums.update({name: pc.sum(part[name]).as_py() or 0 for name in sizes})
+    return storage.in_fast_store(wanted, len(found), {name.removeprefix(SIZE): total for name, total in sums.items()})
 
 
-def _check_space(out: Path, table: pa.Table, wanted: Manifest) -> None:
+def _check_space(out: Path, rows: int, wanted: Manifest) -> None:
     """Say how much uncompressed values will take, and raise `BuildError` if the disk has not that much."""
-    needed = sum(wanted.in_shards[path].nbytes * len(table) for path in wanted.inflated)
+    needed = sum(wanted.in_shards[path].nbytes * rows for path in wanted.inflated)
     if not needed:
         return
     place = next(path for path in (out, *out.absolute().parents) if path.exists())
@@ -161,8 +168,8 @@ def _keep_parts(workspace: Path, before: Manifest, wanted: Manifest) -> None:
 
 def _pack_all(
     folder: Path, workspace: Path, before: Manifest, wanted: Manifest, workers: int | None
-) -> tuple[tuple[Shard, ...], pa.Table]:
-    """Write the pixels that are not finished; return all shards in order, and the catalogue."""
+) -> tuple[tuple[Shard, ...], Parts]:
+    """Write the pixels that are not finished; return all shards in order, and the catalogue in parts."""
     pixels: dict[tuple[str, int], list[Shard]] = {}
     for shard in before.shards:
         pixels.setdefault((shard.split, shard.pixel), []).append(shard)
@@ -173,20 +180,15 @@ def _pack_all(
         (folder, places[pixel], *pixel, replace(before, shards=tuple(pixels[pixel])), wanted, attributes)
         for pixel in left
     )
-    shards: list[Shard] = []
-    parts: list[pa.Table] = []
     rows = sum(shard.rows for shard in before.shards)
     done = rows - sum(shard.rows for pixel in left for shard in pixels[pixel])
     with progress("repacking", "rows", rows, done) as bar:
         for count in results(repack_pixel, calls, workers, None):
             bar.update(count)
-    for place in places.values():
-        found, of_pixel = _finished(place)
-        shards += found
-        parts.append(of_pixel)
+    shards = [shard for place in places.values() for shard in _finished(place)]
     rank = {split: number for number, split in enumerate(wanted.splits)}
     shards.sort(key=lambda shard: (rank[shard.split], shard.path))
-    return tuple(shards), pa.concat_tables(parts) if parts else catalog.schema(wanted.specs).empty_table()
+    return tuple(shards), lambda: (load(places[shard.split, shard.pixel], shard) for shard in shards)
 
 
 def _nbytes(shards: list[Shard]) -> int:
@@ -218,26 +220,20 @@ def repack_pixel(
             rows = list(storage.deflated(old(), storage.in_spool(before), scratch))
         else:
             rows = [storage.inflated(row, spooled) for row in old()]
-        packed = pack.write_pixel(unfinished, split, pixel, lambda: iter(rows), wanted, attributes)
-    shards, parts = zip(*packed, strict=True)
-    table = pa.concat_tables(parts).replace_schema_metadata({STATE: replace(wanted, shards=shards).to_json()})
-    with pa.OSFile(str(unfinished / ROWS), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
-        writer.write_table(table.unify_dictionaries())
+        shards = pack.write_pixel(unfinished, split, pixel, lambda: iter(rows), wanted, attributes)
+    (unfinished / STATE).write_text(replace(wanted, shards=tuple(shards)).to_json())
     for path in [*unfinished.rglob("*"), unfinished]:
         sync(path)
     unfinished.rename(place)
-    return len(table)
+    return len(rows)
 
 
-def _finished(place: Path) -> tuple[tuple[Shard, ...], pa.Table]:
-    """Read the shards and the catalogue of a finished pixel."""
-    with pa.OSFile(str(place / ROWS)) as file, pa.ipc.open_file(file) as reader:
-        table = reader.read_all()
-    shards = Manifest.from_json(table.schema.metadata[STATE.encode()].decode()).shards
-    return shards, table.replace_schema_metadata(None)
+def _finished(place: Path) -> tuple[Shard, ...]:
+    """Read which shards a finished pixel has."""
+    return Manifest.from_json((place / STATE).read_text()).shards
 
 
-def _write_rest(folder: Path, staged: Path, manifest: Manifest, table: pa.Table) -> None:
+def _write_rest(folder: Path, staged: Path, manifest: Manifest, parts: Parts) -> None:
     """Write the files beside the shards: those that tell of the store anew, the others as they are."""
     for addition in manifest.additions:
         path = staged / addition.path
@@ -247,12 +243,11 @@ def _write_rest(folder: Path, staged: Path, manifest: Manifest, table: pa.Table)
             words = f"not what was written there; run `skyshards add` again with {addition.table}"
             raise ShardCorrupted(f"{folder / addition.path}: {words}")
     shutil.copyfile(folder / CITATION, staged / CITATION)
-    table = catalog.write(staged, manifest, table)
-    records = provenance.read(folder)
-    bad = provenance.read_bad_rows(folder, records.values())
-    provenance.write(staged, records.values(), table, (row for rows in bad.values() for row in rows))
-    scalars.write(staged, manifest, table)
-    card.amend(staged, folder, manifest, table)
+    written = catalog.write_parts(staged, manifest, parts)
+    bad = provenance.read_bad_rows(folder, provenance.read(folder))
+    provenance.write(staged, lambda: provenance.read(folder), written, (row for rows in bad.values() for row in rows))
+    scalars.write(staged, manifest, written)
+    card.amend(staged, folder, manifest, written)
     hashes.write(staged, manifest.digests)
 
 

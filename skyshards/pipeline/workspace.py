@@ -18,16 +18,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from skyshards import files
 from skyshards.errors import BuildError, FolderError, NewerFormat, UsageError
 from skyshards.files import is_disk_full, is_read_only, replacing, sync
-from skyshards.format import catalog, catalog_schema, missing, provenance, storage
+from skyshards.format import catalog, provenance, storage
 from skyshards.format.addition import scalars_files
-from skyshards.format.layout import ADDED, CARD, CATALOG, FILES, HEALPIX, SHARD, SHARDS, SOURCE, WORKSPACE, scalars_path
+from skyshards.format.layout import ADDED, CARD, CATALOG, FILES, HEALPIX, SHARDS, SOURCE, WORKSPACE, scalars_path
 from skyshards.format.manifest import Manifest, Shard
 from skyshards.pipeline import spool
+from skyshards.pipeline.catalog_parts import ROWS, OldCatalog
 from skyshards.pipeline.differences import REPLACED, difference
 
 MANIFEST = "manifest.json"
@@ -53,8 +53,9 @@ def hold(folder: Path, downloads: str, otherwise: str = ", or choose another `ou
         try:
             files.remove_unfinished(folder)  # not in subfolders, where other builds may be running
             files.remove_unfinished(folder / downloads, below=True)
-            if (workspace / "staged").exists():
-                shutil.rmtree(workspace / "staged")
+            for unfinished in ("staged", ROWS):
+                if (workspace / unfinished).exists():
+                    shutil.rmtree(workspace / unfinished)
             if (workspace / "ready").exists():
                 _refuse_foreign(workspace, folder)
                 _move(workspace, folder)
@@ -76,7 +77,7 @@ def _refuse_foreign(workspace: Path, folder: Path) -> None:
     """Raise `BuildError` unless `ready` holds exactly what a killed build of this dataset left there."""
     ready = workspace / "ready"
     catalogs = [place / CATALOG for place in (ready, folder) if (place / CATALOG).is_file()]
-    found = [catalog.open_folder(path.parent)[1] for path in catalogs]
+    found = [catalog.open_catalog(path.parent).manifest for path in catalogs]
     what = ""
     if not found or any(difference(found[0], other) for other in found[1:]):
         what = "no catalogue of this dataset"
@@ -108,22 +109,23 @@ def _clear_errors(folder: Path) -> Iterator[None]:
             raise BuildError(f"{folder}: {error}") from error
 
 
-def what_is_there(folder: Path, wanted: Manifest, reuse: str = "") -> tuple[pa.Table, Manifest]:
-    """Read the folder's catalogue and manifest; empty ones for a new folder. `reuse` is `Recipe.reuse`.
+def what_is_there(folder: Path, wanted: Manifest, reuse: str = "") -> tuple[OldCatalog, Manifest]:
+    """Open the folder's catalogue and read its manifest; empty ones for a new folder. `reuse` is `Recipe.reuse`.
 
     Raises `UsageError` if the build was started with options other than those of the manifest `wanted`, `BuildError` if
     the options cannot be read.
     """
     if (folder / CATALOG).exists():
         try:
-            table, found = catalog.open_folder(folder)
+            file = catalog.open_catalog(folder)
+            old, found = OldCatalog(file, wanted.specs), file.manifest
         except NewerFormat:
             raise
         except FolderError as error:
             message = f"{CATALOG} is damaged; delete the folder and build again, or choose another `output_dir`"
             raise BuildError(f"{folder}: {message}") from error
     else:
-        table, found = catalog_schema.schema(wanted.specs).empty_table(), wanted
+        old, found = OldCatalog(None, wanted.specs), wanted
         path = folder / WORKSPACE / MANIFEST
         if path.exists():
             try:
@@ -135,10 +137,9 @@ def what_is_there(folder: Path, wanted: Manifest, reuse: str = "") -> tuple[pa.T
                 temporary.write_text(wanted.to_json())
     if words := difference(found, wanted, reuse):
         raise UsageError(f"{folder}: {words}")
-    table = missing.renewed(table, found.specs, wanted.specs)
     names = ("columns", "configs", "format", "written_by")
     renewed = replace(found, **{name: getattr(wanted, name) for name in names})
-    return table, storage.inflating(renewed, found.inflated)
+    return old, storage.inflating(renewed, found.inflated)
 
 
 def refuse_other_options(folder: Path, known: Manifest, reuse: str = "") -> None:
@@ -161,17 +162,15 @@ def refuse_other_options(folder: Path, known: Manifest, reuse: str = "") -> None
         raise UsageError(f"{folder}: {words}")
 
 
-def without_lost_shards(folder: Path, table: pa.Table, manifest: Manifest) -> tuple[pa.Table, Manifest, set[str]]:
+def without_lost_shards(folder: Path, old: OldCatalog, manifest: Manifest) -> tuple[OldCatalog, Manifest, set[str]]:
     """Drop shards that are missing or of the wrong size; also return the keys of the sources to read again."""
-    lost = {shard.path for shard in manifest.shards if not _is_whole(folder, shard)}
-    if not lost:
-        return table, manifest, set()
-    is_lost = pc.is_in(table[SHARD].cast(pa.string()), pa.array(sorted(lost)))
-    keys = set(table.filter(is_lost)[SOURCE].to_pylist())
-    for path in lost:
-        (folder / path).unlink(missing_ok=True)
-    kept = tuple(shard for shard in manifest.shards if shard.path not in lost)
-    return table.filter(pc.invert(is_lost)), replace(manifest, shards=kept), keys
+    lost = [shard for shard in manifest.shards if not _is_whole(folder, shard)]
+    keys = {key for part in old.tables([SOURCE], lost) for key in part[SOURCE].to_pylist()}
+    for shard in lost:
+        (folder / shard.path).unlink(missing_ok=True)
+    gone = {shard.path for shard in lost}
+    kept = tuple(shard for shard in manifest.shards if shard.path not in gone)
+    return old.without(gone), replace(manifest, shards=kept), keys
 
 
 def _is_whole(folder: Path, shard: Shard) -> bool:
@@ -202,7 +201,7 @@ def _move(workspace: Path, folder: Path) -> None:
     for path in sorted(ready.rglob("*")):
         if path.is_file():
             os.replace(path, folder / path.relative_to(ready))
-    manifest = catalog.open_folder(folder)[1]
+    manifest = catalog.open_catalog(folder).manifest
     known = {*manifest.lengths, *scalars_files(manifest).values()}
     for touched in (path.relative_to(ready) for path in ready.rglob("*") if path.is_dir()):
         for path in (folder / touched).glob(SHARDS):
@@ -211,7 +210,7 @@ def _move(workspace: Path, folder: Path) -> None:
     for place in (folder / scalars_path("")).parent, folder / ADDED:
         if place.is_dir():
             files.remove_if_empty(place)
-    if not any(record.error or record.failed for record in provenance.read(folder).values()):
+    if not any(record.error or record.failed for record in provenance.read(folder)):
         (folder / provenance.FAILURES).unlink(missing_ok=True)
     spool.delete(workspace)
     (workspace / MANIFEST).unlink(missing_ok=True)
