@@ -16,8 +16,8 @@ from skyshards.format.catalog import Manifest
 from skyshards.format.layout import pixel_folder
 from skyshards.format.rows import NewRow
 from skyshards.pipeline import pack
-from skyshards.pipeline.encode import encode
 from skyshards.pipeline.catalog_parts import load
+from skyshards.pipeline.encode import encode
 from skyshards.pipeline.pack import divide, merge, pack_pixel
 from tests.toy import SCHEMA, located, row
 

@@ -1,0 +1,86 @@
+"""What a build holds in memory does not grow with its rows."""
+
+import tracemalloc
+from contextlib import contextmanager
+from dataclasses import replace
+
+import pyarrow as pa
+import pytest
+
+from skyshards.format import catalog, provenance
+from skyshards.format.provenance import SourceRecord
+from skyshards.pipeline.build import build
+from tests.toy import Toy
+
+FEW, MANY = 4_000, 24_000
+
+
+@contextmanager
+def counted():
+    """Count the most bytes that Python and Arrow hold at once."""
+    found, before = [0], pa.default_memory_pool()
+    pool = pa.proxy_memory_pool(before)
+    pa.set_memory_pool(pool)
+    tracemalloc.start()
+    try:
+        yield found
+        found[0] = tracemalloc.get_traced_memory()[1] + pool.max_memory()
+    finally:
+        tracemalloc.stop()
+        pa.set_memory_pool(before)
+
+
+@pytest.fixture(scope="module")
+def one_row(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("memory") / "toy"
+    build(Toy(1), folder, workers=0)
+    return folder
+
+
+def many_rows(folder, rows):
+    """The manifest of a dataset of as many rows, each of a source of its own, and its catalogue in parts of 50 rows."""
+    table, manifest = catalog.open_folder(folder)
+    fifty = table.take(pa.array([0] * 50))
+    place = fifty.column_names.index("source"), fifty.column_names.index("_row")
+
+    def parts():
+        for first in range(0, rows, 50):
+            keys = pa.array([key(number) for number in range(first, first + 50)])
+            numbers = pa.array(range(first, first + 50), pa.int32())
+            named = fifty.set_column(place[0], fifty.field(place[0]), keys)
+            yield named.set_column(place[1], fifty.field(place[1]), numbers)
+
+    return replace(manifest, shards=(manifest.shards[0]._replace(rows=rows),)), parts
+
+
+def key(number):
+    return f"source-{number:09d}"
+
+
+def test_a_catalogue_is_written_by_row_groups(one_row, tmp_path, monkeypatch):
+    monkeypatch.setattr(catalog, "GROUP_ROWS", 1000)
+    peaks = {}
+    for rows in (FEW, MANY):
+        manifest, parts = many_rows(one_row, rows)
+        with counted() as peaks[rows]:
+            written = catalog.write_parts(tmp_path, manifest, parts)
+        assert len(written) == rows and len(written.bounds) == rows // 1000 + 1
+    assert peaks[MANY][0] - peaks[FEW][0] < 50 * (MANY - FEW), "only the footer is longer"
+
+
+def test_the_table_of_sources_takes_few_bytes_each(one_row, tmp_path, monkeypatch):
+    monkeypatch.setattr(catalog, "GROUP_ROWS", 1000)
+    monkeypatch.setattr(provenance, "GROUP_ROWS", 1000)
+    monkeypatch.setattr(provenance, "BATCH", 200)
+    peaks = {}
+    for rows in (FEW, MANY):
+        written = catalog.write_parts(tmp_path, *many_rows(one_row, rows))
+
+        def records(rows=rows):
+            return (SourceRecord(key(number), "u" * 90, 1, "s" * 64, "done", None, 1) for number in range(rows))
+
+        with counted() as peaks[rows]:
+            provenance.write(tmp_path, records, written)
+        assert [record.key for record in provenance.read(tmp_path)] == [key(number) for number in range(rows)]
+    each = (peaks[MANY][0] - peaks[FEW][0]) / (MANY - FEW)
+    assert each < 200, f"{each:.0f} bytes a source"
