@@ -26,6 +26,7 @@ from skyshards.format.provenance import Origin
 from skyshards.read.padding import Padding
 from skyshards.read.random_access import RandomAccess
 from skyshards.read.shown import FIRST, html
+from skyshards.text import counted
 
 if TYPE_CHECKING:
     from skyshards.pictures.drawing import Drawing
@@ -277,7 +278,7 @@ class Blends(RandomAccess):
         options = inspect.signature(Blends).parameters
         default = {name: option.default for name, option in options.items()}
         given = [f"{name}={value!r}" for name, value in self._arguments.items() if value != default.get(name)]
-        rows = "endless" if self._endless else f"{len(self):,} rows"
+        rows = "endless" if self._endless else counted(len(self), "rows")
         return f"Blends({', '.join(given)}): {rows}"
 
     def __repr__(self) -> str:

@@ -42,6 +42,7 @@ from skyshards.format.layout import ENGINE_COLUMNS
 from skyshards.format.schema import Schema
 from skyshards.pipeline.recipe import DEMO, Cost, Recipe, Source
 from skyshards.progress import say
+from skyshards.text import counted
 
 BLEND_BYTES = 66e3
 """Bytes of shards per blend with masks; measured on 2,000 blends of the real stamps."""
@@ -51,7 +52,7 @@ BLENDS_A_SECOND = 2_000
 
 def say_left_out(what: str, count: int, of: int) -> None:
     """Print how many galaxies a cut leaves out."""
-    say(f"{count:,} of {of:,} galaxies are left out by {what}")
+    say(f"left out by {what}: {count:,} of {counted(of, 'galaxies')}")
 
 
 @dataclass(frozen=True)

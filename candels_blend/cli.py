@@ -21,6 +21,7 @@ from skyshards.cli.typed import Group
 from skyshards.fetch.client import Fetcher
 from skyshards.machine import usable_cores
 from skyshards.progress import progress, say, waiting
+from skyshards.text import counted
 from skyshards.version import __version__
 
 LOG = "candels-blender.log"
@@ -43,7 +44,7 @@ def main() -> None:
 def download_archive(output_dir: Path, delete: bool, zenodo_url: str) -> None:
     """Fetch the archive of galaxy stamps (Zenodo record 2604740, 120 MB) and unpack it."""
     download(output_dir, zenodo_url, delete, Fetcher(on_wait=waiting, progress=progress))
-    click.echo(f"=> {output_dir}: {len(read_archive(output_dir).rows)} galaxies")
+    click.echo(f"=> {output_dir}: {counted(len(read_archive(output_dir).rows), 'galaxies')}")
 
 
 @main.command()
@@ -87,7 +88,7 @@ def produce(n_blends: int, masked: bool, datapath: Path, workers: int | None, **
             sample,
             n_blends,
             lambda g1, g2: log.info("rejected: no shift for galaxies %d and %d", ids[g1], ids[g2]),
-            lambda what, count, of: say(f"{count:,} of {of:,} galaxies are left out by {what}"),
+            lambda what, count, of: say(f"left out by {what}: {count:,} of {counted(of, 'galaxies')}"),
         )
         for split in SPLITS:
             files.write_catalogue(unfinished / files.catalogue_name(split), archive, pairs[split])
@@ -135,7 +136,7 @@ def concatenate(image_dir: Path, method: str, delete: bool) -> None:
     if delete:
         for path in single:
             path.unlink(missing_ok=True)
-        click.echo(f"{len(single)} single files deleted")
+        click.echo(f"{counted(len(single), 'single files')} deleted")
 
 
 @main.command()

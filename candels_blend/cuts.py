@@ -13,6 +13,7 @@ from candels_blend.stamp_archive import Archive, measured
 from candels_blend.stamps import clean_rows
 from skyshards.errors import BuildError, UsageError
 from skyshards.read import query
+from skyshards.text import counted
 
 LeftOut = Callable[[str, int, int], None]
 """Called with each cut that leaves out galaxies: its name, the number left out, and the number before."""
@@ -38,7 +39,7 @@ def split_galaxies(
             left_out(what.replace("`", ""), before - len(rows), before)
         if len(rows) < 2:
             raise BuildError(
-                f"the cut {what} leaves {len(rows)} of {before} galaxies, expected at least two; loosen it"
+                f"the cut {what} leaves {len(rows)} of {counted(before, 'galaxies')}, expected at least two; loosen it"
             )
         order = state.permutation(len(rows))
     n_test = int(len(rows) * sample.test_ratio)

@@ -10,6 +10,7 @@ from urllib.parse import unquote, urljoin
 
 from skyshards.errors import BuildError, FetchError
 from skyshards.fetch.client import Fetcher
+from skyshards.text import counted
 
 GZ3D_URL = "https://data.sdss.org/sas/dr17/env/MANGA_MORPHOLOGY/galaxyzoo3d/v4_0_0/"
 _RELEASE = re.compile(r"/(?P<survey>dr\d+)/env/MANGA_MORPHOLOGY/galaxyzoo3d/(?P<version>v\w+)/?")
@@ -141,6 +142,6 @@ def _complaints(
         if re.match(r"\s*<(!doctype|html)\b", text, re.IGNORECASE):
             yield f"{url}{name}: expected checksums, found a web page (a login?); downloads are checked by their length"
         elif wrong := [line for line in text.splitlines() if line.strip() and not parse_sha1sum(line)]:
-            yield f"{url}{name}: {len(wrong):,} lines are no checksums, such as {wrong[0][:60]!r}"
+            yield f"{url}{name}: no checksums in {counted(len(wrong), 'lines')}, such as {wrong[0][:60]!r}"
     if checksums and (without := sorted(name for name in files if name not in checksums)):
-        yield f"{url}: no checksum for {len(without):,} of {len(files):,} files, such as {without[0]}"
+        yield f"{url}: no checksum for {len(without):,} of {counted(len(files), 'files')}, such as {without[0]}"

@@ -41,6 +41,7 @@ from skyshards.pipeline.claims import delete_claimed, release
 from skyshards.pipeline.downloads import keep, kept
 from skyshards.pipeline.recipe import DEMO, Cost, Recipe, Source
 from skyshards.progress import say
+from skyshards.text import counted
 
 MAX_SMOOTH, MAX_EDGE_ON = 0.75, 0.25
 """The cut behind the advanced ring catalogue (Walmsley et al. 2022, Practical Galaxy Morphology Tools)."""
@@ -147,8 +148,8 @@ class GZDecalsRecipe(Recipe):
             if place := index.find(wanted):
                 found.append((place, number))
         if not found:
-            wanted = f"{len(catalog):,} galaxies of {self._known_layout.path.name}"
-            raise BuildError(f"none of the {wanted} is among the {len(index):,} images found")
+            wanted = f"{counted(len(catalog), 'galaxies')} of {self._known_layout.path.name}"
+            raise BuildError(f"none of the {wanted} is among the {counted(len(index), 'images')} found")
         found.sort(key=lambda pair: pair[0].order)
         self._say(catalog, found)
         self.images.take([place for place, _ in found], self.wanted)

@@ -17,6 +17,7 @@ from skyshards.errors import BuildError
 from skyshards.input_tables.names import stored_names
 from skyshards.input_tables.positions import degrees
 from skyshards.input_tables.table_file import InputColumn, TableFile, open_table
+from skyshards.text import counted
 
 NAMES = ("iauname", "id_str")
 SCALES = ("scale", "pixel_scale", "pixscale")
@@ -192,7 +193,7 @@ def read(part: Layout, max_smooth: float | None = None, max_edge_on: float | Non
     rows = pa.concat_tables(kept).combine_chunks()
     names, column = rows["role/name"], part.roles["name"].name
     if names.null_count:
-        raise BuildError(f"{part.path}: {names.null_count} rows have no {column}, expected one in each")
+        raise BuildError(f"{part.path}: no {column} in {counted(names.null_count, 'rows')}, expected one in each")
     counts = names.value_counts()
     twice = [entry["values"] for entry in counts.filter(pc.greater(counts.field("counts"), 1)).to_pylist()[:3]]
     if twice:

@@ -12,6 +12,7 @@ from skyshards.errors import BrokenAnswer, FetchError
 from skyshards.files import inflated
 from skyshards.fits_sums import check_sums
 from skyshards.format.images import decode_image, described
+from skyshards.text import counted
 
 BLANK_RANGE = 3
 """Maximum range of grey levels, in every channel, of a blank image. Sky noise alone spans more."""
@@ -44,7 +45,7 @@ def open_jpeg(content: bytes) -> np.ndarray:
     except UnidentifiedImageError:
         raise BrokenImage(f"expected a JPEG, found {described(content)}") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise BrokenImage(f"a JPEG of {len(content)} bytes that cannot be decoded: {error}") from error
+        raise BrokenImage(f"a JPEG of {counted(len(content), 'bytes')} that cannot be decoded: {error}") from error
     raise FetchError(f"expected a JPEG in RGB, found mode {mode}")
 
 
@@ -112,7 +113,7 @@ def open_fits(content: bytes) -> tuple[np.ndarray, fits.Header]:
                 if pixels.ndim in (2, 3):
                     return pixels, hdu.header.copy()
     except Exception as error:  # astropy raises many types for bytes that are not FITS
-        raise BrokenImage(f"a FITS file of {len(content)} bytes that cannot be read: {error}") from error
+        raise BrokenImage(f"a FITS file of {counted(len(content), 'bytes')} that cannot be read: {error}") from error
     raise BrokenImage("a FITS file without an image in it")
 
 

@@ -14,6 +14,7 @@ from gz_sdss.tables import KEPT, places, typed
 from skyshards.errors import BuildError
 from skyshards.input_tables.table_file import open_table
 from skyshards.progress import say
+from skyshards.text import counted
 
 
 def read_catalog(path: Path, keep: Sequence[str]) -> pd.DataFrame:
@@ -43,11 +44,11 @@ def passing(whole: pd.DataFrame, cuts: Cuts, origin: str) -> pd.DataFrame:
     whole = whole.astype(dict.fromkeys(SINGLE, "float32")).astype(dict.fromkeys(SINGLE, "float64"))
     passed = whole.loc[cuts.mask(whole), [*KEPT, *further]]
     if outside := len(whole) - len(passed):
-        say(f"{outside:,} of {len(whole):,} galaxies are outside the cuts")
+        say(f"outside the cuts: {outside:,} of {counted(len(whole), 'galaxies')}")
     kept = one_row_a_galaxy(passed).sort_values("dr7objid", ignore_index=True)
     if dropped := len(passed) - len(kept):
-        say(f"{dropped:,} rows are left out: without identifier or position, or a galaxy's second")
+        say(f"left out: {counted(dropped, 'rows')} without identifier or position, or a galaxy's second")
     if kept.empty:
-        raise BuildError(f"{origin}: none of {len(whole):,} galaxies passes the cuts; loosen them")
+        raise BuildError(f"{origin}: none of {counted(len(whole), 'galaxies')} passes the cuts; loosen them")
     kept.attrs[FURTHER] = further
     return kept

@@ -13,6 +13,7 @@ from gz_sdss.hips2fits import HIPS
 from skyshards.errors import BuildError, FetchError, UsageError
 from skyshards.fetch.answers import page_title
 from skyshards.fetch.client import Fetcher
+from skyshards.text import counted
 
 SURVEYS_URL = "https://alasky.cds.unistra.fr/MocServer/query"
 """The CDS's list of HiPS, as JSON (Fernique et al. 2017, HiPS 1.0, section 5)."""
@@ -119,8 +120,8 @@ def find_survey(name: str, surveys: Sequence[Survey], url: str = SURVEYS_URL) ->
     near = _near(name, surveys)
     hint = f"did you mean {' or '.join(near)}? " if near else ""
     raise UsageError(
-        f"`hips` {name!r}: none of the {len(surveys):,} surveys at {url} has that identifier, or these words in its"
-        f" title and colour pictures; {hint}Known by name: {', '.join(SURVEYS)}"
+        f"`hips` {name!r}: none of the {counted(len(surveys), 'surveys')} at {url} has that identifier, or these words"
+        f" in its title and colour pictures; {hint}Known by name: {', '.join(SURVEYS)}"
     )
 
 

@@ -19,6 +19,7 @@ from gz_sdss.tap_words import complete_words
 from skyshards.errors import BuildError, UsageError
 from skyshards.files import refuse_links, remove_unfinished, replacing
 from skyshards.progress import progress
+from skyshards.text import counted
 
 TAP_URL = "http://tap.roe.ac.uk/ssa"
 CATALOG = "ZooSpecPhotoDR19.csv.gz"
@@ -261,7 +262,7 @@ def _fetch_at_once(request: CatalogRequest, tap_url: str) -> pd.DataFrame:
     table = of_votable(result.resultstable, tap_url, request.columns)
     if is_cut(result) and (top is None or len(table) < top):
         raise BuildError(
-            f"{tap_url}: the server cut the result of `adql` after {len(table)} rows, so rows are missing;"
+            f"{tap_url}: the server cut the result of `adql` after {counted(len(table), 'rows')}, so rows are missing;"
             " narrow the query, ask for fewer rows with `top`, or leave out `adql`: the default query is paged"
         )
     return table if top is None else table.head(top)

@@ -9,6 +9,7 @@ from typing import Any
 from skyshards.catalogues import Catalogue, open_catalogue
 from skyshards.errors import BuildError, UsageError
 from skyshards.progress import say
+from skyshards.text import counted
 
 
 def read_rows(
@@ -55,9 +56,9 @@ def read_rows(
             say(f"{reason}; {', '.join(name for name in columns if name)} are used instead")
         found = list(dict.fromkeys(row for row in rows if row is not None))
         if without := rows.count(None):
-            say(f"{location}: {without:,} of {len(rows):,} rows are left out, without {columns[0]}")
+            say(f"{location}: left out {without:,} of {counted(len(rows), 'rows')}, without {columns[0]}")
         if not found:
-            raise BuildError(f"{location}: expected galaxies, found none in {len(rows):,} rows")
+            raise BuildError(f"{location}: expected galaxies, found none in {counted(len(rows), 'rows')}")
         return found
     choice = " or ".join(", ".join(column.partition("|")[0] for column in way if column[-1] != "?") for way in ways)
     raise BuildError(

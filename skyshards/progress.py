@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from tqdm import tqdm
 
-from skyshards.text import printable
+from skyshards.text import printable, singular
 
 INTERVAL = 30.0
 """Seconds between two lines without a terminal."""
@@ -70,7 +70,9 @@ class Progress:
         done = self.done - self._first
         rate = done / max(time.monotonic() - self._started, 1e-9)
         of_all = "" if self._total is None else f" of {self._amount(self._total)}"
-        words = [f"{self._what}: {self._amount(self.done)}{of_all}{'' if self._unit == 'B' else f' {self._unit}'}"]
+        last = self.done if self._total is None else self._total
+        unit = "" if self._unit == "B" else f" {singular(self._unit) if last == 1 else self._unit}"
+        words = [f"{self._what}: {self._amount(self.done)}{of_all}{unit}"]
         words.append(f"{self._amount(rate)}/s" if self._unit == "B" else f"{rate:,.3g} {self._unit}/s")
         if self._total is not None and done:
             words.append(f"{duration((self._total - self.done) / rate)} left")

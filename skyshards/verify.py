@@ -37,6 +37,7 @@ from skyshards.format.layout import (
 )
 from skyshards.format.manifest import Manifest, Shard
 from skyshards.read.table import Table, open_table
+from skyshards.text import counted
 
 
 def problems(folder: Path) -> Iterator[str]:
@@ -50,12 +51,12 @@ def problems(folder: Path) -> Iterator[str]:
     """
     rows, manifest = catalog.open_folder(folder)
     table = open_table(folder)
-    counted = pc.value_counts(rows[SHARD].cast(pa.string())).to_pylist()
-    counts = {entry["values"]: entry["counts"] for entry in counted}
+    entries = pc.value_counts(rows[SHARD].cast(pa.string())).to_pylist()
+    counts = {entry["values"]: entry["counts"] for entry in entries}
     position = 0
     for shard in manifest.shards:
         if counts.pop(shard.path, 0) != shard.rows:
-            yield f"{CATALOG}: does not have the {shard.rows} rows of {shard.path}"
+            yield f"{CATALOG}: does not have the {counted(shard.rows, 'rows')} of {shard.path}"
             return
         part = rows.slice(position, shard.rows)
         selected = table.select(slice(position, position + shard.rows))
@@ -202,20 +203,21 @@ def _source_problems(folder: Path, rows: pa.Table) -> Iterator[str]:
     if not records:
         yield f"{SOURCES}: missing, so that no row leads to its source"
         return
-    counted = {entry["values"]: entry["counts"] for entry in pc.value_counts(rows[SOURCE]).to_pylist()}
-    for key, count in counted.items():
+    rows_of = {entry["values"]: entry["counts"] for entry in pc.value_counts(rows[SOURCE]).to_pylist()}
+    for key, count in rows_of.items():
         record = records.get(key)
         if record is None or record.status not in ("done", "in part"):
-            yield f"{SOURCES}: source {key!r} of {count} rows is not recorded as done"
+            yield f"{SOURCES}: source {key!r} of {counted(count, 'rows')} is not recorded as done"
         elif record.total is not None and count > record.read - record.failed:
             good = record.read - record.failed
-            yield f"{CATALOG}: has {count} rows of source {key!r}, of which {good} were read without an error"
+            yield f"{CATALOG}: has {counted(count, 'rows')} of source {key!r}; read without an error: {good:,}"
     for record in records.values():
         is_done = record.status == "done" or (record.status == "in part" and record.total is None)
-        if is_done and record.key not in counted:
+        if is_done and record.key not in rows_of:
             yield f"{CATALOG}: has no row of source {record.key!r}, which is recorded as done"
         if record.status == "done" and record.total is not None and record.read < record.total:
-            yield f"{SOURCES}: source {record.key!r} is done, but {record.read} of its {record.total} rows were read"
+            rows_read = f"{record.read:,} of its {counted(record.total, 'rows')} read"
+            yield f"{SOURCES}: source {record.key!r} is done, with only {rows_read}"
 
 
 def describe(folder: str | os.PathLike) -> str:
@@ -231,16 +233,17 @@ def describe(folder: str | os.PathLike) -> str:
         if status in statuses
     )
     if missing := sum(record.missing for record in records):
-        outcome += f"; {missing:,} rows of those in part are not read yet"
+        outcome += f"; not read yet: {counted(missing, 'rows')} of those in part"
     if failed := sum(record.failed for record in records):
-        outcome += f"; {failed:,} rows failed"
+        outcome += f"; {counted(failed, 'rows')} failed"
     options = ", ".join(f"{name}={value}" for name, value in manifest.options.items() if value is not None)
     rows = {split: sum(shard.rows for shard in manifest.shards if shard.split == split) for split in manifest.splits}
+    splits = ", ".join(f"{split} ({counted(count, 'rows')})" for split, count in rows.items())
     megabytes = sum(shard.nbytes for shard in manifest.shards) / 1e6
     lines = [
         repr(table),
-        f"splits: {', '.join(f'{split} ({count:,} rows)' for split, count in rows.items())}",
-        f"shards: {len(manifest.shards):,} files, {megabytes:,.1f} MB, HEALPix nside {manifest.nside} NESTED",
+        f"splits: {splits}",
+        f"shards: {counted(len(manifest.shards), 'files')}, {megabytes:,.1f} MB, HEALPix nside {manifest.nside} NESTED",
         *([f"store: {stored}"] if (stored := disk_use(table)) else []),
         f"sources: {outcome or 'not recorded'}",
         f"options: {options or 'defaults'}",
@@ -252,5 +255,5 @@ def describe(folder: str | os.PathLike) -> str:
 def _about(addition: Addition, table: Table) -> str:
     count = len(table) - int(without(table._data.rows, addition).sum())
     origin = f"{addition.table} (sha256 {addition.table_sha256[:12]}…)"
-    columns = f"{len(addition.columns)} columns of {origin}, matched by {addition.match}"
-    return f"addition {addition.name}: {count:,} of {len(table):,} rows, {columns}"
+    columns = f"{counted(len(addition.columns), 'columns')} of {origin}, matched by {addition.match}"
+    return f"addition {addition.name}: {count:,} of {counted(len(table), 'rows')}, {columns}"

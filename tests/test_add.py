@@ -150,7 +150,7 @@ def test_a_further_build_keeps_additions(folder, predictions, capsys):
     skyshards.add(folder, predictions)
     wanted = values_by_name(predictions)
     build(Toy(ROWS + 5), folder, workers=0)
-    assert f"7 of {ROWS + 5} rows have no values of predictions; run `skyshards add` again" in capsys.readouterr().err
+    assert f"no values of predictions in 7 of {ROWS + 5} rows; run `skyshards add` again" in capsys.readouterr().err
     assert_whole(folder)
     for row in skyshards.open(folder):
         given = wanted.get(str(row["object_id"]))
@@ -217,7 +217,7 @@ def test_the_card_tells_of_additions(folder, predictions):
     skyshards.add(folder, predictions)
     text = (folder / "README.md").read_text()
     section = text.partition("## Added columns")[2].partition("## In the formats")[0]
-    assert f"10 of {ROWS} rows have values" in section and "| `embedding` | float32 [100] |" in section
+    assert f"values in 10 of {ROWS} rows" in section and "| `embedding` | float32 [100] |" in section
     assert "255 in `flags`" in section and text.count("## This copy") == 1
     croissant = json.loads((folder / "croissant.json").read_text())
     assert "added/predictions.hdf5" in [file.get("contentUrl") for file in croissant["distribution"]]
@@ -396,7 +396,7 @@ def test_missing_values_may_be_named(folder, catalogue, tmp_path):
             {"object_id": ["x"], "p": [1]},
             {},
             UsageError,
-            "none of its 1 rows has the object_id of one of 12 rows: 'gal",
+            "none of its 1 row has the object_id of one of 12 rows: 'gal",
         ),
         ({"object_id": [None], "p": [1]}, {}, UsageError, "nothing in object_id of the table"),
         ({"name": ["x"], "p": [1]}, {}, UsageError, "no column object_id or iauname or id_str; name one with `on`"),
@@ -573,7 +573,7 @@ def test_the_command_tells_what_it_did(folder, predictions):
     outcome = run("add", folder, predictions, "--on", "object_id", "--columns", "p_ring,embedding", "--prefix", "my_")
     assert outcome.exit_code == 0, outcome.output
     assert "added predictions: 2 columns (my_p_ring, my_embedding)" in outcome.output
-    assert f"10 of {ROWS} rows have values, matched by equal object_id; 1 of 11 rows of the table match none" in (
+    assert f"values in 10 of {ROWS} rows, matched by equal object_id; no match for 1 of 11 rows of the table" in (
         outcome.output
     )
     outcome = run("add", folder, predictions, "--on", "objectid")

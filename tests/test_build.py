@@ -326,7 +326,7 @@ def test_a_read_only_folder_with_nothing_to_do(toy_folder, read_only):
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     summary = build(Toy(20, rows_each=2), folder, workers=1)
     assert (summary.rows, summary.added, summary.failed) == (40, 0, 0)
-    with pytest.raises(BuildError, match="cannot be written to, and 1 sources are still to be read"):
+    with pytest.raises(BuildError, match="cannot be written to, with 1 source still to be read"):
         build(Toy(21, rows_each=2), folder, workers=1)
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
 

@@ -267,7 +267,7 @@ def test_add_takes_what_embed_wrote(toy, tmp_path):
     folder = shutil.copytree(toy, tmp_path / "toy")
     embed(folder, tmp_path / "representations.parquet", ENCODER, column="picture")
     outcome = CliRunner().invoke(main, ["add", str(folder), str(tmp_path / "representations.parquet")])
-    assert outcome.exit_code == 0 and "30 of 30 rows have values" in outcome.output, outcome.output
+    assert outcome.exit_code == 0 and "values in 30 of 30 rows" in outcome.output, outcome.output
     _, vectors = vectors_of(tmp_path / "representations.parquet")
     np.testing.assert_array_equal(skyshards.open(folder)[:]["representation"], vectors)
     assert list(verify.problems(folder)) == []

@@ -48,7 +48,7 @@ def test_a_killed_build_says_how_far_it_is_and_how_to_go_on(tmp_path):
     process = subprocess.run([sys.executable, script, folder], env=environment, cwd=tmp_path, capture_output=True)
     assert process.returncode == -signal.SIGKILL, process.stderr
     first, second = info(folder).splitlines()
-    assert re.fullmatch(r".*/toy: a build has not ended: \d of 8 sources are done(, 1 failed)?", first)
+    assert re.fullmatch(r".*/toy: a build has not ended: \d of 8 sources done(, 1 failed)?", first)
     assert second == f"Go on with: {shlex.join(['python', str(script), str(folder)])}  (in {tmp_path})"
     assert build(Toy(8), folder, workers=0).rows == 8
     assert "not ended" not in info(folder)
@@ -64,7 +64,7 @@ def test_a_built_folder_that_is_added_to_shows_both(tmp_path, monkeypatch):
         patch.setattr("skyshards.pipeline.pack.pack_pixel", full)
         build(Toy(5), tmp_path, workers=0)
     text = info(tmp_path)
-    assert "shards: " in text and "a build has not ended: 2 of 2 sources are done" in text
+    assert "shards: " in text and "a build has not ended: 2 of 2 sources done" in text
 
 
 def test_a_running_build_is_left_alone(tmp_path, monkeypatch):

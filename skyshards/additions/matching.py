@@ -15,6 +15,7 @@ from skyshards.format.layout import SOURCE
 from skyshards.input_tables import positions
 from skyshards.input_tables.guess import EXACT
 from skyshards.input_tables.table_file import TableFile
+from skyshards.text import counted
 
 POSITION = ("ra", "dec")
 
@@ -89,7 +90,8 @@ def by_key(catalog: pa.Table, keys: Sequence[str], file: TableFile, on: tuple[st
     if not match.matched:
         examples = f"{_example(wanted)} here, {_example(known)} in {', '.join(theirs)} of the table"
         raise UsageError(
-            f"{file.origin}: none of its {len(known):,} rows has the {', '.join(ours)} of one of {len(wanted):,} rows:"
+            f"{file.origin}: none of its {counted(len(known), 'rows')} has the {', '.join(ours)} of one of"
+            f" {counted(len(wanted), 'rows')}:"
             f" {examples}; match by other columns with `on`, or by position with `radius_arcsec`"
         )
     return match
@@ -127,7 +129,8 @@ def by_position(
     match = Match(rows, len(columns[RA]), frozenset((ra, dec)), words)
     if not match.matched:
         raise UsageError(
-            f"{file.origin}: none of its {match.height:,} positions lies {words} of one of {len(catalog):,} rows:"
+            f"{file.origin}: none of its {counted(match.height, 'positions')} lies {words} of one of"
+            f" {counted(len(catalog), 'rows')}:"
             f" {_place(ours)} here, {_place(columns)} in {ra}, {dec} of the table; are both in degrees (ICRS)?"
         )
     return match
@@ -201,7 +204,7 @@ def _repeated(known: pa.ChunkedArray) -> str:
     several = counts.filter(pc.greater(counts.field("counts"), 1))
     value, count = several[0]["values"].as_py(), several[0]["counts"].as_py()
     more = f", and {len(several) - 1:,} others more than once" if len(several) > 1 else ""
-    return f"{_shown(value)} in {count:,} rows{more}"
+    return f"{_shown(value)} in {counted(count, 'rows')}{more}"
 
 
 def _example(values: pa.Array | pa.ChunkedArray) -> str:

@@ -9,7 +9,7 @@ import click
 from skyshards.cli.options import messages, option, resumable
 from skyshards.cli.typed import Command
 from skyshards.errors import UsageError
-from skyshards.text import printable
+from skyshards.text import counted, printable
 
 Names = tuple[str, ...]
 
@@ -67,12 +67,13 @@ def command(
         )
     for note in done.notes:
         click.echo(printable(note), err=True)
-    what = f"{len(done.columns):,} columns ({', '.join(done.columns[:6])}{', …' if len(done.columns) > 6 else ''})"
+    names = ", ".join(done.columns[:6]) + (", …" if len(done.columns) > 6 else "")
+    what = f"{counted(len(done.columns), 'columns')} ({names})"
     click.echo(printable(f"{folder}: {'replaced' if done.replaced else 'added'} {done.name}: {what}"))
     spare = done.table_rows - done.used
     click.echo(
-        f"{done.rows:,} of {done.of:,} rows have values, matched by {done.match};"
-        f" {spare:,} of {done.table_rows:,} rows of the table match none"
+        f"values in {done.rows:,} of {counted(done.of, 'rows')}, matched by {done.match};"
+        f" no match for {spare:,} of {counted(done.table_rows, 'rows')} of the table"
     )
 
 

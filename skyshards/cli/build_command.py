@@ -15,6 +15,7 @@ from click.core import ParameterSource
 from skyshards.cli.options import COMMON, HELP, messages, resumable
 from skyshards.cli.typed import Command, as_typed
 from skyshards.errors import UsageError
+from skyshards.text import counted
 
 
 def build_command(name: str, *, not_with_demo: Sequence[str] = ()) -> Callable[[Callable], click.Command]:
@@ -109,19 +110,19 @@ def _report(summary, simulated: bool) -> None:
 
     left_out = f" {summary.left_out:,} left out by the options," if summary.left_out else ""
     click.echo(
-        f"{summary.folder}: {summary.rows:,} rows in {summary.shards:,} shards, {summary.nbytes / 1e6:,.1f} MB"
-        f" ({summary.added:,} rows added, {summary.failed:,} sources failed,{left_out} {summary.elapsed:.1f} s)"
+        f"{summary.folder}: {counted(summary.rows, 'rows')} in {counted(summary.shards, 'shards')},"
+        f" {summary.nbytes / 1e6:,.1f} MB ({counted(summary.added, 'rows')} added,"
+        f" {counted(summary.failed, 'sources')} failed,{left_out} {summary.elapsed:.1f} s)"
     )
     if simulated:
         click.echo("This dataset contains simulated galaxies only.")
     if summary.failed_rows:
-        count = "1 row" if summary.failed_rows == 1 else f"{summary.failed_rows:,} rows"
-        place = summary.folder / FAILURES
+        count, place = counted(summary.failed_rows, "rows"), summary.folder / FAILURES
         click.echo(f"{count} failed, listed in {place}; to retry, delete that file and rerun the command.", err=True)
     if summary.missing_rows:
         click.echo(
-            f"{summary.missing_rows:,} rows of sources read in part are left; a build with a higher limit, or none,"
-            " goes on with them.",
+            f"Not read yet: {counted(summary.missing_rows, 'rows')} of sources read in part; a build with a higher"
+            " limit, or none, goes on.",
             err=True,
         )
     if summary.failed:

@@ -15,7 +15,7 @@ from skyshards.cli.options import messages, option
 from skyshards.cli.typed import Command
 from skyshards.errors import BuildError, UsageError
 from skyshards.format.layout import CARD, CATALOG
-from skyshards.text import printable
+from skyshards.text import counted, printable
 
 if TYPE_CHECKING:
     from skyshards.format.schema import Schema
@@ -70,7 +70,7 @@ def command(name: str, check: bool) -> None:
 
         folder, schema = own_folder(name)
         shown = Path(name) if Path(name).is_dir() else folder
-        columns = f"the table of {len(schema.specs)} columns"
+        columns = f"the table of {counted(len(schema.specs), 'columns')}"
         if not check:
             try:
                 changed = own_card.fill_in(folder, schema)

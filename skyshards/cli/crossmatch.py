@@ -15,7 +15,7 @@ from skyshards.cluster import DaskExecutor
 from skyshards.crossmatch import MATCH
 from skyshards.errors import UsageError
 from skyshards.files import clear_errors, hold
-from skyshards.text import printable
+from skyshards.text import counted, printable
 
 Names = tuple[str, ...]
 
@@ -100,5 +100,8 @@ def command(
         write_pairs(pairs.drop_columns(unnumbered), out, first.table, second.table)
     how = f"equal {on_a}" if on else f'within {radius_arcsec:g}"'
     click.echo(
-        printable(f"{out}: {len(pairs):,} pairs {how} of {len(rows_a):,} rows of {a} and {len(rows_b):,} of {b}")
+        printable(
+            f"{out}: {counted(len(pairs), 'pairs')} {how} of {counted(len(rows_a), 'rows')} of {a}"
+            f" and {len(rows_b):,} of {b}"
+        )
     )

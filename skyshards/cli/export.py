@@ -20,6 +20,7 @@ from skyshards.export.run import TILE_MB, export
 from skyshards.join import HOW, join
 from skyshards.read.joined import JoinedTable
 from skyshards.read.table import open_table
+from skyshards.text import counted
 
 OF_JOINS = ("radius_arcsec", "on", "match", "how")
 """Options that only `--join` uses."""
@@ -69,14 +70,16 @@ def command(ctx: click.Context, source: str, out: str, form: str, dask: str | No
             _refuse(ctx, (*options, "dask"), f"is for --format hats, not {form}")
         content = _join([source, *joined], **how) if joined else source
         if form != "hats":
-            click.echo(f"{out}: {write_catalogue(content, Path(out), form):,} rows")
+            count = write_catalogue(content, Path(out), form)
+            click.echo(f"{out}: {counted(count, 'rows')}")
             return
         with connected(dask, options["workers"]) as executor:
             if executor is not None:
                 options["workers"] = None
             done = export(content, out, executor=executor, **options)
     margin = f", and {done.margin_rows:,} in their margins" if done.margin_rows else ""
-    click.echo(f"{done.place}: {done.rows:,} rows in {done.tiles:,} tiles{margin} ({done.written:,} files written)")
+    written = f"{counted(done.written, 'files')} written"
+    click.echo(f"{done.place}: {counted(done.rows, 'rows')} in {counted(done.tiles, 'tiles')}{margin} ({written})")
 
 
 def _refuse(ctx: click.Context, names: Iterable[str], why: str) -> None:

@@ -6,7 +6,7 @@ import click
 
 from skyshards.cli.options import messages, option
 from skyshards.cli.typed import Command
-from skyshards.text import printable
+from skyshards.text import counted, printable
 
 
 @click.command("page", cls=Command)
@@ -23,4 +23,4 @@ def command(folder: str, output_dir: str) -> None:
 
         done = write_page(folder, output_dir)
     sample = "all" if done.shown == done.rows else f"a sample of {done.shown:,} of"
-    click.echo(printable(f"{done.index}: {sample} {done.rows:,} rows, {done.nbytes / 1e6:.1f} MB"))
+    click.echo(printable(f"{done.index}: {sample} {counted(done.rows, 'rows')}, {done.nbytes / 1e6:.1f} MB"))

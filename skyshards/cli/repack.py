@@ -8,7 +8,7 @@ import click
 
 from skyshards.cli.options import messages, on_disk, option, resumable
 from skyshards.cli.typed import Command
-from skyshards.text import printable
+from skyshards.text import counted, printable
 
 
 @click.command("repack", cls=Command)
@@ -28,5 +28,6 @@ def command(folder: Path, out: Path, store: str, workers: int | None) -> None:
         from skyshards.progress import size
 
         done = repack(folder, out, store, workers=workers)
-    words = f"{done.rows:,} rows in {done.shards:,} shards, {size(done.nbytes)}, before {size(done.nbytes_before)}"
+    count = f"{counted(done.rows, 'rows')} in {counted(done.shards, 'shards')}"
+    words = f"{count}, {size(done.nbytes)}, before {size(done.nbytes_before)}"
     click.echo(printable(f"{out}: {words}"))

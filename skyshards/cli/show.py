@@ -14,7 +14,7 @@ import click
 from skyshards.cli.options import messages, option
 from skyshards.cli.typed import Command
 from skyshards.errors import UsageError
-from skyshards.text import printable
+from skyshards.text import counted, printable
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -60,7 +60,7 @@ def command(folder: str, ids: tuple[str, ...], out: Path | None, size: int) -> N
             click.echo(note, err=True)
         elif out is not None:
             _write(_sheet(found, size), out)
-            click.echo(printable(f"{out}: a picture of {len(found)} {'row' if len(found) == 1 else 'rows'}"))
+            click.echo(printable(f"{out}: a picture of {counted(len(found), 'rows')}"))
         elif not _open(_sheet(found, size)):
             click.echo("no display to open the picture on; -o FILE.png writes it", err=True)
 

@@ -15,6 +15,7 @@ from skyshards.export.features import features
 from skyshards.format.card import COLUMNS_END, COLUMNS_START, columns_table, type_in_words
 from skyshards.format.columns import ColumnSpec
 from skyshards.format.manifest import WRITER, Manifest
+from skyshards.text import counted
 
 NOT_OF_THIS_FORM = ("Load it", "Build it", "In the formats of `datasets`", "This copy")
 """Sections of a built dataset's card that apply to HDF5 shards only."""
@@ -98,11 +99,11 @@ def _type_in_words(spec: ColumnSpec) -> str:
 
 def this_copy(content: Content, rows: Mapping[str, int], tiles: int, margin: str) -> str:
     """Describe what was exported, and with which versions."""
-    counts = ", ".join(f"{count:,} rows ({split})" for split, count in rows.items())
+    counts = ", ".join(f"{counted(count, 'rows')} ({split})" for split, count in rows.items())
     used = ", ".join(f"{package} {version(package)}" for package in ("hats", "pyarrow", "pillow"))
     built = " and ".join(_built(name if content.joined else "", part.manifest) for name, part in content.parts.items())
     return (
-        f"## This copy\n\n{counts} in {tiles:,} HEALPix tiles{margin}, exported by {WRITER} from {built}."
+        f"## This copy\n\n{counts} in {counted(tiles, 'HEALPix tiles')}{margin}, exported by {WRITER} from {built}."
         f" The same {'join' if content.joined else 'dataset'} gives the same bytes again"
         f" with {used}: others may compress the same values differently.\n"
     )

@@ -13,6 +13,7 @@ from skyshards.export.plan import Plan
 from skyshards.format.columns import ColumnSpec, nest
 from skyshards.format.croissant import CONTEXT, PARQUET_FORMAT, description_of, publication
 from skyshards.format.kinds import KINDS
+from skyshards.text import counted
 
 FILES, ROWS = "tiles", "rows"
 
@@ -30,7 +31,7 @@ def describe(
         "conformsTo": "http://mlcommons.org/croissant/1.0",
         "name": plan.name,
         "alternateName": title,
-        "description": f"{title}: {len(plan.order):,} rows in a HATS collection.{simulated} See README.md.",
+        "description": f"{title}: {counted(len(plan.order), 'rows')} in a HATS collection.{simulated} See README.md.",
         **publication(bibtex, plan.content.first.manifest.written_by),
         **given,
         "license": source.data.get("license"),

@@ -15,6 +15,7 @@ from skyshards.format import layout
 from skyshards.format.bibtex import bibtex_entries
 from skyshards.format.card import COLUMNS_END, COLUMNS_START, SIMULATED, size_category
 from skyshards.format.card_brief import listed
+from skyshards.text import counted
 
 UNITED = ("license", "task_categories", "tags")
 """Keys of a card's YAML with lists, which a join has from all its datasets."""
@@ -73,7 +74,8 @@ def _about(content: Content) -> str:
     found = [f"{int((part.rows >= 0).sum()):,} with a row of `{name}`" for name, part in content.parts.items()][1:]
     absent = " or ".join(f"`{name}`" for name in others)
     return (
-        f"{len(content):,} rows of `{first}`, {_and(found)}: the same objects in several datasets. The names of columns"
+        f"{counted(len(content), 'rows')} of `{first}`, {_and(found)}: the same objects in several datasets. The names"
+        " of columns"
         f" begin with that of their dataset, but `object_id`, `ra` and `dec` are those of `{first}`, and so are the"
         f" splits. Values are null where there is no row of {absent}."
     )

@@ -25,6 +25,7 @@ from skyshards.format.layout import ADDED_ROW, CARD, CATALOG, CITATION, SHARDS, 
 from skyshards.format.manifest import Manifest
 from skyshards.format.row_bytes import RowBytes
 from skyshards.format.schema import Schema
+from skyshards.text import counted
 
 COLUMNS_START, COLUMNS_END = "<!-- columns -->", "<!-- end of columns -->"
 SIMULATED = (
@@ -164,13 +165,13 @@ def check(own: Path) -> None:
 def _this_copy(manifest: Manifest) -> str:
     options = ", ".join(f"{name} = {value}" for name, value in manifest.options.items() if value is not None)
     rows = ", ".join(
-        f"{sum(shard.rows for shard in manifest.shards if shard.split == split):,} rows ({split})"
+        f"{counted(sum(shard.rows for shard in manifest.shards if shard.split == split), 'rows')} ({split})"
         for split in manifest.splits
     )
     gigabytes = sum(shard.nbytes for shard in manifest.shards) / 1e9
     return (
-        f"## This copy\n\n{rows} in {len(manifest.shards):,} HDF5 files ({gigabytes:.3f} GB), one folder per HEALPix"
-        f" pixel (nside {manifest.nside}, NESTED). Built with: {options or 'the default options'}."
+        f"## This copy\n\n{rows} in {counted(len(manifest.shards), 'HDF5 files')} ({gigabytes:.3f} GB), one folder per"
+        f" HEALPix pixel (nside {manifest.nside}, NESTED). Built with: {options or 'the default options'}."
         f" Written by {manifest.written_by} in format {manifest.format}."
         f" `{CATALOG}` holds the small columns of every row, `{SOURCES}` where each row came from.\n\n"
         f"The same sources and options give the same bytes again with deflate {version('deflate')} and pyarrow"

@@ -9,6 +9,7 @@ from skyshards.format.columns import ColumnSpec
 from skyshards.format.layout import CATALOG
 from skyshards.format.manifest import Manifest
 from skyshards.format.missing import in_words
+from skyshards.text import counted
 
 START, END = "<!-- added columns -->", "<!-- end of added columns -->\n"
 FORMATS, COPY = "\n## In the formats of `datasets`\n", "\n## This copy\n"
@@ -51,8 +52,8 @@ def _origin(addition: Addition, count: int, rows: int) -> str:
     others = "; ".join(f"{words} in {', '.join(names)}" for words, names in fills.items())
     without = f" The others have {others}." if count < rows else ""
     return (
-        f"From `{addition.table}` ({addition.table_rows:,} rows, sha256 {addition.table_sha256}), by {addition.match}:"
-        f" {count:,} of {rows:,} rows have values.{without} File: `{addition.path}`."
+        f"From `{addition.table}` ({counted(addition.table_rows, 'rows')}, sha256 {addition.table_sha256}),"
+        f" by {addition.match}: values in {count:,} of {counted(rows, 'rows')}.{without} File: `{addition.path}`."
     )
 
 

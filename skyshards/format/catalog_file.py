@@ -19,6 +19,7 @@ from skyshards.format.layout import CATALOG, CRC32
 from skyshards.format.manifest import Manifest
 from skyshards.format.parquet_bounds import MemoryBound
 from skyshards.format.votable import is_text, length_key, text_length
+from skyshards.text import counted
 
 KEY = b"skyshards"
 """The key of the manifest in the file's metadata."""
@@ -85,7 +86,7 @@ class CatalogFile:
             self._bound.add(group, there, self._open)
             table = self._open(list(REPEATED)).read_row_group(group, columns=there, use_threads=threads)
             if len(table) != length:
-                raise ValueError(f"row group {group} has {len(table)} rows, expected {length}")
+                raise ValueError(f"row group {group} has {counted(len(table), 'rows')}, expected {length}")
             table.validate(full=True)
             columns = {name: _joined(table[name]) for name in there}
             columns |= {name: self._checks.coded(name, column) for name, column in columns.items() if is_coded(name)}

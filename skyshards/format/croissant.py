@@ -16,6 +16,7 @@ from skyshards.format.columns import ColumnSpec
 from skyshards.format.kinds import KINDS
 from skyshards.format.layout import CARD, CATALOG, CITATION, CROISSANT, SHARDS, SOURCES, pixel_folder
 from skyshards.format.manifest import Manifest
+from skyshards.text import counted
 
 HDF5_FORMAT, PARQUET_FORMAT = "application/x-hdf5", "application/x-parquet"
 
@@ -62,7 +63,7 @@ def describe(folder: Path, manifest: Manifest) -> dict[str, Any]:
         "conformsTo": "http://mlcommons.org/croissant/1.0",
         "name": manifest.name,
         "alternateName": title,
-        "description": f"{title}: {rows:,} rows in HEALPix-partitioned HDF5 shards.{simulated} See {CARD}.",
+        "description": f"{title}: {counted(rows, 'rows')} in HEALPix-partitioned HDF5 shards.{simulated} See {CARD}.",
         **publication(bibtex, manifest.written_by),
         "license": card.get("license"),
         "keywords": card.get("tags"),

@@ -8,6 +8,8 @@ import numpy as np
 import simplejpeg
 from PIL import Image
 
+from skyshards.text import counted
+
 JPEG, PNG = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"
 FORMATS = ("PNG", "JPEG")
 """Formats allowed in an image column. Pillow tries no others: some of them start external programs."""
@@ -55,8 +57,8 @@ def described(content: bytes) -> str:
     if start.startswith((b"<!doctype html", b"<html")):
         return "an HTML page"
     if content.startswith((JPEG, PNG)):
-        return f"a {'JPEG' if content.startswith(JPEG) else 'PNG'} of {len(content)} bytes"
-    return f"{len(content)} bytes that begin with {content[:24]!r}"
+        return f"a {'JPEG' if content.startswith(JPEG) else 'PNG'} of {counted(len(content), 'bytes')}"
+    return f"{counted(len(content), 'bytes')} that begin with {content[:24]!r}"
 
 
 def is_rgb(picture: Image.Image, content: bytes) -> bool:

@@ -15,6 +15,7 @@ from skyshards.format.column_info import ColumnInfo
 from skyshards.format.columns import in_words
 from skyshards.pictures.legend import Legend
 from skyshards.pictures.pixels import shrink
+from skyshards.text import counted
 
 QUALITY = 85
 """JPEG quality of thumbnails, which take 3 to 10 kB each."""
@@ -65,7 +66,7 @@ def page(
     return (
         f'{STYLE}<div class="skyshards"><div><strong>{escape(title)}</strong>{where}</div>'
         f'<div class="sky-rows">{figures}</div>{_legend(legend)}'
-        f"<details open><summary>{len(columns)} columns</summary>"
+        f"<details open><summary>{counted(len(columns), 'columns')}</summary>"
         '<div class="sky-columns"><table><thead><tr><th scope="col">column</th><th scope="col">type</th>'
         f'<th scope="col">unit</th><th scope="col">description</th></tr></thead><tbody>{rows}</tbody></table>'
         "</div></details></div>"

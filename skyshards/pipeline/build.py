@@ -39,6 +39,7 @@ from skyshards.pipeline.workers import Workers
 from skyshards.pipeline.workspace import hold, publish, refuse_other_options, what_is_there, without_lost_shards
 from skyshards.processes import leave_if_unguarded
 from skyshards.progress import Progress, progress, say, waiting
+from skyshards.text import counted
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -167,8 +168,8 @@ def build(
         rows = len(old)
         if pending and not dry_run and is_read_only(folder):
             raise BuildError(
-                f"{folder}: cannot be written to, and {len(pending):,} sources are still to be read; make it writable,"
-                " or build elsewhere with `output_dir`"
+                f"{folder}: cannot be written to, with {counted(len(pending), 'sources')} still to be read; make it"
+                " writable, or build elsewhere with `output_dir`"
             )
         read = sum(known.read(source.key, spool) for source in pending) if recipe.counts else 0
         words = plan(recipe.told(limit, recipe.simulated), pending, len(sample.listed), read)
@@ -206,7 +207,7 @@ def build(
             publish(workspace)
             for addition in additions:
                 if lacking := written.lacking(ADDED_ROW + addition.name):
-                    words = f"{lacking:,} of {rows:,} rows have no values of {addition.name}"
+                    words = f"no values of {addition.name} in {lacking:,} of {counted(rows, 'rows')}"
                     say(f"{words}; run `skyshards add` again, with {addition.table}")
         if not dry_run:
             downloads.remove_leftovers(sample.listed, records)
@@ -245,8 +246,9 @@ def _prepared(recipe: Recipe, fetcher: Fetcher, folder: Path) -> Iterator[Recipe
 def _refuse_shorter_listing(folder: Path, records: Mapping[str, SourceRecord], listed: list[Source]) -> None:
     if gone := sorted(records.keys() - {source.key for source in listed}):
         raise BuildError(
-            f"{folder}: the archive's listing lacks {len(gone):,} of the {len(records):,} sources that this folder has"
-            f" of it, such as {gone[0]}; it may be cut short: try again later, or choose another `output_dir`"
+            f"{folder}: the archive's listing lacks {len(gone):,} of the {counted(len(records), 'sources')} that this"
+            f" folder has of it, such as {gone[0]}; it may be cut short: try again later, or choose another"
+            " `output_dir`"
         )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from skyshards.pipeline.recipe import Cost, Recipe, Source
 from skyshards.progress import duration, size
+from skyshards.text import counted
 
 COMMON_SPEED = 10e6
 """Download speed (bytes per second) assumed where a recipe gives no time."""
@@ -14,14 +15,14 @@ COMMON_SPEED = 10e6
 def plan(recipe: Recipe, pending: Sequence[Source], listed: int, rows: int = 0) -> str:
     """Describe in one line the sources to read, out of `listed` ones, of which some `rows` were read already."""
     parts = [f"{listed - len(pending):,} done already"] if len(pending) < listed else []
-    parts += [f"{rows:,} rows done already"] if rows else []
+    parts += [f"{counted(rows, 'rows')} done already"] if rows else []
     done = f" ({', '.join(parts)})" if parts else ""
     if not pending:
         return f"nothing to do{done}"
     cost = recipe.cost(pending)
     amounts = [f"{_about(cost.fetch_bytes)} to fetch", f"{_about(cost.keep_bytes)} to keep", _time(cost)]
-    most = f"up to {recipe.limit:,} rows of " if recipe.counts and recipe.limit is not None else ""
-    return f"{most}{len(pending):,} {recipe.unit} to do{done}: {', '.join(amounts)}"
+    most = f"up to {counted(recipe.limit, 'rows')} of " if recipe.counts and recipe.limit is not None else ""
+    return f"{most}{counted(len(pending), recipe.unit)} to do{done}: {', '.join(amounts)}"
 
 
 def _about(nbytes: float | None) -> str:

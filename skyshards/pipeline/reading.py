@@ -26,7 +26,7 @@ from skyshards.pipeline.source_rows import Piece, ReadSource, all_failed
 from skyshards.pipeline.spool import Block, Entry, Spool
 from skyshards.pipeline.workers import Outcome, Workers
 from skyshards.progress import progress, say
-from skyshards.text import printable
+from skyshards.text import counted, printable
 
 log = logging.getLogger(__name__)
 
@@ -203,7 +203,7 @@ class Reading:
         done = []
         file = _Open(source, piece.fetched, Blocks(total, ()), record)
         if packed is not None and packed.status == "in part" and packed.total is not None:
-            self._compare(record, packed, f"the first {packed.read:,} rows in this folder")
+            self._compare(record, packed, f"the first {counted(packed.read, 'rows')} in this folder")
             done.append(range(packed.read))
             file.rows, file.failed = self.earlier.rows.get(key, 0), packed.failed
         if journal is not None and (journal.sha256, journal.total) != (record.sha256, record.total):
@@ -285,6 +285,6 @@ class Reading:
             del self._fetching[future]
         self.pool.drop()
         under_way = wait_for(self._fetching, timeout=0.2).not_done  # requests that wait for their turn give up by then
-        count, what = (len(under_way), "request") if under_way else (self.pool.busy, "source")
+        count, what = (len(under_way), "requests") if under_way else (self.pool.busy, "sources")
         if count:
-            say(f"finishing {count} {what}{'s' if count > 1 else ''}; again to stop now")
+            say(f"finishing {counted(count, what)}; again to stop now")

@@ -13,6 +13,7 @@ import filelock
 
 from skyshards.format.layout import WORKSPACE
 from skyshards.pipeline import spool
+from skyshards.text import counted
 
 
 def command() -> str:
@@ -39,7 +40,8 @@ def how_far(folder: Path) -> str | None:
     except (OSError, sqlite3.Error) as error:
         return f"{folder}: a build has not ended; its journal cannot be read ({error})"
     failed = statuses.pop("failed", 0)
-    of_all = f" of {int(notes['sources']):,}" if "sources" in notes else ""
-    words = f"{folder}: a build has not ended: {sum(statuses.values()):,}{of_all} sources are done"
+    done, listed = sum(statuses.values()), notes.get("sources")
+    sources = counted(done, "sources") if listed is None else f"{done:,} of {counted(int(listed), 'sources')}"
+    words = f"{folder}: a build has not ended: {sources} done"
     words += f", {failed:,} failed" if failed else ""
     return f"{words}\nGo on with: {notes.get('command') or 'the same command'}"

@@ -23,6 +23,7 @@ from skyshards.read.random_access import Batch, RandomAccess
 from skyshards.read.shared_memory import recycler
 from skyshards.read.shown import html
 from skyshards.read.table import Table
+from skyshards.text import counted
 
 if TYPE_CHECKING:
     from skyshards.pictures.drawing import Drawing
@@ -80,7 +81,7 @@ class JoinedTable(RandomAccess):
 
     @property
     def _title(self) -> str:
-        return f"Join of {self.name}: {len(self):,} rows"
+        return f"Join of {self.name}: {counted(len(self), 'rows')}"
 
     def __repr__(self) -> str:
         columns = "\n".join(f"  {column}" for column in self.schema.values())

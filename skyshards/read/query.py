@@ -14,6 +14,7 @@ from skyshards.errors import UsageError
 from skyshards.format.columns import unknown_column
 from skyshards.format.kinds.text import is_long
 from skyshards.read.expression import evaluate
+from skyshards.text import counted
 
 NAMED = 10
 """Maximum number of missing names listed in an error."""
@@ -128,7 +129,7 @@ def named(ids: Any, column: pa.ChunkedArray, by: str) -> np.ndarray:
     if (absent := wanted[first == last]).size:
         more = f" and {absent.size - NAMED:,} more" if absent.size > NAMED else ""
         listed = ", ".join(repr(name) for name in absent[:NAMED].tolist())
-        raise KeyError(f"no row has {by} {listed}{more}; searched {len(values):,} rows")
+        raise KeyError(f"no row has {by} {listed}{more}; searched {counted(len(values), 'rows')}")
     runs = [rows[order[start:stop]] for start, stop in zip(first.tolist(), last.tolist(), strict=True)]
     return np.concatenate([np.zeros(0, np.int64), *runs])
 

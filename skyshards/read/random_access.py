@@ -22,6 +22,7 @@ from skyshards.read import angles, query
 from skyshards.read.column_names import ColumnNames
 from skyshards.read.padding import Padded, Padding
 from skyshards.read.shown import plot
+from skyshards.text import counted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -140,7 +141,8 @@ class RandomAccess(abc.ABC):
                 raise TypeError(f"a table is indexed by integers, slices and 1-D arrays of integers, found {key!r:.60}")
             outside = (positions < -length) | (positions >= length)
             if outside.any():
-                raise IndexError(f"row {positions[outside][0]} is out of range for a table of {length} rows")
+                first = positions[outside][0]
+                raise IndexError(f"row {first} is out of range for a table of {counted(length, 'rows')}")
             positions = positions.astype(np.int64)
             positions = np.where(positions < 0, positions + length, positions)
         return positions if self._index is None else self._index[positions]

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from skyshards.errors import FolderError, UsageError
 from skyshards.format.columns import select
+from skyshards.text import counted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -199,14 +200,14 @@ def _plain(key: Any) -> int | str:
 def _within(position: int, length: int) -> int:
     if not -length <= position < length:
         ids = "; object_ids are text" if abs(position) > 10**9 else ""
-        raise IndexError(f"row {position} is out of range for a table of {length:,} rows{ids}")
+        raise IndexError(f"row {position} is out of range for a table of {counted(length, 'rows')}{ids}")
     return position % length
 
 
 def _unknown(table: RandomAccess, name: str) -> str:
     near = nearest(name, table._asked(table._naming))
     hint = f"; similar: {', '.join(near)}" if near else ""
-    return f"no row has {table._naming} {name!r} (searched {len(table):,} rows){hint}"
+    return f"no row has {table._naming} {name!r} (searched {counted(len(table), 'rows')}){hint}"
 
 
 def _ends(names: pa.ChunkedArray, order: str) -> list[str]:

@@ -21,6 +21,7 @@ from skyshards.read.random_access import Batch, RandomAccess
 from skyshards.read.shared_memory import recycler
 from skyshards.read.shown import html
 from skyshards.read.store import store_at
+from skyshards.text import counted
 
 if TYPE_CHECKING:
     from skyshards.pictures.drawing import Drawing
@@ -124,7 +125,7 @@ class Table(RandomAccess):
 
     @property
     def _title(self) -> str:
-        return f"Table of {self.name}{', simulated' if self.simulated else ''}: {len(self):,} rows"
+        return f"Table of {self.name}{', simulated' if self.simulated else ''}: {counted(len(self), 'rows')}"
 
     def __repr__(self) -> str:
         columns = "\n".join(f"  {column}" for column in self.schema.values())

@@ -293,7 +293,7 @@ def test_every_form_of_sha1sum_is_read(form):
     [
         ("<!DOCTYPE html><html><body>Please log in</body></html>", "expected checksums, found a web page"),
         (sums("a.fits.gz"), "no checksum for 1 of 2 files, such as b.fits.gz"),
-        (sums("a.fits.gz", "b.fits.gz") + "\n1234  c", "1 lines are no checksums, such as '1234  c'"),
+        (sums("a.fits.gz", "b.fits.gz") + "\n1234  c", "no checksums in 1 line, such as '1234  c'"),
     ],
 )
 def test_what_is_not_verified_is_said(text, complaint):

@@ -198,7 +198,7 @@ def test_representations_of_the_release_are_added(demo, tmp_path):
     assert outcome.exit_code == 0, outcome.output
     outcome = CliRunner().invoke(skyshards_command, ["add", str(folder), str(path)])
     assert outcome.exit_code == 0, outcome.output
-    assert "added cnn_features_decals: 1 columns (representation)" in outcome.output
+    assert "added cnn_features_decals: 1 column (representation)" in outcome.output
     assert list(verify.problems(folder)) == []
     published = pq.read_table(path).to_pandas().set_index("iauname")
     table = skyshards.open(folder)

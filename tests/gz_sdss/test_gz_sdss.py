@@ -489,9 +489,9 @@ def test_what_is_left_out_of_a_catalogue_is_said(cases, tmp_path, capsys):
     said = capsys.readouterr().err
     assert "outside the cuts" not in said
     assert "own.csv: columns left out, unless `keep_columns` names them: uncertain" in said
-    assert "1 rows are left out: without identifier or position, or a galaxy's second" in said
+    assert "left out: 1 row without identifier or position, or a galaxy's second" in said
     GZSDSSRecipe(tmp_path, catalog=tmp_path / "own.csv", cuts=Cuts(min_vote=0.9000000000000001)).filtered()
-    assert "1 of 4 galaxies are outside the cuts" in capsys.readouterr().err
+    assert "outside the cuts: 1 of 4 galaxies" in capsys.readouterr().err
 
 
 def test_adql_from_a_file(tmp_path):

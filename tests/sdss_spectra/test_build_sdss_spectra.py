@@ -64,7 +64,7 @@ def test_a_missing_spectrum_fails_alone(demo, tmp_path):
     lines = [["plate", "mjd", "fiberid"], *rows, ["267", *rows[0][1:]]]
     (tmp_path / "mine.csv").write_text("\n".join(map(",".join, lines)))
     outcome = run("--catalog_file", tmp_path / "mine.csv", "--archive_url", demo.dr17_url, "-o", tmp_path / "out")
-    assert outcome.exit_code == 1 and "(3 rows added, 1 sources failed" in outcome.stdout
+    assert outcome.exit_code == 1 and "(3 rows added, 1 source failed" in outcome.stdout
     (failure,) = [
         row for row in pq.read_table(tmp_path / "out" / "sources.parquet").to_pylist() if row["status"] == "failed"
     ]
@@ -76,7 +76,7 @@ def test_a_spectrum_that_failed_is_fetched_again(tmp_path):
     with DemoArchive(galaxies=4, faults=[Fault(r"-0080\.fits", "404", times=1)]) as archive:
         command = ["--catalog_file", archive.spectra, "--archive_url", archive.dr17_url, "-o", tmp_path / "out"]
         outcome = run(*command)
-        assert outcome.exit_code == 1 and "(3 rows added, 1 sources failed" in outcome.stdout
+        assert outcome.exit_code == 1 and "(3 rows added, 1 source failed" in outcome.stdout
         assert "HTTP status 404" in (tmp_path / "out" / "failures.csv").read_text()
         outcome = run(*command)
         assert outcome.exit_code == 0 and "4 rows in" in outcome.stdout

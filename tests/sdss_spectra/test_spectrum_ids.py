@@ -117,7 +117,7 @@ def test_gaps_and_repeated_spectra_are_left_out(tmp_path, capsys):
     numbers = pa.array([FIRST[0], None, 0, FIRST[1], FIRST[0]], pa.int64())
     pq.write_table(pa.table({"specobjid": numbers}), tmp_path / "a.parquet")
     assert read_rows(tmp_path / "a.parquet", COLUMNS, simulated=False) == SPECTRA[:2]
-    assert "2 of 5 rows are left out, without specobjid" in capsys.readouterr().err
+    assert "left out 2 of 5 rows, without specobjid" in capsys.readouterr().err
 
 
 WRONG = {

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from skyshards.errors import SourceError
 from skyshards.format.kinds.base import LARGE_BYTES, Allocate, Declared, Demand, Json, Kind, element, in_list
+from skyshards.text import counted
 
 if TYPE_CHECKING:
     from skyshards.format.columns import ColumnSpec
@@ -158,7 +159,7 @@ class Number(Kind):
             except deflate.DeflateError as error:
                 raise ValueError(f"its {len(content)} bytes do not inflate to {out.nbytes} ({error})") from error
         if len(values) != out.nbytes:
-            raise ValueError(f"{len(values)} bytes, expected {out.nbytes}")
+            raise ValueError(f"{counted(len(values), 'bytes')}, expected {out.nbytes}")
         out[...] = np.frombuffer(values, out.dtype).reshape(out.shape)
         return out
 
@@ -222,7 +223,7 @@ def _without_gaps(value: Any, spec: ColumnSpec) -> tuple[Any, np.ndarray | None]
 def _what(value: Any) -> str:
     """Describe a value that is no number, or its first that is none."""
     if isinstance(value, (bytes, bytearray, memoryview)):
-        return f"{len(value)} bytes"
+        return counted(len(value), "bytes")
     if isinstance(value, (list, tuple, np.ndarray)):
         items = np.asarray(value)
         other = next((item for item in items.flat if not isinstance(item, (bool, int, float))), items.flat[0])
