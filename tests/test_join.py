@@ -182,7 +182,7 @@ def test_columns_read_nothing_else(tables, monkeypatch):
     assert few.row_nbytes < joined.row_nbytes
     only = joined.columns(["separation", "first.ra"])
     for table in only._matches.parts.values():
-        monkeypatch.setattr(type(table._data.reader), "_read", None)
+        monkeypatch.setattr(type(table._data.reader.store), "read", None)
     assert set(flatten(only[:5])) == {"separation", "first.ra"}
     with pytest.raises(KeyError, match=r"no column 'first\.nothing'; available: first\.object_id, "):
         joined.columns(["first.nothing"])

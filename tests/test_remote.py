@@ -22,6 +22,7 @@ from skyshards.errors import FolderError, UsageError
 from skyshards.format.columns import flatten
 from skyshards.page.write import write_page
 from skyshards.pipeline.build import build
+from skyshards.read.nearby import GAP
 from tests.contract import as_formatted, assert_same
 from tests.exported_files import digests
 from tests.stock_cache import OtherToy
@@ -70,16 +71,16 @@ def web_server(folder):
     loop.close()
 
 
-def test_http_reads_catalogue_once_and_a_range_a_value(folder, web_server):
+def test_http_reads_catalogue_once_and_ranges_of_nearby_values(folder, web_server):
     url, requests = web_server
     local, remote = skyshards.open(folder), skyshards.open(url)
     positions = np.random.default_rng(1).permutation(30)
     assert_same(flatten(remote[positions]), flatten(local[positions]))
     assert [path for path, span in requests if span is None] == ["/toy/catalog.parquet"]
     ranges = [span for path, span in requests if path.endswith(".hdf5")]
-    assert len(ranges) == 30 * 3
+    assert len(local._data.manifest.shards) <= len(ranges) < 30 * 3 / 2
     sizes = [local._data.columns.array(f"_size:{name}")[positions].sum() for name in ("votes.mask", "noise", "picture")]
-    assert sum(ranges) == sum(sizes)
+    assert sum(sizes) <= sum(ranges) <= sum(sizes) + GAP * (30 * 3 - len(ranges))
 
 
 def rows_of(url, **options):
@@ -215,8 +216,8 @@ def test_file_system_that_is_not_async(folder):
     filesystem.lookups.clear()
     assert_same(flatten(remote[:]), flatten(local[:]))
     sizes = [local._data.columns.array(f"_size:{name}").sum() for name in ("votes.mask", "noise", "picture")]
-    assert len(filesystem.requests) == 30 * 3
-    assert sum(size for _, size, _ in filesystem.requests) == sum(sizes)
+    assert len(local._data.manifest.shards) <= len(filesystem.requests) < 30 * 3 / 2
+    assert sum(sizes) <= sum(size for _, size, _ in filesystem.requests) <= sum(sizes) + GAP * 30 * 3
     assert max(flying for *_, flying in filesystem.requests) > 4
     assert filesystem.lookups == []
     assert_rows(rows_of(f"counted://{folder}"), local)

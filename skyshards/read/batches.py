@@ -4,46 +4,25 @@ from __future__ import annotations
 
 import functools
 import os
-import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from deflate import crc32
 
 from skyshards.errors import ShardCorrupted
-from skyshards.format.columns import ColumnSpec
 from skyshards.format.kinds import KINDS
-from skyshards.format.kinds.ragged import Ragged
 from skyshards.machine import usable_cores
+from skyshards.read.checks import are_whole, check
+from skyshards.read.column_request import ColumnRequest
+from skyshards.read.nearby import Block
 from skyshards.read.shared_memory import in_data_loader_worker
 from skyshards.read.store import LocalStore, RemoteStore
 
-SMALL_BYTES = 1 << 20
-"""Requests below this size are read by one thread, and only decoded in parallel: opening and reading the files is so
-fast that threads would only contend."""
-
-
-@dataclass(frozen=True)
-class ColumnRequest:
-    """Values of one heavy column to read: shard, row in it, byte range and crc32 (-1 if unknown) of each value.
-
-    Decoded values go to their places in `out`, which are parts of `batch`; image files have no `batch`, only a list.
-    With `images` [values, H, W, C], an image that fits its slot there is decoded in place, and None in the list.
-    """
-
-    spec: ColumnSpec
-    shards: Sequence[str]
-    rows: Sequence[int]
-    starts: Sequence[int]
-    sizes: Sequence[int]
-    crc32s: Sequence[int]
-    out: Any
-    batch: np.ndarray | Ragged | None
-    images: np.ndarray | None = None
+SMALL_BYTES, SMALL_VALUE = 1 << 20, 4096
+"""Requests that are smaller together, or for values that are smaller on average, are read by one thread, a block of the
+first size at a time, and only decoded in parallel: reading is so fast that threads would only contend."""
+Task = Callable[[], None]
 
 
 class Reader:
@@ -73,28 +52,16 @@ class Reader:
         The function raises `ShardCorrupted`, naming shard, row and column, or `FolderError`.
         """
         threads = self.threads or (1 if in_data_loader_worker() else usable_cores())
-        parts_per_thread, read = self.store.parts_per_thread, self._read
-        if sum(sum(request.sizes) for request in requests) < SMALL_BYTES:
-            whole = {id(request): _Once(self._read_all, request) for request in requests}
-            parts_per_thread, read = 2, lambda request, part: iter(whole[id(request)]()[part])
-        values = sum(len(request.out) for request in requests)
-        length = max(1, -(-values // (threads * parts_per_thread)))
-        tasks = deque(
-            (request, slice(start, start + length))
-            for request in requests
-            for start in range(0, len(request.out), length)
-        )
+        small, large = _by_size(requests)
+        tasks = deque((*self._small_tasks(small, threads), *self._large_tasks(large, threads)))
 
         def work() -> None:
             while tasks:
                 try:
-                    request, part = tasks.popleft()
+                    task = tasks.popleft()
                 except IndexError:  # another thread was faster
                     return
-                if isinstance(self.store, LocalStore) and _is_raw(request):
-                    self._fill(self.store, request, part)
-                else:
-                    self._decode(request, part, read(request, part))
+                task()
 
         alone = threads == 1 or len(tasks) == 1
         others = threads if ahead else threads - 1
@@ -120,47 +87,83 @@ class Reader:
             self._opened = opened = os.getpid(), ThreadPoolExecutor(number, thread_name_prefix="skyshards")
         return opened[1]
 
-    def _read(self, request: ColumnRequest, part: slice) -> Iterator[bytes]:
-        """Yield the stored bytes of some values, read lazily."""
-        return self.store.read(request.shards[part], request.starts[part], request.sizes[part])
+    def _large_tasks(self, requests: Sequence[ColumnRequest], threads: int) -> Iterator[Task]:
+        """Return tasks that read and decode a few values each."""
+        values = sum(len(request.out) for request in requests)
+        length = max(1, -(-values // (threads * self.store.parts_per_thread)))
+        for request in requests:
+            for part in _parts(slice(0, len(request.out)), length):
+                if isinstance(self.store, LocalStore) and request.is_raw:
+                    yield functools.partial(self._fill, self.store, request, part)
+                else:
+                    yield functools.partial(self._read_and_decode, request, part)
 
-    def _read_all(self, request: ColumnRequest) -> list[bytes]:
-        contents: list[bytes] = []
-        try:
-            contents.extend(self._read(request, slice(None)))
-        except ShardCorrupted as error:
-            raise _located(error, request, len(contents)) from error
-        return contents
+    def _small_tasks(self, requests: Sequence[ColumnRequest], threads: int) -> Iterator[Task]:
+        """Return tasks that each need a block of values of all requests, which one of them reads."""
+        if not requests:
+            return
+        blocks = max(1, -(-sum(request.nbytes for request in requests) // SMALL_BYTES))
+        raw = [number for number, request in enumerate(requests) if request.is_raw]
+        others = [number for number, request in enumerate(requests) if not request.is_raw]
+        for block_number in range(blocks):
+            parts = [_share(len(request.out), block_number, blocks) for request in requests]
+            block = Block(self.store, requests, parts)
+            if raw:
+                yield functools.partial(
+                    self._place, block, [(number, requests[number], parts[number]) for number in raw]
+                )
+            values = sum(parts[number].stop - parts[number].start for number in others)
+            length = max(1, -(-values // max(1, 2 * threads // blocks)))
+            for number in others:
+                for part in _parts(parts[number], length):
+                    within = slice(part.start - parts[number].start, part.stop - parts[number].start)
+                    yield functools.partial(self._decode_small, requests[number], part, block, number, within)
+
+    def _read_and_decode(self, request: ColumnRequest, part: slice) -> None:
+        contents = self.store.read(request.files_of(part), request.starts[part].tolist(), request.sizes[part].tolist())
+        self._decode(request, part, contents)
+
+    def _decode_small(self, request: ColumnRequest, part: slice, block: Block, number: int, within: slice) -> None:
+        self._decode(request, part, iter(block.contents(number)[within]))
+
+    def _place(self, block: Block, wanted: Sequence[tuple[int, ColumnRequest, slice]]) -> None:
+        """Copy raw values of a block to their places."""
+        for number, request, part in wanted:
+            contents, memory = block.contents(number), request.memory
+            if memory is not None and are_whole(contents, request.sizes[part], request.crc32s[part]):
+                start, content = int(request.sizes[: part.start].sum(dtype=np.int64)), b"".join(contents)
+                memory[start : start + len(content)] = np.frombuffer(content, np.uint8)
+            else:
+                self._decode(request, part, iter(contents))
 
     def _decode(self, request: ColumnRequest, part: slice, contents: Iterator[bytes]) -> None:
         """Decode some values. Keep the loop body minimal: it runs under the GIL."""
-        decode_one, sizes, crc32s, position = self._decoder(request), request.sizes, request.crc32s, part.start
+        decode_one, first, position = self._decoder(request), part.start, part.start
+        sizes, crc32s = request.sizes[part].tolist(), request.crc32s[part].tolist()
         try:
             for content in contents:
-                _check(content, len(content), sizes[position], crc32s[position])
+                check(content, len(content), sizes[position - first], crc32s[position - first])
                 decode_one(position, content)
                 position += 1
                 del content  # now, so that the next value can reuse its memory
         except ValueError as error:
-            raise self._damaged(request, position, error) from error
+            raise request.damaged(error, position, self.store) from error
         except ShardCorrupted as error:
-            raise _located(error, request, position) from error
+            raise request.located(error, position) from error
 
     def _fill(self, store: LocalStore, request: ColumnRequest, part: slice) -> None:
         """Read values straight into their places, without a copy in between."""
-        out, sizes, crc32s, position = request.out, request.sizes, request.crc32s, part.start
+        places, position = list(request.out[part]), part.start
+        expected = zip(places, request.sizes[part].tolist(), request.crc32s[part].tolist(), strict=True)
         try:
-            for found in store.fill(request.shards[part], request.starts[part], out[part]):
-                _check(out[position], found, sizes[position], crc32s[position])
+            for found in store.fill(request.files_of(part), request.starts[part].tolist(), places):
+                place, size, crc32 = next(expected)
+                check(place, found, size, crc32)
                 position += 1
         except ValueError as error:
-            raise self._damaged(request, position, error) from error
+            raise request.damaged(error, position, self.store) from error
         except ShardCorrupted as error:
-            raise _located(error, request, position) from error
-
-    def _damaged(self, request: ColumnRequest, position: int, error: ValueError) -> ShardCorrupted:
-        where = f"{self.store}/{request.shards[position]}: row {request.rows[position]} of column {request.spec.path!r}"
-        return ShardCorrupted(f"{where} is damaged: {error}; `skyshards verify` lists all damage")
+            raise request.located(error, position) from error
 
     def _decoder(self, request: ColumnRequest) -> Callable[[int, bytes], None]:
         """Return a function that decodes a value's stored bytes to its place."""
@@ -180,34 +183,23 @@ class Reader:
         return image if self.decode_images else out.__setitem__
 
 
-def _is_raw(request: ColumnRequest) -> bool:
-    """Whether values are stored as they lie in the batch."""
-    return request.batch is not None and KINDS[request.spec.kind].is_raw(request.spec)
+def _by_size(requests: Sequence[ColumnRequest]) -> tuple[list[ColumnRequest], list[ColumnRequest]]:
+    """Return the requests of small values, all if they are small together, and the others."""
+    sizes = [request.nbytes for request in requests]
+    if sum(sizes) < SMALL_BYTES:
+        return list(requests), []
+    small: list[ColumnRequest] = []
+    large: list[ColumnRequest] = []
+    for size, request in zip(sizes, requests, strict=True):
+        (small if size < SMALL_VALUE * len(request.out) else large).append(request)
+    return small, large
 
 
-def _check(content: bytes | np.ndarray, found: int, size: int, expected: int) -> None:
-    """Check that `found` of `size` bytes were read, and their crc32 (-1 if unknown)."""
-    if found != size:
-        raise ValueError(f"the file ends after {found} of its {size} bytes")
-    if expected >= 0 and crc32(content) != expected:
-        raise ValueError("its bytes do not match their crc32")
+def _share(length: int, number: int, count: int) -> slice:
+    """Return one of a number of equal parts of a sequence."""
+    return slice(length * number // count, length * (number + 1) // count)
 
 
-def _located(error: ShardCorrupted, request: ColumnRequest, position: int) -> ShardCorrupted:
-    """Add the row being read to an error."""
-    return ShardCorrupted(f"{error} (row {request.rows[position]} of column {request.spec.path!r})")
-
-
-class _Once:
-    """A thread-safe lazy value: the first caller computes it."""
-
-    def __init__(self, function: Callable, *arguments: Any):
-        self._call = functools.partial(function, *arguments)
-        self._lock = threading.Lock()
-        self._results: list[Any] = []
-
-    def __call__(self) -> Any:
-        with self._lock:
-            if not self._results:
-                self._results.append(self._call())
-        return self._results[0]
+def _parts(whole: slice, length: int) -> Iterator[slice]:
+    """Cut a slice into parts of at most this length."""
+    return (slice(start, min(start + length, whole.stop)) for start in range(whole.start, whole.stop, length))

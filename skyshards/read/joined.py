@@ -125,7 +125,7 @@ class JoinedTable(RandomAccess):
 
         def values() -> dict[str, Batch]:
             found: dict[str, Batch] = {
-                path: taken(column, rows, allocate) for path, column in self._matches.own.items()
+                path: taken(column, rows, column.dtype.name, allocate) for path, column in self._matches.own.items()
             }
             for name, finish in finishes.items():
                 found |= {f"{name}.{path}": column for path, column in finish().items()}

@@ -76,9 +76,11 @@ class Recycler:
         """Keep memory no longer."""
 
 
-def taken(values: np.ndarray, rows: np.ndarray, empty: Callable[[tuple[int, ...], str], np.ndarray]) -> np.ndarray:
-    """Return a copy of some rows, which must be there, in memory that `empty` allocates."""
-    out = empty((len(rows), *values.shape[1:]), values.dtype.name)
+def taken(
+    values: np.ndarray, rows: np.ndarray, dtype: str, empty: Callable[[tuple[int, ...], str], np.ndarray]
+) -> np.ndarray:
+    """Return a copy of some rows, which must be there, in memory that `empty` allocates for the name of their dtype."""
+    out = empty((len(rows), *values.shape[1:]), dtype)
     return np.take(values, rows, axis=0, out=out, mode="clip")  # other modes make one copy more
 
 

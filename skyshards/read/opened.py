@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,6 @@ import pyarrow as pa
 
 from skyshards.errors import FolderError
 from skyshards.format import healpix, missing
-from skyshards.format.addition import Addition
 from skyshards.format.columns import ColumnSpec
 from skyshards.format.folds import fold_of, is_fold
 from skyshards.format.kinds import KINDS
@@ -20,8 +19,9 @@ from skyshards.format.kinds.base import Allocate
 from skyshards.format.kinds.ragged import Ragged
 from skyshards.format.layout import ADDED_ROW, CRC32, FOLD, ROW, SHARD, SIZE, SOURCES, START
 from skyshards.format.provenance import Origin, origin
-from skyshards.read.batches import ColumnRequest, Reader
+from skyshards.read.batches import Reader
 from skyshards.read.catalog_columns import CatalogColumns
+from skyshards.read.column_request import ColumnRequest
 from skyshards.read.memory import Recycler, taken
 from skyshards.read.padding import Padded, Padding, allocate, cut
 from skyshards.read.store import LocalStore, RemoteStore
@@ -41,7 +41,8 @@ class OpenedFolder:
         self.manifest, self.columns = catalog.manifest, CatalogColumns(catalog)
         self.reader = Reader(store, threads, decode)
         self.memory = Recycler()
-        self._shards = [shard.path for shard in self.manifest.shards]
+        self._files = [shard.path for shard in self.manifest.shards]
+        self._files += [addition.path for addition in self.manifest.additions]
         store.sizes = self.manifest.lengths
         self._added = {path: each for each in self.manifest.additions for path in each.specs}
         self._image_shapes: dict[str, tuple[int, ...]] = {}
@@ -112,51 +113,60 @@ class OpenedFolder:
         """Return a copy of values of a light column."""
         kind = KINDS[spec.kind]
         if kind.shares_memory:
-            return taken(self.columns.with_rows(spec.path, rows), rows, empty)
+            return taken(self.columns.with_rows(spec.path, rows), rows, spec.dtype, empty)
         texts = missing.without_nulls(self.columns.arrow(spec.path, rows), spec)
         return kind.from_arrow(texts, spec, self.columns.is_long(spec.path))
 
-    def heavy(self, spec: ColumnSpec, rows: np.ndarray, padding: Padding | None, empty: Allocate) -> ColumnRequest:
-        """Make the request for values of a heavy column, lists padded if told."""
-        if spec.path in self._added:
-            return self._added_request(spec, rows, self._added[spec.path], padding, empty)
-        array, images = self.columns.array, None
+    def requests(
+        self, specs: Iterable[ColumnSpec], rows: np.ndarray, padding: Padding | None, empty: Allocate
+    ) -> dict[str, ColumnRequest]:
+        """Make the requests for values of large columns, lists padded if told."""
+        wanted = {spec.path: spec for spec in specs}
+        own = [path for path in wanted if path not in self._added]
+        self.columns.load([SHARD, ROW, *(what + path for path in own for what in (START, SIZE, CRC32))], rows)
+        shards, numbers = (self.columns.array(name, rows) if own else rows for name in (SHARD, ROW))
+        return {
+            path: self._request(spec, rows, shards, numbers, padding, empty)
+            if path in own
+            else self._added_request(spec, rows, padding, empty)
+            for path, spec in wanted.items()
+        }
+
+    def _request(
+        self,
+        spec: ColumnSpec,
+        rows: np.ndarray,
+        shards: np.ndarray,
+        numbers: np.ndarray,
+        padding: Padding | None,
+        empty: Allocate,
+    ) -> ColumnRequest:
+        images = None
         if spec.path in self._image_shapes:
             images = empty((len(rows), *self._image_shapes[spec.path]), "uint8")
-        self.columns.load([SHARD, ROW, *(what + spec.path for what in (START, SIZE, CRC32))], rows)
-        sizes = array(SIZE + spec.path, rows).tolist()
-        batch, places = _allocate(spec, sizes, padding, empty)
-        return ColumnRequest(
-            spec,
-            [self._shards[code] for code in array(SHARD, rows).tolist()],
-            array(ROW, rows).tolist(),
-            array(START + spec.path, rows).tolist(),
-            sizes,
-            array(CRC32 + spec.path, rows).tolist(),
-            places,
-            batch,
-            images,
-        )
+        starts, sizes, crc32s = (self.columns.array(what + spec.path, rows) for what in (START, SIZE, CRC32))
+        batch, out = _allocate(spec, sizes, padding, empty)
+        return ColumnRequest(spec, self._files, shards, numbers, starts, sizes, crc32s, out, batch, images)
 
     def _added_request(
-        self, spec: ColumnSpec, rows: np.ndarray, addition: Addition, padding: Padding | None, empty: Allocate
+        self, spec: ColumnSpec, rows: np.ndarray, padding: Padding | None, empty: Allocate
     ) -> ColumnRequest:
         """Make the request for values of an addition; rows without one have the fill value already."""
-        array = self.columns.array
-        numbers = array(ADDED_ROW + addition.name, rows)
-        sizes = array(SIZE + spec.path, rows)
-        batch, places = _allocate(spec, sizes.tolist(), padding, empty)
+        addition, array = self._added[spec.path], self.columns.array
+        numbers, sizes = array(ADDED_ROW + addition.name, rows), array(SIZE + spec.path, rows)
+        batch, out = _allocate(spec, sizes, padding, empty)
         there = np.flatnonzero(numbers >= 0)
         if not spec.varies and len(there) < len(rows):
             batch[numbers < 0] = missing.fill(spec)
         return ColumnRequest(
             spec,
-            [addition.path] * len(there),
-            numbers[there].tolist(),
-            array(START + spec.path, rows)[there].tolist(),
-            sizes[there].tolist(),
-            array(CRC32 + spec.path, rows)[there].tolist(),
-            [places[place] for place in there.tolist()],
+            self._files,
+            np.full(len(there), self._files.index(addition.path)),
+            numbers[there],
+            array(START + spec.path, rows)[there],
+            sizes[there],
+            array(CRC32 + spec.path, rows)[there],
+            out if len(there) == len(rows) else [out[place] for place in there.tolist()],
             batch,
         )
 
@@ -183,10 +193,10 @@ class OpenedFolder:
         return stacked
 
 
-def _allocate(spec: ColumnSpec, sizes: list[int], padding: Padding | None, empty: Allocate) -> tuple[Any, Any]:
+def _allocate(spec: ColumnSpec, sizes: np.ndarray, padding: Padding | None, empty: Allocate) -> tuple[Any, Any]:
     """Return a batch to be filled, and the place of each of its values."""
-    if padding is not None and KINDS[spec.kind].is_list(spec):
-        return allocate(np.asarray(sizes, np.int64) // np.dtype(spec.dtype).itemsize, spec.dtype, padding, empty)
+    if padding is not None and spec.varies and KINDS[spec.kind].is_list(spec):
+        return allocate(sizes.astype(np.int64) // np.dtype(spec.dtype).itemsize, spec.dtype, padding, empty)
     return KINDS[spec.kind].allocate(spec, sizes, empty)
 
 

@@ -135,10 +135,9 @@ class Table(RandomAccess):
         return html(self, self._title, f"at {self._data.reader.store}")
 
     def _start(self, rows: np.ndarray, ahead: bool, empty: Allocate | None) -> Callable[[], dict[str, Batch]]:
-        specs, heavy, memory = self._data.manifest.specs, self._data.heavy, empty or recycler(self._data.memory).empty
-        requests = {
-            path: heavy(specs[path], rows, self._padding, memory) for path in self._columns if specs[path].heavy
-        }
+        specs, memory = self._data.manifest.specs, empty or recycler(self._data.memory).empty
+        heavy = (specs[path] for path in self._columns if specs[path].heavy)
+        requests = self._data.requests(heavy, rows, self._padding, memory)
         finish = self._data.reader.start(list(requests.values()), ahead)
 
         def values() -> dict[str, Batch]:

@@ -164,7 +164,7 @@ class Kind(ABC):
         """Whether values are stored as they lie in a batch's memory."""
         return False
 
-    def allocate(self, spec: ColumnSpec, sizes: Sequence[int], empty: Allocate) -> tuple[Any, Any]:
+    def allocate(self, spec: ColumnSpec, sizes: np.ndarray, empty: Allocate) -> tuple[Any, Any]:
         """Return a batch to be filled, and the place of each of its values, which `decode` takes as `out`.
 
         `sizes` are the bytes of the stored values. A batch of None cannot be allocated before its values are decoded;

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -115,7 +115,7 @@ first.
         missing = pa.array([not content for content in values], pa.bool_())
         return pa.StructArray.from_arrays([contents, paths], ["bytes", "path"], mask=missing)
 
-    def allocate(self, spec: ColumnSpec, sizes: Sequence[int], empty: Allocate) -> tuple[None, list]:
+    def allocate(self, spec: ColumnSpec, sizes: np.ndarray, empty: Allocate) -> tuple[None, list]:
         return None, [None] * len(sizes)
 
     def decode(self, content: bytes, spec: ColumnSpec, out: np.ndarray | None = None) -> np.ndarray:

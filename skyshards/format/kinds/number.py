@@ -146,7 +146,7 @@ class Number(Kind):
     def is_raw(self, spec: ColumnSpec) -> bool:
         return not spec.deflate
 
-    def allocate(self, spec: ColumnSpec, sizes: Sequence[int], empty: Allocate) -> tuple[np.ndarray, np.ndarray]:
+    def allocate(self, spec: ColumnSpec, sizes: np.ndarray, empty: Allocate) -> tuple[np.ndarray, np.ndarray]:
         batch = empty((len(sizes), *spec.shape), spec.dtype)
         return batch, batch
 

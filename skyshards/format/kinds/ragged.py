@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -45,6 +46,25 @@ class Ragged(NamedTuple):
         """Return the values of each row, as views."""
         ends = self.offsets.tolist()
         return [self.values[start:end] for start, end in zip(ends, ends[1:], strict=False)]
+
+
+class Places(Sequence):
+    """The values of each row of a batch of lists, as views that are made when they are asked for."""
+
+    def __init__(self, batch: Ragged):
+        self._batch = batch
+
+    @functools.cached_property
+    def _offsets(self) -> np.ndarray:
+        return self._batch.offsets
+
+    def __len__(self) -> int:
+        return len(self._batch.lengths)
+
+    def __getitem__(self, place: Any) -> Any:
+        if isinstance(place, slice):
+            return [self[each] for each in range(*place.indices(len(self)))]
+        return self._batch.values[self._offsets[place] : self._offsets[place + 1]]
 
 
 class RaggedList(Kind):
@@ -110,11 +130,11 @@ class RaggedList(Kind):
     def is_raw(self, spec: ColumnSpec) -> bool:
         return True
 
-    def allocate(self, spec: ColumnSpec, sizes: Sequence[int], empty: Allocate) -> tuple[Ragged, list[np.ndarray]]:
+    def allocate(self, spec: ColumnSpec, sizes: np.ndarray, empty: Allocate) -> tuple[Ragged, Places]:
         lengths = empty((len(sizes),), "int64")
-        np.floor_divide(np.asarray(sizes, np.int64), np.dtype(spec.dtype).itemsize, out=lengths)
+        np.floor_divide(sizes, np.dtype(spec.dtype).itemsize, out=lengths)
         batch = Ragged(empty((int(lengths.sum()),), spec.dtype), lengths)
-        return batch, batch.rows()
+        return batch, Places(batch)
 
     def decode(self, content: bytes, spec: ColumnSpec, out: np.ndarray | None = None) -> np.ndarray:
         values = np.frombuffer(content, spec.dtype)
