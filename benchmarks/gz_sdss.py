@@ -66,6 +66,8 @@ def catalog(rows: int, good: bool) -> pd.DataFrame:
     table["ra"], table["dec"] = random.uniform(120, 240, rows), random.uniform(0, 60, rows)  # about SDSS's footprint
     table["p_cs_debiased"] = random.uniform(0.9 if good else 0, 1, rows)
     table["p_el_debiased"] = 1 - table["p_cs_debiased"]
+    for label, fraction in (("spiral", "p_cs_debiased"), ("elliptical", "p_el_debiased")):
+        table[label] = (table[fraction] > 0.8).astype("int32")
     table["petroR90_r"] = random.uniform(4.1 if good else 2, 8.4 if good else 12, rows)
     for band in BANDS:
         table[f"modelMagErr_{band}"] = random.uniform(0, 0.04 if good else 0.06, rows)
