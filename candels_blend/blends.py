@@ -15,6 +15,7 @@ import pyarrow as pa
 from candels_blend.candels_blend import schema_of
 from candels_blend.chosen import Chosen
 from candels_blend.columns import Blender, load, renderer
+from candels_blend.download import release_of
 from candels_blend.draw import Draw
 from candels_blend.drawn import DrawnBlends, endless_numbers
 from candels_blend.sample import SPLITS, checked, place
@@ -250,7 +251,7 @@ class Blends(RandomAccess):
     def source(self, row: int) -> Origin:
         """Return the source of a row, as in a built dataset: the split; nothing is downloaded for it alone."""
         self._positions([row])
-        return Origin(self._arguments["split"], None, None, None)
+        return Origin(self._arguments["split"], None, None, None, release_of(self._arguments["datapath"]))
 
     @property
     def splits(self) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ import platformdirs
 from candels_blend.blends import ZEROPOINT
 from candels_blend.candels_blend import schema_of
 from candels_blend.columns import BLOCK, Blender, draw_once, folds_of, folds_of_blends, load
-from candels_blend.download import RECORD, ZENODO_URL, download
+from candels_blend.download import ZENODO_URL, download, release_of
 from candels_blend.draw import Draw
 from candels_blend.options import DEFAULT, masked_option, sample_options
 from candels_blend.render import Renderer
@@ -35,7 +35,6 @@ from skyshards.cli.build_command import build_command
 from skyshards.cli.options import option
 from skyshards.errors import BuildError
 from skyshards.fetch.client import Fetcher
-from skyshards.fetch.zenodo import doi_of
 from skyshards.files import file_digest
 from skyshards.format import provenance
 from skyshards.format.layout import ENGINE_COLUMNS
@@ -126,7 +125,7 @@ class CandelsBlendRecipe(Recipe):
             say(f"{self.datapath}: {complaint}")
         folds = folds_of(archive)  # here, since workers do without healpy
         draw = Draw(archive, self.sample, left_out=say_left_out)
-        release = DEMO if self.simulated else doi_of(f"{self.zenodo_url.rstrip('/')}/records/{RECORD}")
+        release = DEMO if self.simulated else release_of(self.datapath)
         for split, count in self._counts.items():
             if count:
                 next(draw.blends(split))  # before anything is rendered

@@ -12,12 +12,14 @@ from pathlib import Path, PurePosixPath
 from candels_blend.stamp_archive import FILES
 from skyshards.errors import BuildError, FetchError
 from skyshards.fetch.client import Fetcher
-from skyshards.fetch.zenodo import record_files
-from skyshards.files import TEMPORARY_PREFIX, clear_errors, hold
+from skyshards.fetch.zenodo import doi_of, record_files
+from skyshards.files import TEMPORARY_PREFIX, clear_errors, hold, replacing
 
 ZENODO_URL = "https://zenodo.org"
 RECORD = "2604740"
 ARCHIVE = "candels-blender-data.tar.gz"
+RELEASE = "release.txt"
+"""File beside the stamps that tells which release they are, if they were downloaded from Zenodo."""
 MAX_UNPACKED = 2 << 30
 """Maximum unpacked size, bytes; 2,001 stamps at 6 bytes per pixel are 197 MB."""
 BLOCK = 1 << 18
@@ -50,15 +52,27 @@ def download(
     folder = Path(folder)
     with clear_errors(folder), hold(folder, lock=folder / f".{ARCHIVE}.lock"):
         if not all((folder / name).is_file() for name in FILES):
-            _fetch(folder, zenodo_url, fetcher or Fetcher())
+            record_url = f"{zenodo_url.rstrip('/')}/api/records/{RECORD}"
+            _fetch(folder, record_url, fetcher or Fetcher())
+            (folder / RELEASE).unlink(missing_ok=True)
             unpack(folder / ARCHIVE, folder)
+            if doi := doi_of(record_url):
+                with replacing(folder / RELEASE) as temporary:
+                    temporary.write_text(doi)
         if delete:
             (folder / ARCHIVE).unlink(missing_ok=True)
     return folder
 
 
-def _fetch(folder: Path, zenodo_url: str, fetcher: Fetcher) -> None:
-    record_url = f"{zenodo_url.rstrip('/')}/api/records/{RECORD}"
+def release_of(folder: Path | str) -> str | None:
+    """DOI of the record that the stamps in a folder were downloaded from; None if that is unknown."""
+    try:
+        return Path(folder, RELEASE).read_text().strip() or None
+    except OSError:
+        return None
+
+
+def _fetch(folder: Path, record_url: str, fetcher: Fetcher) -> None:
     files = record_files(record_url, fetcher)
     if ARCHIVE not in files:
         raise FetchError(f"{record_url}: expected a file {ARCHIVE}, found {', '.join(files) or 'none'}")

@@ -3,7 +3,9 @@
 import pytest
 
 import skyshards
-from candels_blend.download import RECORD, ZENODO_URL
+from candels_blend import Blends
+from candels_blend.download import RECORD, ZENODO_URL, download, release_of
+from demo_archive import DemoArchive
 from gz3d.sas import GZ3D_URL
 from gz3d.sas import release_of as gz3d_release
 from gz_decals.release import RECORD_URL
@@ -23,13 +25,23 @@ from tests.test_format import EARLIER, identity
         (sdss_release("https://example.org/sas/dr18/"), "SDSS DR18"),
         (sdss_release("https://example.org/spectra"), None),
         (doi_of(RECORD_URL), "10.5281/zenodo.4573248"),
-        (doi_of(f"{ZENODO_URL}/records/{RECORD}"), "10.5281/zenodo.2604740"),
+        (doi_of(f"{ZENODO_URL}/api/records/{RECORD}"), "10.5281/zenodo.2604740"),
         (doi_of("http://127.0.0.1:8000/zenodo/api/records/4573248"), None),
         (doi_of("https://zenodo.org.example.org/records/1"), None),
     ],
 )
 def test_the_address_tells_the_release(found, expected):
     assert found == expected
+
+
+def test_stamps_remember_the_record_that_they_came_from(tmp_path, monkeypatch):
+    with DemoArchive(galaxies=3) as archive:
+        assert release_of(download(tmp_path / "demo", archive.zenodo_url)) is None
+        elsewhere = f"{archive.zenodo_url}/api/records/{RECORD}"
+        monkeypatch.setattr("candels_blend.download.doi_of", {elsewhere: "10.5281/zenodo.2604740"}.get)
+        assert release_of(download(tmp_path / "stamps", archive.zenodo_url)) == "10.5281/zenodo.2604740"
+    blends = Blends(tmp_path / "stamps", length=2)
+    assert blends.source(0).release == "10.5281/zenodo.2604740"
 
 
 @pytest.mark.parametrize("folder", EARLIER, ids=identity)
