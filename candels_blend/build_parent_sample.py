@@ -23,7 +23,7 @@ import platformdirs
 
 from candels_blend.blends import ZEROPOINT
 from candels_blend.candels_blend import schema_of
-from candels_blend.columns import BLOCK, Blender, draw_once, folds_of, folds_of_blends, load
+from candels_blend.columns import Blender, draw_once, folds_of, folds_of_blends, load
 from candels_blend.download import ZENODO_URL, download, release_of
 from candels_blend.draw import Draw
 from candels_blend.options import DEFAULT, masked_option, sample_options
@@ -43,10 +43,11 @@ from skyshards.pipeline.recipe import DEMO, Cost, Recipe, Source
 from skyshards.progress import say
 from skyshards.text import counted
 
-BLEND_BYTES = 66e3
-"""Bytes of shards per blend with masks; measured on 2,000 blends of the real stamps."""
-BLENDS_A_SECOND = 2_000
-"""Blends rendered and packed per second on two cores (benchmarks/README.md)."""
+LIGHT_BYTES, DEFLATED = 500, 0.01
+"""Bytes in shards of a blend's other columns, and size of deflated masks relative to their pixels; both measured on
+blends of 2 to 5 galaxies."""
+BLEND_SECONDS, BYTE_SECONDS = 250e-6, 2.5e-9
+"""Time to render and pack a blend, and more for each byte of its pixels, on two cores; measured (benchmarks/README.md)."""
 
 
 def say_left_out(what: str, count: int, of: int) -> None:
@@ -91,7 +92,6 @@ class CandelsBlendRecipe(Recipe):
     splits = SPLITS
     unit = "splits"
     making = "rendering"
-    rows_per_block = BLOCK
 
     @property
     def schema(self) -> Schema:
@@ -136,9 +136,14 @@ class CandelsBlendRecipe(Recipe):
         return self.sample.split_blends(self.n_blends)
 
     def cost(self, sources: Sequence[Source]) -> Cost:
-        blends = sum(self._counts[source.split] for source in sources)
-        keep = None if self.method == "single_images" else BLEND_BYTES * blends
-        return Cost(0, keep, blends / BLENDS_A_SECOND, f"{BLENDS_A_SECOND:,} blends/s")
+        splits = {source.split for source in sources}
+        if self.limit is not None:  # the sources after the first one follow
+            splits.update(SPLITS[SPLITS.index(sources[0].split) :])
+        blends = sum(self._counts[split] for split in splits)
+        pixels = [spec for spec in self.schema.specs.values() if spec.heavy]
+        kept = LIGHT_BYTES + sum(spec.nbytes * (DEFLATED if spec.deflate else 1) for spec in pixels)
+        each = BLEND_SECONDS + BYTE_SECONDS * sum(spec.nbytes for spec in pixels)
+        return Cost(0, kept * blends, each * blends, f"{1 / each:,.0f} blends/s")
 
     def count(self, source: Source, fetched: None) -> int:
         return self._counts[source.split]

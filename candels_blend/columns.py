@@ -24,8 +24,6 @@ from skyshards.format.folds import NO_FOLD, common_fold, fold_of
 if TYPE_CHECKING:  # it needs PyTorch
     from candels_blend.device import DeviceRenderer
 
-BLOCK = 64
-"""Number of blends that are rendered together."""
 NSIDE = 16
 """HEALPix resolution of the column `healpix`: a build's default."""
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from candels_blend.columns import BLOCK, load
+from candels_blend.columns import load
 from candels_blend.drawn import n_galaxies
 from candels_blend.npy_forms import BLEND, Form, image_form, masks_form, npy_header
 from candels_blend.render import Renderer
@@ -29,6 +29,9 @@ from skyshards.errors import BuildError, UsageError
 from skyshards.files import clear_errors, hold, replacing
 from skyshards.processes import fork_server, start_worker
 from skyshards.progress import Progress, progress
+
+BLOCK = 64
+"""Number of blends that a process renders at a time: 30 MB of five galaxies."""
 
 
 def header(galaxies: int) -> tuple[str, ...]:

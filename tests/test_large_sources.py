@@ -251,7 +251,7 @@ def test_a_file_that_changed_meanwhile_is_read_anew(tmp_path, capsys):
 def test_a_dry_run_tells_of_rows(large, tmp_path):
     path, folder = large
     recipe, toy = Large((path,)), tmp_path / "toy"
-    assert build(recipe, toy, limit=5, dry_run=True).plan.startswith("up to 5 rows of 1 source to do: ")
+    assert build(recipe, toy, limit=5, dry_run=True).plan.startswith("up to 5 rows to do: ")
     build(recipe, toy, limit=5, workers=0)
     assert build(recipe, toy, dry_run=True).plan.startswith("1 source to do (5 rows done already): ")
     assert build(recipe, toy, limit=5, dry_run=True).plan == "nothing to do (1 done already)"

@@ -13,7 +13,10 @@ COMMON_SPEED = 10e6
 
 
 def plan(recipe: Recipe, pending: Sequence[Source], listed: int, rows: int = 0) -> str:
-    """Describe in one line the sources to read, out of `listed` ones, of which some `rows` were read already."""
+    """Describe in one line the sources to read, out of `listed` ones, of which some `rows` were read already.
+
+    With a limit, sources that are read in blocks are taken one after the other: their number is not known yet.
+    """
     parts = [f"{listed - len(pending):,} done already"] if len(pending) < listed else []
     parts += [f"{counted(rows, 'rows')} done already"] if rows else []
     done = f" ({', '.join(parts)})" if parts else ""
@@ -21,8 +24,9 @@ def plan(recipe: Recipe, pending: Sequence[Source], listed: int, rows: int = 0) 
         return f"nothing to do{done}"
     cost = recipe.cost(pending)
     amounts = [f"{_about(cost.fetch_bytes)} to fetch", f"{_about(cost.keep_bytes)} to keep", _time(cost)]
-    most = f"up to {counted(recipe.limit, 'rows')} of " if recipe.counts and recipe.limit is not None else ""
-    return f"{most}{counted(len(pending), recipe.unit)} to do{done}: {', '.join(amounts)}"
+    by_row = recipe.counts and recipe.limit is not None
+    what = f"up to {counted(recipe.limit, 'rows')}" if by_row else counted(len(pending), recipe.unit)
+    return f"{what} to do{done}: {', '.join(amounts)}"
 
 
 def _about(nbytes: float | None) -> str:

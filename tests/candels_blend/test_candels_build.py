@@ -4,6 +4,7 @@ import hashlib
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,15 @@ from datasets import load_dataset
 import skyshards
 from candels_blend import Blends
 from candels_blend.build_parent_sample import CandelsBlendRecipe
-from candels_blend.sample import Sample
+from candels_blend.sample import SPLITS, Sample
 from candels_blend.stamp_archive import CATALOGUE, FILES
+from candels_blend.targets import METHODS
 from demo_archive import DemoArchive
 from skyshards.errors import BuildError, UsageError
+from skyshards.pipeline.blocks import BLOCK_BYTES, BlockSize
 from skyshards.pipeline.build import build
+from skyshards.pipeline.recipe import Source
+from skyshards.progress import size
 from tests.contract import Contract, as_formatted, assert_same
 from tests.versions import stock_reads_hdf5
 
@@ -103,13 +108,44 @@ class TestFourGalaxies(Contract):
 
 def test_four_galaxies_are_built_as_rendered(datapath, tmp_path):
     recipe = CandelsBlendRecipe(datapath, 12, FOUR, "bogg_masks")
-    assert build(recipe, tmp_path / "built", workers=1).rows == 12
+    summary = build(recipe, tmp_path / "built", workers=1)
+    assert summary.rows == 12 and summary.nbytes == pytest.approx(kept(recipe), rel=0.25)  # small shards take more
     rows = Blends(datapath, seed=11, n_blends=12, method="bogg_masks", n_galaxies=4, cut=FOUR.cut)
     table = skyshards.open(tmp_path / "built", "train").find(rows[:]["object_id"].tolist())
     found, expected = table[:], rows[:]
     assert found["bogg_masks"].shape == (10, 128, 128, 6) and found["distance"].shape == (10, 3)
     for name, values in expected.items():
         assert np.array_equal(found[name], values, equal_nan=name == "z"), name
+
+
+def kept(recipe):
+    return recipe.cost([Source(split, split=split) for split in SPLITS]).keep_bytes
+
+
+@pytest.mark.parametrize("method", ["gg_masks", "single_images"])
+def test_bytes_that_the_plan_tells_are_those_of_a_build(by_method, method):
+    folder, recipe = by_method(method)
+    nbytes = sum(path.stat().st_size for path in folder.rglob("*.hdf5"))
+    assert nbytes == pytest.approx(kept(recipe), rel=0.1)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_more_galaxies_take_more_disk_and_time_in_smaller_blocks(method):
+    recipes = [CandelsBlendRecipe(Path(), 100, Sample(n_galaxies=n), method) for n in range(2, 6)]
+    costs = [recipe.cost([Source("train", split="train"), Source("test", split="test")]) for recipe in recipes]
+    for fewer, more in pairwise(costs):
+        assert more.keep_bytes > fewer.keep_bytes and more.seconds > fewer.seconds
+    for recipe in recipes:
+        rows = BlockSize(recipe).rows
+        assert BLOCK_BYTES / 2 < rows * sum(spec.nbytes for spec in recipe.schema.specs.values()) <= BLOCK_BYTES
+
+
+def test_plan_with_a_limit_counts_both_splits(datapath, tmp_path):
+    for limit, rows in ((50, 50), (None, 90)):
+        recipe = CandelsBlendRecipe(datapath, N_BLENDS, Sample(n_galaxies=5))
+        plan = build(recipe, tmp_path / "out", limit=limit, dry_run=True).plan
+        assert f"about {size(rows * kept(recipe) / N_BLENDS)} to keep" in plan
+        assert plan.startswith("up to 50 rows to do" if limit else "2 splits to do")
 
 
 def test_options_of_pairs_are_those_of_earlier_versions(datapath):
