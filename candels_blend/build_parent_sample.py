@@ -26,7 +26,7 @@ from candels_blend.candels_blend import schema_of
 from candels_blend.columns import Blender, draw_once, folds_of, folds_of_blends, load
 from candels_blend.download import ZENODO_URL, download, release_of
 from candels_blend.draw import Draw
-from candels_blend.options import DEFAULT, masked_option, sample_options
+from candels_blend.options import DEFAULT, sample_options, unmasked_option
 from candels_blend.render import Renderer
 from candels_blend.sample import SPLITS, Sample
 from candels_blend.stamp_archive import CATALOGUE, read_archive
@@ -47,7 +47,7 @@ LIGHT_BYTES, DEFLATED = 500, 0.01
 """Bytes in shards of a blend's other columns, and size of deflated masks relative to their pixels; both measured on
 blends of 2 to 5 galaxies."""
 BLEND_SECONDS, BYTE_SECONDS = 250e-6, 2.5e-9
-"""Time to render and pack a blend, and more for each byte of its pixels, on two cores; measured (benchmarks/README.md)."""
+"""Seconds to render and pack a blend, and more for each byte of its pixels; measured on two cores."""
 
 
 def say_left_out(what: str, count: int, of: int) -> None:
@@ -99,11 +99,9 @@ class CandelsBlendRecipe(Recipe):
 
     def options(self) -> dict[str, Any]:
         sample = asdict(self.sample) | {"excluded_types": list(self.sample.excluded_types)}
-        for name in ("cut", "n_galaxies"):  # which folders of earlier versions do not have
-            if sample[name] == getattr(DEFAULT, name):
-                del sample[name]
-        if not self.masked:
-            sample["masked"] = False
+        # Folders of earlier versions do not tell these.
+        sample["n_galaxies"] = None if self.sample.n_galaxies == DEFAULT.n_galaxies else self.sample.n_galaxies
+        sample["unmasked"] = None if self.masked else True
         stamps = self.datapath / CATALOGUE  # identifies the archive; exists once that is fetched
         archive = {"stamps_sha256": file_digest(stamps)} if stamps.is_file() else {}
         return sample | {"n_blends": self._limited, "method": self.method, "zeropoint": self.zeropoint} | archive
@@ -171,8 +169,8 @@ class CandelsBlendRecipe(Recipe):
     help="Number of blends, train and test together.",
 )
 @sample_options
-@masked_option
-@option("--method", type=click.Choice(METHODS), default="gg_masks", help="Target stored beside the two masks.")
+@unmasked_option
+@option("--method", type=click.Choice(METHODS), default="gg_masks", help="Target stored beside the masks.")
 @option("--zeropoint", type=float, default=ZEROPOINT, metavar="MAG", help="Magnitude of the flux 1.")
 @option(
     "--datapath",
@@ -183,7 +181,7 @@ class CandelsBlendRecipe(Recipe):
 @option("--zenodo_url", default=ZENODO_URL, metavar="URL", help="Zenodo, or another server with the archive's record.")
 @option("--delete", is_flag=True, help="Delete the .tar.gz file once it is unpacked.")
 def main(
-    n_blends, masked, method, zeropoint, datapath, zenodo_url, delete, *, demo, output_dir, **sample
+    n_blends, unmasked, method, zeropoint, datapath, zenodo_url, delete, *, demo, output_dir, **sample
 ) -> CandelsBlendRecipe:
     """Blended HST CANDELS galaxies: images, masks and fluxes.
 
@@ -196,4 +194,4 @@ def main(
     if datapath is None:
         datapath = platformdirs.user_cache_path("skyshards") / "candels_blend"
     drawn = Sample(**sample)
-    return CandelsBlendRecipe(datapath.absolute(), n_blends, drawn, method, zeropoint, zenodo_url, delete, masked)
+    return CandelsBlendRecipe(datapath.absolute(), n_blends, drawn, method, zeropoint, zenodo_url, delete, not unmasked)

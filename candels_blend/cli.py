@@ -12,7 +12,7 @@ from candels_blend import npy_files as files
 from candels_blend.blends import ZEROPOINT
 from candels_blend.download import ZENODO_URL, download
 from candels_blend.draw import draw_sample
-from candels_blend.options import masked_option, sample_options
+from candels_blend.options import sample_options, unmasked_option
 from candels_blend.sample import SPLITS, Sample
 from candels_blend.stamp_archive import read_archive
 from candels_blend.targets import METHODS
@@ -57,13 +57,13 @@ def download_archive(output_dir: Path, delete: bool, zenodo_url: str) -> None:
     help="Number of blends, train and test together.",
 )
 @sample_options
-@masked_option
+@unmasked_option
 @option("--datapath", "-d", type=FOLDER, default=Path("data"), help="Folder of the unpacked archive.")
 @option(
     "--workers", type=click.IntRange(1), metavar="N", help="Processes. [default: usable cores, one for a few blends]"
 )
 @messages()
-def produce(n_blends: int, masked: bool, datapath: Path, workers: int | None, **options) -> None:
+def produce(n_blends: int, unmasked: bool, datapath: Path, workers: int | None, **options) -> None:
     """Write single blends with their masks, and their catalogues.
 
     \b
@@ -77,7 +77,7 @@ def produce(n_blends: int, masked: bool, datapath: Path, workers: int | None, **
     folder = Path(f"output-s_{sample.seed}-n_{n_blends}")
     archive = read_archive(datapath)
     with files.new_folder(folder) as unfinished, _log(unfinished / LOG) as log:
-        settings = {"n_blends": n_blends, "datapath": datapath, "masked": masked} | asdict(sample)
+        settings = {"n_blends": n_blends, "datapath": datapath, "unmasked": unmasked} | asdict(sample)
         log.info("configuration: %s", ", ".join(f"{name}={value}" for name, value in settings.items()))
         for complaint in archive.complaints():
             say(complaint)
@@ -94,7 +94,7 @@ def produce(n_blends: int, masked: bool, datapath: Path, workers: int | None, **
             files.write_catalogue(unfinished / files.catalogue_name(split), archive, pairs[split])
         if workers is None:
             workers = usable_cores() if n_blends >= WORTH_PROCESSES else 1
-        files.SingleFiles(datapath.resolve(), unfinished.resolve(), sample.seed, masked).write(pairs, workers)
+        files.SingleFiles(datapath.resolve(), unfinished.resolve(), sample.seed, not unmasked).write(pairs, workers)
     click.echo(f"=> {folder}: {len(pairs['train'])} train and {len(pairs['test'])} test blends")
 
 

@@ -39,7 +39,7 @@ def split_galaxies(
             left_out(what.replace("`", ""), before - len(rows), before)
         if len(rows) < 2:
             raise BuildError(
-                f"the cut {what} leaves {len(rows)} of {counted(before, 'galaxies')}, expected at least two; loosen it"
+                f"{what} leaves {len(rows)} of {counted(before, 'galaxies')}, expected at least two; loosen this cut"
             )
         order = state.permutation(len(rows))
     n_test = int(len(rows) * sample.test_ratio)

@@ -72,8 +72,9 @@ class Draw:
         rows = self.galaxies[split].tolist()
         magnitude, radius = self._magnitude[rows].tolist(), self._radius[rows].tolist()
         if len(rows) < 2 or not np.diff(np.sort(magnitude)).min() < sample.mag_diff:
+            loosen = "" if sample.cut is None else "loosen `cut`, "
             raise BuildError(
-                f"no two of the {len(rows)} {split} galaxies differ by less than {sample.mag_diff} mag; "
+                f"no two of the {len(rows)} {split} galaxies differ by less than {sample.mag_diff} mag; {loosen}"
                 "raise `mag_diff`, widen `mag_low` and `mag_high`, exclude fewer types, or change `test_ratio`"
             )
         return self._blends(split, rows, magnitude, radius)

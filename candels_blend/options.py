@@ -1,4 +1,4 @@
-"""Options that determine which pairs are drawn, shared by both commands."""
+"""Options that determine which blends are drawn, shared by both commands."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _OPTIONS = (
         "--mag_diff",
         type=float,
         default=DEFAULT.mag_diff,
-        help="Bound on the difference between the two magnitudes of a blend.",
+        help="Bound on the difference of a galaxy's magnitude from that of the central one.",
     ),
     option(
         "--rad_diff",
         type=float,
         default=DEFAULT.rad_diff,
-        help="Largest distance between the two galaxies, in units of the smaller radius.",
+        help="Largest distance of a galaxy from the central one, in units of the smaller of their radii.",
     ),
     option(
         "--test_ratio",
@@ -50,7 +50,11 @@ _OPTIONS = (
         help="Type of galaxy to leave out; may be repeated.",
     ),
     option(
-        "--seed", "-s", type=click.IntRange(0, 2**32 - 1), default=DEFAULT.seed, help="Seed of pairs, shifts and noise."
+        "--seed",
+        "-s",
+        type=click.IntRange(0, 2**32 - 1),
+        default=DEFAULT.seed,
+        help="Seed of galaxies, shifts and noise.",
     ),
     option("--use_clean_galaxies", "-c", is_flag=True, show_default=False, help=CLEAN),
     option(
@@ -63,14 +67,15 @@ _OPTIONS = (
         type=click.IntRange(2, MOST_GALAXIES),
         default=DEFAULT.n_galaxies,
         metavar="K",
-        help=f"Galaxies in a blend, at most {MOST_GALAXIES}.",
+        help="Number of galaxies in a blend.",
     ),
 )
 
-masked_option = option(
-    "--masked/--unmasked",
-    default=True,
-    help="Replace the neighbours in stamps by noise, and add noise; or blend the archive's stamps as they are.",
+unmasked_option = option(
+    "--unmasked",
+    is_flag=True,
+    show_default=False,
+    help="Blend the archive's stamps as they are: replace no neighbours by noise, and add none.",
 )
 
 

@@ -150,8 +150,10 @@ def test_plan_with_a_limit_counts_both_splits(datapath, tmp_path):
 
 def test_options_of_pairs_are_those_of_earlier_versions(datapath):
     """So that earlier folders can be completed."""
-    assert not {"cut", "n_galaxies", "masked"} & set(CandelsBlendRecipe(datapath, 12, SAMPLE).options())
-    assert {"cut", "n_galaxies", "masked"} <= set(CandelsBlendRecipe(datapath, 12, FOUR, masked=False).options())
+    new, of_pairs = ("cut", "n_galaxies", "unmasked"), CandelsBlendRecipe(datapath, 12, SAMPLE).options()
+    assert [of_pairs[name] for name in new] == [None, None, None]
+    others = CandelsBlendRecipe(datapath, 12, FOUR, masked=False).options()
+    assert [others[name] for name in new] == [FOUR.cut, 4, True]
 
 
 @pytest.mark.slow
@@ -203,6 +205,10 @@ def test_other_options_are_refused_in_the_same_folder(by_method, datapath):
     folder, _ = by_method("gg_masks")
     with pytest.raises(Exception, match="seed"):
         build(CandelsBlendRecipe(datapath, N_BLENDS, Sample(seed=12), "gg_masks"), folder)
+    with pytest.raises(UsageError, match="was built without `unmasked`, now with it;"):
+        build(CandelsBlendRecipe(datapath, N_BLENDS, SAMPLE, "gg_masks", masked=False), folder, workers=0)
+    with pytest.raises(UsageError, match="was built without `n_galaxies`, now with 3;"):
+        build(CandelsBlendRecipe(datapath, N_BLENDS, replace(SAMPLE, n_galaxies=3), "gg_masks"), folder, workers=0)
 
 
 def test_no_pair_within_mag_diff_ends_the_build(datapath, tmp_path):
@@ -261,6 +267,19 @@ def test_a_build_with_other_options_fetches_nothing(by_method, tmp_path):
     with pytest.raises(UsageError, match="with `zeropoint`"):
         build(recipe, folder, workers=1)
     assert not (tmp_path / "stamps").exists()
+
+
+def test_a_build_without_an_earlier_option_fetches_nothing(tmp_path):
+    with DemoArchive(galaxies=1) as archive:
+        recipe = CandelsBlendRecipe(
+            tmp_path / "stamps", 2, Sample(n_galaxies=3, cut="z < 9"), zenodo_url=archive.zenodo_url, masked=False
+        )
+        build(recipe, tmp_path / "built", workers=0)
+    plain = CandelsBlendRecipe(tmp_path / "others", 2, zenodo_url="http://127.0.0.1:9")
+    words = "with `cut` z < 9, now without it, with `n_galaxies` 3, now without it, with `unmasked`, now without it;"
+    with pytest.raises(UsageError, match=words):
+        build(plain, tmp_path / "built", workers=0)
+    assert not (tmp_path / "others").exists()
 
 
 def test_a_build_that_fetched_the_stamps_goes_on(tmp_path):

@@ -215,8 +215,8 @@ def test_convert(produced):
 
 @pytest.mark.parametrize("masked", [True, False])
 def test_three_galaxies(here, datapath, masked):
-    flag = "--masked" if masked else "--unmasked"
-    run("produce", "-n", 8, "-s", 7, "-d", datapath, "--n_galaxies", 3, "--cut", "radius > 4", flag, "--workers", 1)
+    flags = ["--n_galaxies", 3, "--cut", "radius > 4", *([] if masked else ["--unmasked"])]
+    run("produce", "-n", 8, "-s", 7, "-d", datapath, *flags, "--workers", 1)
     folder, options = here / "output-s_7-n_8", {"n_blends": 8, "n_galaxies": 3, "cut": "radius > 4", "masked": masked}
     for method in ("single_images", "gg_masks", "ogg_masks", "bogg_masks"):
         run("concatenate", "-d", folder, "-m", method)
@@ -239,6 +239,13 @@ def test_three_galaxies(here, datapath, masked):
 def test_cut_that_is_none(here, datapath):
     output = run("produce", "-d", datapath, "--cut", "depth > 1", expect=2)
     assert "cut: no column 'depth'; available: ID, RA" in output and list(here.iterdir()) == []
+
+
+def test_cut_that_leaves_too_little(here, datapath):
+    output = run("produce", "-d", datapath, "--cut", "z > 100", expect=1)
+    assert "--cut z > 100 leaves 0 of 40 galaxies, expected at least two; loosen this cut" in output
+    output = run("produce", "-d", datapath, "--cut", "mag < 20", "--mag-diff", 0.001, expect=1)
+    assert "by less than 0.001 mag; loosen --cut, raise --mag-diff, widen" in output
 
 
 @pytest.mark.parametrize("command", [("concatenate", "-m", "gg_masks"), ("convert",)])
