@@ -87,7 +87,7 @@ def built_gz3d(gz3d_fits, tmp_path_factory) -> Path:
 @pytest.fixture
 def s3(monkeypatch):
     """The address of an S3 server on loopback with an empty bucket `sky`; credentials are in the environment."""
-    pytest.importorskip("s3fs", reason="the extra `remote` is not installed")
+    s3fs = pytest.importorskip("s3fs", reason="the extra `remote` is not installed")
     moto = pytest.importorskip("moto.server", reason="moto is not installed")
     import boto3
 
@@ -102,3 +102,4 @@ def s3(monkeypatch):
         yield f"http://{host}:{port}"
     finally:
         server.stop()
+        s3fs.S3FileSystem.clear_instance_cache()  # or another test, whose server has another port, gets this one's

@@ -6,6 +6,7 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
+import fsspec
 import pytest
 from click.testing import CliRunner
 
@@ -109,6 +110,17 @@ def test_turns_are_refused_once_a_build_stops(cluster):
         asked, given = (distributed.Queue(f"{name}-{end}", cluster.client) for end in ("asked", "given"))
         asked.put("turn")
         assert given.get(timeout=20) is False
+
+
+@pytest.mark.slow
+def test_workers_put_shards_to_an_object_store(tmp_path, cluster, s3):
+    options = {"endpoint_url": s3, "key": "testing", "secret": "testing"}
+    build(Toy(20), tmp_path / "here", workers=0)
+    work = tmp_path / "work"
+    build(Toy(20), "s3://sky/far", executor=cluster.client, work_dir=work, storage_options=options)
+    store = fsspec.filesystem("s3", **options)
+    found = {name.removeprefix("sky/far/"): store.cat_file(name) for name in store.find("sky/far")}
+    assert found == files(tmp_path / "here") and not list(work.rglob("*.hdf5"))
 
 
 def test_a_crossmatch_has_the_same_bytes(tmp_path, cluster):

@@ -385,7 +385,7 @@ def test_commands_name_a_url_without_a_dataset(web_server, words, tmp_path, monk
 
 @pytest.mark.parametrize(
     "words, name",
-    [(["verify", "{}"], "FOLDER"), (["build", "gz3d", "--demo", "--tiny", "-o", "{}"], "-o")],
+    [(["verify", "{}"], "FOLDER"), (["build", "gz3d", "--demo", "--tiny", "--work_dir", "{}"], "--work_dir")],
     ids=["verify", "build"],
 )
 def test_commands_that_need_a_disk_say_so(words, name, tmp_path, monkeypatch):

@@ -16,7 +16,18 @@ MODULES = [
     if "template" not in path.parts  # a dataset's folder
 ]
 OURS = ("skyshards", "demo_archive", *DATA_SETS)
-ANYWHERE = {"cluster", "entry_points", "errors", "files", "machine", "neighbours", "processes", "text", "version"}
+ANYWHERE = {
+    "cluster",
+    "entry_points",
+    "errors",
+    "files",
+    "machine",
+    "neighbours",
+    "place",
+    "processes",
+    "text",
+    "version",
+}
 """Modules of skyshards that know nothing of the others."""
 ALLOWED = {
     "format": {"format"},

@@ -37,6 +37,7 @@ def build_command(name: str, *, not_with_demo: Sequence[str] = ()) -> Callable[[
         @functools.wraps(make_recipe)
         def command(
             output_dir,
+            work_dir,
             tiny,
             limit,
             dry_run,
@@ -57,6 +58,7 @@ def build_command(name: str, *, not_with_demo: Sequence[str] = ()) -> Callable[[
             with messages(debug), resumable(), contextlib.ExitStack() as stack:
                 from skyshards.cluster import connected
                 from skyshards.pipeline.build import build
+                from skyshards.pipeline.object_store import destination
 
                 if debug:
                     logging.basicConfig(format="%(message)s")
@@ -68,7 +70,8 @@ def build_command(name: str, *, not_with_demo: Sequence[str] = ()) -> Callable[[
                     _refuse_given(not_with_demo)
 
                     archive = stack.enter_context(DemoArchive())
-                recipe = make_recipe(demo=archive, output_dir=output_dir, **own)
+                folder, _ = destination(output_dir, work_dir, name, None)
+                recipe = make_recipe(demo=archive, output_dir=folder, **own)
                 executor = stack.enter_context(connected(None if dry_run else dask, workers))
                 summary = build(
                     recipe,
@@ -82,9 +85,10 @@ def build_command(name: str, *, not_with_demo: Sequence[str] = ()) -> Callable[[
                     store=store,
                     simulated=demo,
                     dry_run=dry_run,
+                    work_dir=work_dir,
                 )
             if dry_run:
-                click.echo(f"{summary.folder}: {summary.plan}")
+                click.echo(f"{summary.location}: {summary.plan}")
                 return
             _report(summary, recipe.simulated or demo)
             sys.exit(1 if summary.failed else 0)
@@ -110,7 +114,7 @@ def _report(summary, simulated: bool) -> None:
 
     left_out = f" {summary.left_out:,} left out by the options," if summary.left_out else ""
     click.echo(
-        f"{summary.folder}: {counted(summary.rows, 'rows')} in {counted(summary.shards, 'shards')},"
+        f"{summary.location}: {counted(summary.rows, 'rows')} in {counted(summary.shards, 'shards')},"
         f" {summary.nbytes / 1e6:,.1f} MB ({counted(summary.added, 'rows')} added,"
         f" {counted(summary.failed, 'sources')} failed,{left_out} {summary.elapsed:.1f} s)"
     )
@@ -130,11 +134,14 @@ def _report(summary, simulated: bool) -> None:
             f"Failed sources are listed in {summary.folder / FAILURES}; rerun the same command to retry them.", err=True
         )
     if summary.rows:
+        before, named = "", f'"{summary.folder}"'
+        if summary.url is not None:  # stock `datasets` opens no URLs of object stores
+            before, named = "    import skyshards\n", f'"skyshards", data_dir="{summary.url}"'
         click.echo(
-            "\nLoad it with\n"
+            f"\nLoad it with\n{before}"
             "    from datasets import load_dataset\n"
-            f'    ds = load_dataset("{summary.folder}", split="train", streaming=True).with_format("numpy")\n'
+            f'    ds = load_dataset({named}, split="train", streaming=True).with_format("numpy")\n'
             "or, at random and faster, with\n"
             "    import skyshards\n"
-            f'    table = skyshards.open("{summary.folder}")'
+            f'    table = skyshards.open("{summary.location}")'
         )

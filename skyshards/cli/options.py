@@ -19,6 +19,7 @@ import click
 from skyshards.cli.typed import Option, as_typed
 from skyshards.errors import SkyshardsError, UsageError
 from skyshards.fetch.waiting import FETCHING_THREADS
+from skyshards.files import is_url
 from skyshards.text import printable
 from skyshards_start import INTERRUPTED
 
@@ -55,6 +56,17 @@ def on_disk(ctx: click.Context, param: click.Parameter, value: Path | None) -> P
     return value
 
 
+class Output(click.ParamType):
+    """Type of a folder on disk (a `Path`) or a URL (text)."""
+
+    name = "path or URL"
+
+    def convert(self, value, param, ctx) -> Path | str:
+        if isinstance(value, str) and is_url(value):
+            return value
+        return Path(os.fsdecode(click.Path(file_okay=False).convert(value, param, ctx)))
+
+
 DASK = option(
     "--dask",
     metavar="WHERE",
@@ -74,9 +86,14 @@ COMMON = (
     option(
         "-o",
         "--output_dir",
+        type=Output(),
+        help="Folder to build in, or URL of an object store, such as s3://bucket/NAME. [default: data/NAME]",
+    ),
+    option(
+        "--work_dir",
         type=click.Path(path_type=Path, file_okay=False),
         callback=on_disk,
-        help="Folder to build in. [default: data/NAME]",
+        help="With a URL: folder on disk for the journal, waiting rows and downloads. [default: data/NAME.work]",
     ),
     option("--tiny", is_flag=True, help="Build a sample of five objects (--limit 5)."),
     option("--limit", type=click.IntRange(1), metavar="N", help="Build only the first N objects."),

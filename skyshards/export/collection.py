@@ -8,12 +8,12 @@ import pyarrow as pa
 from huggingface_hub import DatasetCard
 
 from skyshards.export import card, croissant, hats_files, sources
-from skyshards.export.place import Place
 from skyshards.export.plan import Plan
 from skyshards.format import layout
 from skyshards.format.bibtex import bibtex_entries, bibtex_field
 from skyshards.format.card import SIMULATED
 from skyshards.format.card_brief import in_brief
+from skyshards.place import Place
 
 
 def write_all(place: Place, plan: Plan, schema: pa.Schema, url: str | None, published: str | None) -> None:

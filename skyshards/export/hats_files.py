@@ -21,9 +21,9 @@ from hats.pixel_math.healpix_pixel import HealpixPixel
 from upath import UPath
 
 from skyshards.export.columns import INDEX
-from skyshards.export.place import Place
 from skyshards.export.tiles import ORDER, Tile
 from skyshards.format.manifest import WRITER
+from skyshards.place import Place
 
 COLLECTION = "collection.properties"
 """The file written last in an export."""

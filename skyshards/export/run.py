@@ -15,11 +15,11 @@ from skyshards.cluster import as_executor
 from skyshards.errors import UsageError
 from skyshards.export.content import content_of
 from skyshards.export.documentation import text_lengths
-from skyshards.export.place import Place
 from skyshards.export.plan import MARGIN_ARCSEC, make_plan
 from skyshards.export.write import Dataset, RowFile, Writing, threads_for, write_rows
 from skyshards.files import clear_errors, hold, is_url, remove_unfinished
 from skyshards.machine import usable_cores
+from skyshards.place import Place
 from skyshards.processes import prepare, results
 from skyshards.progress import progress
 from skyshards.read.joined import JoinedTable

@@ -16,9 +16,9 @@ import pyarrow.parquet as pq
 
 from skyshards.errors import FolderError
 from skyshards.export.columns import to_arrow
-from skyshards.export.place import Place
 from skyshards.export.tiles import row_groups
 from skyshards.format.columns import ColumnSpec, flatten
+from skyshards.place import Place
 from skyshards.processes import in_order
 from skyshards.read.opened import OpenedFolder
 from skyshards.read.store import LocalStore, RemoteStore

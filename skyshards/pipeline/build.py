@@ -3,32 +3,32 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from skyshards.cluster import as_executor
-from skyshards.errors import BuildError
+from skyshards.errors import BuildError, UsageError
 from skyshards.fetch.client import Fetcher
-from skyshards.files import is_read_only, remove_unfinished
+from skyshards.files import is_read_only
 from skyshards.format import card, catalog, hashes, healpix, provenance, scalars, storage
 from skyshards.format.addition import beside, with_additions
 from skyshards.format.layout import ADDED_ROW, CATALOG
-from skyshards.format.manifest import Manifest, Shard
+from skyshards.format.manifest import Manifest
 from skyshards.format.provenance import SourceRecord
-from skyshards.pipeline import pack, status
-from skyshards.pipeline.catalog_parts import ROWS, part_path
+from skyshards.pipeline import object_store, status
+from skyshards.pipeline.catalog_parts import ROWS
 from skyshards.pipeline.check import check_request, check_schema, checked
 from skyshards.pipeline.downloads import Downloads
 from skyshards.pipeline.earlier import earlier, object_ids
+from skyshards.pipeline.pixels import pack_all
 from skyshards.pipeline.plan import plan
 from skyshards.pipeline.pools import start_fork_server
 from skyshards.pipeline.reading import Reading
@@ -51,7 +51,8 @@ class Summary:
 
     `failed` counts the sources that could not be fetched or read, `left_out` those that the options exclude,
     `failed_rows` the rows that failed alone, and `missing_rows` those that a limit left unread in sources of known
-    length; `plan` is the estimate made before the build (see `skyshards.pipeline.plan.plan`).
+    length; `plan` is the estimate made before the build (see `skyshards.pipeline.plan.plan`). Of a dataset at a URL,
+    `url` is that, and `folder` the working folder.
     """
 
     folder: Path
@@ -65,6 +66,12 @@ class Summary:
     plan: str
     failed_rows: int = 0
     missing_rows: int = 0
+    url: str | None = None
+
+    @property
+    def location(self) -> Path | str:
+        """Folder or URL of the dataset."""
+        return self.url or self.folder
 
 
 def build(
@@ -80,14 +87,16 @@ def build(
     simulated: bool = False,
     executor: Executor | Client | None = None,
     dry_run: bool = False,
+    work_dir: Path | None = None,
+    storage_options: Mapping[str, Any] | None = None,
 ) -> Summary:
     """Build, resume or extend a dataset in a folder, without downloading again what it already has.
 
     Parameters
     ----------
     recipe : Recipe
-    output_dir : path
-        Folder of the built dataset; created if missing.
+    output_dir : path or URL
+        Folder of the built dataset; created if missing. Or a URL of an object store that fsspec supports.
     limit : int, optional
         Build only the first `limit` objects of the listing; a failed source counts as one.
     workers : int, optional
@@ -110,6 +119,11 @@ def build(
         run at once.
     dry_run : bool
         List the sources, estimate the cost of building them (`Summary.plan`), and stop.
+    work_dir : Path, optional
+        Of a dataset at a URL: folder on disk for all but the shards, such as journal, waiting rows and downloads. All
+        workers must see it; default: `data/NAME.work`.
+    storage_options : mapping, optional
+        Options for the file system of a URL.
 
     Returns
     -------
@@ -132,19 +146,20 @@ def build(
     started = time.monotonic()
     executor = as_executor(executor)
     check_request(recipe, limit=limit, workers=workers, max_rows_per_shard=max_rows_per_shard, nside=nside, store=store)
-    folder = Path(output_dir)
+    folder, place = object_store.destination(output_dir, work_dir, recipe.name, storage_options)
     recipe = recipe.told(limit, simulated)
     fetcher = Fetcher(connections, on_wait=waiting, progress=progress)
     with contextlib.ExitStack() as stack:
-        workspace = stack.enter_context(hold(folder, recipe.downloads))
-        place = workspace.parent if is_read_only(folder) else folder
+        workspace = stack.enter_context(hold(folder, recipe.downloads, place=place))
+        there = None if place is None else object_store.begin(place, folder)
+        writable = workspace.parent if is_read_only(folder) else folder
         given = {"max_rows_per_shard": max_rows_per_shard} | storage.options_of(store)
         asked = Manifest(recipe.name, nside, recipe.options() | given, simulated, recipe.splits, (), ())
         refuse_other_options(folder, asked, recipe.reuse)  # before any download; `what_is_there` compares all
         own_processes = executor is None and workers != 0
         if own_processes and not dry_run and not (folder / CATALOG).exists():  # a new build has sources to read
             start_fork_server(recipe)
-        recipe = stack.enter_context(_prepared(recipe, fetcher, place))
+        recipe = stack.enter_context(_prepared(recipe, fetcher, writable))
         check_schema(recipe, nside)
         options = recipe.options() | given
         columns = tuple(recipe.schema.specs.values())
@@ -154,7 +169,9 @@ def build(
         spool = stack.enter_context(contextlib.closing(Spool(workspace, nside)))
         old, manifest = what_is_there(folder, empty, recipe.reuse)
         additions = manifest.additions
-        old, manifest, lost = without_lost_shards(folder, old, with_additions(manifest, ()))
+        if place is not None and additions:
+            raise UsageError(f"{place.url}: has columns of `skyshards add`; copy it to disk, and build it there")
+        old, manifest, lost = without_lost_shards(folder, old, with_additions(manifest, ()), there)
         known = earlier(folder, old, spool, lost, limit)
         records = known.records
         objects = known.objects(spool) if limit else {}
@@ -181,6 +198,9 @@ def build(
             staged = workspace / "staged"
             staged.mkdir()
             (workspace / ROWS).mkdir()
+            if place is not None:
+                say(f"{place.url}: its working folder, with journal and waiting rows, is {folder}")
+                object_store.claim(place, folder)
             if own_processes:
                 start_fork_server(recipe)
             healpix.load()  # meanwhile
@@ -191,7 +211,7 @@ def build(
                     spool.drop_repeated(object_ids(old, spool.continued()))
                 if store == storage.FAST and not manifest.shards:  # later builds keep the choice
                     manifest = storage.in_fast_store(manifest, *spool.large_bytes())
-                manifest = _pack_all(staged, spool, manifest, pool)
+                manifest = pack_all(staged, spool, manifest, pool, place)
             manifest = with_additions(manifest, additions)
             parts = partial(old.with_new, workspace / ROWS, manifest.shards)
             written = catalog.write_parts(staged, manifest, beside(parts, old.whole, manifest))
@@ -204,7 +224,7 @@ def build(
             card.write(staged, recipe.folder, recipe.schema, manifest, written)
             hashes.write(staged, manifest.digests)
             spool.close()
-            publish(workspace)
+            publish(workspace, place)
             for addition in additions:
                 if lacking := written.lacking(ADDED_ROW + addition.name):
                     words = f"no values of {addition.name} in {lacking:,} of {counted(rows, 'rows')}"
@@ -226,6 +246,7 @@ def build(
         missing_rows=sum(record.missing for record in listed),
         elapsed=time.monotonic() - started,
         plan=words,
+        url=None if place is None else place.url,
     )
 
 
@@ -256,31 +277,3 @@ def _counted(sources: Iterable[Source], bar: Progress) -> Iterator[Source]:
     for source in sources:
         bar.update()
         yield source
-
-
-def _pack_all(staged: Path, spool: Spool, manifest: Manifest, pool: Workers) -> Manifest:
-    """Write the shards of all pixels with new rows, and their parts of the catalogue; return the manifest."""
-    folder = staged.parents[1]
-    attributes = scalars.attributes(manifest)
-    pixels = spool.pixels()
-    touched: dict[tuple[str, int], list[Shard]] = {(split, pixel): [] for split, pixel in pixels}
-    shards: list[Shard] = []
-    for shard in manifest.shards:
-        touched.get((shard.split, shard.pixel), shards).append(shard)
-    calls = (
-        (folder, staged.parent, *pixel, spool.rows(*pixel), replace(manifest, shards=tuple(old)), attributes)
-        for pixel, old in touched.items()
-    )
-    rows = spool.row_count() + sum(shard.rows for old in touched.values() for shard in old)
-    with progress("packing", "rows", rows) as bar:
-        for place, packed in pool.call(pack.pack_apart, calls):
-            for shard in packed:
-                for target, path in (staged, shard.path), (staged.parent / ROWS, part_path(shard)):
-                    (target / path).parent.mkdir(parents=True, exist_ok=True)
-                    os.replace(place / path, target / path)
-                shards.append(shard)
-                bar.update(shard.rows)
-    remove_unfinished(staged.parent)
-    split_rank = {split: number for number, split in enumerate(manifest.splits)}
-    shards.sort(key=lambda shard: (split_rank[shard.split], shard.path))
-    return replace(manifest, shards=tuple(shards))

@@ -13,7 +13,7 @@ import os
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,20 +26,24 @@ from skyshards.format import catalog, provenance, storage
 from skyshards.format.addition import scalars_files
 from skyshards.format.layout import ADDED, CARD, CATALOG, FILES, HEALPIX, SHARDS, SOURCE, WORKSPACE, scalars_path
 from skyshards.format.manifest import Manifest, Shard
-from skyshards.pipeline import spool
+from skyshards.pipeline import object_store, spool
 from skyshards.pipeline.catalog_parts import ROWS, OldCatalog
 from skyshards.pipeline.differences import REPLACED, difference
+from skyshards.place import Place
 
 MANIFEST = "manifest.json"
 """File in the workspace with the manifest of a build that has no catalogue yet."""
 
 
 @contextlib.contextmanager
-def hold(folder: Path, downloads: str, otherwise: str = ", or choose another `output_dir`") -> Iterator[Path]:
+def hold(
+    folder: Path, downloads: str, otherwise: str = ", or choose another `output_dir`", place: Place | None = None
+) -> Iterator[Path]:
     """Lock a folder for this build and yield its workspace (absolute path), which is removed if the build completes.
 
     Remains of killed builds are cleaned up or finished first. Disk errors become a `BuildError` that says what to do.
     For a read-only dataset, whose completeness can still be checked, the workspace is a temporary folder elsewhere.
+    With a `place`, the dataset is there, and the folder is its working folder.
     """
     workspace = folder / WORKSPACE
     _refuse_other_folder(folder)
@@ -58,7 +62,7 @@ def hold(folder: Path, downloads: str, otherwise: str = ", or choose another `ou
                     shutil.rmtree(workspace / unfinished)
             if (workspace / "ready").exists():
                 _refuse_foreign(workspace, folder)
-                _move(workspace, folder)
+                _move(workspace, folder, place)
             yield workspace.absolute()
         finally:
             left = {path.name for path in workspace.iterdir()}
@@ -162,9 +166,17 @@ def refuse_other_options(folder: Path, known: Manifest, reuse: str = "") -> None
         raise UsageError(f"{folder}: {words}")
 
 
-def without_lost_shards(folder: Path, old: OldCatalog, manifest: Manifest) -> tuple[OldCatalog, Manifest, set[str]]:
-    """Drop shards that are missing or of the wrong size; also return the keys of the sources to read again."""
-    lost = [shard for shard in manifest.shards if not _is_whole(folder, shard)]
+def without_lost_shards(
+    folder: Path, old: OldCatalog, manifest: Manifest, elsewhere: Mapping[str, int] | None = None
+) -> tuple[OldCatalog, Manifest, set[str]]:
+    """Drop shards that are missing or of the wrong size; also return the keys of the sources to read again.
+
+    `elsewhere` has the sizes of files in bytes, if shards are not in the folder.
+    """
+    if elsewhere is None:
+        lost = [shard for shard in manifest.shards if not _is_whole(folder, shard)]
+    else:
+        lost = [shard for shard in manifest.shards if elsewhere.get(shard.path) != shard.nbytes]
     keys = {key for part in old.tables([SOURCE], lost) for key in part[SOURCE].to_pylist()}
     for shard in lost:
         (folder / shard.path).unlink(missing_ok=True)
@@ -180,24 +192,29 @@ def _is_whole(folder: Path, shard: Shard) -> bool:
         return False
 
 
-def publish(workspace: Path) -> None:
-    """Move the files in `staged` into the dataset, then delete the spool, whose rows they hold."""
+def publish(workspace: Path, place: Place | None = None) -> None:
+    """Move the files in `staged` into the dataset, then delete the spool, whose rows they hold.
+
+    With a `place`, the dataset is there; see `object_store`.
+    """
     staged, folder = workspace / "staged", workspace.parent
     for path in staged.rglob("*"):
         if path.is_dir():  # create folders before the commit, while a full disk can still stop it
-            place = folder / path.relative_to(staged)
-            place.mkdir(exist_ok=True)
-            if place.is_symlink():
-                raise BuildError(f"{place}: a link, in place of a folder of shards; remove it")
+            target = folder / path.relative_to(staged)
+            target.mkdir(exist_ok=True)
+            if target.is_symlink():
+                raise BuildError(f"{target}: a link, in place of a folder of shards; remove it")
     for path in [*staged.rglob("*"), staged]:  # before the commit
         sync(path)
     staged.rename(workspace / "ready")
-    _move(workspace, folder)
+    _move(workspace, folder, place)
 
 
-def _move(workspace: Path, folder: Path) -> None:
+def _move(workspace: Path, folder: Path, place: Place | None) -> None:
     """Move the files in `ready` into place, remove those that they replace, the spool and `ready`; safe to repeat."""
     ready = workspace / "ready"
+    if place is not None:
+        object_store.publish(place, ready, folder)
     for path in sorted(ready.rglob("*")):
         if path.is_file():
             os.replace(path, folder / path.relative_to(ready))
@@ -207,11 +224,13 @@ def _move(workspace: Path, folder: Path) -> None:
         for path in (folder / touched).glob(SHARDS):
             if path.relative_to(folder).as_posix() not in known:
                 path.unlink()
-    for place in (folder / scalars_path("")).parent, folder / ADDED:
-        if place.is_dir():
-            files.remove_if_empty(place)
+    for below in (folder / scalars_path("")).parent, folder / ADDED:
+        if below.is_dir():
+            files.remove_if_empty(below)
     if not any(record.error or record.failed for record in provenance.read(folder)):
         (folder / provenance.FAILURES).unlink(missing_ok=True)
+    if place is not None:
+        object_store.clean(place, folder)
     spool.delete(workspace)
     (workspace / MANIFEST).unlink(missing_ok=True)
     shutil.rmtree(ready)

@@ -1,10 +1,10 @@
-"""The destination of an export: a folder or an fsspec URL. Files appear there only when complete."""
+"""The destination of an export or a build: a folder or an fsspec URL. Files appear there only when complete."""
 
 from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -51,6 +51,36 @@ class Place:
         with self._named_errors():
             return {name.removeprefix(root) for name in file_system.find(path)} if file_system.exists(path) else set()
 
+    def sizes(self) -> dict[str, int]:
+        """Return the existing files of a URL, as paths below it, and their bytes."""
+        file_system, path = self._opened
+        root = path.rstrip("/") + "/"
+        with self._named_errors():
+            file_system.invalidate_cache()  # of what other processes wrote
+            found = file_system.find(path, detail=True) if file_system.exists(path) else {}
+        return {name.removeprefix(root): about["size"] for name, about in found.items()}
+
+    def get(self, name: str, path: Path) -> None:
+        """Copy a file of a URL to disk."""
+        file_system, root = self._opened
+        with self._named_errors():
+            file_system.get_file(f"{root}/{name}", str(path))
+
+    def move(self, name: str, to: str) -> None:
+        """Give a file of a URL another name, in place of what has it."""
+        file_system, root = self._opened
+        with self._named_errors():
+            file_system.makedirs(f"{root}/{to}".rpartition("/")[0], exist_ok=True)
+            file_system.cp_file(f"{root}/{name}", f"{root}/{to}")
+            file_system.rm_file(f"{root}/{name}")
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Delete files of a URL."""
+        file_system, root = self._opened
+        with self._named_errors():
+            for name in names:
+                file_system.rm_file(f"{root}/{name}")
+
     def read(self, name: str) -> bytes:
         """Read a file."""
         if self.folder is not None:
@@ -66,13 +96,17 @@ class Place:
             with replacing(self.folder / name) as path:
                 yield path
             return
-        file_system, root = self._opened
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / Path(name).name
             yield path
-            with self._named_errors():
-                file_system.makedirs(f"{root}/{name}".rpartition("/")[0], exist_ok=True)
-                file_system.put_file(str(path), f"{root}/{name}")
+            self.put(path, name)
+
+    def put(self, path: Path, name: str) -> None:
+        """Copy a file from disk to a URL."""
+        file_system, root = self._opened
+        with self._named_errors():
+            file_system.makedirs(f"{root}/{name}".rpartition("/")[0], exist_ok=True)
+            file_system.put_file(str(path), f"{root}/{name}")
 
     @contextlib.contextmanager
     def _named_errors(self) -> Iterator[None]:
