@@ -1,11 +1,12 @@
-"""Draw `strip.png`, the pictures at the top of README.md: a galaxy of each dataset, as the demo archive simulates it.
+"""Draw `strip.png` (the top of README.md: a galaxy of each dataset) and `gz3d.png`, of galaxies of the demo archive.
 
 for name in gz3d gz_sdss gz_decals galaxy10 candels_blend sdss_spectra; do
     python build_parent_sample.py $name --limit 12 --demo -o build/strip/$name
 done
-python docs/make_strip.py build/strip docs/strip.png
+python docs/make_pictures.py build/strip docs
 """
 
+import itertools
 import sys
 from pathlib import Path
 
@@ -16,8 +17,17 @@ import gz3d.plot
 import skyshards
 
 
-def main(folder: Path, picture: Path) -> None:
-    """Draw the strip from the six datasets in a folder."""
+def main(folder: Path, pictures: Path) -> None:
+    """Draw the pictures from the six datasets in a folder."""
+    draw_strip(folder, pictures / "strip.png")
+    arms = skyshards.open(folder / "gz3d").where("gz_spiral_votes > 0.5 * total_classifications")
+    title = "Simulated galaxies of the demo archive: what the volunteers saw, and what they marked"
+    figure = gz3d.plot.plot_gallery(itertools.islice(arms, 4), title=title)
+    figure.savefig(pictures / "gz3d.png", dpi=125, metadata={"Software": None})
+
+
+def draw_strip(folder: Path, picture: Path) -> None:
+    """Draw a galaxy of each dataset."""
     barred = skyshards.open(folder / "gz3d").where("gz_bar_votes > 0.5 * total_classifications")[0]
     spiral = skyshards.open(folder / "gz_sdss").where("label == 1")[0]
     ring = skyshards.open(folder / "gz_decals").where("ring == 1")[0]
