@@ -1,12 +1,16 @@
 """The PyTorch renderer: the very code that runs on a GPU, on whatever device there is."""
 
+import itertools
+
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 
+from torch._dynamo.testing import CompileCounterWithBackend  # noqa: E402
+
 from candels_blend import Blends  # noqa: E402
-from candels_blend.device import DeviceRenderer, deviates, philox, render  # noqa: E402
+from candels_blend.device import DeviceRenderer, compiled, deviates, philox, start_of_noise  # noqa: E402
 from candels_blend.draw import draw_sample  # noqa: E402
 from candels_blend.render import PIXELS, Renderer  # noqa: E402
 from candels_blend.sample import Sample  # noqa: E402
@@ -49,12 +53,13 @@ def test_philox_gives_the_known_answers(device, counter, key, words):
 
 @pytest.mark.slow
 def test_deviates_are_normal_and_independent(device):
-    z = torch.cat([deviates(seed, torch.arange(40, device=device), 0) for seed in (1, 2)]).double().cpu().numpy()
+    numbers, starts = torch.arange(40, device=device), [start_of_noise(seed, device) for seed in (1, 2)]
+    z = torch.cat([deviates(start, numbers, 0) for start in starts]).double().cpu().numpy()
     bound = 5 / np.sqrt(z.size)
     for moment, expected, variance in ((1, 0, 1), (2, 1, 2), (3, 0, 15), (4, 3, 96)):
         assert abs((z**moment).mean() - expected) < bound * np.sqrt(variance)
     assert 4 < np.abs(z).max() < 7
-    others = deviates(1, torch.arange(40, device=device), 1).double().cpu().numpy()
+    others = deviates(starts[0], numbers, 1).double().cpu().numpy()
     for one, other in (
         (z[:, 1:], z[:, :-1]),
         (z[..., 1:], z[..., :-1]),
@@ -70,7 +75,7 @@ def test_deviates_are_normal_and_independent(device):
 
 
 def test_numbers_beyond_32_bits_have_noise_of_their_own(device):
-    z = deviates(1, torch.tensor([3, 3 + (1 << 32), 3 + (1 << 40)], device=device), 0)
+    z = deviates(start_of_noise(1, device), torch.tensor([3, 3 + (1 << 32), 3 + (1 << 40)], device=device), 0)
     assert not torch.equal(z[0], z[1]) and not torch.equal(z[1], z[2]) and not torch.equal(z[0], z[2])
 
 
@@ -120,13 +125,38 @@ def test_a_blend_is_the_same_in_any_batch(stamps, pairs, device):
 
 
 @pytest.mark.slow
-def test_rendering_is_one_graph(stamps, pairs):
-    """What `torch.compile` is given on a GPU can be captured whole, and computes the same."""
+def test_rendering_is_compiled_once(stamps, pairs):
+    """A GPU's compiled code serves batches of any size, and all seeds; it computes what the formulas do."""
+    graphs = CompileCounterWithBackend("aot_eager")
+    shared = compiled(graphs)
+    for seed in (3, 0, 1):
+        renderer = DeviceRenderer(stamps, seed, "cpu")
+        for rows in (20, 1, 2, 0, 64, 3):
+            expected = renderer.batch(np.arange(rows), pairs[:rows], PIXELS)
+            renderer._compiled = shared
+            for name, values in renderer.batch(np.arange(rows), pairs[:rows], PIXELS).items():
+                assert torch.equal(values, expected[name])
+            renderer._compiled = None
+    assert graphs.frame_count == 1
+
+
+@pytest.mark.slow
+def test_rendering_of_each_set_of_columns_is_compiled(stamps, pairs):
+    """However many sets there are: PyTorch's own limit of eight would leave the others to slower code."""
+    graphs = CompileCounterWithBackend("eager")
+    renderer = DeviceRenderer(stamps, 5, "cpu")
+    renderer._compiled = compiled(graphs)
+    sets = [chosen for count in (1, 2) for chosen in itertools.combinations(PIXELS, count)]
+    for names in sets:
+        renderer.batch(np.arange(4), pairs[:4], names)
+    assert graphs.frame_count == len(sets) > 8
+
+
+def test_a_gpu_is_refused_to_forked_processes(stamps, pairs):
     renderer = DeviceRenderer(stamps, 3, "cpu")
-    expected = renderer.batch(np.arange(20), pairs[:20], PIXELS)
-    renderer._render = torch.compile(render, backend="aot_eager", fullgraph=True)
-    for name, values in renderer.batch(np.arange(20), pairs[:20], PIXELS).items():
-        assert torch.equal(values, expected[name])
+    renderer._device, renderer._process = torch.device("cuda"), renderer._process + 1
+    with pytest.raises(UsageError, match="leave out num_workers of DataLoader .* or leave out `device`"):
+        renderer.batch(np.arange(2), pairs[:2], ("image",))
 
 
 def test_blends_on_a_device(datapath, device):
