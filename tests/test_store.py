@@ -9,7 +9,7 @@ import pytest
 
 import skyshards
 from skyshards.errors import ShardCorrupted, UsageError
-from skyshards.format import catalog
+from skyshards.format import catalog, storage
 from skyshards.format.shard import PAGE
 from skyshards.pipeline.build import build
 from skyshards.verify import describe, problems
@@ -58,6 +58,13 @@ def test_columns_that_deflate_shrinks_most_stay_deflated(fast):
     assert manifest.inflated == ("image",)
     assert manifest.options["store"] == "fast"
     assert [path for path, spec in manifest.specs.items() if spec.heavy and spec.deflate] == ["masks.stars", "flux"]
+
+
+@pytest.mark.parametrize(("shrunk", "inflated"), [(99, ("masks.stars",)), (101, ())])
+def test_masks_that_deflate_shrinks_100_fold_stay_deflated(small, shrunk, inflated):
+    manifest = catalog.open_folder(small)[1]
+    nbytes = {"image": 1, "masks.stars": 10 * manifest.specs["masks.stars"].nbytes // shrunk, "flux": 10**6}
+    assert storage.in_fast_store(manifest, 10, nbytes).inflated == inflated
 
 
 def test_any_hdf5_reader_opens_them(fast):

@@ -20,7 +20,7 @@ def command(folder: Path, out: Path, store: str, workers: int | None) -> None:
     """Write a built dataset to the folder OUT, with its large columns stored otherwise.
 
     `fast` stores them uncompressed, so that rows are read several times faster, on more disk. Columns that are
-    nearly empty (deflate shrinks them 700-fold) stay deflated. `small` deflates them again. Values, sources,
+    nearly empty (deflate shrinks them 100-fold) stay deflated. `small` deflates them again. Values, sources,
     additions, citations and the card stay the same. Rerun an interrupted command to resume it.
     """
     with messages(), resumable():

@@ -1,7 +1,7 @@
 """How large values are stored: a `small` folder deflates them, a `fast` one mostly leaves them as they are in memory.
 
-From the page cache, uncompressed values are always read faster (`benchmarks/storing.py`). A fast folder deflates only
-columns that are nearly empty, such as masks of zeros: they lose least, and would take hundreds of times the disk.
+From the page cache, most values are read much faster uncompressed (`benchmarks/storing.py`). A fast folder deflates
+only columns that are nearly empty, such as masks of zeros: they lose little, and would take hundreds of times the disk.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from skyshards.format.shard import parts
 STORE = "store"
 """Option of a build with the name of its store; absent if that is `small`."""
 SMALL, FAST = STORES = ("small", "fast")
-SHRUNK = 700
-"""A fast folder deflates a column that this makes at least so many times smaller (at most 1032 times). It is then read
-at 0.67 to 0.82 of the rate of an uncompressed one."""
+SHRUNK = 100
+"""A fast folder deflates a column that this makes at least so many times smaller (at most 1032 times). Alone, it is
+then read at 0.66 to 0.83 of the rate of an uncompressed one; below, at half of it or less."""
 
 
 def store_of(manifest: Manifest) -> str:

@@ -110,7 +110,7 @@ def build(
         HEALPix nside of the partition.
     store : {"small", "fast"}
         Deflate large columns, or store them uncompressed, which reads several times faster and takes more disk. Columns
-        that are nearly empty (deflate shrinks them 700-fold) stay deflated. See `skyshards.repack`.
+        that are nearly empty (deflate shrinks them 100-fold) stay deflated. See `skyshards.repack`.
     simulated : bool
         Mark the card and the shards as simulated.
     executor : concurrent.futures.Executor or distributed.Client, optional
