@@ -35,6 +35,7 @@ class Limits:
     sequential: float
     masks: float
     builder: float
+    arrow: float
 
 
 def measure_limits(built: Path, rounds: int) -> Limits:
@@ -60,11 +61,15 @@ def measure_limits(built: Path, rounds: int) -> Limits:
             "memcpy": lambda: [np.copyto(target, source) for _ in range(0, rows, BATCH)],
         }
         best = best_in_turn(functions, rounds)
-        in_order = {"builder": lambda: _stream(stream), "sequential": lambda: _read(whole, np.arange(len(whole)))}
+        in_order = {
+            "builder": lambda: _stream(stream),
+            "arrow": lambda: [None for _ in stream.iter(BATCH)],
+            "sequential": lambda: _read(whole, np.arange(len(whole))),
+        }
         both = best_in_turn(in_order, max(2, rounds // 2))
     rate = {name: rows / seconds for name, seconds in best.items()}
-    builder, sequential = (len(whole) / both[name] for name in ("builder", "sequential"))
-    return Limits({1: rate[1], 2: rate[2]}, rate["memcpy"], rate["table"], sequential, rate["masks"], builder)
+    builder, arrow, sequential = (len(whole) / both[name] for name in ("builder", "arrow", "sequential"))
+    return Limits({1: rate[1], 2: rate[2]}, rate["memcpy"], rate["table"], sequential, rate["masks"], builder, arrow)
 
 
 def _read(table: Any, order: np.ndarray) -> None:
