@@ -12,6 +12,7 @@ from skyshards.errors import ShardCorrupted, UsageError
 from skyshards.format import catalog, storage
 from skyshards.format.shard import PAGE
 from skyshards.pipeline.build import build
+from skyshards.progress import size
 from skyshards.verify import describe, problems
 from tests.starry import Starry, row
 from tests.toy_folder import assert_whole
@@ -80,6 +81,13 @@ def test_any_hdf5_reader_opens_them(fast):
 def test_large_values_start_with_a_page(fast):
     rows = catalog.open_folder(fast)[0]
     assert not (rows["_start:image"].to_numpy() % PAGE).any()
+
+
+def test_a_dry_run_tells_the_disk_of_uncompressed_rows(fast, tmp_path):
+    image, masks = (catalog.open_folder(fast)[1].specs[path].nbytes for path in ("image", "masks.stars"))
+    for folder, store, nbytes in ((tmp_path, "small", None), (tmp_path, "fast", image + masks), (fast, "fast", image)):
+        found = build(Starry(9), folder, workers=0, store=store, dry_run=True).plan
+        assert re.findall(r"\(uncompressed, up to (.*) a row\)", found) == ([size(nbytes)] if nbytes else [])
 
 
 def test_the_store_is_no_matter_of_order(fast, tmp_path):

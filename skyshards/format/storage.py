@@ -44,6 +44,12 @@ def may_inflate(spec: ColumnSpec) -> bool:
     return spec.heavy and spec.deflate and not spec.varies
 
 
+def most_bytes(manifest: Manifest) -> int:
+    """Return the bytes a row of the columns that are inflated, or, before the first build, that may be."""
+    is_chosen = may_inflate if not manifest.shards else lambda spec: spec.path in manifest.inflated
+    return sum(spec.nbytes for spec in manifest.columns if is_chosen(spec))
+
+
 def in_fast_store(manifest: Manifest, rows: int, nbytes: Mapping[str, int]) -> Manifest:
     """Choose which columns of a fast folder not to deflate.
 

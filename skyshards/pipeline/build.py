@@ -189,7 +189,8 @@ def build(
                 " writable, or build elsewhere with `output_dir`"
             )
         read = sum(known.read(source.key, spool) for source in pending) if recipe.counts else 0
-        words = plan(recipe.told(limit, recipe.simulated), pending, len(sample.listed), read)
+        fast = storage.most_bytes(manifest) if store == storage.FAST else 0
+        words = plan(recipe.told(limit, recipe.simulated), pending, len(sample.listed), read, fast)
         if pending and not dry_run:
             say(words)
         downloads = Downloads(workspace.parent / recipe.downloads, recipe, () if dry_run else pending)

@@ -12,10 +12,11 @@ COMMON_SPEED = 10e6
 """Download speed (bytes per second) assumed where a recipe gives no time."""
 
 
-def plan(recipe: Recipe, pending: Sequence[Source], listed: int, rows: int = 0) -> str:
+def plan(recipe: Recipe, pending: Sequence[Source], listed: int, rows: int = 0, fast: int = 0) -> str:
     """Describe in one line the sources to read, out of `listed` ones, of which some `rows` were read already.
 
     With a limit, sources that are read in blocks are taken one after the other: their number is not known yet.
+    `fast` are the bytes that a row has at most in uncompressed columns; which columns these are depends on the rows.
     """
     parts = [f"{listed - len(pending):,} done already"] if len(pending) < listed else []
     parts += [f"{counted(rows, 'rows')} done already"] if rows else []
@@ -23,7 +24,8 @@ def plan(recipe: Recipe, pending: Sequence[Source], listed: int, rows: int = 0) 
     if not pending:
         return f"nothing to do{done}"
     cost = recipe.cost(pending)
-    amounts = [f"{_about(cost.fetch_bytes)} to fetch", f"{_about(cost.keep_bytes)} to keep", _time(cost)]
+    kept = f"{_about(cost.keep_bytes)} to keep" + (f" (uncompressed, up to {size(fast)} a row)" if fast else "")
+    amounts = [f"{_about(cost.fetch_bytes)} to fetch", kept, _time(cost)]
     by_row = recipe.counts and recipe.limit is not None
     what = f"up to {counted(recipe.limit, 'rows')}" if by_row else counted(len(pending), recipe.unit)
     return f"{what} to do{done}: {', '.join(amounts)}"
