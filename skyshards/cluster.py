@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import pickle
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -24,6 +25,8 @@ PATIENCE = 30.0
 """Maximum wait for a scheduler, seconds."""
 LOOK_AGAIN = 2.0
 """Seconds between two counts of a cluster's threads."""
+STALLED = 5.0
+"""Seconds without a worker, after which it is reported."""
 
 
 class ClusterLost(BuildError):
@@ -142,7 +145,9 @@ def as_executor(given: Executor | Client | None) -> Executor | None:
 
 
 @contextlib.contextmanager
-def connected(where: str | None, workers: int | None = None) -> Iterator[DaskExecutor | None]:
+def connected(
+    where: str | None, workers: int | None = None, stalled: Callable[[str | None], None] = lambda why: None
+) -> Iterator[DaskExecutor | None]:
     """Connect to a Dask cluster for a block; None if none is named.
 
     Parameters
@@ -152,6 +157,8 @@ def connected(where: str | None, workers: int | None = None) -> Iterator[DaskExe
         dask-jobqueue is configured.
     workers : int, optional
         Number of processes or jobs to start; default: the number of usable cores.
+    stalled : callable, optional
+        Called from a thread while the cluster has no workers, with that as words, and with None once it has.
 
     Raises
     ------
@@ -177,7 +184,42 @@ def connected(where: str | None, workers: int | None = None) -> Iterator[DaskExe
         stack.callback(_close, client)
         executor = DaskExecutor(client)
         stack.callback(executor.shutdown, cancel_futures=True)
+        expected = "one or more" if start is None else str(workers or usable_cores())
+        stack.enter_context(_watched(client, expected, stalled))
         yield executor
+
+
+@contextlib.contextmanager
+def _watched(client: Client, expected: str, stalled: Callable[[str | None], None]) -> Iterator[None]:
+    """Report while there are no workers."""
+    ended = threading.Event()
+
+    def watch() -> None:
+        without = time.monotonic()
+        with contextlib.suppress(Exception):  # the scheduler is gone
+            while not ended.wait(LOOK_AGAIN):
+                if client.nthreads():
+                    without = time.monotonic()
+                    stalled(None)
+                elif time.monotonic() - without >= STALLED:
+                    stalled(_without_workers(client, expected))
+
+    watcher = threading.Thread(target=watch, name="skyshards-workers", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        watcher.join(LOOK_AGAIN)
+        stalled(None)
+
+
+def _without_workers(client: Client, expected: str) -> str:
+    assert client.scheduler is not None  # connected
+    words = f"waiting for workers: expected {expected} at {client.scheduler.address}, found none"
+    with contextlib.suppress(Exception):  # there is none
+        words += f"; dashboard: {client.dashboard_link}" if client.dashboard_link else ""
+    return words
 
 
 def _close(client: Client) -> None:

@@ -25,6 +25,8 @@ _shown: list[Progress] = []
 """Work in progress, outermost first."""
 _waits: dict[str, tuple[float, bool]] = {}
 """For each server, when its wait ends (monotonic) and whether the server asked for it."""
+_stalled: str | None = None
+"""Why nothing goes on, if nothing does."""
 _lock = threading.Lock()
 
 
@@ -167,10 +169,23 @@ def waiting(url: str, seconds: float, asked: float | None = None) -> None:
         say(_wait_for(server, seconds, asked is not None))
 
 
+def stalled(why: str | None) -> None:
+    """Report that nothing goes on, and why, in all progress lines until this is called with None. Thread-safe."""
+    global _stalled
+    with _lock:
+        is_new = why is not None and why != _stalled
+        _stalled = why
+        in_bar = sys.stderr.isatty() and bool(_shown)
+    if why is not None and is_new and not in_bar:
+        say(why)
+
+
 def _waiting_for() -> list[str]:
-    """List the servers that are being waited for, with the time left."""
+    """List what is being waited for: servers, with the time left, or why nothing goes on."""
     now = time.monotonic()
     with _lock:
+        if _stalled is not None:
+            return [printable(_stalled)]
         for server in [server for server, (end, _) in _waits.items() if end <= now]:
             del _waits[server]
         return [_wait_for(server, end - now, asked) for server, (end, asked) in _waits.items()]

@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import fsspec
 import pytest
 from click.testing import CliRunner
 
+import skyshards.cluster
 from skyshards.cli.main import main
 from skyshards.cluster import connected
 from skyshards.errors import UsageError
@@ -143,6 +145,20 @@ WITHOUT = [("nonsense://x", None, "no scheduler at"), ("tcp://127.0.0.1:1", 2, "
 def test_a_cluster_that_cannot_be_had_is_said(where, workers, words):
     with pytest.raises(UsageError, match=words), connected(where, workers):
         pass
+
+
+@pytest.mark.slow
+def test_a_cluster_without_workers_is_said(loopback, tmp_path, monkeypatch):
+    """The build goes on when one comes."""
+    monkeypatch.setattr(skyshards.cluster, "STALLED", 0.5)
+    scheduler, said = loopback.scheduler(), []
+    with connected(scheduler, stalled=said.append) as executor, ThreadPoolExecutor(1) as thread:
+        summary = thread.submit(build, Toy(4), tmp_path / "toy", executor=executor)
+        words = f"waiting for workers: expected one or more at {scheduler}, found none"
+        until(lambda: any(text and text.startswith(words) for text in said))
+        loopback.worker(scheduler, loopback.machines[1])
+        assert summary.result(timeout=100).rows == 4
+        until(lambda: said[-1] is None)
 
 
 def build_here(machines: Machines, recipe: Far) -> Path:

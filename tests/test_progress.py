@@ -51,6 +51,17 @@ def test_lines_go_on_while_nothing_is_done(capsys):
         wait_for(capsys, "0 of 10 sources")
 
 
+def test_lines_say_why_nothing_goes_on(capsys):
+    with progress.progress("reading", "sources", 10):
+        progress.stalled("waiting for workers")
+        try:
+            assert wait_for(capsys, "sources/s, waiting for workers").startswith("waiting for workers\n")
+        finally:
+            progress.stalled(None)
+        capsys.readouterr()
+        assert "waiting" not in wait_for(capsys, "0 of 10 sources").splitlines()[-1]
+
+
 def test_short_work_prints_nothing_without_a_terminal(capsys, monkeypatch):
     monkeypatch.setattr(progress, "INTERVAL", 30.0)
     with progress.progress("fetching", "sources", 10) as bar:

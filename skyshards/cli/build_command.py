@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
-from skyshards.cli.options import COMMON, HELP, messages, resumable
+from skyshards.cli.options import COMMON, HELP, in_cluster, messages, resumable
 from skyshards.cli.typed import Command, as_typed
 from skyshards.errors import UsageError
 from skyshards.text import counted
@@ -56,7 +56,6 @@ def build_command(name: str, *, not_with_demo: Sequence[str] = ()) -> Callable[[
             limit = 5 if tiny else limit
             output_dir = output_dir or Path("data") / name
             with messages(debug), resumable(), contextlib.ExitStack() as stack:
-                from skyshards.cluster import connected
                 from skyshards.pipeline.build import build
                 from skyshards.pipeline.object_store import destination
 
@@ -72,7 +71,9 @@ def build_command(name: str, *, not_with_demo: Sequence[str] = ()) -> Callable[[
                     archive = stack.enter_context(DemoArchive())
                 folder, _ = destination(output_dir, work_dir, name, None)
                 recipe = make_recipe(demo=archive, output_dir=folder, **own)
-                executor = stack.enter_context(connected(None if dry_run else dask, workers))
+                executor = None
+                if dask is not None and not dry_run:
+                    executor = stack.enter_context(in_cluster(dask, workers))
                 summary = build(
                     recipe,
                     output_dir,

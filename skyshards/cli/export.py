@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,8 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from skyshards.cli.options import DASK, messages, option, resumable
+from skyshards.cli.options import DASK, in_cluster, messages, option, resumable
 from skyshards.cli.typed import Command
-from skyshards.cluster import connected
 from skyshards.crossmatch import MATCH
 from skyshards.errors import UsageError
 from skyshards.export.catalogue import FORMATS, write_catalogue
@@ -73,9 +73,10 @@ def command(ctx: click.Context, source: str, out: str, form: str, dask: str | No
             count = write_catalogue(content, Path(out), form)
             click.echo(f"{out}: {counted(count, 'rows')}")
             return
-        with connected(dask, options["workers"]) as executor:
-            if executor is not None:
-                options["workers"] = None
+        with contextlib.ExitStack() as stack:
+            executor = None
+            if dask is not None:
+                executor = stack.enter_context(in_cluster(dask, options.pop("workers")))
             done = export(content, out, executor=executor, **options)
     margin = f", and {done.margin_rows:,} in their margins" if done.margin_rows else ""
     written = f"{counted(done.written, 'files')} written"

@@ -127,12 +127,16 @@ COMMON = (
 
 
 def in_cluster(dask: str | None, workers: int | None) -> contextlib.AbstractContextManager[DaskExecutor | None]:
-    """Connect to the cluster of `--dask`; None without it, where `--workers` is refused (see `DASK_WORKERS`)."""
+    """Connect to the cluster of `--dask`, of whose lack of workers progress lines tell; None without it.
+
+    Raises `UsageError` for a number of workers without a cluster.
+    """
     from skyshards.cluster import connected
+    from skyshards.progress import stalled
 
     if dask is None and workers is not None:
         raise UsageError("workers: is for `dask`, with local or slurm")
-    return connected(dask, workers)
+    return connected(dask, workers, stalled)
 
 
 @contextlib.contextmanager
