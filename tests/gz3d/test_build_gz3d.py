@@ -29,6 +29,7 @@ from gz3d.sas import GZ3D_URL, list_gz3d
 from skyshards import verify
 from skyshards.cli.main import main
 from skyshards.fetch.client import Fetcher
+from skyshards.text import counted
 from tests.versions import stock_reads_hdf5
 
 REPOSITORY = Path(__file__).parents[2]
@@ -114,7 +115,7 @@ def test_the_archive_and_a_folder_of_its_files_give_the_same_bytes(archive, whol
 def test_the_summary_counts_and_its_lines_load(whole, local, folder):
     outcome = run("--local_data_path", local, "-o", folder)
     shards = digests(folder)
-    assert f"{folder}: {GALAXIES} rows in {len(shards)} shards, " in outcome.stdout
+    assert f"{folder}: {GALAXIES} rows in {counted(len(shards), 'shards')}, " in outcome.stdout
     assert f"({GALAXIES} rows added, 0 sources failed, " in outcome.stdout
     lines = outcome.stdout.partition("Load it with\n")[2].splitlines()
     names = {}

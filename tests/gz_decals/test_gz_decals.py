@@ -154,7 +154,7 @@ class TestDemoVolunteers(Contract):
         assert not (folder / "downloads").exists()
 
     def test_sources_lead_to_members_of_archives(self, folder):
-        for record in sources.read(folder).values():
+        for record in sources.read(folder):
             assert record.url.endswith(".png") and "/gz_decals_dr5_png_part" in record.url
             assert len(record.sha256) == 64 and record.nbytes > 10_000
 
