@@ -118,8 +118,8 @@ def pairs(
         apart = _separation(_vectors(a)[rows_a], _vectors(b)[rows_b]) if known else np.full(len(rows_a), np.nan)
         return rows_a, rows_b, apart
     radius = degrees(radius_arcsec, "radius_arcsec") * 3600.0 if hasattr(radius_arcsec, "to_value") else radius_arcsec
-    if not 0 <= radius <= 648_000:
-        raise UsageError(f"radius_arcsec: expected 0 to 648000 (180 degrees), found {radius_arcsec}")
+    if not isinstance(radius, (int, float, np.number)) or not 0 <= radius <= 648_000:
+        raise UsageError(f"radius_arcsec: expected 0 to 648000 (180 degrees), found {radius_arcsec!r:.60}")
     if match not in MATCH:
         raise UsageError(f"match: expected one of {', '.join(MATCH)}, found {match!r}")
     first, second, every = _vectors(a), _vectors(b), match == "all"
@@ -142,6 +142,9 @@ def columns_of(
     if hasattr(table, "icrs"):
         table = {"ra": np.atleast_1d(table.icrs.ra.deg), "dec": np.atleast_1d(table.icrs.dec.deg)}
         position = ("ra", "dec")
+    if not isinstance(table, (RandomAccess, pa.Table)) and not hasattr(table, "keys"):
+        expected = "expected a table, SkyCoord or mapping of arrays"
+        raise UsageError(f"table {which}: {expected}, found {table!r:.200}; open a built dataset with skyshards.open")
     if isinstance(table, RandomAccess):
         names, values = list(table._askable), table._asked
     else:

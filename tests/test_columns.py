@@ -59,8 +59,16 @@ def test_a_group_stands_for_its_columns():
 
 @pytest.mark.parametrize("name", ["grou", "group.", "b", "", "group.inner.c.d"])
 def test_an_unknown_column_is_named_with_those_there_are(name):
-    with pytest.raises(KeyError, match=f"no column '{name}'; available: a, group.b, group.inner.c"):
+    with pytest.raises(KeyError, match=f"no column '{name}'.*; available: a, group.b, group.inner.c"):
         select(("a", "group.b", "group.inner.c"), ["a", name])
+
+
+@pytest.mark.parametrize(
+    ("name", "similar"), [("gz_bar_vote", "gz_bar_votes"), ("array", "masks.array"), ("Masks.aray", "masks.array")]
+)
+def test_similar_columns_come_first(name, similar):
+    with pytest.raises(KeyError, match=rf"no column '{name}' \(similar: {similar}\); available: ra, "):
+        select(("ra", "gz_bar_votes", "masks.array"), [name])
 
 
 def test_a_string_is_no_list_of_names():

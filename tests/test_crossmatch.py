@@ -181,6 +181,19 @@ def test_says_what_is_missing():
         crossmatch(arrow([1], [1]), wrong)
 
 
+@pytest.mark.parametrize("radius", ["1 arcmin", None, [1.0]])
+def test_radius_is_a_number_or_quantity(radius):
+    a = arrow([1.0], [1.0])
+    with pytest.raises(UsageError, match="radius_arcsec: expected 0 to 648000"):
+        crossmatch(a, a, radius)
+
+
+def test_a_folder_is_to_be_opened_first():
+    a = arrow([1.0], [1.0])
+    with pytest.raises(UsageError, match=r"table b: expected a table.*'data/gz3d'; open .* with skyshards\.open"):
+        crossmatch(a, "data/gz3d")
+
+
 def test_radius_is_in_arcsec_or_has_its_unit():
     a, b = arrow([10.0], [0.0]), arrow([10.0], [1.0])
     for radius in (3600.1, 1.001 * units.deg, 60.1 * units.arcmin):

@@ -217,7 +217,9 @@ def test_selections(tables):
     assert pairs_of(joined.find(name[0])) == pairs_of(joined.find([name[2]], by="third.object_id")) == [name]
     with pytest.raises(KeyError, match=r"no row has first.object_id 'nobody'"):
         joined.find("nobody")
-    with pytest.raises(KeyError, match="no column 'flux'; available: first.object_id"):
+    with pytest.raises(
+        KeyError, match=r"no column 'flux' \(similar: first.flux, second.flux, third.flux\); available: first.object_id"
+    ):
         joined.where("flux > 0")
     place = joined.select([6]).columns(["first.ra", "first.dec"])[0]["first"]
     assert pairs_of(joined)[6] in pairs_of(joined.cone(place["ra"], place["dec"], 1e-6))

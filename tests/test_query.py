@@ -83,7 +83,7 @@ def test_conditions(condition, wanted):
     ("condition", "message"),
     [
         ("bar > ", "is not a condition"),
-        ("bar = 3", "is not a condition"),
+        ("bar = 3", "is not a condition .*; write == for equality"),
         ("bar > 1 & all > 1", "is not a condition .*needs brackets"),
         ("bar + 1", "expected a condition on columns"),
         ("1 > 0", "expected a condition on columns"),
@@ -114,7 +114,7 @@ def test_what_is_no_condition(condition, message):
 
 @pytest.mark.parametrize("condition", ["bra > 3", pc.field("bra") > 3, "bra.inner == 3"], ids=str)
 def test_unknown_columns_are_named_as_by_columns(table, condition):
-    with pytest.raises(KeyError, match="no column 'bra(.inner)?'; available: object_id, ra, dec"):
+    with pytest.raises(KeyError, match="no column 'bra(.inner)?'.*; available: object_id, ra, dec"):
         table.where(condition)
 
 

@@ -267,6 +267,21 @@ def test_what_is_no_data_set(tmp_path):
         skyshards.open(tmp_path)
 
 
+def test_datasets_near_a_folder_that_is_none_are_named(folder, tmp_path):
+    for name in ("gz3d", "gz_sdss"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        shutil.copy(folder / "catalog.parquet", tmp_path / "data" / name)
+    with pytest.raises(FolderError, match=r"data: not a built dataset.*; name one that is in it: gz3d, gz_sdss$"):
+        skyshards.open(tmp_path / "data")
+    with pytest.raises(FolderError, match=r"there is no such folder; similar: \S+/data/gz3d$"):
+        skyshards.open(tmp_path / "data" / "gz3dd")
+
+
+def test_a_name_in_place_of_a_number_leads_to_what_takes_names(table):
+    with pytest.raises(TypeError, match=r"found 'flux'; see select_columns\(\['flux'\]\) and find\('flux'\)"):
+        table["flux"]
+
+
 def test_repr_says_what_there_is(table):
     assert (
         "46 rows" in repr(table) and "votes.mask: uint8 [16, 18]" in repr(table) and "ra: float64 (deg)" in repr(table)

@@ -14,7 +14,7 @@ import pyarrow as pa
 from skyshards.additions.columns import NewColumn
 from skyshards.additions.matching import Match
 from skyshards.additions.values import AddedRows, large_column, small_columns
-from skyshards.errors import BuildError, FolderError
+from skyshards.errors import BuildError
 from skyshards.files import TEMPORARY_PREFIX, file_digest, is_read_only, sync
 from skyshards.format import card, catalog, hashes, scalars
 from skyshards.format import shard as hdf5
@@ -54,7 +54,7 @@ def held(folder: Path) -> Iterator[tuple[Path, pa.Table, Manifest]]:
         If it cannot be written to, another process is building it, or a build of it has not ended.
     """
     if not (folder / CATALOG).is_file() and not (folder / WORKSPACE).is_dir():
-        raise FolderError(f"{folder}: not a built dataset, it has no {CATALOG}; build one with `skyshards build`")
+        raise catalog.not_built(folder)
     if is_read_only(folder):
         raise BuildError(f"{folder}: cannot be written to; make it writable, or copy it first")
     with hold(folder, WORKSPACE, otherwise="") as workspace:

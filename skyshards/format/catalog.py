@@ -14,6 +14,9 @@ Rows have the same order as in stock `load_dataset`. The schema metadata hold a 
 
 from __future__ import annotations
 
+import difflib
+import itertools
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -114,9 +117,30 @@ def read_manifest(folder: Path) -> Manifest:
 def open_catalog(folder: Path) -> CatalogFile:
     """Open the catalogue of a built dataset on disk; raises `FolderError` if there is none."""
     if not (folder / CATALOG).is_file():
-        advice = "build one with `skyshards build`"
-        raise FolderError(f"{folder}: not a built dataset, it has no {CATALOG}; {advice}")
+        raise not_built(folder)
     return CatalogFile(folder / CATALOG, str(folder))
+
+
+def not_built(folder: Path, file: str = CATALOG) -> FolderError:
+    """Make the error for a folder that is no built dataset, naming those in it or those beside it of similar name."""
+    if inside := _datasets_in(folder):
+        advice = f"name one that is in it: {', '.join(inside)}"
+    elif near := difflib.get_close_matches(folder.name, _datasets_in(folder.parent), 3):
+        advice = f"similar: {', '.join(str(folder.parent / name) for name in near)}"
+    else:
+        advice = "build one with `skyshards build`"
+    what = f"it has no {file}" if folder.exists() else "there is no such folder"
+    return FolderError(f"{folder}: not a built dataset, {what}; {advice}")
+
+
+def _datasets_in(folder: Path) -> list[str]:
+    """Return the names of up to 20 built datasets in a folder, of which the first 1,000 entries are looked at."""
+    try:
+        with os.scandir(folder) as entries:
+            names = sorted(entry.name for entry in itertools.islice(entries, 1000) if entry.is_dir())
+        return [name for name in names if (folder / name / CATALOG).is_file()][:20]
+    except OSError:
+        return []
 
 
 def open_folder(folder: Path) -> tuple[pa.Table, Manifest]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -111,5 +112,9 @@ def select(columns: Iterable[str], names: Iterable[str]) -> tuple[str, ...]:
 
 
 def unknown_column(name: str, names: Iterable[str]) -> KeyError:
-    """Make the error for an unknown column, listing the known ones."""
-    return KeyError(f"no column {name!r}; available: {', '.join(names)}")
+    """Make the error for an unknown column, listing the known ones, and before them those of similar name."""
+    names = tuple(names)
+    inner = [path for path in names if path.endswith(f".{name}")]
+    similar = dict.fromkeys([*inner, *difflib.get_close_matches(name, names, 3, 0.8)])
+    hint = f" (similar: {', '.join(similar)})" if similar else ""
+    return KeyError(f"no column {name!r}{hint}; available: {', '.join(names)}")

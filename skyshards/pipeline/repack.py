@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pyarrow.compute as pc
 
-from skyshards.errors import BuildError, FolderError, ShardCorrupted, UsageError
+from skyshards.errors import BuildError, ShardCorrupted, UsageError
 from skyshards.files import TEMPORARY_PREFIX, file_digest, is_read_only, sync
 from skyshards.format import card, catalog, hashes, provenance, scalars, storage
 from skyshards.format.addition import beside, with_additions
@@ -111,7 +111,7 @@ def repack(
 def _refuse(folder: Path, out: Path, store: str) -> None:
     """Raise an error unless the folder is a built dataset in another store, and the new one is empty."""
     if missing := [name for name in (CATALOG, CARD, CITATION, SOURCES) if not (folder / name).is_file()]:
-        raise FolderError(f"{folder}: not a built dataset, it has no {missing[0]}; build one with `skyshards build`")
+        raise catalog.not_built(folder, missing[0])
     if storage.store_of(catalog.read_manifest(folder)) == store:
         raise UsageError(f"{folder}: has the `store` {store} already; use it as it is")
     if out.resolve() == folder.resolve():

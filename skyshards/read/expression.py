@@ -71,6 +71,8 @@ def evaluate(condition: str, column: Callable[[str], np.ndarray]) -> np.ndarray:
     except (SyntaxError, TypeError, ValueError, RecursionError, MemoryError) as error:
         reason = getattr(error, "msg", None) or str(error).strip() or type(error).__name__
         hint = "; a comparison beside & or | needs brackets" if re.search("[&|]", condition) else ""
+        if isinstance(error, SyntaxError) and re.search(r"(?<![=!<>])=(?!=)", condition):
+            hint = "; write == for equality"
         raise UsageError(f"{condition!r:.200} is not a condition ({reason}){hint}") from error
     if np.ndim(found) == 0 or found.dtype != bool:
         raise UsageError(f"{condition!r:.200}: expected a condition on columns, such as 'dec > 0'")

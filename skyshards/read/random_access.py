@@ -138,7 +138,9 @@ class RandomAccess(abc.ABC):
                     raise IndexError(f"expected a mask of shape ({length},), found {positions.shape}")
                 positions = np.flatnonzero(positions)
             elif positions.ndim != 1 or (positions.size and positions.dtype.kind not in "iu"):
-                raise TypeError(f"a table is indexed by integers, slices and 1-D arrays of integers, found {key!r:.60}")
+                hint = f"; see select_columns([{key!r}]) and find({key!r})" if isinstance(key, str) else ""
+                expected = "a table is indexed by integers, slices and 1-D arrays of integers"
+                raise TypeError(f"{expected}, found {key!r:.60}{hint:.200}")
             outside = (positions < -length) | (positions >= length)
             if outside.any():
                 first = positions[outside][0]
