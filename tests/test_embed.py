@@ -1,7 +1,6 @@
 """Representations: of the right images, in order, the same after a kill, and in a file that `skyshards add` takes."""
 
-import importlib.abc
-import importlib.machinery
+import importlib
 import importlib.util
 import json
 import os
@@ -9,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import types
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -27,6 +25,7 @@ from skyshards.embed.encoders import Encoder, encode, prepared, timm_encoder
 from skyshards.embed.run import embed
 from skyshards.errors import UsageError
 from skyshards.pipeline.build import build
+from tests import stand_ins
 
 torch = pytest.importorskip("torch")
 ROOT = Path(__file__).parents[1]
@@ -188,51 +187,12 @@ def test_images_of_several_sizes_and_constant_ones():
     assert not prepared(np.full((1, 4, 4), 7.0), 4).any()
 
 
-# The rest needs timm, which needs torchvision to be imported. The models made here use nothing of it, so where it is
-# missing a hollow one stands in.
-
-
-class _Hollow(type):
-    def __getattr__(cls, name):
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return name
-
-
-class _HollowModule(types.ModuleType):
-    __path__ = ()
-
-    def __getattr__(self, name):
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return _Hollow(name, (), {"__module__": self.__name__})
-
-
-class _HollowFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    def find_spec(self, name, path, target=None):
-        mine = name.partition(".")[0] == "torchvision"
-        return importlib.machinery.ModuleSpec(name, self, is_package=True) if mine else None
-
-    def create_module(self, spec):
-        return _HollowModule(spec.name)
-
-    def exec_module(self, module):
-        pass
-
-
 @pytest.fixture(scope="module")
 def timm():
     if importlib.util.find_spec("timm") is None:
         pytest.skip("timm is not installed")
-    if importlib.util.find_spec("torchvision") is not None:
+    with stand_ins.torchvision():
         yield importlib.import_module("timm")
-        return
-    finder = _HollowFinder()
-    sys.meta_path.append(finder)
-    yield importlib.import_module("timm")
-    sys.meta_path.remove(finder)
-    for name in [name for name in sys.modules if name.partition(".")[0] in ("torchvision", "timm")]:
-        del sys.modules[name]
 
 
 def test_untrained_timm_model_end_to_end(timm, toy, tmp_path):
