@@ -102,17 +102,42 @@ def volunteers(demo, tmp_path_factory):
     return folder
 
 
+def block_of_card(words):
+    """The Python of the card that has these words."""
+    text = (Path(__file__).parents[2] / "gz_decals" / "README.md").read_text(encoding="utf-8")
+    (block,) = [block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if words in block]
+    return block
+
+
 def test_card_selects_the_split_of_another_package_by_its_table(volunteers, tmp_path, monkeypatch):
     table = skyshards.open(volunteers)
     wanted = table.catalog["object_id"].to_pylist()[1:4]
     files = [*(f"{name}.jpg" for name in wanted), "J000000.00+000000.0.jpg"]
     pq.write_table(pa.table({"filename": files}), tmp_path / "decals_dr5_ortho_test_catalog.parquet")
     monkeypatch.chdir(tmp_path)
-    text = (Path(__file__).parents[2] / "gz_decals" / "README.md").read_text(encoding="utf-8")
-    (block,) = [block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "ortho_test" in block]
     names = {"table": table}
-    exec(compile(block, "README.md", "exec"), names)
+    exec(compile(block_of_card("ortho_test"), "README.md", "exec"), names)
     assert names["test"][:]["object_id"].tolist() == wanted
+
+
+def test_card_names_the_labels_of_another_package(volunteers):
+    """Its `decals_dr5_ortho_pairs` (galaxy_datasets/shared/label_metadata.py)."""
+    pairs = {
+        "smooth-or-featured": ["smooth", "featured-or-disk", "artifact"],
+        "disk-edge-on": ["yes", "no"],
+        "has-spiral-arms": ["yes", "no"],
+        "bar": ["strong", "weak", "no"],
+        "bulge-size": ["dominant", "large", "moderate", "small", "none"],
+        "how-rounded": ["round", "in-between", "cigar-shaped"],
+        "edge-on-bulge": ["boxy", "none", "rounded"],
+        "spiral-winding": ["tight", "medium", "loose"],
+        "spiral-arm-count": ["1", "2", "3", "4", "more-than-4", "cant-tell"],
+        "merging": ["none", "minor-disturbance", "major-disturbance", "merger"],
+    }
+    names = {"table": (table := skyshards.open(volunteers))}
+    exec(compile(block_of_card("-dr5_"), "README.md", "exec"), names)
+    assert list(names["labels"]) == [f"{question}-dr5_{answer}" for question in pairs for answer in pairs[question]]
+    assert names["labels"]["bar-dr5_strong"].to_pylist() == table.catalog["bar_strong"].to_pylist()
 
 
 class TestDemoVolunteers(Contract):
