@@ -3,7 +3,7 @@
 import importlib.util
 import re
 
-OPTIONAL = {"torch", "torchdata", "grain", "lightning"}
+OPTIONAL = {"torch", "torchdata", "grain", "lightning", "timm"}
 PLOTS = {"matplotlib", "gz3d.plot"}
 
 
