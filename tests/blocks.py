@@ -14,7 +14,10 @@ def _needed(block):
 
 
 def run(text, name):
-    """The namespace after all blocks but those of extras that are not installed; each `.shape  # (…)` is checked."""
+    """The namespace after all blocks but those of extras that are not installed.
+
+    Each `.shape  # (…)` is checked, and the first of the batches or rows of what is not looped over is read.
+    """
     names = {}
     for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
         if not all(importlib.util.find_spec(needed) for needed in _needed(block)):
@@ -22,4 +25,6 @@ def run(text, name):
         exec(compile(block, name, "exec"), names)
         for expression, shape in re.findall(r"^(.*\.shape)  # (\(.*\))$", block, re.MULTILINE):
             assert str(eval(expression, names)) == shape
+        for iterable in re.findall(r"^(loader|batches|mixed) = ", block, re.MULTILINE):
+            next(iter(names[iterable]))
     return names
