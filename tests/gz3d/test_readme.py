@@ -1,5 +1,6 @@
 """The Python of GZ3D's data card does what the card says, run from its first block to its last."""
 
+import json
 import re
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 import skyshards
+from gz3d.gz3d import SCHEMA
 from tests.versions import stock_reads_hdf5
 
 CARD = Path(__file__).parents[2] / "gz3d" / "README.md"
@@ -40,3 +42,13 @@ def test_python_of_the_card_runs(built_gz3d, tmp_path, monkeypatch):
     assert names["batch"]["segmentation"]["array"].shape == (3, 4, 525, 525)
     np.testing.assert_array_equal(names["batch"]["image"][1], names["table"][1]["image"])
     names["plot_segmentation"].__globals__["plt"].close("all")
+
+
+def test_every_column_of_the_volunteers_is_in_an_example():
+    """In the Python of the card or of the notebook."""
+    notebook = json.loads((CARD.parents[1] / "notebooks" / "demo_gz3d.ipynb").read_text(encoding="utf-8"))
+    code = "".join("".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code")
+    code += "".join(re.findall(r"```python\n(.*?)```", CARD.read_text(encoding="utf-8"), re.DOTALL))
+    names = ["volunteers", "drew", "center_clusters", "star_clusters", "plateifu", "hexagon", "explorer_link", "drawn("]
+    assert [name for name in names if name not in code] == []
+    assert {name for name in names if not name.endswith("(")} < SCHEMA.columns.keys()
