@@ -1,7 +1,7 @@
 """What a build holds in memory does not grow with its rows."""
 
+import contextlib
 import tracemalloc
-from contextlib import contextmanager
 from dataclasses import replace
 
 import pyarrow as pa
@@ -10,12 +10,16 @@ import pytest
 from skyshards.format import catalog, provenance
 from skyshards.format.provenance import SourceRecord
 from skyshards.pipeline.build import build
+from skyshards.pipeline.listing import Listing
+from skyshards.pipeline.outcomes import with_listed
+from skyshards.pipeline.recipe import Source
+from skyshards.pipeline.sample import Sample
 from tests.toy import Toy
 
-FEW, MANY = 4_000, 24_000
+FEW, MANY = 2_000, 10_000
 
 
-@contextmanager
+@contextlib.contextmanager
 def counted():
     """Count the most bytes that Python and Arrow hold at once."""
     found, before = [0], pa.default_memory_pool()
@@ -84,3 +88,28 @@ def test_the_table_of_sources_takes_few_bytes_each(one_row, tmp_path, monkeypatc
         assert [record.key for record in provenance.read(tmp_path)] == [key(number) for number in range(rows)]
     each = (peaks[MANY][0] - peaks[FEW][0]) / (MANY - FEW)
     assert each < 200, f"{each:.0f} bytes a source"
+
+
+def test_a_listing_takes_no_memory(tmp_path):
+    peaks = {}
+    for count in (FEW, MANY):
+        sources = (Source(key(number), f"https://far.org/{number}", info={"number": number}) for number in range(count))
+        with counted() as peaks[count], contextlib.closing(Listing(tmp_path)) as listing:
+            pending = Sample(sources, None, {}, {}, listing).take()
+            assert sum(source.info["number"] for source in pending) == count * (count - 1) // 2
+            assert (len(pending), len(listing), listing.downloads) == (count, count, True)
+            assert pending[-1] == listing.get(key(count - 1)) and listing.get("other") is None
+        assert list(tmp_path.iterdir()) == []
+    assert peaks[MANY][0] - peaks[FEW][0] < 5 * (MANY - FEW)
+
+
+def test_records_of_earlier_builds_take_no_memory(tmp_path):
+    peaks = {}
+    for count in (FEW, MANY):
+        records = (SourceRecord(key(number), "u" * 90, 1, "s" * 64, "done", None, 1) for number in range(count))
+        with counted() as peaks[count], contextlib.closing(Listing(tmp_path)) as listing:
+            listing.enter(records)
+            assert (len(listing.packed), sum(record.nbytes for record in listing.packed.in_order())) == (count, count)
+            assert listing.packed[key(3)].url == "u" * 90 and "other" not in listing.packed
+            assert all(not is_listed for _, is_listed in with_listed(listing.packed.in_order(), listing))
+    assert peaks[MANY][0] - peaks[FEW][0] < 5 * (MANY - FEW)

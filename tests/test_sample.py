@@ -9,6 +9,7 @@ import pytest
 import skyshards
 from skyshards.format.provenance import SourceRecord
 from skyshards.pipeline.build import build
+from skyshards.pipeline.listing import Listing
 from skyshards.pipeline.payloads import SpooledRow
 from skyshards.pipeline.recipe import Source
 from skyshards.pipeline.sample import Sample
@@ -74,7 +75,7 @@ def record(status):
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_the_order_of_arrival_does_not_matter(seed):
+def test_the_order_of_arrival_does_not_matter(tmp_path, seed):
     moments = random.Random(seed)
     gives = {f"s{number:02d}": moments.choice([0, 0, 1, 1, 2, 7, None]) for number in range(30)}
     limit = moments.randint(1, 20)
@@ -84,8 +85,8 @@ def test_the_order_of_arrival_does_not_matter(seed):
             expected[key] = min(left, rows) if rows is not None else "failed"
             left -= 1 if rows is None else min(left, rows)
 
-    sample = Sample((Source(key) for key in gives), limit, {}, {})
-    reading, entered = sample.take(), {}
+    sample = Sample((Source(key) for key in gives), limit, {}, {}, Listing(tmp_path))
+    reading, entered = list(sample.take()), {}
     while reading:
         source = reading.pop(moments.randrange(len(reading)))
         rows = gives[source.key]
@@ -100,12 +101,12 @@ def test_the_order_of_arrival_does_not_matter(seed):
     assert entered == expected
 
 
-def test_what_is_known_is_not_read_again():
+def test_what_is_known_is_not_read_again(tmp_path):
     records = {"a": record("done"), "b": record("left out"), "c": record("failed"), "d": record("in part")}
     sources = [Source(key) for key in "abcde"]
 
     def taken(limit, **rows):
-        return [source.key for source in Sample(sources, limit, records, rows).take()]
+        return [source.key for source in Sample(sources, limit, records, rows, Listing(tmp_path)).take()]
 
     assert taken(None, a=3, d=2) == ["c", "d", "e"]
     assert taken(3, a=3) == []

@@ -101,7 +101,7 @@ def died(tmp_path):
 def test_what_was_committed_survives_and_what_was_not_does_not(died):
     spool = Spool(died, 16)
     assert contents(spool) == expected(range(5))
-    assert [found.key for found in spool.records()] == [f"s{number}" for number in range(5)]
+    assert [found.key for found in spool.known.in_order()] == [f"s{number}" for number in range(5)]
     spool.close()
 
 
@@ -180,7 +180,7 @@ def test_records_keep_everything(tmp_path):
     ]
     spool = Spool(tmp_path / "spool", 16)
     spool.enter([Entry(each, "train") for each in records])
-    assert list(spool.records()) == sorted(records, key=lambda each: each.key)
+    assert list(spool.known.in_order()) == sorted(records, key=lambda each: each.key)
     spool.close()
 
 
@@ -188,7 +188,7 @@ def test_a_source_tried_again_has_its_last_outcome(tmp_path):
     spool = Spool(tmp_path / "spool", 16)
     spool.enter([Entry(record("a", "failed", "once"), "train")])
     enter(spool, "a", [one(1, source="a")])
-    assert list(spool.records()) == [record("a")]
+    assert list(spool.known.in_order()) == [record("a")]
     spool.close()
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import time
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
@@ -28,6 +27,8 @@ from skyshards.pipeline.catalog_parts import ROWS
 from skyshards.pipeline.check import check_request, check_schema, checked
 from skyshards.pipeline.downloads import Downloads
 from skyshards.pipeline.earlier import earlier, object_ids
+from skyshards.pipeline.listing import Listing
+from skyshards.pipeline.outcomes import Outcomes, with_listed
 from skyshards.pipeline.pixels import pack_all
 from skyshards.pipeline.plan import plan
 from skyshards.pipeline.pools import start_fork_server
@@ -167,21 +168,23 @@ def build(
             recipe.name, nside, options, recipe.simulated, recipe.splits, columns, (), configs=recipe.schema.configs
         )
         spool = stack.enter_context(contextlib.closing(Spool(workspace, nside)))
+        listing = stack.enter_context(contextlib.closing(Listing(workspace)))
         old, manifest = what_is_there(folder, empty, recipe.reuse)
         additions = manifest.additions
         if place is not None and additions:
             raise UsageError(f"{place.url}: has columns of `skyshards add`; copy it to disk, and build it there")
         old, manifest, lost = without_lost_shards(folder, old, with_additions(manifest, ()), there)
-        known = earlier(folder, old, spool, lost, limit)
+        known = earlier(folder, old, spool, listing, lost, limit)
         records = known.records
         objects = known.objects(spool) if limit else {}
-        listing = checked(recipe, recipe.sources(fetcher))
-        first = list(islice(listing, 1))  # downloads needed before the first source show their own bars
+        sources = checked(recipe, recipe.sources(fetcher))
+        first = list(islice(sources, 1))  # downloads needed before the first source show their own bars
         with progress("listing", "sources") as bar:
-            sample = Sample(_counted(chain(first, listing), bar), limit, records, objects, recipe.counts, known.begun)
+            shown = _counted(chain(first, sources), bar)
+            sample = Sample(shown, limit, records, objects, listing, recipe.counts, known.begun)
             pending = sample.take()
         if recipe.lists_all and limit is None:
-            _refuse_shorter_listing(folder, records, sample.listed)
+            _refuse_shorter_listing(folder, known.in_order(spool), listing)
         rows = len(old)
         if pending and not dry_run and is_read_only(folder):
             raise BuildError(
@@ -190,10 +193,10 @@ def build(
             )
         read = sum(known.read(source.key, spool) for source in pending) if recipe.counts else 0
         fast = storage.most_bytes(manifest) if store == storage.FAST else 0
-        words = plan(recipe.told(limit, recipe.simulated), pending, len(sample.listed), read, fast)
+        words = plan(recipe.told(limit, recipe.simulated), pending, len(listing), read, fast)
         if pending and not dry_run:
             say(words)
-        downloads = Downloads(workspace.parent / recipe.downloads, recipe, () if dry_run else pending)
+        downloads = Downloads(workspace.parent / recipe.downloads, recipe, not dry_run and listing.downloads)
         if not dry_run and (pending or not spool.empty or lost or not (folder / CATALOG).exists()):
             spool.note(sources=str(len(pending) + spool.done), command=status.command())
             staged = workspace / "staged"
@@ -218,22 +221,21 @@ def build(
             written = catalog.write_parts(staged, manifest, beside(parts, old.whole, manifest))
             shutil.rmtree(workspace / ROWS)
             rows = len(written)
-            records |= {record.key: record for record in spool.records()}
-            in_order = [records[key] for key in sorted(records)]
-            provenance.write(staged, lambda: in_order, written, known.all_bad(spool))
+            provenance.write(staged, lambda: known.in_order(spool), written, known.all_bad(spool))
             scalars.write(staged, manifest, written)
             card.write(staged, recipe.folder, recipe.schema, manifest, written)
             hashes.write(staged, manifest.digests)
+            outcomes = Outcomes.of(known.in_order(spool), listing)
             spool.close()
             publish(workspace, place)
             for addition in additions:
                 if lacking := written.lacking(ADDED_ROW + addition.name):
                     words = f"no values of {addition.name} in {lacking:,} of {counted(rows, 'rows')}"
                     say(f"{words}; run `skyshards add` again, with {addition.table}")
+        else:
+            outcomes = Outcomes.of(known.in_order(spool), listing)
         if not dry_run:
-            downloads.remove_leftovers(sample.listed, records)
-    listed = [records[source.key] for source in sample.listed if source.key in records]
-    outcomes = Counter("failed" if record.error else record.status for record in listed)
+            downloads.remove_leftovers(listing, outcomes.needed)
     nbytes = sum(shard.nbytes for shard in manifest.shards)
     return Summary(
         folder,
@@ -241,10 +243,10 @@ def build(
         shards=len(manifest.shards),
         nbytes=nbytes,
         added=rows - len(old),
-        failed=outcomes["failed"],
-        left_out=outcomes["left out"],
-        failed_rows=sum(record.failed for record in listed),
-        missing_rows=sum(record.missing for record in listed),
+        failed=outcomes.failed,
+        left_out=outcomes.left_out,
+        failed_rows=outcomes.failed_rows,
+        missing_rows=outcomes.missing_rows,
         elapsed=time.monotonic() - started,
         plan=words,
         url=None if place is None else place.url,
@@ -265,10 +267,14 @@ def _prepared(recipe: Recipe, fetcher: Fetcher, folder: Path) -> Iterator[Recipe
         recipe.close()
 
 
-def _refuse_shorter_listing(folder: Path, records: Mapping[str, SourceRecord], listed: list[Source]) -> None:
-    if gone := sorted(records.keys() - {source.key for source in listed}):
+def _refuse_shorter_listing(folder: Path, records: Iterable[SourceRecord], listing: Listing) -> None:
+    total, gone = 0, []
+    for record, is_listed in with_listed(records, listing):
+        total += 1
+        gone += [] if is_listed else [record.key]
+    if gone:
         raise BuildError(
-            f"{folder}: the archive's listing lacks {len(gone):,} of the {counted(len(records), 'sources')} that this"
+            f"{folder}: the archive's listing lacks {len(gone):,} of the {counted(total, 'sources')} that this"
             f" folder has of it, such as {gone[0]}; it may be cut short: try again later, or choose another"
             " `output_dir`"
         )

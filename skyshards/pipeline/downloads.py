@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
 from skyshards.files import remove_if_empty, remove_unfinished
-from skyshards.format.provenance import SourceRecord
 from skyshards.pipeline.claims import claimed, is_claimed, release
+from skyshards.pipeline.listing import Listing
 from skyshards.pipeline.recipe import Recipe, Source
 from skyshards.progress import say
 
@@ -36,14 +36,14 @@ class Downloads:
     ----------
     folder : Path
     recipe : Recipe
-    pending : iterable of Source
-        Sources to read.
+    any_pending : bool
+        Whether sources are to be downloaded.
     """
 
-    def __init__(self, folder: Path, recipe: Recipe, pending: Iterable[Source]):
+    def __init__(self, folder: Path, recipe: Recipe, any_pending: bool):
         self.folder, self._recipe = folder, recipe
         self._kept = kept(folder)
-        if recipe.keeps_downloads and any(source.path is None and source.url is not None for source in pending):
+        if recipe.keeps_downloads and any_pending:
             keep(folder)
 
     def discard(self, source: Source, fetched: Any, failed: bool) -> None:
@@ -59,18 +59,18 @@ class Downloads:
         if failed or not (is_here and self._stays(fetched.name)):
             self._recipe.discard(source, fetched, failed)
 
-    def remove_leftovers(self, listed: Iterable[Source], records: Mapping[str, SourceRecord]) -> None:
+    def remove_leftovers(self, listing: Listing, needed: Container[str]) -> None:
         """Discard what a killed build left behind, then the folder if it is empty.
 
-        A file that was read in part, in blocks, stays for a build that goes on with it.
+        The files of sources that are `needed` stay.
         """
         if not self.folder.is_dir():
             return
         remove_unfinished(self.folder)  # of workers that died
-        by_key = {source.key: source for source in listed if not _is_needed(records.get(source.key))}
         for path in list(self.folder.iterdir()):
-            if path.name in by_key:
-                self.discard(by_key[path.name], path, failed=False)
+            source = None if path.name in needed else listing.get(path.name)
+            if source is not None:
+                self.discard(source, path, failed=False)
         for path in claimed(self.folder):
             if not path.exists() or self._stays(path.name):
                 release(path)
@@ -78,7 +78,3 @@ class Downloads:
 
     def _stays(self, name: str) -> bool:
         return self._recipe.keeps_downloads or name in self._kept
-
-
-def _is_needed(record: SourceRecord | None) -> bool:
-    return record is not None and record.status == "in part" and record.total is not None

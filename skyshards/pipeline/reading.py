@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
 from dataclasses import dataclass, field, replace
@@ -80,10 +80,10 @@ class Reading:
         The first Ctrl-C starts no more sources and finishes those in progress.
         """
         recipe, connections = self.pool.recipe, self.fetcher.connections
-        self._waiting = deque(pending)
+        self._taken: deque[Iterable[Source]] = deque()
+        self._waiting, self._left = iter(pending), len(pending)
         self._size = BlockSize(recipe)
-        is_fetched = any(source.path is None and source.url is not None for source in pending)
-        what = "fetching" if is_fetched and not recipe.counts else recipe.making
+        what = "fetching" if self.sample.listing.downloads and not recipe.counts else recipe.making
         shown = (what, "rows", 0) if recipe.counts else (what, recipe.unit, len(pending))
         threads = ThreadPoolExecutor(connections, FETCHING_THREADS, stop_with, (self._stopping,))
         interrupt = FirstInterrupt(lambda: self._done.put(None))
@@ -98,7 +98,7 @@ class Reading:
                         self._read_blocks()
                         self._take_more()
                     for _ in range(self._free()):
-                        source = self._waiting.popleft()
+                        source = self._next()
                         fetch = threads.submit(fetch_source, source)
                         self._fetching[fetch] = source
                         if recipe.counts:
@@ -119,16 +119,25 @@ class Reading:
         """Number of sources that may be fetched now."""
         connections, fetching = self.fetcher.connections, len(self._fetching)
         unread = max(MAX_UNREAD, UNREAD_EACH * self.pool.count)
-        free = min(2 * connections - fetching, unread - self.pool.busy - fetching, len(self._waiting))
+        free = min(2 * connections - fetching, unread - self.pool.busy - fetching, self._left)
         if self.pool.recipe.counts:  # large files
             free = min(free, connections - len(self._active))
         return max(0, free)
 
     def _take_more(self) -> None:
         more = self.sample.take()
-        self._waiting.extend(more)
+        if more:
+            self._taken.append(more)
+            self._left += len(more)
         if not self.pool.recipe.counts:
             self._bar.expect(len(more))
+
+    def _next(self) -> Source:
+        """Take the next source that waits; there must be one."""
+        self._left -= 1
+        while (source := next(self._waiting, None)) is None:
+            self._waiting = iter(self._taken.popleft())
+        return source
 
     def _finished(self) -> list[Outcome]:
         """Wait for something to finish; submit what was fetched, and give the outcomes."""
@@ -279,7 +288,7 @@ class Reading:
 
     def _stop(self) -> None:
         """Start nothing more, and tell the user what is still in progress."""
-        self._waiting.clear()
+        self._left = 0
         self._stopping.set()
         for future in [future for future in self._fetching if future.cancel()]:
             del self._fetching[future]

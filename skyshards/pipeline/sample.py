@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from skyshards.errors import BuildError
 from skyshards.format.provenance import SourceRecord
+from skyshards.pipeline.listing import Listing
 from skyshards.pipeline.recipe import Source
 from skyshards.pipeline.workers import Outcome
 
@@ -27,15 +27,12 @@ class Sample:
         Outcomes of earlier builds, by source key.
     rows : mapping of str to int
         Number of rows from each source so far, failed ones included.
+    listing : Listing
+        Empty; takes the sources in.
     in_blocks : bool
         Whether sources may be read in blocks.
     begun : container of str
         Sources of which some blocks are missing.
-
-    Attributes
-    ----------
-    listed : list of Source
-        Sources taken from the listing so far.
     """
 
     def __init__(
@@ -44,52 +41,39 @@ class Sample:
         limit: int | None,
         records: Mapping[str, SourceRecord],
         rows: Mapping[str, int],
+        listing: Listing,
         in_blocks: bool = False,
         begun: Iterable[str] = (),
     ):
-        self.listed: list[Source] = []
+        self.listing = listing
         self._sources = iter(sources)
         self._limit = limit
         self._records, self._rows, self._begun = records, rows, frozenset(begun)
         self._one_at_a_time = in_blocks and limit is not None
         self._open: str | None = None  # the source that is taken, if only one is at a time
-        self._keys: set[str] = set()  # of `listed`
-        self._known: dict[str, int] = {}  # number of objects of each source that is not read again
+        self._closed: dict[str, int] = {}  # number of objects of each source that was read in blocks
         self._early: dict[str, Outcome] = {}  # read before an earlier source of the listing
         self._expected = 0  # objects, if each unread source or row gives one
         self._objects = self._place = 0  # objects and sources whose outcomes were passed on
 
-    def take(self) -> list[Source]:
+    def take(self) -> Sequence[Source]:
         """Take the next sources to read: as many as needed if each gives one object.
 
         Raises `BuildError` if two sources have the same key.
         """
-        taken = []
+        return self.listing.append(self._next())
+
+    def _next(self) -> Iterator[tuple[Source, int | None]]:
+        """Yield the next sources, with the objects of those that are not to be read."""
         while self._limit is None or (self._expected < self._limit and self._open is None):
             source = next(self._sources, None)
             if source is None:
                 break
-            self._refuse_same_key(source)
-            self.listed.append(source)
             objects = self._objects_of(source)
-            if objects is None:
-                taken.append(source)
-                self._open = source.key if self._one_at_a_time else None
-                objects = 1
-            else:
-                self._known[source.key] = objects
-            self._expected += objects
-        return taken
-
-    def _refuse_same_key(self, source: Source) -> None:
-        if source.key in self._keys:
-            place, other = next(item for item in enumerate(self.listed) if item[1].key == source.key)
-            number = len(self.listed) + 1
-            raise BuildError(
-                f"sources {place + 1:,} ({_where(other)}) and {number:,} ({_where(source)}) have the same key"
-                f" {source.key!r}; the recipe must give each source a key of its own"
-            )
-        self._keys.add(source.key)
+            if objects is None and self._one_at_a_time:
+                self._open = source.key
+            self._expected += 1 if objects is None else objects
+            yield source, objects
 
     def _objects_of(self, source: Source) -> int | None:
         """Number of objects from a source; None if it has to be read."""
@@ -121,7 +105,8 @@ class Sample:
 
     def close(self, source: Source, objects: int) -> None:
         """Take note that a source that was read in blocks is finished for now, and how many objects it gave."""
-        self._known[source.key] = objects
+        if self._limit is not None:
+            self._closed[source.key] = objects
         self._open = None
 
     def sift(self, outcomes: list[Outcome]) -> tuple[list[Outcome], list[Outcome]]:
@@ -135,21 +120,16 @@ class Sample:
             self._open = None
         entered: list[Outcome] = []
         beyond: list[Outcome] = []
-        while self._place < len(self.listed):
-            key = self.listed[self._place].key
+        for key, known in self.listing.outcomes(self._place):
             if key in self._early:
                 piece, read = self._early.pop(key)
                 left = max(0, self._limit - self._objects)
                 read = read.first(left) if left else read
                 (entered if left else beyond).append((piece, read))
                 self._objects += read.objects
-            elif key in self._known:
-                self._objects += self._known[key]
+            elif known is not None or key in self._closed:
+                self._objects += self._closed[key] if known is None else known
             else:
                 break
             self._place += 1
         return entered, beyond
-
-
-def _where(source: Source) -> str:
-    return str(source.url or source.path or "nothing to fetch")

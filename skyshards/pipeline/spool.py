@@ -22,13 +22,11 @@ from skyshards.format.folds import NO_FOLD, fold_of
 from skyshards.format.provenance import BadRow, SourceRecord
 from skyshards.format.rows import EncodedRow
 from skyshards.pipeline.payloads import PayloadFiles, SpooledRow, WaitingRow
+from skyshards.pipeline.records import COLUMNS, FIELDS, StoredRecords
 from skyshards.text import printable
 
 _TABLES = """
-CREATE TABLE IF NOT EXISTS sources (
-    key TEXT PRIMARY KEY, url TEXT, nbytes INTEGER, sha256 TEXT, status TEXT, tries INTEGER, error TEXT,
-    total INTEGER, read INTEGER, failed INTEGER, release TEXT
-);
+CREATE TABLE IF NOT EXISTS sources (%s);
 CREATE TABLE IF NOT EXISTS rows (
     split TEXT, pixel INTEGER,
     object_id TEXT, source TEXT, light TEXT, sizes TEXT, file TEXT, start INTEGER, nbytes INTEGER, number INTEGER,
@@ -47,7 +45,6 @@ _ADDED = {
 }
 """Columns that journals of earlier versions lack."""
 JOURNAL = "journal.sqlite"
-_SOURCE = ", ".join(SourceRecord._fields)
 
 
 class Block(NamedTuple):
@@ -98,7 +95,7 @@ def connect(folder: Path) -> sqlite3.Connection:
         # With an exclusive lock, WAL needs no shared memory file, so that it works on network file systems.
         for pragma in ("locking_mode=EXCLUSIVE", "journal_mode=WAL", "synchronous=NORMAL"):
             journal.execute(f"PRAGMA {pragma}")
-        journal.executescript(_TABLES)
+        journal.executescript(_TABLES % COLUMNS)
         for table, added in _ADDED.items():
             there = {column[1] for column in journal.execute(f"PRAGMA table_info({table})")}
             for name in [name for name in added if name not in there]:
@@ -126,6 +123,8 @@ class Spool:
     ----------
     files : PayloadFiles
         Write payloads here before entering the rows.
+    known : StoredRecords
+        Outcome of each source so far, but for those that are begun.
     """
 
     def __init__(self, folder: Path, nside: int):
@@ -135,6 +134,7 @@ class Spool:
         self.files = PayloadFiles(folder, uuid.uuid4().hex)
         self._journal = connect(folder)
         self._is_open = True
+        self.known = StoredRecords(self._journal, "sources")
         ends = dict(self._journal.execute("SELECT file, max(start + nbytes) FROM rows GROUP BY file"))
         for path in folder.glob("payloads-*"):
             if path.name not in ends:
@@ -161,7 +161,7 @@ class Spool:
             self._journal.execute("BEGIN")
             for key in [entry.record.key for entry in entries if entry.record.status == "failed"]:
                 self._forget("= ?", key)
-            self._insert("OR REPLACE INTO sources", [entry.record for entry in entries], _SOURCE)
+            self._insert("OR REPLACE INTO sources", [entry.record for entry in entries], FIELDS)
             self._insert("INTO rows", lines)
             self._insert("INTO blocks", blocks)
             self._insert("INTO bad_rows", [row for entry in entries for row in entry.bad])
@@ -192,7 +192,7 @@ class Spool:
 
     def begun(self) -> dict[str, SourceRecord]:
         """Sources of which blocks are missing."""
-        query = f"SELECT {_SOURCE} FROM sources WHERE status = 'begun'"
+        query = f"SELECT {FIELDS} FROM sources WHERE status = 'begun'"
         return {values[0]: SourceRecord(*values) for values in self._journal.execute(query)}
 
     def blocks(self, key: str) -> list[Block]:
@@ -253,11 +253,6 @@ class Spool:
         return self._journal.execute("SELECT count(*) FROM sources WHERE status NOT IN ('failed', 'begun')").fetchone()[
             0
         ]
-
-    def records(self) -> Iterator[SourceRecord]:
-        """Outcome of each source so far, but for those that are begun."""
-        for values in self._journal.execute(f"SELECT {_SOURCE} FROM sources WHERE status != 'begun' ORDER BY key"):
-            yield SourceRecord(*values)
 
     def row_count(self) -> int:
         """Number of rows."""
