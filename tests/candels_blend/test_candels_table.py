@@ -1,6 +1,7 @@
 """`Blends` has what a table has: a schema, selections by position, name, fold and condition, a catalogue, a picture."""
 
 import pickle
+import shutil
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from candels_blend import Blends
 from candels_blend.blends import OF_FOLDERS
 from candels_blend.build_parent_sample import CandelsBlendRecipe
 from candels_blend.candels_blend import schema_of
+from candels_blend.download import RELEASE
 from candels_blend.sample import Sample
 from skyshards.errors import UsageError
 from skyshards.pipeline.build import build
@@ -144,6 +146,13 @@ def test_name_and_source_are_those_of_a_built_dataset(datapath, tmp_path):
         blends.source(2)
 
 
+def test_source_names_the_release_of_stamps_from_zenodo(datapath, tmp_path):
+    folder = shutil.copytree(datapath, tmp_path / "stamps")
+    (folder / RELEASE).write_text("10.5281/zenodo.2604740")
+    assert Blends(folder, length=2).source(1) == ("train", None, None, None, "10.5281/zenodo.2604740")
+    assert Blends(datapath, split="test").source(1) == ("test", None, None, None, None)
+
+
 def test_cone_is_around_central_galaxies(blends, triples):
     from astropy.coordinates import SkyCoord
 
@@ -246,8 +255,6 @@ def test_pair_of_an_unknown_galaxy(blends, ids, unknown):
 
 
 def test_pair_of_an_unusable_stamp_says_why(datapath, tmp_path):
-    import shutil
-
     import pandas as pd
 
     folder = shutil.copytree(datapath, tmp_path / "data")
