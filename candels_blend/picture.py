@@ -23,9 +23,9 @@ def drawing(columns: Columns) -> Drawing:
     wanted = {*general.columns, "galtype", "distance"}
 
     def describe(row: Row) -> str:
-        *types, last = (str(name) or "unknown" for name in row["galtype"])
-        distances = " and ".join(f"{distance:.1f}" for distance in np.atleast_1d(row["distance"]).tolist())
-        return f"{', '.join(types)} and {last}, {distances} pixels apart"
+        types = _listed([str(name) or "unknown" for name in row["galtype"]])
+        distances = _listed([f"{distance:.1f}" for distance in np.atleast_1d(row["distance"]).tolist()])
+        return f"{types}, {distances} pixels apart"
 
     def explain(row: Row) -> Legend:
         legend = general.legend(on_host(row))
@@ -44,3 +44,9 @@ def drawing(columns: Columns) -> Drawing:
 def on_host(row: Mapping[str, Any]) -> dict[str, Any]:
     """Move tensors of a row that was rendered on a device to the host's memory."""
     return {name: value.cpu() if hasattr(value, "cpu") else value for name, value in row.items()}
+
+
+def _listed(words: list[str]) -> str:
+    """Join words as in a sentence: "a, b and c"."""
+    *others, last = words
+    return f"{', '.join(others)} and {last}" if others else last

@@ -23,6 +23,8 @@ except ImportError as error:
 
 SOFTENING = 0.02
 """Fraction of the brightest pixel's value at which the stretch turns from linear to logarithmic."""
+WIDEST = 4
+"""Maximum number of panels side by side."""
 COUNTS = colormaps["gray"].with_extremes(bad="#3d5a80")
 """Grey for counts, blue for pixels without any."""
 REGIONS = ListedColormap(["#1b1b2f", "#f4f1de", "#3d85c6", "#e07a5f", "#81b29a", "#f2cc8f", "#b56576"])
@@ -80,7 +82,7 @@ def plot_galaxy(archive: Archive, row: int) -> Figure:
 
 
 def plot_blend(blend: Mapping[str, Any]) -> Figure:
-    """Plot a blend: its image, its galaxies if present, and its masks.
+    """Plot a blend: its image, its galaxies if present, framed in the colours of their masks, and its masks.
 
     Parameters
     ----------
@@ -94,11 +96,17 @@ def plot_blend(blend: Mapping[str, Any]) -> Figure:
     blend = on_host(blend)
     mag, galtype = blend["mag"], blend["galtype"]
     galaxies = blend.get("galaxies", ())
-    figure = Figure(figsize=(3.0 * (2 + len(galaxies)), 3.4), layout="constrained")
-    axes = figure.subplots(1, 2 + len(galaxies))
-    distances = " and ".join(f"{distance:.1f}" for distance in np.atleast_1d(blend["distance"]).tolist())
-    show_image(axes[0], blend["image"], f"{blend['object_id']}: {distances} pixels apart")
+    rows, columns = -(-(2 + len(galaxies)) // WIDEST), min(2 + len(galaxies), WIDEST)
+    figure = Figure(figsize=(3.0 * columns, 3.4 * rows), layout="constrained")
+    panels = figure.subplots(rows, columns).ravel()
+    axes = panels[: 2 + len(galaxies)]
+    for unused in panels[len(axes) :]:
+        unused.remove()
+    distances = np.atleast_1d(blend["distance"])
+    apart = " to ".join(f"{distance:.1f}" for distance in sorted({distances.min(), distances.max()}))
+    show_image(axes[0], blend["image"], f"{blend['object_id']}: {apart} pixels apart")
     for number, galaxy in enumerate(galaxies):
         show_image(axes[1 + number], galaxy, f"galaxy {number + 1}: {galtype[number]}, {mag[number]:.2f} mag")
+        axes[1 + number].spines[:].set(edgecolor=REGIONS.colors[2 + number], linewidth=3)
     show_regions(axes[-1], blend["masks"], "masks (overlap white)")
     return figure

@@ -3,6 +3,7 @@
 import re
 import shutil
 from html.parser import HTMLParser
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -198,6 +199,16 @@ def test_titles_are_shown_as_they_are(table, plt, monkeypatch):
     drawing = type(table.drawing)(("ra",), lambda row, *_: np.zeros((5, 9, 3), np.uint8), lambda row: "$\\frac$ $x^$")
     monkeypatch.setattr(type(table), "drawing", drawing)
     table.plot(0).canvas.draw()
+
+
+def test_long_titles_are_wrapped(plt):
+    from skyshards.pictures.figure import figure
+
+    made = figure([np.zeros((8, 8, 3), np.uint8)] * 3, ["s42-train-000003\n" + "a word " * 12] * 3)
+    made.canvas.draw()
+    titles = [axes.title.get_window_extent() for axes in made.axes]
+    assert all(title.x1 < following.x0 for title, following in pairwise(titles)) and titles[0].y1 <= made.bbox.y1
+    plt.close(made)
 
 
 def test_a_notebook_shows_a_figure_once(table, plt, monkeypatch):

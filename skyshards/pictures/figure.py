@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,8 @@ PANEL = 2.8
 """Width and height of a picture, in inches."""
 LABEL, LINE = 1.2, 0.25
 """Width of an entry of the legend, and height of a line of them, in inches."""
+LETTER, TITLE_LINE = 0.07, 0.15
+"""Mean width of a letter of a title, and height of a line of it, in inches."""
 WIDEST = 4
 """Maximum number of pictures in a row of the figure."""
 
@@ -31,7 +34,7 @@ def figure(pictures: Sequence[np.ndarray | None], titles: Sequence[str], legend:
     pictures : sequence of uint8 array [H, W, 3]
         None leaves a panel blank.
     titles : sequence of str
-        Shown as they are, without TeX.
+        Shown as they are, without TeX; longer lines than a panel is wide are wrapped.
     legend : sequence of (str, str)
         Names and colours of the masks, shown below the panels.
 
@@ -55,8 +58,10 @@ def figure(pictures: Sequence[np.ndarray | None], titles: Sequence[str], legend:
     down = math.ceil(len(pictures) / across)
     ratio = max((picture.shape[1] / picture.shape[0] for picture in pictures if picture is not None), default=1.0)
     width = PANEL * across * ratio
+    titles = [_wrapped(title, int(PANEL * ratio / LETTER)) for title in titles]
+    lines = max((title.count("\n") + 1 for title in titles), default=1)
     in_line = max(1, min(len(legend), int(width / LABEL)))
-    height = (PANEL + 0.5) * down + LINE * math.ceil(len(legend) / in_line)
+    height = (PANEL + 0.5 + TITLE_LINE * max(0, lines - 2)) * down + LINE * math.ceil(len(legend) / in_line)
     made = plt.figure(figsize=(width, height), layout="constrained")
     panels = made.subplots(down, across, squeeze=False)
     for axes in panels.flat:
@@ -75,3 +80,7 @@ def figure(pictures: Sequence[np.ndarray | None], titles: Sequence[str], legend:
     if "inline" in plt.get_backend():
         plt.close(made)
     return made
+
+
+def _wrapped(title: str, letters: int) -> str:
+    return "\n".join(textwrap.fill(line, max(letters, 10)) for line in title.splitlines())
