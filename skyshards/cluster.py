@@ -154,7 +154,7 @@ def connected(
     ----------
     where : str or None
         Address of a scheduler; "local" to start worker processes on this machine; "slurm" to start jobs, as
-        dask-jobqueue is configured.
+        dask-jobqueue is configured, and others for those that end.
     workers : int, optional
         Number of processes or jobs to start; default: the number of usable cores.
     stalled : callable, optional
@@ -176,7 +176,7 @@ def connected(
         raise UsageError("workers: with `dask`, the number of workers to start, for local and slurm only")
     with contextlib.ExitStack() as stack:
         start = {LOCAL: _local, SLURM: _slurm}.get(where)
-        place = where if start is None else stack.enter_context(start(workers or usable_cores()))
+        place: Any = where if start is None else stack.enter_context(start(workers or usable_cores()))
         try:
             client = Client(place, timeout=PATIENCE, set_as_default=False)
         except (OSError, ValueError) as error:
@@ -185,19 +185,23 @@ def connected(
         executor = DaskExecutor(client)
         stack.callback(executor.shutdown, cancel_futures=True)
         expected = "one or more" if start is None else str(workers or usable_cores())
-        stack.enter_context(_watched(client, expected, stalled))
+        keep = functools.partial(place.scale, jobs=workers or usable_cores()) if where == SLURM else lambda: None
+        stack.enter_context(_watched(client, expected, stalled, keep))
         yield executor
 
 
 @contextlib.contextmanager
-def _watched(client: Client, expected: str, stalled: Callable[[str | None], None]) -> Iterator[None]:
-    """Report while there are no workers."""
+def _watched(
+    client: Client, expected: str, stalled: Callable[[str | None], None], keep: Callable[[], Any]
+) -> Iterator[None]:
+    """Report while there are no workers, and call `keep`, which starts those that have ended again."""
     ended = threading.Event()
 
     def watch() -> None:
         without = time.monotonic()
         with contextlib.suppress(Exception):  # the scheduler is gone
             while not ended.wait(LOOK_AGAIN):
+                keep()
                 if client.nthreads():
                     without = time.monotonic()
                     stalled(None)
