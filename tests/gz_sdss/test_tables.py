@@ -1,6 +1,8 @@
 """Tables: numbers out of text, 64-bit identifiers that stay exact, positions in either notation."""
 
 import gzip
+import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -9,6 +11,7 @@ from astropy.table import Table
 from hypothesis import given
 from hypothesis import strategies as st
 
+import gz_sdss
 from gz_sdss import safe_to_numeric
 from gz_sdss.cuts import Cuts
 from gz_sdss.tables import IDENTIFIERS, NEEDED, read_table, write_csv
@@ -223,3 +226,10 @@ def test_a_broken_file_is_named(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(BuildError, match=name):
         read_table(tmp_path / name)
+
+
+def test_card_lists_the_columns_that_a_catalogue_needs():
+    card = (Path(gz_sdss.__file__).parent / "README.md").read_text(encoding="utf-8")
+    section = card.partition("**Other catalogues.**")[2].partition("**Further columns.**")[0]
+    in_u = {re.sub(r"^((?:modelMag|extinction)\w*_)[griz]$", r"\1u", name) for name in NEEDED}
+    assert in_u <= set(re.findall(r"`(\w+)`", section))
