@@ -37,6 +37,10 @@ BATCH, DRAWN = 1024, 16 * 1024
 """Blends of a batch on a GPU, and of the batches that are rendered again."""
 GALAXIES = 2001
 """Number of galaxies, as in the real archive."""
+NUMBERS = (2, 3, 4, 5)
+"""Numbers of galaxies in a blend."""
+FEW = 256
+"""Number of blends that are rendered before the next measure's turn."""
 SETS = {
     "image": ("ogg_masks", ("image",)),
     "image, masks": ("ogg_masks", ("image", "masks")),
@@ -96,6 +100,55 @@ def on_the_fly(datapath: Path) -> None:
         print(f"| {name} | {found:,.0f} | {found / limits[2 if 'galaxies' in name else 1]:.0%} |")
 
 
+def more_galaxies(datapath: Path) -> None:
+    """Measure two to five galaxies, masked and as they are, in turn."""
+
+    def maker(galaxies: int, masked: bool, name: str) -> Callable[[], object]:
+        method, columns = SETS[name]
+        blends = Blends(datapath, method=method, n_galaxies=galaxies, masked=masked).select_columns(columns)
+        return lambda: [blends[start : start + 64] for start in range(0, FEW, 64)]
+
+    print("\n## Two to five galaxies on the fly: blends per second of processor time, batches of 64\n")
+    kinds = [(masked, name) for masked in (True, False) for name in ("image, masks", "image, masks, galaxies")]
+    makers = {(n, *kind): maker(n, *kind) for kind in kinds for n in NUMBERS}
+    best = dict.fromkeys(makers, float("inf"))
+    for _ in range(5):
+        for key, make in makers.items():
+            start = time.process_time()
+            make()
+            best[key] = min(best[key], time.process_time() - start)
+    rows = [(n, *(f"{FEW / best[n, *kind]:,.0f}" for kind in kinds)) for n in NUMBERS]
+    print_table(("galaxies", *(f"{name}{'' if masked else '; unmasked'}" for masked, name in kinds)), rows)
+
+
+def more_galaxies_on_disk(datapath: Path, folder: Path, count: int, workers: int) -> None:
+    """Measure shards of two to five galaxies, and of stamps as they are."""
+    print(f"\n## Shards of {count:,} blends of two to five galaxies: {workers} processes, starting them included\n")
+    rows = []
+    for flags in ((), *(("--n_galaxies", n) for n in NUMBERS[1:]), ("--unmasked",), ("--n_galaxies", 5, "--unmasked"),
+                  ("--method", "single_images"), ("--n_galaxies", 5, "--method", "single_images")):  # fmt: skip
+        found = in_fresh_process(run, build_command(datapath, folder, count, workers, *flags), folder)
+        nbytes = sum(path.stat().st_size for path in (folder / "shards").rglob("*.hdf5"))
+        rows.append(
+            (
+                " ".join(map(str, flags)) or "pairs",
+                f"{found.value:.1f}",
+                f"{count / found.value:,.0f}",
+                f"{nbytes / count / 1e3:,.1f}",
+                f"{found.pss / 2**20:,.0f}",
+            )
+        )
+        shutil.rmtree(folder / "shards")
+    print_table(("options", "seconds", "blends/s", "kB a blend", "peak memory of all processes, MiB"), rows)
+
+
+def build_command(datapath: Path, folder: Path, count: int, workers: int, *flags: object) -> tuple:
+    """Return the command that builds shards in the folder `shards`."""
+    script = Path(sys.path[0]) / "build_parent_sample.py"
+    options = ("-n", count, "-d", datapath, "--workers", workers, "-o", folder / "shards")
+    return (script, "candels_blend", *options, *flags)
+
+
 def run(command: tuple, folder: Path) -> float:
     """Run a command; returns its seconds."""
     start = time.perf_counter()
@@ -110,15 +163,11 @@ def on_disk(datapath: Path, folder: Path, n_blends: int, many: int, workers: int
     cli = ("-c", "from candels_blend.cli import main; main()")
     sample = f"output-s_42-n_{n_blends}"
 
-    def shards(count: int) -> tuple:
-        script = Path(sys.path[0]) / "build_parent_sample.py"
-        return script, "candels_blend", "-n", count, "-d", datapath, "--workers", workers, "-o", folder / "shards"
-
     steps = [
         ("produce", n_blends, (*cli, "produce", "-n", n_blends, "-d", datapath, "--workers", workers)),
         ("concatenate", n_blends, (*cli, "concatenate", "-d", sample, "-m", "ogg_masks", "--delete")),
-        ("shards (image, masks)", n_blends, shards(n_blends)),
-        ("shards (image, masks)", many, shards(many)),
+        ("shards (image, masks)", n_blends, build_command(datapath, folder, n_blends, workers)),
+        ("shards (image, masks)", many, build_command(datapath, folder, many, workers)),
     ]
     nbytes = sum(path.stat().st_size for path in datapath.glob("*.npy")) / 2**20
     print(f"\n## On disk: {workers} processes, starting them included; {nbytes:,.0f} MiB of stamps\n")
@@ -212,7 +261,9 @@ def main() -> None:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=options.folder)))
         datapath = options.datapath.resolve() if options.datapath else simulate(folder)
         on_the_fly(datapath)
+        more_galaxies(datapath)
         on_disk(datapath, folder, options.n_blends, options.many, options.workers)
+        more_galaxies_on_disk(datapath, folder, options.n_blends // 4, options.workers)
         candels_blender(datapath, folder)
         on_gpu(datapath)
     print(f"\nPeak memory of this process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:,.0f} MiB.")
