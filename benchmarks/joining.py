@@ -2,13 +2,14 @@
 
     pip install -e '.[bench]' && python benchmarks/joining.py [--rows 1000000] [--seconds 5]
 
-Positions cover the whole sky; those of the second table are those of the first, offset by about an arcsecond. Each
-measure runs in its own process. Prints Markdown tables.
+Positions lie at random in a few pixels; those of the second table are those of the first, in another order, offset by
+about an arcsecond. Each measure runs in its own process. Prints Markdown tables.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import tempfile
 import time
 from collections.abc import Callable
@@ -16,9 +17,10 @@ from pathlib import Path
 
 import numpy as np
 from harness import best_in_turn, in_fresh_process, machine, print_table, versions
-from simulated import build_gz3d, build_many_rows, enlarge_catalog, make_fits
+from simulated import build_gz3d, build_many_rows, enlarge_catalog, make_fits, scattered
 
 import skyshards
+from skyshards.format import healpix
 
 BATCH = 64
 NAMES = ("first", "second")
@@ -26,13 +28,22 @@ NAMES = ("first", "second")
 
 def make_large(small: Path, scratch: Path, rows: int) -> list[Path]:
     """Make two catalogues of `rows` rows that share the images of a small folder."""
-    random = np.random.default_rng(0)
-    ra, dec = random.uniform(0, 360, rows), np.degrees(np.arcsin(random.uniform(-1, 1, rows)))
-    order, near = random.permutation(rows), random.normal(0, 0.6 / 3600, (2, rows))
-    other_dec = np.clip(dec + near[1], -90, 90)
-    other_ra = (ra + near[0] / np.cos(np.radians(other_dec))) % 360
+
+    def near(pixels: np.ndarray, nside: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the first catalogue's positions, offset, and in another order within each pixel."""
+        random = np.random.default_rng(1)
+        ra, dec = scattered(pixels, nside, np.random.default_rng(0))
+        offsets = random.normal(0, 0.6 / 3600, (2, rows))
+        near_dec = np.clip(dec + offsets[1], -90, 90)
+        near_ra = (ra + offsets[0] / np.cos(np.radians(near_dec))) % 360
+        stays = healpix.pixel_of(near_ra, near_dec, nside) == pixels
+        mixed = random.permutation(rows)
+        order = mixed[np.argsort(pixels[mixed], kind="stable")]  # `pixels` is in order
+        return np.where(stays, near_ra, ra)[order], np.where(stays, near_dec, dec)[order]
+
+    first = functools.partial(scattered, random=np.random.default_rng(0))
     folders = [scratch / name for name in NAMES]
-    for folder, places in zip(folders, ((ra, dec), (other_ra[order], other_dec[order])), strict=True):
+    for folder, places in zip(folders, (first, near), strict=True):
         enlarge_catalog(small, folder, rows, places)
         for shard in small.glob("healpix=*"):
             (folder / shard.name).symlink_to(shard)

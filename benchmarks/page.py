@@ -2,13 +2,14 @@
 
     pip install -e '.[bench]' && python benchmarks/page.py [--rows 30000 1000000]
 
-The rows are those of a small dataset, repeated in a larger catalogue; positions cover the whole sky. Each page is
+The rows are those of a small dataset, repeated in a larger catalogue, at random positions in their pixels. Each page is
 written in its own process, with imports. Prints Markdown.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import re
 import shutil
 import tempfile
@@ -17,16 +18,14 @@ from pathlib import Path
 
 import numpy as np
 from harness import in_fresh_process, machine, print_table, versions
-from simulated import build_gz3d, enlarge_catalog, make_fits
+from simulated import build_gz3d, enlarge_catalog, make_fits, scattered
 
 from skyshards.format.layout import SOURCES
 
 
 def make_large(small: Path, folder: Path, rows: int) -> None:
     """Make a dataset of `rows` rows that shares the shards of a small one."""
-    random = np.random.default_rng(0)
-    ra, dec = random.uniform(0, 360, rows), np.degrees(np.arcsin(random.uniform(-1, 1, rows)))
-    enlarge_catalog(small, folder, rows, (ra, dec))
+    enlarge_catalog(small, folder, rows, functools.partial(scattered, random=np.random.default_rng(0)))
     shutil.copy(small / SOURCES, folder)
     for shard in small.glob("healpix=*"):
         (folder / shard.name).symlink_to(shard)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import functools
 import gzip
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import deflate
+import healpy
 import numpy as np
 import pyarrow as pa
 from astropy.io import fits
@@ -22,11 +23,14 @@ from demo_archive.protocols.sas import subjects
 from demo_archive.simulation.galaxies import simulate
 from gz3d.build_parent_sample import GZ3DRecipe
 from skyshards.fetch.client import Fetcher
-from skyshards.format import catalog
+from skyshards.format import catalog, healpix
+from skyshards.format.folds import fold_of
 from skyshards.format.schema import Column, Schema
 from skyshards.pipeline.build import Summary, build
 from skyshards.pipeline.recipe import Recipe, Source
 
+Places = Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray]]
+"""From HEALPix pixels (NESTED) and their nside to a position (ra, dec) in each, degrees."""
 COPY_SUBJECT = 1_000_000
 """Difference of subject numbers between successive copies."""
 COPY_RA = np.float32(0.002)
@@ -114,18 +118,31 @@ def build_many_rows(output: Path, rows: int, shards: int) -> Summary:
     return build(ManyRows(rows, shards), output)
 
 
-def enlarge_catalog(
-    folder: Path, output: Path, rows: int, positions: tuple[np.ndarray, np.ndarray] | None = None
-) -> int:
+def enlarge_catalog(folder: Path, output: Path, rows: int, places: Places | None = None) -> int:
     """Write a catalogue of `rows` rows by repeating another; returns its size as an Arrow table, bytes.
 
-    With `positions` (ra, dec), rows lie there instead.
+    With `places`, rows are in the order of their pixels, as in a built dataset, and lie where it says. Raises
+    `ValueError` if that is outside their pixel: shards are named by pixels, and a cone is looked for in these.
     """
     table, manifest = catalog.open_folder(folder)
     times = -(-rows // len(table))
     table = pa.concat_tables([table] * times).slice(0, rows)
-    for name, values in zip(("ra", "dec"), positions or (), strict=False):
-        table = table.set_column(table.column_names.index(name), table.schema.field(name), pa.array(values))
+    if places is not None:
+        table = table.take(pa.array(np.argsort(table["healpix"].to_numpy(), kind="stable")))
+        pixels = table["healpix"].to_numpy()
+        ra, dec = places(pixels, manifest.nside)
+        if (outside := healpix.pixel_of(ra, dec, manifest.nside) != pixels).any():
+            raise ValueError(f"{outside.sum():,} of {rows:,} positions are outside the pixels of their rows")
+        for name, values in {"ra": ra, "dec": dec, "fold": fold_of(ra, dec)}.items():
+            place = table.column_names.index(name)
+            table = table.set_column(place, table.schema.field(name), pa.array(values, table.schema.field(name).type))
     output.mkdir()
     catalog.write(output, manifest, table)
     return catalog.open_folder(output)[0].nbytes
+
+
+def scattered(pixels: np.ndarray, nside: int, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Return random positions (ra, dec) in HEALPix pixels, evenly over their area to 0.2 arcsec."""
+    finer = 2**20 // nside
+    children = pixels * finer**2 + random.integers(0, finer**2, len(pixels))
+    return healpy.pix2ang(nside * finer, children, nest=True, lonlat=True)
