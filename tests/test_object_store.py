@@ -1,6 +1,10 @@
 """Builds at a URL: the same bytes as on disk, whole objects only, and gone on with after a kill at any moment."""
 
+import os
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import fsspec
@@ -14,6 +18,7 @@ from skyshards.pipeline import object_store
 from skyshards.pipeline.build import build
 from skyshards.place import Place
 from tests.contract import assert_same
+from tests.machines import REPOSITORY, end, until
 from tests.toy import Toy
 
 
@@ -25,10 +30,15 @@ def url():
     memory.rm("/sky", recursive=True) if memory.exists("/sky") else None
 
 
-def objects(url, **options) -> dict[str, bytes]:
+def names(url, **options) -> list[str]:
     file_system, root = fsspec.core.url_to_fs(url, **options)
     file_system.invalidate_cache()
-    return {name.removeprefix(f"{root}/"): file_system.cat_file(name) for name in file_system.find(root)}
+    return [name.removeprefix(f"{root}/") for name in file_system.find(root)]
+
+
+def objects(url, **options) -> dict[str, bytes]:
+    file_system, root = fsspec.core.url_to_fs(url, **options)
+    return {name: file_system.cat_file(f"{root}/{name}") for name in names(url, **options)}
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -151,6 +161,26 @@ def test_s3(tmp_path, s3, monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3)
     done = CliRunner().invoke(main, ["info", "s3://sky/toy"])
     assert done.exit_code == 0 and "12" in done.output
+
+
+@pytest.mark.slow
+def test_kill_9(tmp_path, s3):
+    """Goes on in the same working folder, also if it is killed while it packs."""
+    options = {"endpoint_url": s3, "key": "testing", "secret": "testing"}
+    program = (
+        "from pathlib import Path; from skyshards import build; from tests.toy import Toy\n"
+        f"build(Toy(40), 's3://sky/toy', workers=0, work_dir=Path('work').absolute(), storage_options={options!r})"
+    )
+    where = {"cwd": tmp_path, "env": os.environ | {"PYTHONPATH": str(REPOSITORY)}}
+    for least in (1, 10, 20):
+        process = subprocess.Popen([sys.executable, "-c", program], **where, stderr=subprocess.DEVNULL)
+        until(lambda least=least: len(names("s3://sky/toy/.build/staged", **options)) > least)
+        end(process)
+        assert process.returncode == -signal.SIGKILL
+    build(Toy(40), "s3://sky/toy", workers=0, work_dir=tmp_path / "work", storage_options=options)
+    build(Toy(40), tmp_path / "disk", workers=0)
+    found, wanted = objects("s3://sky/toy", **options), files(tmp_path / "disk")
+    assert {**found, "tries.csv": b""} == {**wanted, "tries.csv": b""}
 
 
 @pytest.mark.slow
