@@ -17,6 +17,8 @@ from skyshards.pipeline.sample import Sample
 from tests.toy import Toy
 
 FEW, MANY = 2_000, 10_000
+POOLS: list[pa.MemoryPool] = []
+"""Arrow's pools, which must outlive what is allocated from them."""
 
 
 @contextlib.contextmanager
@@ -24,6 +26,7 @@ def counted():
     """Count the most bytes that Python and Arrow hold at once."""
     found, before = [0], pa.default_memory_pool()
     pool = pa.proxy_memory_pool(before)
+    POOLS.append(pool)
     pa.set_memory_pool(pool)
     tracemalloc.start()
     try:

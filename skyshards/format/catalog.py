@@ -28,6 +28,7 @@ import pyarrow.parquet as pq
 
 from skyshards.errors import FolderError
 from skyshards.format import missing, parquet_parts
+from skyshards.format.arrow_arrays import values
 from skyshards.format.catalog_file import KEY, CatalogFile
 from skyshards.format.catalog_schema import stored_schema
 from skyshards.format.columns import ColumnSpec
@@ -91,7 +92,16 @@ def _repeats(column: pa.ChunkedArray) -> bool:
     """Whether values of a column repeat; otherwise, a dictionary would save nothing, and slow reading down."""
     if pa.types.is_fixed_size_list(column.type):
         return False
-    return 2 * pc.count_distinct(column).as_py() <= len(column)
+    return 2 * _distinct(column) <= len(column)
+
+
+def _distinct(column: pa.ChunkedArray) -> int:
+    """Count the distinct values of a column by sorting them; a table of hashes would take ten times the memory."""
+    found = column.drop_null().combine_chunks()
+    if not pa.types.is_string(found.type):
+        return len(np.unique(values(found)))
+    ordered = found.take(pc.sort_indices(found))
+    return min(len(ordered), 1) + (pc.sum(pc.not_equal(ordered[1:], ordered[:-1])).as_py() or 0)
 
 
 def read(file: Path, folder: str) -> tuple[pa.Table, Manifest]:

@@ -44,13 +44,15 @@ def write(
         Returns options of `pyarrow.parquet.ParquetWriter` for the first row group.
     """
     lengths = {field.name: 1 for field in schema if votable.is_text(field.type)}
-    first = schema.empty_table()
-    for number, group in enumerate(in_groups(parts(), group_rows)):
-        first = first if number else group
+    chosen: Mapping[str, Any] | None = None
+    for group in in_groups(parts(), group_rows):
+        chosen = options(group) if chosen is None else chosen
         lengths = {column: max(length, votable.text_length(group[column])) for column, length in lengths.items()}
     stored = schema.with_metadata(votable.metadata_of(name, schema, lengths) | dict(metadata or {}))
-    with pq.ParquetWriter(path, stored, compression="zstd", **options(first)) as writer:
-        if not len(first):
+    with pq.ParquetWriter(
+        path, stored, compression="zstd", **(options(schema.empty_table()) if chosen is None else chosen)
+    ) as writer:
+        if chosen is None:
             writer.write_table(stored.empty_table())
         for group in in_groups(parts(), group_rows):
             writer.write_table(group.cast(stored), group_rows)
@@ -67,7 +69,16 @@ def in_groups(parts: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
             held.append(head)
             count += len(head)
             if count == rows:
-                yield pa.concat_tables(held).combine_chunks()
-                held, count = [], 0
+                yield _joined(held)
+                count = 0
     if held:
-        yield pa.concat_tables(held).combine_chunks()
+        yield _joined(held)
+
+
+def _joined(tables: list[pa.Table]) -> pa.Table:
+    """Join tables, and empty their list, so that they are not in memory twice."""
+    table = pa.concat_tables(tables)
+    tables.clear()
+    for place, field in enumerate(table.schema):
+        table = table.set_column(place, field, pa.chunked_array([table[place].combine_chunks()], field.type))
+    return table
