@@ -68,9 +68,9 @@ _MISSING = {"url": "", "bytes": 0, "sha256": "", "error": "", "total": -1}
 _MISSING |= {"release": "", "shard": "", "row": -1, "rows": 0}
 
 
-BATCH = 1 << 14
+BATCH = 1 << 12
 """Records that are in memory at once."""
-GROUP_ROWS = 1 << 17
+GROUP_ROWS = 1 << 15
 """Rows of a row group."""
 
 
