@@ -8,6 +8,8 @@ from click.testing import CliRunner
 
 import skyshards
 from candels_blend.build_parent_sample import main as build_candels_blend
+from galaxy10.build_parent_sample import main as build_galaxy10
+from sdss_spectra.build_parent_sample import main as build_sdss_spectra
 from skyshards.export.run import export
 from skyshards.format.columns import flatten
 from skyshards.pipeline.build import build
@@ -21,18 +23,20 @@ pytestmark = pytest.mark.environments
 COMPARE = Path(__file__).with_name("stock_rows.py")
 
 
-EXPORTS = ["gz3d", "toy", "candels_blend", "joined_gz3d", "joined_toy"]
+BUILT = {"candels_blend": build_candels_blend, "galaxy10": build_galaxy10, "sdss_spectra": build_sdss_spectra}
+EXPORTS = ["gz3d", "toy", *BUILT, "joined_gz3d", "joined_toy"]
 
 
 @pytest.fixture(scope="module")
 def exports(built_gz3d, tmp_path_factory):
-    """By name, an export and its rows: a group with stacks of masks; every kind of column; two splits; left joins."""
+    """By name, an export and its rows: masks, all kinds of columns, two splits, pixels, spectra, left joins."""
     place = tmp_path_factory.mktemp("exports")
     build(Toy(60), place / "toy", workers=1)
-    options = ["--demo", "--limit", "40", "--workers", "0", "-o", str(place / "candels_blend")]
-    assert CliRunner().invoke(build_candels_blend, options).exit_code == 0
+    for name, main in BUILT.items():
+        options = ["--demo", "--limit", "40", "--workers", "0", "-o", str(place / name)]
+        assert CliRunner().invoke(main, options).exit_code == 0
     found = {}
-    for folder in (built_gz3d, place / "toy", place / "candels_blend"):
+    for folder in (built_gz3d, place / "toy", *(place / name for name in BUILT)):
         out, rows = place / "out" / folder.name, place / f"{folder.name}.pickle"
         export(folder, out, tile_mb=0.02 if folder.name == "toy" else 300, workers=0)
         table = skyshards.open(folder, decode=False)
