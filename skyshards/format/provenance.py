@@ -165,11 +165,16 @@ def _places(catalog: CatalogFile) -> pa.Table:
         first = lies.group_by("key", use_threads=False)
         first = first.aggregate([("shard", "first"), ("row", "first"), ("row", "count")])
         found.append(first.rename_columns(["key", *_COUNTS]))
-    ordered = pa.concat_tables(found).sort_by("key").combine_chunks()  # stable
+    together = pa.concat_tables(found)
+    found.clear()
+    ordered = together.take(pc.sort_indices(together["key"])).combine_chunks()  # in a stable order
+    del together  # a copy of all keys
     if not len(ordered):
         return ordered
     keys = ordered["key"].combine_chunks()
     starts = np.flatnonzero(np.append(True, pc.not_equal(keys[1:], keys[:-1]).to_numpy(zero_copy_only=False)))
+    if len(starts) == len(ordered):  # no source has rows in several row groups
+        return ordered
     rows = np.add.reduceat(ordered["rows"].to_numpy(), starts)
     return ordered.take(pa.array(starts)).set_column(3, "rows", pa.array(rows))
 
