@@ -27,8 +27,9 @@ WIDEST = 4
 """Maximum number of panels side by side."""
 COUNTS = colormaps["gray"].with_extremes(bad="#3d5a80")
 """Grey for counts, blue for pixels without any."""
-REGIONS = ListedColormap(["#1b1b2f", "#f4f1de", "#3d85c6", "#e07a5f", "#81b29a", "#f2cc8f", "#b56576"])
+COLOURS = ["#1b1b2f", "#f4f1de", "#3d85c6", "#e07a5f", "#81b29a", "#f2cc8f", "#b56576"]
 """Colours of background, overlap, galaxy 1 alone, galaxy 2 alone, …"""
+REGIONS = ListedColormap(COLOURS)
 
 
 def show_image(axes: Axes, image: np.ndarray, title: str) -> None:
@@ -107,6 +108,6 @@ def plot_blend(blend: Mapping[str, Any]) -> Figure:
     show_image(axes[0], blend["image"], f"{blend['object_id']}: {apart} pixels apart")
     for number, galaxy in enumerate(galaxies):
         show_image(axes[1 + number], galaxy, f"galaxy {number + 1}: {galtype[number]}, {mag[number]:.2f} mag")
-        axes[1 + number].spines[:].set(edgecolor=REGIONS.colors[2 + number], linewidth=3)
+        axes[1 + number].spines[:].set(edgecolor=COLOURS[2 + number], linewidth=3)
     show_regions(axes[-1], blend["masks"], "masks (overlap white)")
     return figure
