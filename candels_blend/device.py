@@ -223,7 +223,7 @@ class DeviceRenderer:
         if not names:
             return {}
         rows = len(numbers)
-        render_batch = self._compiled if self._compiled and rows else render
+        render_batch: Callable[..., dict[str, torch.Tensor]] = self._compiled if self._compiled and rows else render
         if rows == 1:  # PyTorch would compile for this size alone
             numbers, drawn = np.repeat(numbers, 2), np.repeat(drawn, 2)
         of_blends = [self._moved(array, np.int64) for array in (galaxies_of(drawn), shifts_of(drawn), numbers)]
@@ -239,7 +239,7 @@ class DeviceRenderer:
 
 def compiled(backend: str | Callable = "inductor") -> Callable[..., dict[str, torch.Tensor]]:
     """Compile `render` for batches of any size but one, once for each set of columns and number of galaxies."""
-    graph = torch.compile(render, backend=backend, fullgraph=True)
+    graph: Callable[..., dict[str, torch.Tensor]] = torch.compile(render, backend=backend, fullgraph=True)
 
     def rendered(stamps: Any, *of_blends: Any) -> dict[str, torch.Tensor]:
         *tensors, start, names = of_blends

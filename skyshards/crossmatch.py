@@ -120,6 +120,7 @@ def pairs(
     radius = degrees(radius_arcsec, "radius_arcsec") * 3600.0 if hasattr(radius_arcsec, "to_value") else radius_arcsec
     if not isinstance(radius, (int, float, np.number)) or not 0 <= radius <= 648_000:
         raise UsageError(f"radius_arcsec: expected 0 to 648000 (180 degrees), found {radius_arcsec!r:.60}")
+    radius = float(radius)
     if match not in MATCH:
         raise UsageError(f"match: expected one of {', '.join(MATCH)}, found {match!r}")
     first, second, every = _vectors(a), _vectors(b), match == "all"

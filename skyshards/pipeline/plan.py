@@ -26,8 +26,8 @@ def plan(recipe: Recipe, pending: Sequence[Source], listed: int, rows: int = 0, 
     cost = recipe.cost(pending)
     kept = f"{_about(cost.keep_bytes)} to keep" + (f" (uncompressed, up to {size(fast)} a row)" if fast else "")
     amounts = [f"{_about(cost.fetch_bytes)} to fetch", kept, _time(cost)]
-    by_row = recipe.counts and recipe.limit is not None
-    what = f"up to {counted(recipe.limit, 'rows')}" if by_row else counted(len(pending), recipe.unit)
+    most = recipe.limit if recipe.counts else None
+    what = counted(len(pending), recipe.unit) if most is None else f"up to {counted(most, 'rows')}"
     return f"{what} to do{done}: {', '.join(amounts)}"
 
 
