@@ -104,6 +104,11 @@ def listed(archive):
     return find_services("sloan", "optical", archive.registry_url)
 
 
+@pytest.mark.parametrize("words", ["sloan", "DR7", "Sloan DR7"])
+def test_sloan_dr7_is_found_by_its_words_at_two_services(archive, words):
+    assert find_services(words, "", archive.registry_url) == listed(archive) and len(listed(archive)) == 2
+
+
 def skyserver(archive):
     (service,) = [service for service in listed(archive) if "skyserver" in service.url]
     return service

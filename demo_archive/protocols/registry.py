@@ -10,7 +10,7 @@ SILENT = "/silent"
 """Path of a service that accepts requests but never responds, like some in the real Registry."""
 
 
-_IMAGES, _SLOAN = "Images of simulated galaxies", "Simulated frames of the Sloan Digital Sky Survey, data release 7"
+_IMAGES, _SLOAN = "Images of simulated galaxies", "Simulated frames of the Sloan Digital Sky Survey, DR7"
 _SERVICES = (
     # Identifier, short name, title, description, subject, wavebands, standard, path.
     ("0", "demo SIA", "Simulated SDSS images (SIA1)", _IMAGES, "galaxies", "optical", "sia", "/sia?"),
