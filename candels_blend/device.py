@@ -202,7 +202,8 @@ class DeviceRenderer:
         self._bound = stamps.bound
         self._masked = stamps.masked
         flags = stamps.central * np.uint8(CENTRAL) + stamps.replaced * np.uint8(REPLACED)
-        self._stamps = tuple(self._moved(array).reshape(-1) for array in (stamps.images, flags, stamps.variance))
+        images, variance = self._moved(stamps.images).reshape(-1), self._moved(stamps.variance)
+        self._stamps = images, self._moved(flags).reshape(-1), variance
         self._compiled: Callable[..., dict[str, torch.Tensor]] | None = None
         if device.type == "cuda" and importlib.util.find_spec("triton") is not None:
             self._compiled = compiled()
@@ -226,11 +227,13 @@ class DeviceRenderer:
         render_batch: Callable[..., dict[str, torch.Tensor]] = self._compiled if self._compiled and rows else render
         if rows == 1:  # PyTorch would compile for this size alone
             numbers, drawn = np.repeat(numbers, 2), np.repeat(drawn, 2)
-        of_blends = [self._moved(array, np.int64) for array in (galaxies_of(drawn), shifts_of(drawn), numbers)]
+        galaxies, shifts, of_blends = (
+            self._moved(array, np.int64) for array in (galaxies_of(drawn), shifts_of(drawn), numbers)
+        )
         offset = None
         if self._masked:
             offset = self._moved(grid_offset(self._bound[galaxies_of(drawn)].sum(axis=1)), np.float32)
-        rendered = render_batch(self._stamps, *of_blends, offset, self._start, tuple(names))
+        rendered = render_batch(self._stamps, galaxies, shifts, of_blends, offset, self._start, tuple(names))
         return {name: values[:rows] for name, values in rendered.items()}
 
     def _moved(self, array: np.ndarray, dtype: type | None = None) -> torch.Tensor:
@@ -241,12 +244,13 @@ def compiled(backend: str | Callable = "inductor") -> Callable[..., dict[str, to
     """Compile `render` for batches of any size but one, once for each set of columns and number of galaxies."""
     graph: Callable[..., dict[str, torch.Tensor]] = torch.compile(render, backend=backend, fullgraph=True)
 
-    def rendered(stamps: Any, *of_blends: Any) -> dict[str, torch.Tensor]:
-        *tensors, start, names = of_blends
-        for tensor in tensors:
+    def rendered(
+        stamps: Any, galaxies: Any, shifts: Any, numbers: Any, offset: Any, *others: Any
+    ) -> dict[str, torch.Tensor]:
+        for tensor in (galaxies, shifts, numbers, offset):
             if tensor is not None:
                 torch._dynamo.maybe_mark_dynamic(tensor, 0)
         with torch._dynamo.config.patch(cache_size_limit=VARIANTS):
-            return graph(stamps, *tensors, start, names)
+            return graph(stamps, galaxies, shifts, numbers, offset, *others)
 
     return rendered

@@ -123,7 +123,7 @@ def pairs(
     radius = float(radius)
     if match not in MATCH:
         raise UsageError(f"match: expected one of {', '.join(MATCH)}, found {match!r}")
-    first, second, every = _vectors(a), _vectors(b), match == "all"
+    radius, first, second, every = float(radius), _vectors(a), _vectors(b), match == "all"
     if executor is None:
         rows_a, rows_b = neighbours(first, second, radius, every)
     else:
