@@ -51,7 +51,7 @@ def test_what_was_read_again_for_a_lost_shard_is_kept(tmp_path, monkeypatch):
     for path in folder.rglob("*.hdf5"):
         path.unlink()
     with monkeypatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
-        patch.setattr("skyshards.pipeline.build._pack_all", interrupt)
+        patch.setattr("skyshards.pipeline.build.pack_all", interrupt)
         build(Toy(8), folder, workers=1)
     with monkeypatch.context() as patch:
         patch.setattr(Toy, "read", unread)
@@ -97,10 +97,14 @@ def test_a_catalogue_that_names_other_files_is_refused(tmp_path, path):
     folder, victim = tmp_path / "toy", tmp_path / "victim.hdf5"
     build(Toy(4), folder, workers=1)
     victim.write_text("precious")
-    table, manifest = catalog.open_folder(folder)
-    strange = manifest.shards[0]._replace(path=str(victim) if path.startswith("/") else path)
-    catalog.write(folder, replace(manifest, shards=(*manifest.shards, strange)), table)
-    with pytest.raises(FolderError, match=f"expected shards such as healpix={strange.pixel}/001-of-001.hdf5, found"):
+    table, shard = pq.read_table(folder / CATALOG), catalog.read_manifest(folder).shards[0]
+    strange = str(victim) if path.startswith("/") else path
+    metadata = {
+        name: text.replace(shard.path.encode(), strange.encode()) for name, text in table.schema.metadata.items()
+    }
+    assert metadata != table.schema.metadata
+    pq.write_table(table.replace_schema_metadata(metadata), folder / CATALOG)
+    with pytest.raises(FolderError, match=f"expected shards such as healpix={shard.pixel}/001-of-001.hdf5, found"):
         skyshards.open(folder)
     with pytest.raises(BuildError, match="catalog.parquet is damaged; delete the folder and build again"):
         build(Toy(5), folder, workers=1)
@@ -121,7 +125,7 @@ def test_rows_of_a_shard_that_is_not_declared(tmp_path):
 )
 def test_a_damaged_workspace_is_named(tmp_path, monkeypatch, name, message):
     with monkeypatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
-        patch.setattr("skyshards.pipeline.build._pack_all", interrupt)
+        patch.setattr("skyshards.pipeline.build.pack_all", interrupt)
         build(Toy(4), tmp_path, workers=1)
     (tmp_path / WORKSPACE / name).write_bytes(b"no such thing " * 400)
     with pytest.raises(BuildError, match=f"{message}.*delete .*{WORKSPACE} and build again"):
