@@ -98,6 +98,7 @@ def s3(monkeypatch):
     server.start()
     try:
         host, port = server.get_host_and_port()
+        requests.post(f"http://{host}:{port}/moto-api/reset", timeout=60)  # servers of a process share their objects
         boto3.client("s3", endpoint_url=f"http://{host}:{port}").create_bucket(Bucket="sky")
         yield f"http://{host}:{port}"
     finally:

@@ -273,7 +273,7 @@ def test_a_full_disk_loses_nothing(tmp_path, toy_folder, monkeypatch, where):
         targets = {
             "spool": (payloads.PayloadFiles, "keep"),
             "shard": (pack.hdf5, "write"),
-            "catalog": (catalog.pq, "write_table"),
+            "catalog": (catalog.parquet_parts, "write"),
         }
         patch.setattr(*targets[where], full)
         with pytest.raises(BuildError, match="the disk is full; free some space and run the same command again"):

@@ -168,11 +168,13 @@ def test_kill_9(tmp_path, s3):
     """Goes on in the same working folder, also if it is killed while it packs."""
     options = {"endpoint_url": s3, "key": "testing", "secret": "testing"}
     program = (
-        "from pathlib import Path; from skyshards import build; from tests.toy import Toy\n"
+        "import time; from pathlib import Path; from skyshards import build; from skyshards.place import Place\n"
+        "from tests.toy import Toy; put = Place.put\n"
+        "Place.put = lambda *given: (time.sleep(0.2), put(*given))  # slow enough to be killed at a chosen shard\n"
         f"build(Toy(40), 's3://sky/toy', workers=0, work_dir=Path('work').absolute(), storage_options={options!r})"
     )
     where = {"cwd": tmp_path, "env": os.environ | {"PYTHONPATH": str(REPOSITORY)}}
-    for least in (1, 10, 20):
+    for least in (1, 5, 10):
         process = subprocess.Popen([sys.executable, "-c", program], **where, stderr=subprocess.DEVNULL)
         until(lambda least=least: len(names("s3://sky/toy/.build/staged", **options)) > least)
         end(process)
