@@ -227,13 +227,13 @@ class DeviceRenderer:
         render_batch: Callable[..., dict[str, torch.Tensor]] = self._compiled if self._compiled and rows else render
         if rows == 1:  # PyTorch would compile for this size alone
             numbers, drawn = np.repeat(numbers, 2), np.repeat(drawn, 2)
-        galaxies, shifts, of_blends = (
+        galaxies, shifts, counters = (
             self._moved(array, np.int64) for array in (galaxies_of(drawn), shifts_of(drawn), numbers)
         )
         offset = None
         if self._masked:
             offset = self._moved(grid_offset(self._bound[galaxies_of(drawn)].sum(axis=1)), np.float32)
-        rendered = render_batch(self._stamps, galaxies, shifts, of_blends, offset, self._start, tuple(names))
+        rendered = render_batch(self._stamps, galaxies, shifts, counters, offset, self._start, tuple(names))
         return {name: values[:rows] for name, values in rendered.items()}
 
     def _moved(self, array: np.ndarray, dtype: type | None = None) -> torch.Tensor:
