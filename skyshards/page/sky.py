@@ -91,6 +91,7 @@ def _mollweide() -> Any:
     wcs.wcs.ctype, wcs.wcs.crval, wcs.wcs.crpix = ["RA---MOL", "DEC--MOL"], [CENTRE, 0], [0, 0]
     radius = np.degrees(np.sqrt(2))  # of the whole sky, along y; twice that along x
     wcs.wcs.cdelt = [-2 * radius, radius]
+    wcs.wcs.bounds_check(pix2world=False)  # next to a pole, rounding puts the map's edge outside its bounds
     return wcs
 
 
