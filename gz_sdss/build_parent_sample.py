@@ -24,7 +24,7 @@ import pandas as pd
 from gz_sdss.cutout import MAX_MISSING
 from gz_sdss.cuts import Cuts, shuffled
 from gz_sdss.further_columns import EVERY, FurtherColumn, declared
-from gz_sdss.galaxy_images import GalaxyImages
+from gz_sdss.galaxy_images import GalaxyImages, ImageService
 from gz_sdss.gz_sdss import FLAGS, LABELS, VALUES, schema_of
 from gz_sdss.hips2fits import (
     HIPS,
@@ -32,26 +32,23 @@ from gz_sdss.hips2fits import (
     MARGIN,
     RATE,
     SIZE,
-    Hips2FitsSource,
     field_of_view,
 )
 from gz_sdss.image_checks import open_fits
 from gz_sdss.image_tars import ImageArchive
 from gz_sdss.options import ServiceSearch, catalogue_options, cut_options, given, image_options, sia_service
 from gz_sdss.parent_sample import passing, read_catalog
-from gz_sdss.sia import Service, SIASource
+from gz_sdss.sia import Service
 from gz_sdss.surveys import SURVEYS, SURVEYS_URL, find_survey, known_id, list_surveys
 from gz_sdss.tables import write_csv
 from gz_sdss.tap_catalog import TAP_URL, CatalogRequest, get_catalog
-from gz_sdss.vo import TIMEOUT
 from skyshards.cli.build_command import build_command
 from skyshards.errors import UsageError
 from skyshards.fetch.client import Fetcher
-from skyshards.fetch.mirrors import PoliteClient
 from skyshards.files import file_digest, is_read_only
 from skyshards.format.schema import Schema
 from skyshards.pipeline.recipe import DEMO, Cost, Recipe, Served, Source
-from skyshards.progress import say, waiting
+from skyshards.progress import say
 
 FILTERED = "ZooSpecPhotoDR19_filtered.csv.gz"
 FEW, FEW_ROWS = 5, 50
@@ -103,7 +100,7 @@ class GZSDSSRecipe(Recipe):
     max_missing : float
         With `sia`: maximum fraction (0 to 1) of missing pixels in a FITS cutout.
     rate : float
-        Maximum number of image requests per second, over all threads; 0 for no limit.
+        Maximum number of image requests per second, over all threads and workers; 0 for no limit.
     survey_title : str
         Title of the survey `hips`; set by `prepare`.
     galaxies : pandas.DataFrame, optional
@@ -212,19 +209,15 @@ class GZSDSSRecipe(Recipe):
     @cached_property
     def images(self) -> GalaxyImages:
         """Images on disk, and the service of the others."""
-        client, shown = PoliteClient(self.rate, on_wait=waiting), (self.size, self.margin)
-        service: Hips2FitsSource | SIASource
-        if self._service is None:
-            service = Hips2FitsSource(self.hips2fits_urls, self.hips, client, *shown)
-        else:
-            service = SIASource(self._service, self.format, client, TIMEOUT, self.max_missing, *shown)
+        images = self.format, self.max_missing, self.size, self.margin
+        service = ImageService(tuple(self.hips2fits_urls), self.hips, self._service, *images)
         folder, suffix, origin = self.output_dir / self.downloads, f".{self.format}", self._origin
         archive, other = ImageArchive(folder, suffix, origin=origin), None
         if (there := self.images_from) is not None:
             there = there / self.downloads if (there / self.downloads).is_dir() else there
             if there.resolve() != folder.resolve():
                 other = ImageArchive(there, suffix, origin=origin, read_only=True)
-        return GalaxyImages(archive, other, service, self.format, *shown, self._release)
+        return GalaxyImages(archive, other, service, self._release)
 
     def filtered(self) -> pd.DataFrame:
         """Select the galaxies that pass the cuts, by dr7objid, and write `ZooSpecPhotoDR19_filtered.csv.gz`.
@@ -257,7 +250,7 @@ class GZSDSSRecipe(Recipe):
         ids = galaxies["objid"].tolist()
         self.images.archive.arrange(ids, dict(zip(ids, labels, strict=True)))
         for galaxy in galaxies.to_records(index=False):
-            url = self.images.address(galaxy)
+            url = self.images.address(galaxy, fetcher)
             yield Source(f"{galaxy['objid']}.{self.format}", url, info=galaxy, release=self._release)
 
     def cost(self, sources: Sequence[Source]) -> Cost:
@@ -269,7 +262,7 @@ class GZSDSSRecipe(Recipe):
         return Cost(image * fetched, (ROW_BYTES + 2 * (image - JPEG_BYTES)) * len(sources), seconds, pace)
 
     def fetch(self, source: Source, fetcher: Fetcher, folder: Path) -> Served:
-        return self.images.fetch(source.info)
+        return self.images.fetch(source.info, fetcher)
 
     def read(self, source: Source, fetched: bytes) -> Iterator[dict[str, Any]]:
         galaxy = source.info

@@ -22,6 +22,7 @@ from gz_sdss.vo import TIMEOUT, quietly, server_errors, vo_session
 from skyshards.errors import BuildError, FetchError, UsageError
 from skyshards.fetch.mirrors import PoliteClient
 from skyshards.pipeline.recipe import Served
+from skyshards.progress import waiting
 
 WAVEBANDS = ("radio", "millimeter", "infrared", "optical", "uv", "euv", "x-ray", "gamma-ray")
 """Wavebands that the Registry knows (IVOA vocabulary `messenger`)."""
@@ -240,7 +241,8 @@ class SIASource:
             return self._service.url
 
     def _session(self) -> requests.Session:
-        return vo_session(self._timeout, limit=self._client.limit)
+        fetcher = self._client.fetcher
+        return vo_session(self._timeout, limit=fetcher.limit, on_wait=fetcher.on_wait or waiting)
 
     def _search(self, ra: float, dec: float, size: float, mime: str | None):
         if not hasattr(self._local, "session"):

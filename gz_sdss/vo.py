@@ -7,7 +7,7 @@ import gzip
 import io
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import requests
 from astropy.io.votable.exceptions import VOWarning
@@ -57,13 +57,15 @@ def _take_whole(response: requests.Response) -> None:
     response.raw = content
 
 
-def vo_session(timeout: float = TIMEOUT, retries: int = 3, limit: RateLimit | None = None) -> requests.Session:
+def vo_session(
+    timeout: float = TIMEOUT, retries: int = 3, limit: RateLimit | None = None, on_wait: Callable = waiting
+) -> requests.Session:
     """Create a session for pyvo's services, with a time-out (s) on every request and retries after a 429 or 503, a
     reset, or a truncated body.
 
-    All tries count towards the limit, if one is given.
+    All tries count towards the limit, if one is given; waits are reported by `on_wait`, as those of a `Fetcher`.
     """
-    return Fetcher(timeout=timeout, retries=retries, limit=limit, on_wait=waiting).retrying_session(_take_whole)
+    return Fetcher(timeout=timeout, retries=retries, limit=limit, on_wait=on_wait).retrying_session(_take_whole)
 
 
 @contextlib.contextmanager

@@ -87,8 +87,8 @@ class DaskExecutor(Executor):
         status = task.status
         try:
             if status == "error":
-                error = task.exception()
-                raise BrokenExecutor(str(error)) if isinstance(error, KilledWorker) else error
+                error, trace = task.exception(), task.traceback()
+                raise BrokenExecutor(str(error)) if isinstance(error, KilledWorker) else error.with_traceback(trace)
             if status == "cancelled":
                 raise self._lost()
             value = task.result() if place is None else pickle.loads(place.read_bytes())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pickle
 import re
 import shutil
 import signal
@@ -11,15 +12,16 @@ import subprocess
 import sys
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from skyshards.pipeline.recipe import Source
+from skyshards.pipeline.recipe import Recipe, Source
 from tests.toy import Toy
 
 REPOSITORY = Path(__file__).parents[1]
-PATIENCE = 60.0
+PATIENCE = 180.0
 
 
 @dataclass(frozen=True)
@@ -104,15 +106,38 @@ class Machines:
         command = "-m", "dask", "worker", scheduler, "--nthreads", "1", "--no-nanny", "--no-dashboard"
         return self.start(machine, *command, "--host", machine.address, "--local-directory", ".")
 
-    def build(self, recipe: Far, scheduler: str, out: Path) -> subprocess.Popen:
+    def build(self, recipe: Recipe, scheduler: str, out: Path) -> subprocess.Popen:
         """Start a build in a cluster."""
         program = (
-            "from distributed import Client; from skyshards.cluster import connected; from skyshards import build\n"
-            "from tests.machines import Far\n"
+            "import pickle\n"
+            "from skyshards.cluster import connected; from skyshards import build\n"
+            f"recipe = pickle.loads({pickle.dumps(recipe)!r})\n"
             f"with connected({scheduler!r}) as executor:\n"
-            f"    build({recipe!r}, {str(out)!r}, executor=executor, connections=4)"
+            f"    build(recipe, {str(out)!r}, executor=executor, connections=4)"
         )
         return self.start(self.head, "-c", program, stderr=subprocess.PIPE)
+
+    def build_despite_a_kill(self, recipe: Recipe, out: Path, victim: str, arrived: Callable[[], bool]) -> None:
+        """Build in two workers; kill -9 one of them, the client or the scheduler once `arrived`, and go on."""
+        scheduler = self.scheduler()
+        server = self.running[-1]
+        workers = [self.worker(scheduler, machine) for machine in self.machines[1:]]
+        process = self.build(recipe, scheduler, out)
+        until(arrived)
+        if victim == "worker":
+            end(workers[0])
+        elif victim == "client":
+            end(process)
+            process = self.build(recipe, scheduler, out)
+        else:
+            end(server)
+            _, errors = process.communicate(timeout=PATIENCE)
+            assert process.returncode == 1 and "the Dask scheduler went away" in errors
+            scheduler = self.scheduler()
+            self.worker(scheduler, self.machines[1])
+            process = self.build(recipe, scheduler, out)
+        _, errors = process.communicate(timeout=2 * PATIENCE)
+        assert process.returncode == 0, errors
 
     def stop(self) -> None:
         for process in self.running:

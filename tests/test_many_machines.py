@@ -50,10 +50,9 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 class Bytes(Toy):
-    """Its `fetch` needs the process that builds, and gives bytes."""
+    """Its `fetch` gives bytes."""
 
     def fetch(self, source, fetcher, folder):
-        assert fetcher.progress is not None, "fetched in a worker"
         return str(source.info).encode()
 
     def read(self, source, fetched):
@@ -84,7 +83,7 @@ def test_one_limit_for_all_workers(tmp_path, cluster, monkeypatch):
     turns, holds = [], []
     monkeypatch.setattr(RateLimit, "wait", lambda self: turns.append(threading.current_thread().name))
     monkeypatch.setattr(RateLimit, "hold", lambda self, seconds: holds.append(seconds))
-    monkeypatch.setattr(Recipe, "fetch", lambda *_: pytest.fail("fetched here"))
+    monkeypatch.setattr(Fetcher, "open", lambda *_: pytest.fail("fetched here"))
     busy = answer(b"", "Retry-After: 0.1", status="503 Busy")
 
     def respond(connection):
@@ -105,6 +104,26 @@ def test_a_failed_download_has_the_same_reason(tmp_path, cluster):
     assert (tmp_path / "here/failures.csv").read_text() == (tmp_path / "far/failures.csv").read_text()
 
 
+def fail(fetcher, number):
+    raise KeyError(number)
+
+
+class Failing(Toy):
+    """Its `fetch` fails, in a function that workers call."""
+
+    def fetch(self, source, fetcher, folder):
+        return fetcher.run(fail, source.info)
+
+
+def test_a_failed_call_has_the_same_reason(tmp_path, cluster):
+    """With the file and line where it was raised."""
+    for name, options in (("here", {"workers": 0}), ("far", {"executor": cluster})):
+        assert build(Failing(2), tmp_path / name, **options).failed == 2
+    found = (tmp_path / "far/failures.csv").read_text()
+    assert "KeyError: 1 (tests/test_many_machines.py, line " in found
+    assert (tmp_path / "here/failures.csv").read_text() == found
+
+
 def test_turns_are_refused_once_a_build_stops(cluster):
     stopping = threading.Event()
     stopping.set()
@@ -112,6 +131,47 @@ def test_turns_are_refused_once_a_build_stops(cluster):
         asked, given = (distributed.Queue(f"{name}-{end}", cluster.client) for end in ("asked", "given"))
         asked.put("turn")
         assert given.get(timeout=20) is False
+
+
+def test_a_server_that_wants_a_pause_is_heard_while_workers_wait_for_turns(cluster):
+    limit, stopping, held = RateLimit(1 / 3600), threading.Event(), []
+    limit.wait()  # the next turn is in an hour
+    limit.hold = held.append
+    with giving_turns(cluster.client, Fetcher(limit=limit), stopping) as name:
+        asked, given, told = (distributed.Queue(f"{name}-{end}", cluster.client) for end in ("asked", "given", "told"))
+        asked.put("turn")
+        told.put(["http://x", 7.0, 7.0])
+        until(lambda: held == [7.0])
+        stopping.set()
+        assert given.get(timeout=20) is False
+
+
+@dataclass(frozen=True)
+class Large(Recipe):
+    """Its source is a file that is read in blocks."""
+
+    url: str
+
+    name = "toy"
+    schema = Toy.schema
+    folder = Toy.folder
+
+    def sources(self, fetcher):
+        yield Source("large.txt", url=self.url)
+
+    def count(self, source, fetched):
+        return int(fetched.read_text())
+
+    def read_rows(self, source, fetched, rows):
+        return map(row, rows)
+
+
+def test_workers_download_large_files(tmp_path, cluster, monkeypatch):
+    with raw_server(answer(b"30")) as server:
+        build(Large(server.url), tmp_path / "here", workers=0)
+        monkeypatch.setattr("skyshards.fetch.resume.download", lambda *_: pytest.fail("downloaded here"))
+        build(Large(server.url), tmp_path / "far", executor=cluster)
+    assert files(tmp_path / "far") == files(tmp_path / "here") and len(server.requests) == 2
 
 
 @pytest.mark.slow
@@ -172,24 +232,8 @@ def build_here(machines: Machines, recipe: Far) -> Path:
 def test_kill_9(victim, loopback):
     recipe = Far(60, url=loopback.serve(60), pause=0.05)
     whole, before = build_here(loopback, recipe), len(loopback.requests())
-    scheduler, out = loopback.scheduler(), loopback.folder / "out"
-    workers = [loopback.worker(scheduler, machine) for machine in loopback.machines[1:]]
-    process = loopback.build(recipe, scheduler, out)
-    until(lambda: len(loopback.requests()) - before > 25)
-    if victim == "worker":
-        end(workers[0])
-    elif victim == "client":
-        end(process)
-        process = loopback.build(recipe, scheduler, out)
-    else:
-        end(loopback.running[1])
-        _, errors = process.communicate(timeout=60)
-        assert process.returncode == 1 and "the Dask scheduler went away" in errors
-        scheduler = loopback.scheduler()
-        loopback.worker(scheduler, loopback.machines[1])
-        process = loopback.build(recipe, scheduler, out)
-    _, errors = process.communicate(timeout=100)
-    assert process.returncode == 0, errors
+    out = loopback.folder / "out"
+    loopback.build_despite_a_kill(recipe, out, victim, lambda: len(loopback.requests()) - before > 25)
     assert files(out) == files(whole)
     assert len(loopback.requests()) - before < 60 + 20, "only what was in flight is fetched again"
 

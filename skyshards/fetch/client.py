@@ -8,7 +8,7 @@ import ipaddress
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import requests
@@ -155,6 +155,14 @@ class Fetcher:
         """
         with naming(url):
             return resume.download(self, resume.Wanted(url, checksum, size, max_bytes), path, keep_part)
+
+    def run(self, function: Callable[..., Whole], *args: Any) -> Whole:
+        """Call `function(fetcher, *args)` where requests are to be sent from: here, or in a worker of the Dask cluster
+        that a build uses. There, it gets another fetcher, which keeps the same rate limit.
+
+        Function and arguments must be picklable, and the call may be repeated: a worker may die.
+        """
+        return function(self, *args)
 
     def open(self, url: str, expect_200: bool = True, **kwargs) -> requests.Response:
         """Send one request and return the response before its body is read.

@@ -24,10 +24,15 @@ class PoliteClient:
     """
 
     def __init__(self, rate: float = 0.0, timeout: float = 60.0, on_wait: Callable | None = None):
-        self.limit = RateLimit(rate)
-        # Retries are counted in `get`, over all mirrors.
-        self.fetcher = Fetcher(timeout=timeout, retries=0, limit=self.limit, on_wait=on_wait)
+        self.fetcher = Fetcher(timeout=timeout, limit=RateLimit(rate), on_wait=on_wait)
         self._first = 0
+
+    @classmethod
+    def using(cls, fetcher: Fetcher) -> PoliteClient:
+        """Make a client with the sessions, time-out and rate limit of a fetcher."""
+        client = cls()
+        client.fetcher = fetcher
+        return client
 
     def get(
         self,

@@ -178,7 +178,9 @@ def _write(
         part.begin(wanted, None if decode else mark_of(response.headers), decode)
     done = start
     shown = fetcher.progress(name, "B", total, start) if fetcher.progress and part.lasting else None
-    with open(part.path, "ab") as file, shown or contextlib.nullcontext() as bar:
+    # Each byte at its own place: in a cluster, a worker that is thought dead may write the same ones.
+    with open(part.path, "r+b" if start else "wb") as file, shown or contextlib.nullcontext() as bar:
+        file.seek(start)
         while block:
             file.write(block)
             done += len(block)
@@ -189,6 +191,8 @@ def _write(
             block = next(blocks, b"")
     if total is not None and done != total:
         raise BrokenAnswer(f"body ended after {done} of {total} bytes")
+    if part.size != done:
+        raise BrokenAnswer(f"{part.path}: expected the {done} bytes written to it, found {part.size}")
 
 
 def content_range(headers: Mapping[str, str]) -> tuple[int | None, int | None]:

@@ -1,6 +1,6 @@
 """One budget of requests for workers on many machines: each asks the process that started them for its turn.
 
-Questions and answers go through two queues of the Dask scheduler.
+Questions and answers go through queues of the Dask scheduler.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from skyshards.fetch.client import LONGEST_WAIT, Fetcher
@@ -27,43 +27,50 @@ PATIENCE = 2.0
 def giving_turns(client: Client, fetcher: Fetcher, stopping: threading.Event) -> Iterator[str]:
     """Give workers their turns by a fetcher's rate limit; yields the name by which they ask (see `fetcher_by_turns`).
 
-    A server that asks one worker to wait makes all wait, and the user is told. Once `stopping` is set, a worker that
-    asks is refused.
+    A server that asks one worker to wait makes all wait, also those that have asked for their turn, and the user is
+    told. Once `stopping` is set, a worker that asks is refused.
     """
     from distributed import Queue
 
     name = f"skyshards-{uuid.uuid4().hex}"
-    asked, given = Queue(f"{name}-asked", client), Queue(f"{name}-given", client)
+    asked, given, told = (Queue(f"{name}-{what}", client) for what in ("asked", "given", "told"))
 
     def give() -> None:
         stop_with(stopping)
-        while (question := asked.get()) != OVER:
-            if question == TURN:
-                try:
-                    fetcher.limit.wait()
-                    granted = True
-                except Stopped:
-                    granted = False
-                given.put(granted)
-            else:
-                url, seconds, wanted = question
-                if fetcher.on_wait is not None:
-                    fetcher.on_wait(url, seconds, wanted)
-                if wanted is not None:
-                    fetcher.limit.hold(seconds)
+        while asked.get() != OVER:
+            try:
+                fetcher.limit.wait()
+                granted = True
+            except Stopped:
+                granted = False
+            given.put(granted)
 
-    def give_while_possible() -> None:
+    def listen() -> None:
+        while (told_now := told.get()) != OVER:
+            url, seconds, wanted = told_now
+            if wanted is not None:
+                fetcher.limit.hold(seconds)
+            if fetcher.on_wait is not None:
+                fetcher.on_wait(url, seconds, wanted)
+
+    def while_possible(function: Callable[[], None]) -> None:
         with contextlib.suppress(Exception):  # the scheduler is gone, and the tasks with it
-            give()
+            function()
 
-    giver = threading.Thread(target=give_while_possible, name="skyshards-turns", daemon=True)
-    giver.start()
+    threads = [
+        threading.Thread(target=while_possible, args=(function,), name=f"skyshards-{function.__name__}", daemon=True)
+        for function in (give, listen)
+    ]
+    for thread in threads:
+        thread.start()
     try:
         yield name
     finally:
         with contextlib.suppress(Exception):
-            asked.put(OVER, timeout=PATIENCE)
-            giver.join(PATIENCE)
+            for queue in (asked, told):
+                queue.put(OVER, timeout=PATIENCE)
+            for thread in threads:
+                thread.join(PATIENCE)
 
 
 def fetcher_by_turns(name: str, connections: int, timeout: float) -> Fetcher:
@@ -71,10 +78,10 @@ def fetcher_by_turns(name: str, connections: int, timeout: float) -> Fetcher:
     from distributed import Queue, get_client
 
     client = get_client()
-    asked, given = Queue(f"{name}-asked", client), Queue(f"{name}-given", client)
+    asked, given, told = (Queue(f"{name}-{what}", client) for what in ("asked", "given", "told"))
 
     def on_wait(url: str, seconds: float, wanted: float | None) -> None:
-        asked.put([url, seconds, wanted])
+        told.put([url, seconds, wanted])
 
     return Fetcher(connections, timeout, limit=_Turns(asked, given), on_wait=on_wait)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from typing import Protocol
 
 FETCHING_THREADS = "skyshards-fetch"
 """Name prefix of a build's download threads."""
@@ -11,12 +12,19 @@ FETCHING_THREADS = "skyshards-fetch"
 _thread = threading.local()
 
 
+class Signal(Protocol):
+    """Like a `threading.Event`: tells whether to stop."""
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until it is set, at most some seconds; returns whether it is set."""
+
+
 class Stopped(BaseException):
     """The build is stopping: send no more requests. Not an `Exception`, so that no handler takes it for a failure."""
 
 
-def stop_with(stopping: threading.Event) -> None:
-    """Make `pause` in this thread raise `Stopped` once an event is set."""
+def stop_with(stopping: Signal) -> None:
+    """Make `pause` in this thread raise `Stopped` once a signal is set."""
     _thread.stopping = stopping
 
 

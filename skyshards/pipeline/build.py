@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from skyshards.cluster import as_executor
 from skyshards.errors import BuildError, UsageError
 from skyshards.fetch.client import Fetcher
+from skyshards.fetch.rate import RateLimit
 from skyshards.files import is_read_only
 from skyshards.format import card, catalog, hashes, healpix, provenance, scalars, storage
 from skyshards.format.addition import beside, with_additions
@@ -149,7 +150,7 @@ def build(
     check_request(recipe, limit=limit, workers=workers, max_rows_per_shard=max_rows_per_shard, nside=nside, store=store)
     folder, place = object_store.destination(output_dir, work_dir, recipe.name, storage_options)
     recipe = recipe.told(limit, simulated)
-    fetcher = Fetcher(connections, on_wait=waiting, progress=progress)
+    fetcher = Fetcher(connections, limit=RateLimit(recipe.rate), on_wait=waiting, progress=progress)
     with contextlib.ExitStack() as stack:
         workspace = stack.enter_context(hold(folder, recipe.downloads, place=place))
         there = None if place is None else object_store.begin(place, folder)

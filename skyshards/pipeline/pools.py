@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import abc
 import contextlib
-import functools
 import multiprocessing
 import multiprocessing.context
 import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from skyshards.cluster import DaskExecutor
 from skyshards.errors import BuildError, UsageError
 from skyshards.fetch.client import Fetcher
-from skyshards.fetch.turns import fetcher_by_turns, giving_turns
-from skyshards.fetch.waiting import FETCHING_THREADS
+from skyshards.fetch.far import FarFetcher
+from skyshards.fetch.turns import giving_turns
 from skyshards.machine import usable_cores
-from skyshards.pipeline.recipe import Recipe, Source
-from skyshards.pipeline.source_rows import ReadSource, fetch_source
+from skyshards.pipeline.recipe import Recipe
 from skyshards.processes import UNGUARDED, fork_server, start_worker
 
 
@@ -49,15 +47,9 @@ class Pool(abc.ABC):
     def close(self, at_once: bool) -> None:
         """End the pool; `at_once` without waiting for its tasks."""
 
-    @contextlib.contextmanager
-    def fetching(
-        self, recipe: Recipe, fetcher: Fetcher, folder: Path, stopping: threading.Event
-    ) -> Iterator[Callable[[Source], Any]]:
-        """Yield a function that fetches a source and waits for it, for as many threads as there are connections.
-
-        It returns what `Recipe.fetch` does, or a `ReadSource` with an error.
-        """
-        yield lambda source: fetch_source(recipe, source, fetcher, folder)
+    def fetching(self, fetcher: Fetcher, stopping: threading.Event) -> contextlib.AbstractContextManager[Fetcher]:
+        """Give the fetcher for sources, for as many threads as it has connections: the build's own, by default."""
+        return contextlib.nullcontext(fetcher)
 
 
 def pool_for(recipe: Recipe, workers: int | None, executor: Executor | None, folder: Path) -> Pool:
@@ -87,7 +79,7 @@ class Given(Pool):
 
 
 class Cluster(Pool):
-    """Workers of a Dask cluster, which stays open. They see the same folders, and fetch what they can themselves."""
+    """Workers of a Dask cluster, which stays open. They see the same folders, and fetch themselves."""
 
     is_far = True
 
@@ -108,40 +100,9 @@ class Cluster(Pool):
         self._executor.shutdown(cancel_futures=True)
 
     @contextlib.contextmanager
-    def fetching(
-        self, recipe: Recipe, fetcher: Fetcher, folder: Path, stopping: threading.Event
-    ) -> Iterator[Callable[[Source], Any]]:
-        if not recipe.fetches_anywhere:
-            with super().fetching(recipe, fetcher, folder, stopping) as fetch:
-                yield fetch
-            return
+    def fetching(self, fetcher: Fetcher, stopping: threading.Event) -> Iterator[Fetcher]:
         with giving_turns(self._executor.client, fetcher, stopping) as name:
-
-            def fetch(source: Source) -> Any:
-                if source.path is not None or source.url is None:
-                    return fetch_source(recipe, source, fetcher, folder)
-                client = name, fetcher.connections, fetcher.timeout
-                try:
-                    return self.submit(_fetch_there, recipe, source, folder, client).result()
-                except BrokenExecutor:
-                    return ReadSource(error="several workers died while they fetched it")
-
-            yield fetch
-
-
-def _fetch_there(recipe: Recipe, source: Source, folder: Path, client: tuple[str, int, float]) -> Any:
-    """Fetch a source in a Dask worker, which reads other sources meanwhile."""
-    from distributed import secede
-
-    threads, fetcher = _client(*client)
-    secede()
-    return threads.submit(fetch_source, recipe, source, fetcher, folder).result()
-
-
-@functools.lru_cache(maxsize=8)
-def _client(name: str, connections: int, timeout: float) -> tuple[ThreadPoolExecutor, Fetcher]:
-    """Client of a build in this worker; threads that stay keep their connections."""
-    return ThreadPoolExecutor(connections, FETCHING_THREADS), fetcher_by_turns(name, connections, timeout)
+            yield FarFetcher(fetcher, self.submit, name)
 
 
 class Processes(Pool):

@@ -22,7 +22,7 @@ from skyshards.pipeline.earlier import Earlier
 from skyshards.pipeline.interrupts import FirstInterrupt
 from skyshards.pipeline.recipe import Served, Source
 from skyshards.pipeline.sample import Sample
-from skyshards.pipeline.source_rows import Piece, ReadSource, all_failed
+from skyshards.pipeline.source_rows import Piece, ReadSource, all_failed, fetch_source
 from skyshards.pipeline.spool import Block, Entry, Spool
 from skyshards.pipeline.workers import Outcome, Workers
 from skyshards.progress import progress, say
@@ -87,10 +87,10 @@ class Reading:
         shown = (what, "rows", 0) if recipe.counts else (what, recipe.unit, len(pending))
         threads = ThreadPoolExecutor(connections, FETCHING_THREADS, stop_with, (self._stopping,))
         interrupt = FirstInterrupt(lambda: self._done.put(None))
-        fetching = self.pool.fetching(recipe, self.fetcher, self.downloads.folder, self._stopping)
+        fetching, folder = self.pool.fetching(self.fetcher, self._stopping), self.downloads.folder
         wait = True
         try:
-            with interrupt, progress(*shown) as self._bar, fetching as fetch_source:
+            with interrupt, progress(*shown) as self._bar, fetching as fetcher:
                 while True:
                     if interrupt.came and not self._stopping.is_set():
                         self._stop()
@@ -99,7 +99,7 @@ class Reading:
                         self._take_more()
                     for _ in range(self._free()):
                         source = self._next()
-                        fetch = threads.submit(fetch_source, source)
+                        fetch = threads.submit(fetch_source, recipe, source, fetcher, folder)
                         self._fetching[fetch] = source
                         if recipe.counts:
                             self._active.add(source.key)

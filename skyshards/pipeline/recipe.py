@@ -111,6 +111,8 @@ class Recipe(abc.ABC):
     limit: int | None = None
     """Maximum number of objects to build (None for all), which `prepare` and `cost` know: a query need not ask a server
     for more. Elsewhere it is None, so that sources never depend on it: the build itself cuts their rows."""
+    rate: float = 0.0
+    """Maximum number of requests per second by `fetcher`, over all threads and workers; 0 for no limit."""
     simulated: bool = False
     """Whether the sources are simulated, set by `build`; always True in a class that only simulates."""
 
@@ -188,7 +190,9 @@ class Recipe(abc.ABC):
             raise UsageError(f"{type(self).__name__}: expected `read`, or `count` and `read_rows`; found {found}")
 
     def fetch(self, source: Source, fetcher: Fetcher, folder: Path) -> Any:
-        """Fetch a source, in a download thread; the result (picklable) is passed to `read`.
+        """Fetch a source, in a download thread of the process that builds; the result (picklable) is passed to `read`.
+
+        Send requests by `fetcher`. In a Dask cluster, its `download` and what its `run` calls run in a worker.
 
         Return `Served(result, url)` where another address than `source.url` served it.
 
@@ -203,15 +207,6 @@ class Recipe(abc.ABC):
         if self.counts:
             return fetcher.download(source.url, path, source.checksum, MAX_LARGE_FILE, keep_part=True)
         return fetcher.download(source.url, path, source.checksum)
-
-    @property
-    def fetches_anywhere(self) -> bool:
-        """Whether `fetch` may run in a worker on another machine: it needs nothing but its arguments and the recipe as
-        it is pickled, and may run again after a worker died.
-
-        By default, so for files that the default `fetch` downloads, unless they are large ones, read in blocks.
-        """
-        return not _own_method(type(self), "fetch") and not self.counts
 
     def cost(self, sources: Sequence[Source]) -> Cost:
         """Estimate the cost of building some of the listed sources. By default, unknown."""

@@ -14,6 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from skyshards.cluster import ClusterLost
 from skyshards.errors import SourceError
 from skyshards.fetch.client import Fetcher
 from skyshards.files import TEMPORARY_PREFIX, file_digest, is_disk_full
@@ -93,10 +94,12 @@ _OF_ONE_RUN = re.compile(rf" at 0x[0-9a-fA-F]+|(?<={re.escape(TEMPORARY_PREFIX)}
 def fetch_source(recipe: Recipe, source: Source, fetcher: Fetcher, folder: Path) -> Any:
     """Fetch a source; return what `Recipe.fetch` does, or a `ReadSource` with the error.
 
-    Raises `OSError` only if the disk is full.
+    Raises `OSError` only if the disk is full, and `ClusterLost`.
     """
     try:
         return recipe.fetch(source, fetcher, folder)
+    except ClusterLost:
+        raise
     except Exception as error:
         if is_disk_full(error) and not isinstance(error, SourceError):
             raise

@@ -190,7 +190,7 @@ def test_every_try_counts_to_the_rate(version, monkeypatch):
         service = Service("demo", archive.sia_url if version == 1 else archive.sia2_url, version)
         SIASource(service, "jpg", client).fetch(galaxy.ra, galaxy.dec, galaxy.petroR90_r, delay=0.01)
         assert len(archive.requests) >= 5
-        assert turns == [client.limit] * len(archive.requests)
+        assert turns == [client.fetcher.limit] * len(archive.requests)
 
 
 @pytest.mark.slow
