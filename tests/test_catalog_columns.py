@@ -14,11 +14,12 @@ from astropy.coordinates import SkyCoord
 from astropy.units import deg
 
 import skyshards
-from skyshards.errors import FolderError
+from skyshards.errors import FolderError, UsageError
 from skyshards.format import catalog
 from skyshards.format.arrow_arrays import is_null, numbers, texts, values
 from skyshards.format.healpix import in_cone, near_cone, pixel_of
 from skyshards.pipeline.build import build
+from skyshards.read import query
 from tests.contract import assert_same
 from tests.toy import Toy
 
@@ -165,11 +166,55 @@ def test_forked_processes_share_numbers(cut):
     np.testing.assert_array_equal(table._data.columns._columns["ra"].values, table.catalog["ra"].to_numpy())
 
 
+def without_skipping(table, condition):
+    return np.flatnonzero(query.matching(condition, table._askable, table._asked)).tolist()
+
+
+CONDITIONS = [
+    "dec > 0",
+    "dec > 100",
+    "healpix < 1000 and ra > 90",
+    "_split == 'train' and object_id < 'toy-2'",
+    "_shard != 'x'",
+    "not flux > 1",
+    "barred or dec < -20",
+]
+
+
+@pytest.mark.parametrize("condition", CONDITIONS)
+def test_a_condition_finds_the_same_rows_whatever_was_read(cut, condition):
+    table = skyshards.open(cut)
+    wanted = without_skipping(skyshards.open(cut), condition)
+    some = np.random.default_rng(0).permutation(ROWS)[:20]
+    assert table.where(condition)._index.tolist() == wanted
+    assert table.select(some).where(condition)._index.tolist() == [row for row in some.tolist() if row in wanted]
+    assert table.where(condition)._index.tolist() == wanted
+    assert table.catalog.num_rows == ROWS
+    assert table.where(condition)._index.tolist() == wanted
+
+
+def test_row_groups_without_a_match_are_not_read(cut):
+    table = skyshards.open(cut)
+    pixel = int(table[ROWS // 2]["healpix"])
+    fresh = skyshards.open(cut)
+    assert len(fresh.where(f"healpix == {pixel} and dec > -91")) > 0
+    assert set(read_columns(fresh)) == {"healpix", "dec"}
+    assert max(read_columns(fresh).values()) < -(-ROWS // GROUP)
+
+
+@pytest.mark.parametrize(
+    ("condition", "error"),
+    [("dec > 100 and nothing > 0", KeyError), ("dec > 100 and object_id > 3", UsageError), ("dec > ", UsageError)],
+)
+def test_what_is_no_condition_is_an_error_though_nothing_is_read(cut, condition, error):
+    with pytest.raises(error):
+        skyshards.open(cut).where(condition)
+
+
 @pytest.mark.slow
-def test_opening_a_row_and_a_cone_import_no_pandas(cut):
-    code = (
-        "import sys, skyshards\nt = skyshards.open(sys.argv[1])\nt[0], t.cone(1, 2, 3)\nprint('pandas' in sys.modules)"
-    )
+def test_opening_a_row_a_cone_and_a_condition_import_no_pandas(cut):
+    code = "import sys, skyshards\nt = skyshards.open(sys.argv[1])\nt[0], t.cone(1, 2, 3)\n"
+    code += "t.where('dec > 0 and _split == \"train\"').where('flux < 1 or barred')\nprint('pandas' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code, str(cut)], capture_output=True, text=True)
     assert done.stdout == "False\n"
 

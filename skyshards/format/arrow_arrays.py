@@ -51,6 +51,8 @@ def values(array: pa.Array) -> np.ndarray:
 
 def is_null(array: pa.Array) -> np.ndarray:
     """Return which values of an array are null, as a mask."""
+    if not array.null_count:
+        return np.zeros(len(array), bool)
     return _from_bits(array.is_valid().buffers()[1])[: len(array)] == 0
 
 

@@ -15,6 +15,7 @@ from skyshards.errors import FolderError, NewerFormat
 from skyshards.files import open_regular
 from skyshards.format.catalog_checks import Checks, is_coded
 from skyshards.format.catalog_schema import REPEATED, schema
+from skyshards.format.catalog_statistics import Extent, extent
 from skyshards.format.layout import CATALOG, CRC32
 from skyshards.format.manifest import Manifest
 from skyshards.format.parquet_bounds import MemoryBound
@@ -96,6 +97,13 @@ class CatalogFile:
                 if longest is not None and text_length(column) > longest:
                     raise ValueError(f"column {name!r} has longer texts than it declares")
         return {name: columns.get(name, pa.nulls(length, pa.uint32())) for name in wanted}  # folders of format 0
+
+    def extents(self, name: str) -> list[Extent]:
+        """Return the statistics of a column in each row group; of lists, and columns that are not there, nothing."""
+        paths = (self._metadata.schema.column(n).path for n in range(self._metadata.num_columns))
+        place = next((n for n, path in enumerate(paths) if path == name), None)
+        groups = map(self._metadata.row_group, range(self._metadata.num_row_groups))
+        return [Extent() if place is None else extent(group.column(place)) for group in groups]
 
     def part(self, group: int, names: Sequence[str]) -> pa.Table:
         """Read columns of a row group as a table."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from skyshards.format.kinds.base import LARGE_BYTES
 from skyshards.format.kinds.text import is_long
 from skyshards.format.layout import ADDED_ROW, CRC32, ROW, SHARD, SIZE, SPLIT, START
 from skyshards.format.votable import is_text
+from skyshards.read.skipping import Bounds, of_groups
 
 MERGED_BYTES = 1 << 31
 """Texts of a column below this size become one array once all of them are read; Arrow's offsets allow no more."""
@@ -40,6 +41,7 @@ class CatalogColumns:
     def __init__(self, file: CatalogFile):
         self.file = file
         self._columns: dict[str, Any] = {field.name: _column(field, file) for field in file.schema}
+        self._bounds: dict[str, Bounds] = {}
 
     def __len__(self) -> int:
         return len(self.file)
@@ -65,6 +67,21 @@ class CatalogColumns:
         self.load([name], rows if rows is None or there is None else rows[there])
         return self._columns[name].arrow(rows, there)
 
+    def group(self, name: str, group: int) -> pa.ChunkedArray:
+        """Return the values of a row group as `arrow` does, of numbers without a copy."""
+        column = self._columns[name]
+        self._load({name: column}, [group])
+        return column.group(group, slice(*self.file.bounds[group : group + 2].tolist()))
+
+    def bounds(self, name: str) -> Bounds:
+        """Return bounds of the values in each row group."""
+        if name not in self._bounds:
+            column = self._columns[name]
+            self._bounds[name] = of_groups(
+                self.file.extents(name), None if is_text(column.kind) else column.values.dtype
+            )
+        return self._bounds[name]
+
     def table(self, names: Iterable[str], rows: np.ndarray | None = None) -> pa.Table:
         """Return some columns as a table."""
         fields = [self.file.schema.field(name) for name in names]
@@ -80,7 +97,10 @@ class CatalogColumns:
         columns = {name: column for name in names if not (column := self._columns[name]).complete}
         if not columns:
             return
-        groups = range(len(self.file.bounds) - 1) if rows is None else np.unique(self._groups_of(rows)).tolist()
+        every = range(len(self.file.bounds) - 1)
+        self._load(columns, every if rows is None else np.unique(self.groups_of(rows)).tolist())
+
+    def _load(self, columns: Mapping[str, Any], groups: Iterable[int]) -> None:
         for group in groups:
             if wanted := [name for name, column in columns.items() if not column.read[group]]:
                 bounds = slice(*self.file.bounds[group : group + 2].tolist())
@@ -89,7 +109,8 @@ class CatalogColumns:
         for column in columns.values():
             column.complete = bool(column.read.all())
 
-    def _groups_of(self, rows: np.ndarray) -> np.ndarray:
+    def groups_of(self, rows: np.ndarray) -> np.ndarray:
+        """Return the row group of each row."""
         return np.searchsorted(self.file.bounds, rows, side="right") - 1
 
 
@@ -123,7 +144,7 @@ class _Numbers:
         self.lacking = None if fill is None else _shared((len(file),), np.dtype(bool))
         self.read = np.zeros(len(file.bounds) - 1, bool)
         self.complete = False
-        self._kind, self._fill, self._dictionary = kind, fill, dictionary
+        self.kind, self._fill, self._dictionary = kind, fill, dictionary
         self._stored = np.dtype(np.uint32) if kind == pa.uint32() else dtype  # of crc32s, which have -1 in memory
 
     def put(self, group: int, rows: slice, column: pa.Array) -> None:
@@ -136,7 +157,7 @@ class _Numbers:
             self.values[rows][lacking] = self._fill
         self.read[group] = True
 
-    def arrow(self, rows: np.ndarray | None, there: np.ndarray | None) -> pa.ChunkedArray:
+    def arrow(self, rows: np.ndarray | slice | None, there: np.ndarray | None) -> pa.ChunkedArray:
         found, lacking = self.values, self.lacking
         if rows is not None:
             found, lacking = found[rows], None if lacking is None else lacking[rows]
@@ -147,8 +168,11 @@ class _Numbers:
         if self._dictionary is not None:
             array = pa.DictionaryArray.from_arrays(numbers(found, lacking), self._dictionary)
         else:
-            array = numbers(found.astype(self._stored, copy=False), lacking, self._kind)
+            array = numbers(found.astype(self._stored, copy=False), lacking, self.kind)
         return pa.chunked_array([array])
+
+    def group(self, group: int, rows: slice) -> pa.ChunkedArray:
+        return self.arrow(rows, None)
 
 
 class _Texts:
@@ -157,7 +181,7 @@ class _Texts:
     def __init__(self, bounds: np.ndarray, kind: pa.DataType):
         self.read = np.zeros(len(bounds) - 1, bool)
         self.complete = False
-        self._kind = kind
+        self.kind = kind
         self._parts: tuple[np.ndarray, list[Any]] = bounds, [None] * len(self.read)
 
     def put(self, group: int, rows: slice, column: pa.Array) -> None:
@@ -169,14 +193,19 @@ class _Texts:
         if self.read.all() and sum(chunk.nbytes for chunk in chunks) < MERGED_BYTES:
             self._parts = bounds[[0, -1]], [pa.concat_arrays(chunks)]
 
+    def group(self, group: int, rows: slice) -> pa.ChunkedArray:
+        _, chunks = self._parts
+        part = chunks[group] if len(chunks) == len(self.read) else chunks[0].slice(rows.start, rows.stop - rows.start)
+        return pa.chunked_array([part], self.kind)
+
     def arrow(self, rows: np.ndarray | None, there: np.ndarray | None) -> pa.ChunkedArray:
         bounds, chunks = self._parts
         if rows is None:
-            return pa.chunked_array(chunks, self._kind)
+            return pa.chunked_array(chunks, self.kind)
         if len(chunks) == 1 and chunks[0] is not None:
             wanted = numbers(rows, None if there is None else ~there)
-            return pa.chunked_array([chunks[0].take(wanted)], self._kind)
-        return _taken(bounds, chunks, rows, there, self._kind)
+            return pa.chunked_array([chunks[0].take(wanted)], self.kind)
+        return _taken(bounds, chunks, rows, there, self.kind)
 
 
 def _taken(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -55,20 +55,11 @@ def evaluate(condition: str, column: Callable[[str], np.ndarray]) -> np.ndarray:
     UsageError
         If the text is not such a condition.
     """
-    quoted: list[str] = []
-
-    def placeholder(match: re.Match) -> str:
-        if match[1]:
-            return match[1]
-        quoted.append(match[2])
-        return f"_quoted_{len(quoted) - 1}_"
-
     try:
-        tree = ast.parse(_TEXT_OR_QUOTED.sub(placeholder, condition).strip(), mode="eval")
-        names = {f"_quoted_{number}_": name for number, name in enumerate(quoted)}
+        tree, names = parsed(condition)
         with np.errstate(all="ignore"):
-            found = _Evaluation(column, names).value(tree.body)
-    except (SyntaxError, TypeError, ValueError, RecursionError, MemoryError) as error:
+            found = _Evaluation(column, names).value(tree)
+    except (SyntaxError, TypeError, ValueError, OverflowError, RecursionError, MemoryError) as error:
         reason = getattr(error, "msg", None) or str(error).strip() or type(error).__name__
         hint = "; a comparison beside & or | needs brackets" if re.search("[&|]", condition) else ""
         if isinstance(error, SyntaxError) and re.search(r"(?<![=!<>])=(?!=)", condition):
@@ -79,6 +70,39 @@ def evaluate(condition: str, column: Callable[[str], np.ndarray]) -> np.ndarray:
     if found.ndim > 1:
         raise UsageError(f"{condition!r:.200} has {found.shape[1]} values a row; choose one, as in `name[0] > 0.5`")
     return found
+
+
+def parsed(condition: str) -> tuple[ast.expr, dict[str, str]]:
+    """Return a condition as a tree, and the names in backticks by the identifiers that stand for them.
+
+    Raises `SyntaxError`, `ValueError`, `RecursionError` or `MemoryError`.
+    """
+    quoted: list[str] = []
+
+    def placeholder(match: re.Match) -> str:
+        if match[1]:
+            return match[1]
+        quoted.append(match[2])
+        return f"_quoted_{len(quoted) - 1}_"
+
+    tree = ast.parse(_TEXT_OR_QUOTED.sub(placeholder, condition).strip(), mode="eval")
+    return tree.body, {f"_quoted_{number}_": name for number, name in enumerate(quoted)}
+
+
+def column_name(node: ast.AST, names: Mapping[str, str]) -> str:
+    """Return the name of a column in a tree. Raises `ValueError` for anything else."""
+    match node:
+        case ast.Name(id=name):
+            return names.get(name, name)
+        case ast.Attribute(value=group, attr=name):
+            return f"{column_name(group, names)}.{name}"
+    raise ValueError(f"{ast.unparse(node)!r:.60} is not understood")
+
+
+def widened(values: np.ndarray) -> np.ndarray:
+    """Return the values of a column in the dtype in which they are compared: sums of small integers would wrap."""
+    is_narrow = values.dtype.kind in "iu" and values.dtype != np.uint64
+    return values.astype(np.int64, copy=False) if is_narrow else values
 
 
 class _Evaluation:
@@ -93,9 +117,9 @@ class _Evaluation:
             case ast.Constant(value=int() as constant) if abs(constant) < 1 << 63:
                 return constant
             case ast.Name() | ast.Attribute():
-                return self._values(self._name(node))
+                return self._values(column_name(node, self._names))
             case ast.Subscript(value=ast.Name() | ast.Attribute() as name, slice=ast.Constant(value=int() as position)):
-                return self._element(self._name(name), position)
+                return self._element(column_name(name, self._names), position)
             case ast.UnaryOp(op=ast.Not() | ast.Invert(), operand=operand):
                 inner = self.value(operand)
                 return np.logical_not(_truth(inner)) if isinstance(node.op, ast.Not) else np.invert(inner)
@@ -115,19 +139,8 @@ class _Evaluation:
                 return FUNCTIONS[name](_number(self.value(argument)))
         raise ValueError(f"{ast.unparse(node)!r:.60} is not understood")
 
-    def _name(self, node: ast.AST) -> str:
-        match node:
-            case ast.Name(id=name):
-                return self._names.get(name, name)
-            case ast.Attribute(value=group, attr=name):
-                return f"{self._name(group)}.{name}"
-        raise ValueError(f"{ast.unparse(node)!r:.60} is not understood")
-
     def _values(self, name: str) -> np.ndarray:
-        values = self._column(name)
-        if values.dtype.kind in "iu" and values.dtype != np.uint64:  # sums of small integers would wrap
-            return values.astype(np.int64, copy=False)
-        return values
+        return widened(self._column(name))
 
     def _element(self, name: str, position: int) -> np.ndarray:
         values = self._values(name)

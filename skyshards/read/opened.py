@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from skyshards.format.kinds.base import Allocate
 from skyshards.format.kinds.ragged import Ragged
 from skyshards.format.layout import ADDED_ROW, CRC32, FOLD, ROW, SHARD, SIZE, SOURCES, START
 from skyshards.format.provenance import Origin, origin
+from skyshards.read import query, skipping
 from skyshards.read.batches import Reader
 from skyshards.read.catalog_columns import CatalogColumns
 from skyshards.read.column_request import ColumnRequest
@@ -108,6 +109,26 @@ class OpenedFolder:
 
     def _is_in_cone(self, rows: np.ndarray, centre: tuple[float, float], radius: float) -> np.ndarray:
         return healpix.in_cone(self.columns.array("ra", rows), self.columns.array("dec", rows), centre, radius)
+
+    def matching(self, condition: str, names: Sequence[str], rows: np.ndarray | None) -> np.ndarray:
+        """Return for which rows of the catalogue, or of these, a condition in text is true, as a mask.
+
+        Row groups that cannot have such a row by their statistics are not read; otherwise, see `query.matching`.
+        """
+        columns, bounds = self.columns, self.columns.file.bounds
+        may_match = skipping.possible(condition, len(bounds) - 1, columns.bounds)
+        if rows is not None:
+            there = slice(None) if may_match.all() else np.flatnonzero(may_match[columns.groups_of(rows)])
+            found, wanted = np.zeros(len(rows), bool), rows[there]
+            found[there] = query.matching(condition, names, lambda name: columns.arrow(name, wanted))
+            return found
+        found = np.zeros(len(columns), bool)
+        if not may_match.any():  # may still be no condition
+            query.matching(condition, names, lambda name: columns.arrow(name, np.zeros(0, np.int64)))
+        for group in np.flatnonzero(may_match).tolist():
+            part = functools.partial(columns.group, group=group)
+            found[bounds[group] : bounds[group + 1]] = query.matching(condition, names, part)
+        return found
 
     def light(self, spec: ColumnSpec, rows: np.ndarray, empty: Allocate) -> np.ndarray:
         """Return a copy of values of a light column."""

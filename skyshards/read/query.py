@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from skyshards.errors import UsageError
+from skyshards.format import arrow_arrays
 from skyshards.format.columns import unknown_column
 from skyshards.format.kinds.text import is_long
 from skyshards.read.expression import evaluate
@@ -60,7 +61,7 @@ def matching(condition: Any, names: Sequence[str], column: Callable[[str], pa.Ch
 
 
 def _by_arrow(condition: pc.Expression, names: Sequence[str], column: Callable[[str], pa.ChunkedArray]) -> np.ndarray:
-    import pyarrow.dataset  # slow to import, and needed only here
+    import pyarrow.dataset  # slow to import, as it imports pandas, and needed only here
 
     text = str(condition)
     columns = {name: column(name) for name in names if name in text} or {names[0]: column(names[0])}
@@ -77,7 +78,8 @@ def _by_arrow(condition: pc.Expression, names: Sequence[str], column: Callable[[
         raise UsageError(
             f"{text:.200}: expected a condition, such as pc.field('dec') > 0, found values of {found.type}"
         )
-    return pc.fill_null(found, False).to_numpy()
+    answers, there = with_mask(found)
+    return answers & there
 
 
 def _as_float(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -95,19 +97,28 @@ def with_mask(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
 
     The others have any value. Texts are `str`, or objects if some are long.
     """
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
-    there = column.is_valid().to_numpy()
+    there = ~np.concatenate([np.zeros(0, bool), *map(arrow_arrays.is_null, column.chunks)])
     if pa.types.is_fixed_size_list(column.type):
         size = column.type.list_size
         rows = [values.values.slice(values.offset * size, len(values) * size) for values in column.chunks]
         values, _ = with_mask(pa.chunked_array(rows, column.type.value_type))
         return values.reshape(-1, size), there
-    if column.null_count:
-        column = pc.fill_null(column, "" if pa.types.is_string(column.type) else pa.scalar(0).cast(column.type))
+    if pa.types.is_dictionary(column.type):
+        parts = [_decoded(chunk) for chunk in column.chunks]
+        return np.concatenate([np.zeros(0, str), *parts]), there
     if pa.types.is_string(column.type):
-        return np.array(column.to_pylist(), dtype=object if is_long(column) else str), there
-    return column.to_numpy(), there
+        texts = ["" if text is None else text for text in column.to_pylist()]
+        return np.array(texts, dtype=object if is_long(column) else str), there
+    found = [arrow_arrays.values(chunk) for chunk in column.chunks or [pa.nulls(0, column.type)]]
+    values = found[0] if len(found) == 1 else np.concatenate(found)
+    return (values if there.all() else np.where(there, values, values.dtype.type(0))), there
+
+
+def _decoded(column: pa.DictionaryArray) -> np.ndarray:
+    """Return the texts of a dictionary's codes."""
+    texts = np.array([*column.dictionary.to_pylist(), ""], str)
+    codes = arrow_arrays.values(column.indices)
+    return texts[np.where(arrow_arrays.is_null(column), -1, codes) if column.null_count else codes]
 
 
 def named(ids: Any, column: pa.ChunkedArray, by: str) -> np.ndarray:

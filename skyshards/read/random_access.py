@@ -412,7 +412,11 @@ class RandomAccess(abc.ABC):
         >>> len(sure) <= len(barred) < len(table)
         True
         """
-        return self.select(query.matching(condition, self._askable, self._asked))
+        return self.select(self._matching(condition))
+
+    def _matching(self, condition: str | pc.Expression) -> np.ndarray:
+        """Return the selected rows for which a condition is true, as a mask."""
+        return query.matching(condition, self._askable, self._asked)
 
 
 def _allocated(empty: Callable[[tuple[int, ...], str], Any], shape: tuple[int, ...], dtype: str) -> np.ndarray:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from skyshards.errors import FolderError
 from skyshards.format.columns import ColumnSpec
@@ -246,6 +247,11 @@ class Table(RandomAccess):
             sizes = self._data.columns.array(SIZE + spec.path) if spec.varies else ()
             total += float(np.mean(sizes)) if len(sizes) else spec.nbytes
         return round(total)
+
+    def _matching(self, condition: str | pc.Expression) -> np.ndarray:
+        if isinstance(condition, str):
+            return self._data.matching(condition, self._askable, self._index)
+        return super()._matching(condition)
 
     def _folds(self) -> np.ndarray:
         return self._data.folds if self._index is None else self._data.folds[self._index]
