@@ -81,6 +81,13 @@ def test_opening_reads_no_column_and_one_row_one_group(cut):
     assert read_columns(table) == dict.fromkeys(["object_id", *places], 1)
 
 
+def test_a_batch_of_small_values_starts_no_thread(cut):
+    table = skyshards.open(cut, threads=2).select_columns(["ra", "count"])
+    assert [len(batch["ra"]) for batch in table.batches([[3, -1, 5], []])] == [3, 0]
+    assert table._data.reader._opened is None
+    assert table[[-1]]["ra"] == table[np.array([ROWS - 1], np.uint64)]["ra"]
+
+
 def test_conditions_read_the_columns_that_they_name(cut):
     table = skyshards.open(cut)
     table.where("count > 0 and dec > -90").where("dec > -30")

@@ -51,6 +51,8 @@ class Reader:
         With `ahead`, the caller does other work before calling it; with one thread, reading only starts in that call.
         The function raises `ShardCorrupted`, naming shard, row and column, or `FolderError`.
         """
+        if not requests:  # threads take longer to wake up than small values to copy
+            return lambda: None
         threads = self.threads or (1 if in_data_loader_worker() else usable_cores())
         small, large = _by_size(requests)
         tasks = deque((*self._small_tasks(small, threads), *self._large_tasks(large, threads)))

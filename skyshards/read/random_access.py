@@ -141,12 +141,13 @@ class RandomAccess(abc.ABC):
                 hint = f"; see select_columns([{key!r}]) and find({key!r})" if isinstance(key, str) else ""
                 expected = "a table is indexed by integers, slices and 1-D arrays of integers"
                 raise TypeError(f"{expected}, found {key!r:.60}{hint:.200}")
-            outside = (positions < -length) | (positions >= length)
-            if outside.any():
-                first = positions[outside][0]
+            lowest, highest = (int(positions.min()), int(positions.max())) if positions.size else (0, -1)
+            if lowest < -length or highest >= length:
+                first = next(row for row in positions.tolist() if not -length <= row < length)
                 raise IndexError(f"row {first} is out of range for a table of {counted(length, 'rows')}")
             positions = positions.astype(np.int64)
-            positions = np.where(positions < 0, positions + length, positions)
+            if lowest < 0:
+                positions[positions < 0] += length
         return positions if self._index is None else self._index[positions]
 
     def batches(
