@@ -86,13 +86,13 @@ def _parts(built: Path) -> Iterator[Any]:
     import datasets
 
     import gz3d
-    from skyshards.read.arrow import to_arrow
+    from skyshards.read.arrow import ToArrow
 
     datasets.disable_progress_bars()
     table = skyshards.open(built)
-    features = gz3d.SCHEMA.features_of(gz3d.SCHEMA.config_columns("default"))
+    convert = ToArrow(gz3d.SCHEMA.features_of(gz3d.SCHEMA.config_columns("default")))
     for first in range(0, len(table), BATCH):
-        yield datasets.Dataset(to_arrow(table[first : first + BATCH], features))
+        yield datasets.Dataset(convert(table[first : first + BATCH]))
 
 
 def write_parquet(built: Path, folder: Path) -> np.ndarray:

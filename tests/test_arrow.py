@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skyshards.pipeline.build import build
-from skyshards.read.arrow import as_numpy, to_arrow
+from skyshards.read.arrow import ToArrow, as_numpy
 from tests.contract import assert_same
 from tests.environments.python import run
 from tests.toy import SCHEMA, Toy, row
@@ -49,7 +49,7 @@ def batch(count):
 @given(count=st.integers(1, 9))
 def test_there_and_back(count):
     values = batch(count)
-    table = to_arrow(values, FEATURES)
+    table = ToArrow(FEATURES)(values)
     assert table.schema == FEATURES.arrow_schema
     found = as_numpy(table)
     assert_same(found, values)
@@ -62,7 +62,7 @@ def test_there_and_back(count):
 
 def test_datasets_reads_it_as_its_own():
     values = batch(6)
-    data_set = datasets.Dataset(to_arrow(values, FEATURES))
+    data_set = datasets.Dataset(ToArrow(FEATURES)(values))
     assert data_set.features == FEATURES
     for number, found in enumerate(data_set.with_format("numpy")):
         assert_same(found["votes"]["mask"], values["votes"]["mask"][number])
@@ -72,7 +72,7 @@ def test_datasets_reads_it_as_its_own():
 def test_arrow_shares_memory_with_a_batch_but_not_with_what_is_made_of_it():
     noise = np.random.default_rng(0).standard_normal((4, 12, 12)).astype(np.float32)
     features = datasets.Features({"noise": datasets.Array2D((12, 12), "float32")})
-    there = to_arrow({"noise": noise}, features)
+    there = ToArrow(features)({"noise": noise})
     assert np.shares_memory(noise, there["noise"].chunk(0).storage.flatten().flatten().to_numpy())
     for form in (there, there.to_batches()[0]):
         assert not np.shares_memory(noise, as_numpy(form)["noise"])
@@ -109,7 +109,7 @@ def test_arrays_of_a_memory_mapped_dataset_can_be_written_to(tmp_path):
 @given(start=st.integers(0, 8), length=st.integers(0, 8), pieces=st.integers(1, 3))
 def test_slices_and_pieces(start, length, pieces):
     values = batch(8)
-    table = pa.concat_tables([to_arrow(values, FEATURES)] * pieces).slice(start, length)
+    table = pa.concat_tables([ToArrow(FEATURES)(values)] * pieces).slice(start, length)
     wanted = {
         name: {key: np.concatenate([part] * pieces)[start : start + length] for key, part in value.items()}
         if isinstance(value, dict)

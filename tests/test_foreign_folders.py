@@ -24,7 +24,7 @@ from skyshards.format.images import decode_image
 from skyshards.format.layout import HASHED, HASHES
 from skyshards.pipeline.build import build
 from skyshards.pipeline.workspace import WORKSPACE
-from skyshards.read.arrow import to_arrow
+from skyshards.read.arrow import ToArrow
 from tests.contract import assert_same
 from tests.toy import Toy
 
@@ -324,7 +324,7 @@ def test_the_builder_gives_datasets_no_other_file_to_decode():
     """It would have Pillow try all the formats that it knows."""
     features = datasets.Features({"picture": datasets.Image()})
     with pytest.raises(ShardCorrupted, match="holds 70 bytes that begin with b'%!PS-Adobe.*expected a PNG or JPEG"):
-        to_arrow({"picture": np.array([EPS], object)}, features)
+        ToArrow(features)({"picture": np.array([EPS], object)})
 
 
 @pytest.mark.parametrize("name", [WORKSPACE, "downloads"])

@@ -26,7 +26,7 @@ from skyshards.format.manifest import check_ranges
 from skyshards.pipeline.build import build
 from skyshards.pipeline.encode import encode
 from skyshards.pipeline.recipe import Recipe, Source
-from skyshards.read.arrow import as_numpy, to_arrow
+from skyshards.read.arrow import ToArrow, as_numpy
 from skyshards.testing.contract import DATASETS
 from tests.contract import Contract, assert_same
 
@@ -217,7 +217,7 @@ def test_a_left_join_has_empty_lists_where_nothing_matches(table, expected):
 def test_arrow_and_back(table):
     features = SCHEMA.features_of(["spectrum.flux", "spectrum.good", "lines"])
     batch = table.select_columns(["spectrum.flux", "spectrum.good", "lines"])[:]
-    arrow = to_arrow(batch, features)
+    arrow = ToArrow(features)(batch)
     assert arrow["lines"].to_pylist() == [lists.tolist() for lists in batch["lines"].rows()]
     back = as_numpy(pa.concat_tables([arrow.slice(0, 5), arrow.slice(5)]))
     for path, values in flatten(batch).items():

@@ -398,6 +398,20 @@ def test_memory_is_used_again_for_a_batch_of_nearly_the_same_size():
     assert not np.shares_memory(second, other)
 
 
+def test_memory_of_a_larger_batch_is_used_again():
+    """The last rows of a shard are fewer than a batch; new memory for each would cost most of the time of reading."""
+    recycler = Recycler()
+    larger, large = recycler.empty((64, 1 << 16), "uint8"), recycler.empty((56, 1 << 16), "uint8")
+    addresses = large.ctypes.data, larger.ctypes.data
+    del large, larger
+    found = [recycler.empty((40, 1 << 16), "uint8") for _ in range(3)]
+    assert [each.ctypes.data for each in found[:2]] == list(addresses), "the smallest that is large enough"
+    small = recycler.empty((10, 1 << 16), "uint8")
+    del found
+    assert recycler.empty((1, 1 << 16), "uint8").ctypes.data not in addresses, "not a piece that is far too large"
+    assert len(small) == 10
+
+
 def test_recycler_keeps_no_more_than_it_may():
     recycler = Recycler(max_bytes=3 << 20)
     batches = [recycler.empty((2 << 20,), "uint8") for _ in range(4)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -20,22 +21,37 @@ if TYPE_CHECKING:
 _memory = Recycler()
 
 
-def to_arrow(batch: Mapping[str, Any], features: datasets.Features, schema: pa.Schema | None = None) -> pa.Table:
-    """Convert a batch, such as `table[[...]]`, to an Arrow table; array columns share the batch's memory.
+class ToArrow:
+    """Converts batches, such as `table[[...]]`, to Arrow tables of some features; arrays share the batch's memory.
 
-    Image columns must hold the bytes of image files (`decode=False`). `schema` is that of the features: `datasets`
-    takes milliseconds to make it.
+    Image columns must hold the bytes of image files (`decode=False`). Keep it for many batches: `datasets` takes
+    milliseconds to describe features.
     """
-    arrays = {name: _array(batch[name], feature) for name, feature in features.items()}
-    return pa.table(arrays, schema=features.arrow_schema if schema is None else schema)
+
+    def __init__(self, features: datasets.Features):
+        self._schema = features.arrow_schema
+        self._conversions = _conversions(features)
+
+    def __call__(self, batch: Mapping[str, Any]) -> pa.Table:
+        arrays = {name: _array(batch[name], conversion) for name, conversion in self._conversions.items()}
+        return pa.table(arrays, schema=self._schema)
 
 
-def _array(values: Any, feature: Any) -> pa.Array:
-    if isinstance(feature, Mapping):
-        return pa.StructArray.from_arrays(
-            [_array(values[name], inner) for name, inner in feature.items()], list(feature)
-        )
-    return kind_of(feature).to_arrow(values, feature)
+def _conversions(features: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what converts the values of each feature, nested as they are."""
+    return {
+        name: _conversions(feature)
+        if isinstance(feature, Mapping)
+        else functools.partial(kind_of(feature).to_arrow, feature=feature)
+        for name, feature in features.items()
+    }
+
+
+def _array(values: Any, conversion: Any) -> pa.Array:
+    if not isinstance(conversion, dict):
+        return conversion(values)
+    arrays = [_array(values[name], inner) for name, inner in conversion.items()]
+    return pa.StructArray.from_arrays(arrays, list(conversion))
 
 
 def as_numpy(table: pa.Table) -> dict[str, Any]:

@@ -24,12 +24,12 @@ from skyshards.format.folds import checked
 from skyshards.format.layout import SHARD, SPLIT
 from skyshards.format.schema import Schema
 from skyshards.read import angles, join_file
-from skyshards.read.arrow import to_arrow
+from skyshards.read.arrow import ToArrow
 from skyshards.read.in_order import InOrder
 from skyshards.read.joined import JoinedTable
 from skyshards.read.table import Table, open_table
 
-ARROW_TABLE_BYTES = 64 << 20
+ARROW_TABLE_BYTES = 128 << 20
 """Approximate maximum size of one Arrow table in bytes. Smaller tables leave threads idle."""
 
 _Key = getattr(datasets.builder, "Key", lambda *numbers: numbers)  # the key of a table; new in datasets 5
@@ -163,12 +163,12 @@ class ShardBuilder(datasets.ArrowBasedBuilder):
         ]
 
     @functools.cached_property
-    def _arrow_schema(self) -> pa.Schema:
-        return self.info.features.arrow_schema
+    def _to_arrow(self) -> ToArrow:
+        return ToArrow(self.info.features)
 
     def _generate_tables(self, rows: InOrder, shards: list[int]) -> Iterator[tuple[Any, pa.Table]]:
         for numbers, batch in rows.batches(shards):
-            yield _Key(*numbers), to_arrow(batch, self.info.features, self._arrow_schema)
+            yield _Key(*numbers), self._to_arrow(batch)
 
     def _as_dataset(self, split: Any = "train", in_memory: bool = False) -> datasets.Dataset:
         """Support splits without rows, which `datasets` writes but cannot read."""

@@ -48,9 +48,12 @@ class Recycler:
         return np.frombuffer(memoryview(lender)[:nbytes], np.uint8).view(dtype).reshape(shape)
 
     def _take(self, nbytes: int) -> np.ndarray:
-        for key, memory in self._free.copy().items():
-            fits = memory.nbytes == nbytes and self._is_unused(memory)
-            if fits and self._free.pop(key, None) is not None:  # else another thread was faster
+        """Return the smallest memory that is unused and large enough, but not far too large, or new memory."""
+        large_enough = [
+            (key, memory) for key, memory in self._free.copy().items() if nbytes <= memory.nbytes <= 2 * nbytes
+        ]
+        for key, memory in sorted(large_enough, key=lambda piece: piece[1].nbytes):
+            if self._is_unused(memory) and self._free.pop(key, None) is not None:  # else another thread was faster
                 return memory
         return self._new(nbytes)
 

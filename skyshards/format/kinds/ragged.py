@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from skyshards.errors import SourceError
+from skyshards.format.arrow_arrays import numbers
 from skyshards.format.kinds.base import Allocate, Declared, Demand, Json, Kind
 from skyshards.format.kinds.number import Number, is_dtype
 
@@ -122,7 +123,9 @@ class RaggedList(Kind):
         return ()
 
     def to_arrow(self, values: Ragged, feature: Any) -> pa.Array:
-        return pa.ListArray.from_arrays(values.offsets.astype(np.int32), pa.array(values.values))
+        offsets = np.zeros(len(values.lengths) + 1, np.int32)
+        np.cumsum(values.lengths, dtype=np.int32, out=offsets[1:])
+        return pa.ListArray.from_arrays(numbers(offsets), numbers(values.values))
 
     def arrow_type(self, spec: ColumnSpec) -> pa.DataType:
         return pa.list_(_NUMBER.arrow_type(spec))
