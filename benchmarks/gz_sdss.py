@@ -1,9 +1,10 @@
 """Measure how fast gz_sdss downloads, resumes, filters and decodes, with simulated servers and tables.
 
-    python benchmarks/gz_sdss.py [cutouts] [resume] [filter] [decode] [read]
+    python benchmarks/gz_sdss.py [cutouts] [workers] [resume] [filter] [decode] [read]
 
 cutouts: 2,000 cutouts from a local server that responds to each request after 50 ms, over 20 connections, against the
-server's limit, as measured by a bare client without checks or archives. resume: from the start of a build to its first
+server's limit, as measured by a bare client without checks or archives. workers: builds in Dask clusters (extra dask)
+of one, two and four workers, with 200 ms a request. resume: from the start of a build to its first
 request, with 60,000 images done; then a build with other cuts that uses 5,000 of these images. filter: 660,000 rows
 read, cut and written. decode: JPEGs of 64 x 64 by Pillow and by simplejpeg. read: shuffled decoded batches of 64 from a
 table, and from the formats of other libraries (see `jpegs`). The default is all of them. Prints Markdown tables.
@@ -37,6 +38,7 @@ import jpegs
 from harness import in_fresh_process, machine, print_table, versions
 
 LATENCY, CONNECTIONS, CUTOUTS = 0.05, 20, 2_000
+FAR_LATENCY, FAR_CONNECTIONS, WORKERS = 0.2, 8, (1, 2, 4)
 DONE, ROWS, PICTURES = 60_000, 660_000, 5_000
 REUSED = 5_000
 SECONDS, ROUNDS = 3.0, 1
@@ -76,13 +78,14 @@ def catalog(rows: int, good: bool) -> pd.DataFrame:
 
 
 class SlowServer(ThreadingHTTPServer):
-    """Server that responds to every request with an image after `LATENCY` seconds."""
+    """Server that responds to every request with an image after `latency` seconds."""
 
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self):
+    def __init__(self, latency: float):
         super().__init__(("127.0.0.1", 0), _Handler)
+        self.latency = latency
         self.pictures = [picture(number) for number in range(20)]
         self.times: list[float] = []
 
@@ -106,7 +109,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         self.server.times.append(time.perf_counter())
         body = self.server.pictures[hash(self.path) % 20]
-        time.sleep(LATENCY)
+        time.sleep(self.server.latency)
         head = b"HTTP/1.1 200 OK\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % len(body)
         self.wfile.write(head + body)
 
@@ -114,9 +117,9 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
 
-def serve(connection) -> None:
+def serve(connection, latency: float) -> None:
     """Run the server in its own process, so that it takes no time from the client's."""
-    with SlowServer() as server:
+    with SlowServer(latency) as server:
         connection.send(server.url)
         while connection.recv() is not None:
             connection.send(sorted(server.times))
@@ -124,10 +127,10 @@ def serve(connection) -> None:
 
 
 @contextlib.contextmanager
-def slow_server():
+def slow_server(latency: float = LATENCY):
     """Start a server; yields its address, and a function for the times of the requests since its last call."""
     here, there = multiprocessing.Pipe()
-    process = multiprocessing.get_context("spawn").Process(target=serve, args=(there,))
+    process = multiprocessing.get_context("spawn").Process(target=serve, args=(there, latency))
     process.start()
     url = here.recv()
 
@@ -184,14 +187,14 @@ def download(folder: Path, url: str, count: int) -> tuple[float, float]:
     return count / elapsed, peak()
 
 
-def whole_build(folder: Path, url: str, count: int) -> tuple[float, float]:
+def whole_build(folder: Path, url: str, count: int, connections: int = CONNECTIONS, **options) -> tuple[float, float]:
     """Images per second and peak MiB of a whole build, with its workers and shards."""
     from gz_sdss.build_parent_sample import GZSDSSRecipe
     from skyshards.pipeline.build import build
 
     recipe = GZSDSSRecipe(folder, catalog=folder / "own.parquet", hips2fits_urls=(url,), rate=0.0)
     with contextlib.closing(recipe):
-        summary = build(recipe, folder, limit=count, connections=CONNECTIONS)
+        summary = build(recipe, folder, limit=count, connections=connections, **options)
     assert summary.failed == 0
     return count / summary.elapsed, peak()
 
@@ -219,6 +222,29 @@ def cutouts() -> None:
             rate, memory = apart(function, folder, url, count)
             served = from_first_to_last(asked())
             print(f"| {name}, {count:,} | {rate:,.0f} | {served:,.0f} | {served / limit:.0%} | {memory:,.0f} |")
+
+
+def in_workers() -> None:
+    """Build in Dask clusters of more and more workers, with as many connections for each."""
+    from skyshards.cluster import connected
+
+    title = f"cutouts, {1e3 * FAR_LATENCY:.0f} ms each, {FAR_CONNECTIONS} connections for each worker"
+    print(f"\n| {title} | first to last request, images/s | of the server's | main process, ms an image |")
+    print("|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as scratch, slow_server(FAR_LATENCY) as (url, asked):
+        for workers in WORKERS:
+            connections, used = workers * FAR_CONNECTIONS, 0.0
+            with connected("local", workers) as executor:
+                for name, count in (("warm", 10 * connections), ("built", 20 * connections)):
+                    folder = Path(scratch, f"{name}-{workers}")
+                    folder.mkdir()
+                    catalog(count, good=True).to_parquet(folder / "own.parquet")
+                    asked()
+                    before = time.process_time()
+                    whole_build(folder, url, count, connections, executor=executor)
+                    used = time.process_time() - before
+            served, limit = from_first_to_last(asked()), connections / FAR_LATENCY
+            print(f"| {workers} | {served:,.0f} | {served / limit:.0%} | {1e3 * used / count:.1f} |")
 
 
 def to_first_request(folder: Path, url: str) -> float:
@@ -391,7 +417,14 @@ def reading() -> None:
         print(f"- Left out, since it is not installed: {name}")
 
 
-PARTS = {"cutouts": cutouts, "resume": resumed, "filter": filtering, "decode": decoding, "read": reading}
+PARTS = {
+    "cutouts": cutouts,
+    "workers": in_workers,
+    "resume": resumed,
+    "filter": filtering,
+    "decode": decoding,
+    "read": reading,
+}
 
 
 def main() -> None:

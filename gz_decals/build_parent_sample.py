@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -186,6 +186,9 @@ class GZDecalsRecipe(Recipe):
         images += sum(file_size(source.path) for source in sources if source.path is not None)
         share = 1.0 if self.size is None else (self.size / PIXELS) ** 2
         return Cost(fetched, share * images + (fetched if self.keep_archives else 0))
+
+    def expect(self, sources: Iterable[Source]) -> None:
+        self.images.expect(source.key for source in sources)
 
     def fetch(self, source: Source, fetcher: Fetcher, folder: Path) -> Any:
         return source.path if source.path is not None else self.images.read(source.key, fetcher)

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
 import threading
-from collections import Counter
+import time
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from zipfile import ZipInfo
 
 from gz_decals.catalogs import IMAGE_SUFFIXES
-from gz_decals.zip_archives import Chunk
+from gz_decals.zip_archives import Chunk, Member
 from skyshards.errors import BuildError, FetchError, SourceError
 from skyshards.fetch.client import Fetcher
+from skyshards.fetch.waiting import Signal, Stopped, pause, stop_with, stopping
 
 PATIENCE = 10.0
-"""Maximum wait, in seconds, until the last images of an archive are packed and the next one is fetched."""
+"""Maximum wait, in seconds, until the last images of an archive are packed; none in a cluster."""
+LOOK_AGAIN = 0.5
+"""Seconds between two looks whether the build stops."""
+AT_ONCE = 4
+"""Maximum number of archives on disk in a build in a cluster; those of the release have up to 26 GB."""
 
 
 @dataclass(frozen=True)
@@ -112,13 +120,20 @@ class ImageStore:
     """Thread-safe reader of a build's images from zip archives, with one downloaded archive at a time.
 
     Images are requested archive by archive. Before the next archive is downloaded, those no longer needed are deleted.
-    A pickled store is empty: only the process that downloads uses it.
+    In a cluster, `AT_ONCE` archives may be on disk: the next ones are downloaded while images of the first are read.
+    A pickled store is empty: only the process that builds uses it.
     """
 
     def __init__(self) -> None:
         self._places: dict[str, Packed] = {}
-        self._waiting: dict[str, set[str]] = {}
         self._chunks: dict[str, Chunk] = {}
+        self._wanted: dict[str, set[str]] = {}
+        """Images of each archive that were requested or are expected, and not released."""
+        self._on_disk: set[str] = set()
+        """Archives that were downloaded, or are being so."""
+        self._ahead: deque[Chunk] = deque()
+        self._is_ahead = False
+        self._in_order = threading.Lock()
         self._released = threading.Condition()
 
     def __reduce__(self):
@@ -128,10 +143,17 @@ class ImageStore:
         """Prepare to read these images, or the first `limit` of them, in this order."""
         self._places = {place.key: place for place in places if isinstance(place, Packed)}
         self._chunks = {place.chunk.name: place.chunk for place in self._places.values()}
-        self._waiting = {name: set() for name in self._chunks}
+        self._wanted = {name: set() for name in self._chunks}
         soon = list(self._places.values())[:limit]
         for chunk in self._chunks.values():
             chunk.settle(sum(place.member.compress_size for place in soon if place.chunk is chunk))
+
+    def expect(self, keys: Iterable[str]) -> None:
+        """Take note of the images that are about to be read, in this order."""
+        for key in keys:
+            if place := self._places.get(key):
+                self._wanted[place.chunk.name].add(key)
+        self._ahead.extend(chunk for name, chunk in self._chunks.items() if self._wanted[name] and not chunk.ready)
 
     def nbytes(self, keys: Iterable[str]) -> list[tuple[Chunk, int]]:
         """Number of bytes of the given images, by archive."""
@@ -141,16 +163,21 @@ class ImageStore:
                 found[place.chunk.name] += place.member.compress_size
         return [(self._chunks[name], nbytes) for name, nbytes in found.items()]
 
-    def read(self, key: str, fetcher: Fetcher) -> bytes:
-        """Read an image. Raises `SourceError` if it is refused or damaged, `FetchError` if it cannot be fetched."""
+    def read(self, key: str, fetcher: Fetcher) -> bytes | Member:
+        """Read an image, or say where it is on disk.
+
+        Raises `SourceError` if it is refused or damaged, `FetchError` if it cannot be fetched.
+        """
         place = self._places.get(key)
         if place is None:
             raise SourceError(f"{key}: the image no longer exists; run the build again")
         with self._released:
-            self._waiting[place.chunk.name].add(key)
+            self._wanted[place.chunk.name].add(key)
         try:
+            if fetcher.is_far:
+                self._begin_ahead(fetcher)
             if not place.chunk.ready:
-                self._make_room(place.chunk)
+                self._make_room(place.chunk, *((AT_ONCE, math.inf) if fetcher.is_far else (1, PATIENCE)))
             return place.chunk.read(place.member, fetcher)
         except BaseException:
             self.release(key)
@@ -160,20 +187,52 @@ class ImageStore:
         """Release an image whose row is on disk, or failed."""
         if place := self._places.get(key):
             with self._released:
-                self._waiting[place.chunk.name].discard(key)
+                self._wanted[place.chunk.name].discard(key)
                 self._released.notify_all()
 
     def close(self) -> None:
-        """Delete archives no longer needed; after an interruption, the one being read is kept."""
+        """Delete archives no longer needed; after an interruption, those with images that are wanted are kept."""
+        self._ahead.clear()
         for name, chunk in self._chunks.items():
-            if not self._waiting[name]:
+            if not self._wanted[name]:
                 chunk.remove()
 
-    def _make_room(self, wanted: Chunk) -> None:
-        others = [name for name, chunk in self._chunks.items() if chunk.fetched and chunk is not wanted]
+    def _begin_ahead(self, fetcher: Fetcher) -> None:
+        """Start the threads that download archives before their images are requested."""
         with self._released:
-            # Rows read from the others are being packed, which takes a moment; if that hangs, this must not.
-            self._released.wait_for(lambda: not any(self._waiting[name] for name in others), timeout=PATIENCE)
-            done = [self._chunks[name] for name in others if not self._waiting[name]]
-        for chunk in done:
-            chunk.remove()
+            if self._is_ahead:
+                return
+            self._is_ahead = True
+        for _ in range(min(AT_ONCE, fetcher.connections)):
+            arguments = fetcher, stopping()
+            threading.Thread(target=self._download_ahead, args=arguments, name="skyshards-ahead", daemon=True).start()
+
+    def _download_ahead(self, fetcher: Fetcher, signal: Signal | None) -> None:
+        stop_with(signal)
+        with contextlib.suppress(Exception, Stopped):  # what fails here fails again for the images, and is told there
+            while True:
+                with self._in_order:
+                    chunk = self._ahead.popleft()  # raises `IndexError` at the end
+                    self._make_room(chunk, AT_ONCE, math.inf)
+                if self._wanted[chunk.name]:  # or the threads that wait for its images were faster
+                    chunk.download(fetcher)
+
+    def _make_room(self, chunk: Chunk, most: int, patience: float) -> None:
+        """Wait until an archive may be downloaded, and delete those that are no longer needed.
+
+        That is when the rows of an archive's last images are packed. Raises `Stopped` if the build stops first.
+        """
+        end = time.monotonic() + patience
+        with self._released:
+            while chunk.name not in self._on_disk and len(self._in_use()) >= most and time.monotonic() < end:
+                self._released.wait(LOOK_AGAIN)
+                pause()
+            if chunk.name in self._on_disk:
+                return
+            for name in self._on_disk - self._in_use():
+                self._chunks[name].remove()
+            self._on_disk = self._in_use() | {chunk.name}
+
+    def _in_use(self) -> set[str]:
+        """Archives on disk with images that are wanted; the caller holds the lock."""
+        return {name for name in self._on_disk if self._wanted[name]}

@@ -14,14 +14,26 @@ from skyshards.errors import FetchError
 from skyshards.fetch.client import Fetcher
 from skyshards.fetch.ranges import NoRanges, RemoteFile
 from skyshards.fetch.zenodo import RecordFile
-from skyshards.large_files import read_member
+from skyshards.large_files import read_member, read_member_of
 from skyshards.pipeline.claims import claim, delete_claimed, release
+from skyshards.pipeline.recipe import Deferred
 
 MAX_ARCHIVE = 64 << 30
 """Maximum size of an archive of unpublished length; those of the release have up to 26 GB."""
 RANGE_BYTES = 1 << 20
 FEW = 0.05
 """Below this fraction of an archive's bytes, images are fetched by byte ranges."""
+
+
+@dataclass(frozen=True)
+class Member(Deferred):
+    """Image in a zip archive on disk."""
+
+    path: Path
+    info: zipfile.ZipInfo
+
+    def content(self) -> bytes:
+        return read_member_of(self.path, self.info)
 
 
 @dataclass
@@ -88,11 +100,18 @@ class Chunk:
             return 0
         return wanted if self.by_range else self._length
 
-    def read(self, member: zipfile.ZipInfo, fetcher: Fetcher) -> bytes:
-        """Read one image; the first call downloads the archive, unless it is read by byte ranges."""
+    def read(self, member: zipfile.ZipInfo, fetcher: Fetcher) -> bytes | Member:
+        """Read one image by byte ranges, or else say where it is on disk; the first call downloads the archive."""
         with self._lock:
             archive = self._opened(fetcher)
+            if not self.by_range:
+                return Member(self.path.absolute(), member)
         return read_member(archive, member)
+
+    def download(self, fetcher: Fetcher) -> None:
+        """Download the archive, unless it is there or was tried; what fails is raised by `read`."""
+        with self._lock, contextlib.suppress(FetchError):
+            self._opened(fetcher)
 
     def remove(self) -> None:
         """Close the archive, and delete its download unless it is to be kept. It can be downloaded again."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import stat
 import zipfile
 import zlib
@@ -18,6 +19,9 @@ MAX_BYTES = 64 << 20
 """Maximum size of a member, bytes. A 424 x 424 PNG of 8-bit RGB takes 0.5 MB at most, a hundredth of this."""
 MAX_RATIO = 200
 """Maximum compression ratio. PNGs hardly deflate; zip bombs reach a thousand to one."""
+
+_EMPTY = b"PK\5\6" + bytes(18)
+"""An archive without members."""
 
 
 def refusal(member: zipfile.ZipInfo) -> str | None:
@@ -58,6 +62,16 @@ def read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
     if len(content) != member.file_size:
         raise SourceError(f"member {member.filename!r} is {len(content)} bytes long, expected {member.file_size}")
     return content
+
+
+def read_member_of(path: PathLike, member: zipfile.ZipInfo) -> bytes:
+    """Read a member of a zip archive on disk, as `read_member`, without the archive's directory.
+
+    Of 25,000 members, the directory takes 0.2 s.
+    """
+    with open(path, "rb") as file, zipfile.ZipFile(io.BytesIO(_EMPTY)) as archive:
+        archive.fp = file
+        return read_member(archive, member)
 
 
 def parquet_rows(path: str | PathLike, rows: range, columns: list[str] | None = None) -> pa.Table:

@@ -8,7 +8,7 @@ import ipaddress
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 from urllib.parse import urlsplit
 
 import requests
@@ -65,6 +65,9 @@ class Fetcher:
         Called for a large file with its name, "B", its length in bytes (None if unknown) and the bytes already there;
         returns a context manager whose value has `update(nbytes)`, like `skyshards.progress.progress`.
     """
+
+    is_far: ClassVar[bool] = False
+    """Whether it downloads files in the workers of a cluster, and may so from several machines at once."""
 
     def __init__(
         self,

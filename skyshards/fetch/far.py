@@ -12,7 +12,7 @@ from typing import Any
 from skyshards.errors import FetchError
 from skyshards.fetch.client import Fetcher
 from skyshards.fetch.turns import fetcher_by_turns
-from skyshards.fetch.waiting import FETCHING_THREADS, stop_with
+from skyshards.fetch.waiting import FETCHING_THREADS, pause, stop_with
 
 LOOK_AGAIN = 1.0
 """Seconds between two looks whether a task is still wanted."""
@@ -31,6 +31,8 @@ class FarFetcher(Fetcher):
         Name by which workers ask for their turns.
     """
 
+    is_far = True
+
     def __init__(self, here: Fetcher, submit: Callable[..., Future], name: str):
         super().__init__(
             here.connections, here.timeout, here.retries, here.backoff, here.limit, here.on_wait, here.progress
@@ -39,16 +41,30 @@ class FarFetcher(Fetcher):
 
     def run(self, function: Callable[..., Any], *args: Any) -> Any:
         """Call `function(fetcher, *args)` in a worker; raises what it raised."""
-        client = self._name, self.connections, self.timeout
-        try:
-            return self._submit(_call, client, function, args).result()
-        except BrokenExecutor as error:
-            raise FetchError("several workers died while they fetched it") from error
+        return _result(self._start(function, *args))
 
-    def download(self, url: str, path: Path, *args: Any, **options: Any) -> Path:
-        """Download a file in a worker, which sees `path`; see `Fetcher.download`."""
-        self.run(functools.partial(Fetcher.download, **options), url, path.absolute(), *args)
+    def download(self, url: str, path: Path, *args: Any, keep_part: bool = False, **options: Any) -> Path:
+        """Download a file in a worker, which sees `path`; see `Fetcher.download`.
+
+        A build that stops does not wait for a part that is kept.
+        """
+        pause()
+        function = functools.partial(Fetcher.download, keep_part=keep_part, **options)
+        started = self._start(function, url, path.absolute(), *args)
+        while keep_part and not started.done():
+            pause(LOOK_AGAIN / 4)
+        _result(started)
         return path
+
+    def _start(self, function: Callable[..., Any], *args: Any) -> Future:
+        return self._submit(_call, (self._name, self.connections, self.timeout), function, args)
+
+
+def _result(started: Future) -> Any:
+    try:
+        return started.result()
+    except BrokenExecutor as error:
+        raise FetchError("several workers died while they fetched it") from error
 
 
 def _call(client: tuple[str, int, float], function: Callable[..., Any], args: tuple) -> Any:

@@ -23,15 +23,20 @@ class Stopped(BaseException):
     """The build is stopping: send no more requests. Not an `Exception`, so that no handler takes it for a failure."""
 
 
-def stop_with(stopping: Signal) -> None:
+def stopping() -> Signal | None:
+    """The signal of this thread, for threads that it starts."""
+    return getattr(_thread, "stopping", None)
+
+
+def stop_with(stopping: Signal | None) -> None:
     """Make `pause` in this thread raise `Stopped` once a signal is set."""
     _thread.stopping = stopping
 
 
 def pause(seconds: float = 0.0) -> None:
     """Wait some seconds. Raises `Stopped` at once if this thread's build is stopping."""
-    stopping = getattr(_thread, "stopping", None)
-    if stopping is None:
+    signal = stopping()
+    if signal is None:
         time.sleep(max(0.0, seconds))
-    elif stopping.wait(max(0.0, seconds)):
+    elif signal.wait(max(0.0, seconds)):
         raise Stopped

@@ -210,6 +210,7 @@ def build(
                 start_fork_server(recipe)
             healpix.load()  # meanwhile
             with Workers(recipe, spool.files, workers, executor, limit) as pool:
+                recipe.expect(pending)
                 Reading(sample, known, fetcher, pool, spool, downloads).run(pending)
                 spool.forget_begun()  # of sources that an earlier build began, and a limit now excludes
                 if recipe.counts:

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from skyshards.format.kinds.base import Json
 from skyshards.format.layout import FOLD, HEALPIX
 from skyshards.format.rows import EncodedRow
+from skyshards.pipeline.recipe import Deferred
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ class PayloadFiles:
 
 
 @dataclass(frozen=True)
-class HandedOver:
+class HandedOver(Deferred):
     """Bytes in a file, in place of the bytes themselves, for a worker on another machine."""
 
     path: Path

@@ -66,6 +66,14 @@ class Served(NamedTuple):
     release: str | None = None
 
 
+class Deferred(abc.ABC):
+    """What `Recipe.fetch` may return in place of bytes that are on disk: a worker reads them (picklable)."""
+
+    @abc.abstractmethod
+    def content(self) -> bytes:
+        """Read the bytes. Raises `SourceError` if they are damaged."""
+
+
 @dataclass(frozen=True)
 class Cost:
     """Estimated cost of building some sources; None where unknown.
@@ -189,12 +197,19 @@ class Recipe(abc.ABC):
             found = ", ".join(defined) or "none of them"
             raise UsageError(f"{type(self).__name__}: expected `read`, or `count` and `read_rows`; found {found}")
 
+    def expect(self, sources: Iterable[Source]) -> None:  # noqa: B027 (optional to have)
+        """Take note of the sources that are about to be fetched, in this order; more may follow.
+
+        Called once, in the process that builds: what many of them share can be fetched ahead.
+        """
+
     def fetch(self, source: Source, fetcher: Fetcher, folder: Path) -> Any:
         """Fetch a source, in a download thread of the process that builds; the result (picklable) is passed to `read`.
 
         Send requests by `fetcher`. In a Dask cluster, its `download` and what its `run` calls run in a worker.
 
-        Return `Served(result, url)` where another address than `source.url` served it.
+        Return a `Deferred` for bytes that `read` takes and a worker can read from disk, and `Served(result, url)` where
+        another address than `source.url` served it.
 
         By default, returns the path of the file: the one on disk, or a verified download of `source.url` in `folder`
         (of sources that are read in blocks, a download that a kill interrupts is resumed by the next build). The

@@ -21,8 +21,8 @@ from skyshards.files import TEMPORARY_PREFIX, file_digest, is_disk_full
 from skyshards.format.provenance import BadRow, SourceRecord
 from skyshards.format.rows import NewRow
 from skyshards.pipeline.encode import encode
-from skyshards.pipeline.payloads import HandedOver, PayloadFiles, SpooledRow, hand_over
-from skyshards.pipeline.recipe import Recipe, Source
+from skyshards.pipeline.payloads import PayloadFiles, SpooledRow, hand_over
+from skyshards.pipeline.recipe import Deferred, Recipe, Source
 from skyshards.pipeline.spool import repeated_id
 from skyshards.text import printable
 
@@ -141,7 +141,7 @@ def read_piece(recipe: Recipe, files: PayloadFiles, limit: int | None, piece: Pi
     source, fetched, block = piece
     nbytes = sha256 = total = None
     try:
-        if isinstance(fetched, HandedOver):
+        if isinstance(fetched, Deferred):
             fetched = fetched.content()
         if block is not None:
             numbered = _of_block(recipe, source, fetched, block)

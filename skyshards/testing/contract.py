@@ -30,7 +30,7 @@ from skyshards.format.columns import flatten, nest
 from skyshards.format.shard import read_light
 from skyshards.pipeline.build import build
 from skyshards.pipeline.encode import complete
-from skyshards.pipeline.recipe import Recipe, Served, Source
+from skyshards.pipeline.recipe import Deferred, Recipe, Served, Source
 from skyshards.testing.other_programs import OTHER_PROGRAMS
 
 DATASETS = Version(datasets.__version__)
@@ -74,6 +74,7 @@ def run_card_formats(folder, split):
 def rows_of(recipe: Recipe, source: Source, fetched: Any) -> Iterator[Mapping[str, Any]]:
     """Yield the rows of a source as its recipe reads them, in whatever way."""
     fetched = fetched.content if isinstance(fetched, Served) else fetched
+    fetched = fetched.content() if isinstance(fetched, Deferred) else fetched
     total = recipe.count(source, fetched) if recipe.counts else None
     if total is None:
         yield from recipe.read(source, fetched)

@@ -2,6 +2,7 @@
 
 import io
 import os
+import pickle
 import stat
 import struct
 import subprocess
@@ -173,6 +174,21 @@ def test_fetches_the_archive_when_much_of_it_is_wanted(chunk):
     assert not chunk.path.exists()
 
 
+def test_workers_read_members_where_they_are(archive):
+    """Without the archive's directory, and with the same checks."""
+    path = archive / "chunks" / "part0.zip"
+    chunk = Chunk(None, path)
+    first, second, *_ = chunk.members(Fetcher())
+    content = bytearray(path.read_bytes())
+    content[second.header_offset + 200] ^= 0xFF
+    path.write_bytes(content)
+    found = [pickle.loads(pickle.dumps(chunk.read(each, Fetcher()))) for each in (first, second)]
+    assert found[0].content() == png(0)
+    with pytest.raises(SourceError, match="is damaged"):
+        found[1].content()
+    chunk.remove()
+
+
 def test_server_without_ranges(chunk, monkeypatch):
     def refuse(self, url, fetcher):
         raise NoRanges("none")
@@ -244,6 +260,38 @@ def test_archives_go_one_by_one(crowd, tmp_path, monkeypatch):
     assert len(there) == 4 and max(there) == 0
     recipe.close()
     assert not list((tmp_path / "built").rglob("*.zip"))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of Dask
+def test_workers_of_a_cluster_fetch_a_few_archives_at_once(crowd, tmp_path, monkeypatch):
+    pytest.importorskip("distributed", reason="the extra `dask` is not installed")
+    from skyshards.cluster import connected
+    from skyshards.fetch.far import FarFetcher
+
+    others, far = [], FarFetcher.download
+
+    def noting(self, url, path, *args, **kwargs):
+        others.append(len(list(path.parent.glob("*.zip.downloaded"))) - 1)
+        return far(self, url, path, *args, **kwargs)
+
+    (tmp_path / "here").mkdir()
+    (tmp_path / "far").mkdir()
+    here, there = (recipe_from(crowd, tmp_path / name) for name in ("here", "far"))
+    assert build(here, here.output_dir, workers=0).failed == 0
+    here.close()
+    monkeypatch.setattr("gz_decals.find_images.AT_ONCE", 2)
+    monkeypatch.setattr(FarFetcher, "download", noting)
+    monkeypatch.setattr("skyshards.fetch.resume.download", lambda *_: pytest.fail("downloaded here"))
+    with connected("local", 2) as executor:
+        assert build(there, there.output_dir, executor=executor).failed == 0
+    there.close()
+    assert len(others) == 4 and max(others) == 1
+    found = [
+        {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+        for folder in (here.output_dir, there.output_dir)
+    ]
+    assert found[0] == found[1] and not any(path.suffix == ".zip" for path in found[1])
 
 
 @pytest.mark.slow
