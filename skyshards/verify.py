@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain, islice
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from skyshards.disk_use import disk_use
 from skyshards.errors import FolderError, ShardCorrupted
 from skyshards.files import file_digest, is_url
-from skyshards.format import catalog, hashes, healpix, missing, provenance
+from skyshards.format import arrow_arrays, catalog, hashes, healpix, missing, provenance
 from skyshards.format import shard as hdf5
 from skyshards.format.addition import KEY, Addition, scalars_files, without
+from skyshards.format.catalog_file import CatalogFile
+from skyshards.format.catalog_statistics import is_within
 from skyshards.format.columns import ColumnSpec
 from skyshards.format.folds import NO_FOLD, fold_of, is_fold
 from skyshards.format.kinds import KINDS
@@ -49,23 +51,25 @@ def problems(folder: Path) -> Iterator[str]:
 
     Raises `FolderError` if there is no catalogue to check against.
     """
-    rows, manifest = catalog.open_folder(folder)
-    table = open_table(folder)
-    entries = pc.value_counts(rows[SHARD].cast(pa.string())).to_pylist()
-    counts = {entry["values"]: entry["counts"] for entry in entries}
-    position = 0
-    for shard in manifest.shards:
-        if counts.pop(shard.path, 0) != shard.rows:
+    file = catalog.open_catalog(folder)
+    manifest, table = file.manifest, open_table(folder)
+    counts = np.zeros(len(manifest.shards), np.int64)
+    for part in file.parts([SHARD]):
+        counts += np.bincount(arrow_arrays.values(part[SHARD].chunk(0).indices), minlength=len(counts))
+    groups = chain([file.schema.remove_metadata().empty_table()], file.parts())
+    position, parts = 0, _cut(groups, [shard.rows for shard in manifest.shards])
+    for shard, count in zip(manifest.shards, counts.tolist(), strict=True):
+        if count != shard.rows:
             yield f"{CATALOG}: does not have the {counted(shard.rows, 'rows')} of {shard.path}"
             return
-        part = rows.slice(position, shard.rows)
         selected = table.select(slice(position, position + shard.rows))
         position += shard.rows
+        part = next(parts)
         yield from (f"{shard.path}: {problem}" for problem in _shard_problems(folder, shard, manifest, part, selected))
+        table._data.columns.forget_before(position)
+    yield from _statistics_problems(file)
     for addition in manifest.additions:
-        yield from (f"{addition.path}: {problem}" for problem in _addition_problems(folder, addition, manifest, table))
-    if counts:
-        yield f"{CATALOG}: has rows of files that are not shards of this dataset: {', '.join(counts)}"
+        yield from (f"{addition.path}: {problem}" for problem in _addition_problems(folder, addition, file, table))
     known = {*manifest.lengths, *scalars_files(manifest).values()}
     for path in sorted(path.relative_to(folder) for path in folder.rglob(SHARDS)):
         hidden = any(part.startswith(".") for part in path.parts)  # such as those of an unfinished build
@@ -74,7 +78,29 @@ def problems(folder: Path) -> Iterator[str]:
     if not (folder / CARD).is_file():
         yield f"{CARD}: missing; stock datasets needs it to load the folder"
     yield from hashes.problems(folder, manifest.digests)
-    yield from _source_problems(folder, rows)
+    yield from _source_problems(folder, file)
+
+
+def _cut(parts: Iterable[pa.Table], lengths: Iterable[int]) -> Iterator[pa.Table]:
+    """Yield the rows of at least one table in tables of other lengths, which add up to theirs."""
+    coming = iter(parts)
+    held = next(coming)
+    for length in lengths:
+        pieces, held = [held.slice(0, length)], held.slice(length)
+        while lacking := length - sum(map(len, pieces)):
+            held = next(coming)
+            pieces.append(held.slice(0, lacking))
+            held = held.slice(lacking)
+        yield pa.concat_tables(pieces)
+
+
+def _statistics_problems(file: CatalogFile) -> Iterator[str]:
+    for name in file.schema.names:
+        extents = file.extents(name)
+        if any(
+            not is_within(part[name].chunk(0), each) for part, each in zip(file.parts([name]), extents, strict=True)
+        ):
+            yield f"{CATALOG}: the statistics of column {name!r} differ from its values, so that conditions miss rows"
 
 
 def _file_problem(path: Path, recorded: Shard | Addition) -> str | None:
@@ -86,24 +112,31 @@ def _file_problem(path: Path, recorded: Shard | Addition) -> str | None:
     return None if file_digest(path) == recorded.sha256 else "its sha256 differs from the one in the catalogue"
 
 
-def _addition_problems(folder: Path, addition: Addition, manifest: Manifest, table: Table) -> Iterator[str]:
+def _addition_problems(folder: Path, addition: Addition, file: CatalogFile, table: Table) -> Iterator[str]:
     path = folder / addition.path
     if problem := _file_problem(path, addition):
         yield f"{problem}; run `skyshards add` again with {addition.table}, or `skyshards drop`"
         return
-    rows = table._data.rows.filter(pa.array(~without(table._data.rows, addition)))
-    places = rows[ADDED_ROW + addition.name].to_numpy()
+    added = ADDED_ROW + addition.name
+    there = np.concatenate([np.zeros(0, bool), *(~without(part, addition) for part in file.parts([added]))])
+
+    def column(name: str) -> pa.ChunkedArray:
+        chunks = [chunk for part in file.parts([name]) for chunk in part[name].chunks]
+        return pa.chunked_array(chunks, file.schema.field(name).type).filter(pa.array(there))
+
+    places = column(added).to_numpy()
     if len(np.unique(places)) < len(places):
         yield "two rows of the catalogue have the same values in it"
         return
-    specs = {name: manifest.in_shards[name] for name in KEY} | addition.specs
+    specs = {name: file.manifest.in_shards[name] for name in KEY} | addition.specs
     try:
-        with hdf5.open_safely(path) as file:
-            yield from _values_problems(file, specs, addition.rows, rows, places)
+        with hdf5.open_safely(path) as opened:
+            yield from _values_problems(opened, specs, addition.rows, column, places)
         heavy = [name for name, spec in addition.specs.items() if spec.heavy]
         narrow = table.select_columns(heavy or ["object_id"])
         for start in range(0, len(narrow), 1024):
             narrow[start : start + 1024]
+            table._data.columns.forget_before(start)
     except (ShardCorrupted, FolderError) as error:
         yield str(error).removeprefix(f"{path}: ")
     except Exception as error:  # HDF5 reports damage with many kinds of errors
@@ -127,7 +160,7 @@ def _shard_problems(folder: Path, shard: Shard, manifest: Manifest, part: pa.Tab
 
 
 def _content_problems(file, shard: Shard, manifest: Manifest, part: pa.Table) -> Iterator[str]:
-    yield from _values_problems(file, manifest.in_shards, shard.rows, part, np.arange(shard.rows))
+    yield from _values_problems(file, manifest.in_shards, shard.rows, part.__getitem__, np.arange(shard.rows))
     ids = list(
         zip(
             hdf5.read_light(file, manifest.specs["object_id"]),
@@ -149,9 +182,13 @@ def _content_problems(file, shard: Shard, manifest: Manifest, part: pa.Table) ->
 
 
 def _values_problems(
-    file: h5py.File, specs: Mapping[str, ColumnSpec], length: int, part: pa.Table, places: np.ndarray
+    file: h5py.File,
+    specs: Mapping[str, ColumnSpec],
+    length: int,
+    column: Callable[[str], pa.ChunkedArray],
+    places: np.ndarray,
 ) -> Iterator[str]:
-    """Compare the columns of a file of `length` rows with rows of the catalogue, at these places of it."""
+    """Compare the columns of a file of `length` rows with columns of the catalogue, whose rows are at these places."""
     for name, spec in specs.items():
         inner = name.replace(".", "/")
         if inner not in file:
@@ -168,20 +205,20 @@ def _values_problems(
             yield f"column {name!r} has shape {dataset.shape}, expected {shape}"
             return
         if spec.heavy:
-            listed = _listed_contents(file.filename, part, name)
+            listed = _listed_contents(file.filename, column, name)
             stored = (hdf5.stored(dataset, spec, place) for place in places.tolist())
             if any(found != content for found, content in zip(stored, listed, strict=True)):
                 yield f"column {name!r} is not where the catalogue says"
         if not spec.heavy:
             values = hdf5.read_light(file, spec)[places]
             listed = missing.with_nulls(pa.array(values.tolist(), KINDS[spec.kind].arrow_type(spec)), spec)
-            if not _same(listed, part[name].combine_chunks()):
+            if not _same(listed, column(name).combine_chunks()):
                 yield f"column {name!r} differs from the catalogue's"
 
 
-def _listed_contents(path: str, part: pa.Table, name: str) -> Iterator[bytes]:
+def _listed_contents(path: str, column: Callable[[str], pa.ChunkedArray], name: str) -> Iterator[bytes]:
     """Yield the bytes at the places where the catalogue locates the values of a heavy column."""
-    starts, sizes = (part[what + name].to_pylist() for what in (START, SIZE))
+    starts, sizes = (column(what + name).to_pylist() for what in (START, SIZE))
     with open(path, "rb") as file:
         for start, size in zip(starts, sizes, strict=True):
             yield os.pread(file.fileno(), size, start)
@@ -198,26 +235,36 @@ def _same(found: pa.Array, expected: pa.Array) -> bool:
     return found.equals(expected)
 
 
-def _source_problems(folder: Path, rows: pa.Table) -> Iterator[str]:
-    records = {record.key: record for record in provenance.read(folder)}
-    if not records:
+def _source_problems(folder: Path, file: CatalogFile) -> Iterator[str]:
+    records = provenance.read(folder)
+    if not (first := list(islice(records, 1))):
         yield f"{SOURCES}: missing, so that no row leads to its source"
         return
-    rows_of = {entry["values"]: entry["counts"] for entry in pc.value_counts(rows[SOURCE]).to_pylist()}
-    for key, count in rows_of.items():
-        record = records.get(key)
-        if record is None or record.status not in ("done", "in part"):
-            yield f"{SOURCES}: source {key!r} of {counted(count, 'rows')} is not recorded as done"
-        elif record.total is not None and count > record.read - record.failed:
-            good = record.read - record.failed
-            yield f"{CATALOG}: has {counted(count, 'rows')} of source {key!r}; read without an error: {good:,}"
-    for record in records.values():
-        is_done = record.status == "done" or (record.status == "in part" and record.total is None)
-        if is_done and record.key not in rows_of:
-            yield f"{CATALOG}: has no row of source {record.key!r}, which is recorded as done"
-        if record.status == "done" and record.total is not None and record.read < record.total:
-            rows_read = f"{record.read:,} of its {counted(record.total, 'rows')} read"
-            yield f"{SOURCES}: source {record.key!r} is done, with only {rows_read}"
+    records, places = chain(first, records), provenance.places(file)
+    counts, recorded = places["rows"].to_numpy(), np.zeros(len(places), bool)
+    while batch := list(islice(records, provenance.BATCH)):
+        numbers = provenance.located(pa.array([record.key for record in batch], pa.string()), places)
+        for record, number in zip(batch, numbers.tolist(), strict=True):
+            count = 0 if number is None else int(counts[number])
+            if number is not None and record.status in ("done", "in part"):
+                recorded[number] = True
+            yield from _record_problems(record, count)
+    for number in np.flatnonzero(~recorded).tolist():
+        key, count = places["key"][number].as_py(), int(counts[number])
+        yield f"{SOURCES}: source {key!r} of {counted(count, 'rows')} is not recorded as done"
+
+
+def _record_problems(record: provenance.SourceRecord, count: int) -> Iterator[str]:
+    """Compare the record of a source with the number of its rows."""
+    good = record.read - record.failed
+    if record.status in ("done", "in part") and record.total is not None and count > good:
+        yield f"{CATALOG}: has {counted(count, 'rows')} of source {record.key!r}; read without an error: {good:,}"
+    is_done = record.status == "done" or (record.status == "in part" and record.total is None)
+    if is_done and not count:
+        yield f"{CATALOG}: has no row of source {record.key!r}, which is recorded as done"
+    if record.status == "done" and record.total is not None and record.read < record.total:
+        rows_read = f"{record.read:,} of its {counted(record.total, 'rows')} read"
+        yield f"{SOURCES}: source {record.key!r} is done, with only {rows_read}"
 
 
 def describe(folder: str | os.PathLike) -> str:
@@ -253,7 +300,7 @@ def describe(folder: str | os.PathLike) -> str:
 
 
 def _about(addition: Addition, table: Table) -> str:
-    count = len(table) - int(without(table._data.rows, addition).sum())
+    count = len(table) - table._data.columns.file.lacking(ADDED_ROW + addition.name)
     origin = f"{addition.table} (sha256 {addition.table_sha256[:12]}…)"
     columns = f"{counted(len(addition.columns), 'columns')} of {origin}, matched by {addition.match}"
     return f"addition {addition.name}: {count:,} of {counted(len(table), 'rows')}, {columns}"

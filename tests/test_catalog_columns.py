@@ -88,6 +88,16 @@ def test_a_batch_of_small_values_starts_no_thread(cut):
     assert table[[-1]]["ra"] == table[np.array([ROWS - 1], np.uint64)]["ra"]
 
 
+def test_columns_are_forgotten_and_read_again(cut):
+    table = skyshards.open(cut).select_columns(["ra", "object_id"])
+    first = table[:GROUP]
+    table._data.columns.forget_before(GROUP - 1)
+    assert read_columns(table) == {"ra": 1, "object_id": 1}
+    table._data.columns.forget_before(GROUP)
+    assert read_columns(table) == {}
+    assert_same(table[:GROUP], first)
+
+
 def test_conditions_read_the_columns_that_they_name(cut):
     table = skyshards.open(cut)
     table.where("count > 0 and dec > -90").where("dec > -30")

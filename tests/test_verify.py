@@ -20,6 +20,7 @@ from skyshards.cli.main import main
 from skyshards.format import catalog
 from skyshards.format.layout import CATALOG, HASHED, HASHES
 from skyshards.pipeline.build import build
+from skyshards.read.catalog_columns import CatalogColumns
 from tests.toy import Toy
 
 SOURCES = 4
@@ -276,6 +277,46 @@ def test_a_catalogue_with_its_rows_in_another_order(folder):
     random.Random(1).shuffle(order)
     edited(folder, table.take(order), manifest)
     assert problems(folder)
+
+
+def test_statistics_that_conditions_would_be_misled_by(folder):
+    (folder / HASHES).unlink()  # as before there was one
+    path = folder / CATALOG
+    content = path.read_bytes()
+    footer = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    lowest = min(pq.read_table(path)["dec"].to_pylist())
+    changed = content[footer:].replace(np.float64(lowest).tobytes(), np.float64(lowest + 0.5).tobytes())
+    path.write_bytes(content[:footer] + changed)
+    (line,) = problems(folder)
+    assert (
+        line == "catalog.parquet: the statistics of column 'dec' differ from its values, so that conditions miss rows"
+    )
+
+
+@pytest.mark.parametrize("lengths", [[5, 3, 2], [2, 2, 2, 4], [0, 10], [10]])
+def test_rows_are_cut_into_those_of_shards(lengths):
+    parts = [pa.table({"row": range(first, first + 4)}).slice(0, 10 - first) for first in (0, 4, 8)]
+    found = list(verify._cut(parts, lengths))
+    assert [len(part) for part in found] == lengths
+    assert pa.concat_tables(found)["row"].to_pylist() == list(range(10))
+
+
+def test_a_folder_with_row_groups_of_a_few_rows(folder, monkeypatch):
+    """Shards may lie in several row groups, of which few are in memory."""
+    table, manifest = catalog.open_folder(folder)
+    monkeypatch.setattr(catalog, "GROUP_ROWS", 3)
+    catalog.write(folder, manifest, table)
+    (folder / HASHES).unlink()
+    held = []
+    forget = CatalogColumns.forget_before
+
+    def watched(columns, row):
+        forget(columns, row)
+        held.append(max(int(column.read.sum()) for column in columns._columns.values()))
+
+    monkeypatch.setattr(CatalogColumns, "forget_before", watched)
+    assert problems(folder) == []
+    assert len(table) == 8 and max(held) <= 1
 
 
 def test_no_catalogue(folder):

@@ -131,13 +131,13 @@ def write(
 
     `records` gives all records in the order of their keys, each time it is called.
     """
-    places = _places(catalog)
+    lies = places(catalog)
     shards = pa.array([shard.path for shard in catalog.manifest.shards], pa.string())
 
     def parts() -> Iterator[pa.Table]:
         found = iter(records())
         while batch := list(islice(found, BATCH)):
-            yield _part(batch, places, shards)
+            yield _part(batch, lies, shards)
 
     parquet_parts.write(folder / SOURCES, "sources", pa.schema([*_SCHEMA, *_LATER, *_PLACE]), parts, GROUP_ROWS)
     again, failures, urls = [], [], {}
@@ -156,7 +156,7 @@ def write(
         write_csv(pa.table(list(zip(*again, strict=True)), names=["key", "tries"]), folder / TRIES)
 
 
-def _places(catalog: CatalogFile) -> pa.Table:
+def places(catalog: CatalogFile) -> pa.Table:
     """Return the number of the shard and the row of each source's first row, and how many it has, sorted by key."""
     found = [pa.table({"key": pa.array([], pa.string()), **{name: pa.array([], pa.int64()) for name in _COUNTS}})]
     for part in catalog.parts([SOURCE, SHARD, ROW]):
@@ -187,15 +187,20 @@ def _part(batch: Sequence[SourceRecord], places: pa.Table, shards: pa.Array) -> 
         values = [getattr(record, _FIELDS.get(name, name)) for record in batch]
         columns[name] = pa.array([_MISSING.get(name) if value is None else value for value in values], kind)
     keys = columns["key"]
-    found, numbers = places["key"], range(len(places))
-    first = bisect_left(numbers, pc.min(keys).as_py(), key=lambda number: found[number].as_py())
-    last = bisect_right(numbers, pc.max(keys).as_py(), key=lambda number: found[number].as_py())
-    here = places.slice(first, last - first)
-    lies = here.take(pc.index_in(keys, here["key"].combine_chunks()))
+    lies = places.take(located(keys, places))
     columns["shard"] = shards.take(lies["shard"].combine_chunks())
     columns["row"], columns["rows"] = lies["row"].cast(pa.int32()), lies["rows"]
     filled = {name: pc.fill_null(columns[name], _MISSING[name]) for name in _PLACE.names}
     return pa.table({**columns, **filled}, schema=pa.schema([*schema, *_PLACE]))
+
+
+def located(keys: pa.Array, places: pa.Table) -> pa.Array:
+    """Return the row of each key in the table of `places`; null for keys without rows. Fast for keys in order."""
+    found, numbers = places["key"], range(len(places))
+    first = bisect_left(numbers, pc.min(keys).as_py(), key=lambda number: found[number].as_py())
+    last = bisect_right(numbers, pc.max(keys).as_py(), key=lambda number: found[number].as_py())
+    within = pc.index_in(keys, found.slice(first, last - first).combine_chunks())
+    return pc.add(within, pa.scalar(first, pa.int64()))
 
 
 def read(folder: Path) -> Iterator[SourceRecord]:

@@ -109,6 +109,12 @@ class CatalogColumns:
         for column in columns.values():
             column.complete = bool(column.read.all())
 
+    def forget_before(self, row: int) -> None:
+        """Free the memory of all columns if a row group before this row has been read."""
+        group = int(self.groups_of(np.array([row]))[0])
+        if any(column.read[:group].any() for column in self._columns.values()):
+            self._columns = {field.name: _column(field, self.file) for field in self.file.schema}
+
     def groups_of(self, rows: np.ndarray) -> np.ndarray:
         """Return the row group of each row."""
         return np.searchsorted(self.file.bounds, rows, side="right") - 1
