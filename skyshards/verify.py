@@ -56,8 +56,8 @@ def problems(folder: Path) -> Iterator[str]:
     counts = np.zeros(len(manifest.shards), np.int64)
     for part in file.parts([SHARD]):
         counts += np.bincount(arrow_arrays.values(part[SHARD].chunk(0).indices), minlength=len(counts))
-    groups = chain([file.schema.remove_metadata().empty_table()], file.parts())
-    position, parts = 0, _cut(groups, [shard.rows for shard in manifest.shards])
+    misstated: set[str] = set()
+    position, parts = 0, _cut(_groups(file, misstated), [shard.rows for shard in manifest.shards])
     for shard, count in zip(manifest.shards, counts.tolist(), strict=True):
         if count != shard.rows:
             yield f"{CATALOG}: does not have the {counted(shard.rows, 'rows')} of {shard.path}"
@@ -67,7 +67,8 @@ def problems(folder: Path) -> Iterator[str]:
         part = next(parts)
         yield from (f"{shard.path}: {problem}" for problem in _shard_problems(folder, shard, manifest, part, selected))
         table._data.columns.forget_before(position)
-    yield from _statistics_problems(file)
+    for name in sorted(misstated):
+        yield f"{CATALOG}: the statistics of column {name!r} differ from its values, so that conditions miss rows"
     for addition in manifest.additions:
         yield from (f"{addition.path}: {problem}" for problem in _addition_problems(folder, addition, file, table))
     known = {*manifest.lengths, *scalars_files(manifest).values()}
@@ -94,13 +95,13 @@ def _cut(parts: Iterable[pa.Table], lengths: Iterable[int]) -> Iterator[pa.Table
         yield pa.concat_tables(pieces)
 
 
-def _statistics_problems(file: CatalogFile) -> Iterator[str]:
-    for name in file.schema.names:
-        extents = file.extents(name)
-        if any(
-            not is_within(part[name].chunk(0), each) for part, each in zip(file.parts([name]), extents, strict=True)
-        ):
-            yield f"{CATALOG}: the statistics of column {name!r} differ from its values, so that conditions miss rows"
+def _groups(file: CatalogFile, misstated: set[str]) -> Iterator[pa.Table]:
+    """Yield the rows of the catalogue by row group, and note columns whose statistics differ from their values."""
+    yield file.schema.remove_metadata().empty_table()
+    extents = {name: file.extents(name) for name in file.schema.names}
+    for group, part in enumerate(file.parts()):
+        misstated.update(name for name in extents if not is_within(part[name].chunk(0), extents[name][group]))
+        yield part
 
 
 def _file_problem(path: Path, recorded: Shard | Addition) -> str | None:
