@@ -3,8 +3,8 @@
     python benchmarks/gz_sdss.py [cutouts] [workers] [resume] [filter] [decode] [read]
 
 cutouts: 2,000 cutouts from a local server that responds to each request after 50 ms, over 20 connections, against the
-server's limit, as measured by a bare client without checks or archives. workers: builds in Dask clusters (extra dask)
-of one, two and four workers, with 200 ms a request. resume: from the start of a build to its first
+server's limit, as measured by a bare client without checks or archives. workers: fetched in Dask clusters (extra
+dask) of one, two and four workers, with 2 s a request. resume: from the start of a build to its first
 request, with 60,000 images done; then a build with other cuts that uses 5,000 of these images. filter: 660,000 rows
 read, cut and written. decode: JPEGs of 64 x 64 by Pillow and by simplejpeg. read: shuffled decoded batches of 64 from a
 table, and from the formats of other libraries (see `jpegs`). The default is all of them. Prints Markdown tables.
@@ -38,7 +38,7 @@ import jpegs
 from harness import in_fresh_process, machine, print_table, versions
 
 LATENCY, CONNECTIONS, CUTOUTS = 0.05, 20, 2_000
-FAR_LATENCY, FAR_CONNECTIONS, WORKERS = 0.2, 8, (1, 2, 4)
+FAR_LATENCY, FAR_CONNECTIONS, ROUNDS_FAR, WORKERS = 2.0, 8, 5, (1, 2, 4)
 DONE, ROWS, PICTURES = 60_000, 660_000, 5_000
 REUSED = 5_000
 SECONDS, ROUNDS = 3.0, 1
@@ -187,14 +187,14 @@ def download(folder: Path, url: str, count: int) -> tuple[float, float]:
     return count / elapsed, peak()
 
 
-def whole_build(folder: Path, url: str, count: int, connections: int = CONNECTIONS, **options) -> tuple[float, float]:
+def whole_build(folder: Path, url: str, count: int) -> tuple[float, float]:
     """Images per second and peak MiB of a whole build, with its workers and shards."""
     from gz_sdss.build_parent_sample import GZSDSSRecipe
     from skyshards.pipeline.build import build
 
     recipe = GZSDSSRecipe(folder, catalog=folder / "own.parquet", hips2fits_urls=(url,), rate=0.0)
     with contextlib.closing(recipe):
-        summary = build(recipe, folder, limit=count, connections=connections, **options)
+        summary = build(recipe, folder, limit=count, connections=CONNECTIONS)
     assert summary.failed == 0
     return count / summary.elapsed, peak()
 
@@ -225,26 +225,38 @@ def cutouts() -> None:
 
 
 def in_workers() -> None:
-    """Build in Dask clusters of more and more workers, with as many connections for each."""
+    """Fetch cutouts in Dask clusters of more and more workers, with as many connections for each."""
+    from gz_sdss.galaxy_images import ImageService, fetch_cutout
     from skyshards.cluster import connected
+    from skyshards.fetch.client import Fetcher
+    from skyshards.fetch.far import FarFetcher
+    from skyshards.fetch.turns import giving_turns
 
-    title = f"cutouts, {1e3 * FAR_LATENCY:.0f} ms each, {FAR_CONNECTIONS} connections for each worker"
-    print(f"\n| {title} | first to last request, images/s | of the server's | main process, ms an image |")
+    title = f"cutouts, {FAR_LATENCY:g} s each, {FAR_CONNECTIONS} connections for each Dask worker"
+    print(f"\n| {title} | images/s | of the server's | scheduler and main process, ms of processor time an image |")
     print("|---|---|---|---|")
-    with tempfile.TemporaryDirectory() as scratch, slow_server(FAR_LATENCY) as (url, asked):
+    with tempfile.TemporaryDirectory() as folder, slow_server(FAR_LATENCY) as (url, _):
+        service = ImageService((url,), "CDS/P/SDSS9/color", None, "jpg", 0.01, 64, 0.25)
         for workers in WORKERS:
-            connections, used = workers * FAR_CONNECTIONS, 0.0
-            with connected("local", workers) as executor:
-                for name, count in (("warm", 10 * connections), ("built", 20 * connections)):
-                    folder = Path(scratch, f"{name}-{workers}")
-                    folder.mkdir()
-                    catalog(count, good=True).to_parquet(folder / "own.parquet")
-                    asked()
-                    before = time.process_time()
-                    whole_build(folder, url, count, connections, executor=executor)
-                    used = time.process_time() - before
-            served, limit = from_first_to_last(asked()), connections / FAR_LATENCY
-            print(f"| {workers} | {served:,.0f} | {served / limit:.0%} | {1e3 * used / count:.1f} |")
+            connections = workers * FAR_CONNECTIONS
+            here, count = Fetcher(connections), ROUNDS_FAR * connections
+            with (
+                connected("local", workers) as executor,
+                giving_turns(executor.client, here, threading.Event()) as name,
+                ThreadPoolExecutor(connections) as threads,
+            ):
+                far = FarFetcher(here, executor.through(Path(folder)).submit, name)
+                places = [(far, service, 150 + number * 1e-3, 10.0, 5.0) for number in range(count)]
+
+                def fetch(place):
+                    fetcher, *arguments = place
+                    return fetcher.run(fetch_cutout, *arguments)
+
+                list(threads.map(fetch, places[: 2 * connections]))  # imports
+                used, start = time.process_time(), time.perf_counter()
+                list(threads.map(fetch, places))
+                rate, used = count / (time.perf_counter() - start), time.process_time() - used
+            print(f"| {workers} | {rate:.1f} | {rate * FAR_LATENCY / connections:.0%} | {1e3 * used / count:.0f} |")
 
 
 def to_first_request(folder: Path, url: str) -> float:
