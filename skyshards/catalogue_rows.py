@@ -80,7 +80,7 @@ def _named(names: Mapping[str, str], column: str) -> str | None:
 
 def _parsed(catalogue: Catalogue, columns: list[str | None], parse: Callable, optional: list[bool]) -> list[Any]:
     """Parse all rows; None for those without a value in a column that is not optional."""
-    found = catalogue.read([name for name in columns if name], None)
+    found = catalogue.read([name for name in columns if name])
     cells = [found[name].to_pylist() if name else None for name in columns]
     rows: list[Any] = []
     length = max(len(values) for values in cells if values is not None)

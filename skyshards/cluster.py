@@ -139,9 +139,14 @@ def _call(pickled: bytes, place: Path | None) -> Any:
     return None
 
 
-def as_executor(given: Executor | Client | None) -> Executor | None:
-    """Executor for what a caller gave: one already, or a client of a Dask cluster."""
-    return given if given is None or isinstance(given, Executor) else DaskExecutor(given)
+@contextlib.contextmanager
+def as_executor(given: Executor | Client | None, stalled: Callable[[str | None], None]) -> Iterator[Executor | None]:
+    """Executor for what a caller gave: one already, or a client of a Dask cluster, which is `watched` in the block."""
+    if given is None or isinstance(given, Executor):
+        yield given
+        return
+    with watched(given, stalled):
+        yield DaskExecutor(given)
 
 
 @contextlib.contextmanager
@@ -186,15 +191,21 @@ def connected(
         stack.callback(executor.shutdown, cancel_futures=True)
         expected = "one or more" if start is None else str(workers or usable_cores())
         keep = functools.partial(place.scale, jobs=workers or usable_cores()) if where == SLURM else lambda: None
-        stack.enter_context(_watched(client, expected, stalled, keep))
+        stack.enter_context(watched(client, stalled, expected, keep))
         yield executor
 
 
 @contextlib.contextmanager
-def _watched(
-    client: Client, expected: str, stalled: Callable[[str | None], None], keep: Callable[[], Any]
+def watched(
+    client: Client,
+    stalled: Callable[[str | None], None],
+    expected: str = "one or more",
+    keep: Callable[[], Any] = lambda: None,
 ) -> Iterator[None]:
-    """Report while there are no workers, and call `keep`, which starts those that have ended again."""
+    """Report while there are no workers, and call `keep`, which starts those that have ended again.
+
+    `stalled` is called from a thread with words that say so, and with None once there are some.
+    """
     ended = threading.Event()
 
     def watch() -> None:

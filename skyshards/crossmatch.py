@@ -9,11 +9,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from skyshards.cluster import DaskExecutor
+from skyshards.cluster import DaskExecutor, watched
 from skyshards.errors import UsageError
-from skyshards.neighbours import neighbours, neighbours_far
+from skyshards.neighbours import neighbours, separation, unit_vectors
+from skyshards.progress import stalled
 from skyshards.read.angles import degrees
 from skyshards.read.random_access import RandomAccess
+from skyshards.zones import neighbours_far
 
 TABLE_ID_COLUMNS = ("object_id", "iauname", "id_str")
 """Columns that may identify the rows of a table, by preference; without any of them, row numbers do."""
@@ -115,22 +117,28 @@ def pairs(
             raise UsageError("dask: is for matching by position; matching by `on` runs here, and takes seconds")
         rows_a, rows_b = _equal(a[on[0]], b[on[1]])
         known = all(RA in columns and DEC in columns for columns in (a, b))
-        apart = _separation(_vectors(a)[rows_a], _vectors(b)[rows_b]) if known else np.full(len(rows_a), np.nan)
+        apart = separation(_vectors(a)[rows_a], _vectors(b)[rows_b]) if known else np.full(len(rows_a), np.nan)
         return rows_a, rows_b, apart
-    radius = degrees(radius_arcsec, "radius_arcsec") * 3600.0 if hasattr(radius_arcsec, "to_value") else radius_arcsec
-    if not isinstance(radius, (int, float, np.number)) or not 0 <= radius <= 648_000:
-        raise UsageError(f"radius_arcsec: expected 0 to 648000 (180 degrees), found {radius_arcsec!r:.60}")
-    radius = float(radius)
-    if match not in MATCH:
-        raise UsageError(f"match: expected one of {', '.join(MATCH)}, found {match!r}")
-    radius, first, second, every = float(radius), _vectors(a), _vectors(b), match == "all"
+    radius, every = checked(radius_arcsec, match)
+    first, second = _vectors(a), _vectors(b)
     if executor is None:
         rows_a, rows_b = neighbours(first, second, radius, every)
     else:
         if executor.folder is None:
             raise UsageError("executor: expected a DaskExecutor with a folder that all workers see, found none")
-        rows_a, rows_b = neighbours_far(executor, executor.folder, first, second, radius, every)
-    return rows_a, rows_b, _separation(first[rows_a], second[rows_b])
+        with watched(executor.client, stalled):
+            rows_a, rows_b = neighbours_far(executor, executor.folder, first, second, radius, every)
+    return rows_a, rows_b, separation(first[rows_a], second[rows_b])
+
+
+def checked(radius_arcsec: Any, match: str) -> tuple[float, bool]:
+    """Return the radius in arcsec, and whether all rows within it are paired. Raises `UsageError` if one is invalid."""
+    radius = degrees(radius_arcsec, "radius_arcsec") * 3600.0 if hasattr(radius_arcsec, "to_value") else radius_arcsec
+    if not isinstance(radius, (int, float, np.number)) or not 0 <= radius <= 648_000:
+        raise UsageError(f"radius_arcsec: expected 0 to 648000 (180 degrees), found {radius_arcsec!r:.60}")
+    if match not in MATCH:
+        raise UsageError(f"match: expected one of {', '.join(MATCH)}, found {match!r}")
+    return float(radius), match == "all"
 
 
 def columns_of(
@@ -197,16 +205,7 @@ def _ids(columns: Mapping[str, pa.ChunkedArray]) -> pa.ChunkedArray:
 
 
 def _vectors(columns: Mapping[str, pa.ChunkedArray]) -> np.ndarray:
-    """Return unit vectors, float64 [rows, 3]; NaN without a valid position (such as a declination of -99 or -999)."""
-    ra, dec = (columns[role].cast(pa.float64()).to_numpy(zero_copy_only=False) for role in (RA, DEC))
-    ra, dec = np.radians(ra), np.radians(np.where(np.abs(dec) <= 90.0, dec, np.nan))
-    return np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=-1)
-
-
-def _separation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Return angles between unit vectors in arcsec, computed from the chord: exact for tiny angles, good for large."""
-    chord = np.linalg.norm(first - second, axis=-1)
-    return np.degrees(2.0 * np.arcsin(np.clip(chord / 2.0, 0.0, 1.0))) * 3600.0
+    return unit_vectors(*(columns[role].cast(pa.float64()).to_numpy(zero_copy_only=False) for role in (RA, DEC)))
 
 
 def _equal(first: pa.ChunkedArray, second: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:

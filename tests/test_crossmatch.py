@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import skyshards
 from skyshards import neighbours as nearby
+from skyshards import runs, zones
 from skyshards.crossmatch import crossmatch
 from skyshards.errors import UsageError
 
@@ -86,6 +87,13 @@ def test_finds_neighbours_across_borders(a, b):
     assert found["row_b"].to_pylist() == [0]
 
 
+def small_parts(monkeypatch):
+    """Sort 20 rows at once, search zones of about 14, and merge about 10 pairs at once."""
+    for name, rows in (("RUN", 20), ("ZONE", 14), ("MERGED", 10)):
+        monkeypatch.setattr(zones, name, rows)
+    monkeypatch.setattr(runs, "STEP", 2)
+
+
 def vectors(count, seed):
     """Unit vectors: a few places that many rows share, the poles, and rows without a position."""
     random = np.random.default_rng(seed)
@@ -99,10 +107,10 @@ def vectors(count, seed):
 @pytest.mark.parametrize("radius", [0.0, 1.0, 7200.0, 300_000.0])
 @pytest.mark.parametrize("every", [False, True])
 def test_zones_make_no_difference(every, radius, tmp_path, monkeypatch):
-    monkeypatch.setattr(nearby, "ZONE", 7)
+    small_parts(monkeypatch)
     first, second = vectors(60, 1), vectors(80, 1)
     with ThreadPoolExecutor(2) as executor:
-        found = nearby.neighbours_far(executor, tmp_path, first, second, radius, every)
+        found = zones.neighbours_far(executor, tmp_path, first, second, radius, every)
     for rows, wanted in zip(found, nearby.neighbours(first, second, radius, every), strict=True):
         np.testing.assert_array_equal(rows, wanted)
     assert not list(tmp_path.iterdir())

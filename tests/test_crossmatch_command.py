@@ -16,9 +16,11 @@ from astropy.table import Table
 from click.testing import CliRunner
 
 import skyshards
+from skyshards import catalogues
+from skyshards.catalogues import _read_partition
 from skyshards.cli.main import main
 from tests.sky_folder import build_sky
-from tests.test_crossmatch import moved, sphere
+from tests.test_crossmatch import moved, small_parts, sphere
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +62,7 @@ def write_votable(path, ra, dec):
 
 
 def write_csv(path, ra, dec):
-    pd.DataFrame({"iauname": names("b"), "ra": ra, "dec": dec}).to_csv(path, index=False)
+    pd.DataFrame({"iauname": names("b", len(ra)), "ra": ra, "dec": dec}).to_csv(path, index=False)
 
 
 def write_sexagesimal(path, ra, dec):
@@ -190,16 +192,19 @@ def test_takes_a_hats_catalogue(folder, sky, hats, tmp_path, below):
     assert found(tmp_path / "back.parquet") == {(b, a) for a, b in sky[2]}
 
 
-def test_hats_rows_far_from_all_others_are_not_read(folder, sky, hats, tmp_path):
-    from skyshards.catalogues import Near, open_catalogue
-
-    ra, dec = (values[:3] for values in sky[1])
-    rows = open_catalogue(str(hats)).columns("b", identity="source_id", near=Near(ra, dec, 1.0))
-    assert set(names("b")[:3]) <= set(rows["object_id"].to_pylist()) and len(rows) < 10
-    none = open_catalogue(str(hats)).columns("b", identity="source_id", near=Near(ra * np.nan, dec, 1.0))
-    assert len(none) == 0
-    everywhere = open_catalogue(str(hats)).columns("b", identity="source_id", near=Near(ra, dec, 3e5))
-    assert len(everywhere) == 60
+def test_hats_partitions_far_from_all_others_are_not_read(sky, hats, tmp_path, monkeypatch):
+    read = []
+    monkeypatch.setattr(
+        catalogues, "_read_partition", lambda where, pixel, names: read.append(pixel) or one_of(where, pixel, names)
+    )
+    one_of = _read_partition
+    ra, dec = (values[:1] for values in sky[1])
+    write_csv(tmp_path / "one.csv", ra, dec)
+    assert run(tmp_path / "one.csv", hats, "--id_b", "source_id", "-o", tmp_path / "p.parquet").exit_code == 0
+    assert found(tmp_path / "p.parquet") == {("b-0", "b-0")}
+    assert len(read) == 1
+    options = ["--id_b", "source_id", "--radius_arcsec", 3e5, "-o", tmp_path / "p.parquet"]
+    assert f"and 60 of {hats}" in run(tmp_path / "one.csv", hats, *options).output
 
 
 def test_hats_without_names_says_so(folder, hats):
@@ -225,3 +230,53 @@ def test_takes_hats_and_folders_at_a_url(folder, sky, hats, tmp_path):
             thread.join(10)
         assert outcome.exit_code == 0, outcome.output
         assert found(tmp_path / "p.parquet") == (sky[2] if letter == "b" else {(name, name) for name in names("a")})
+
+
+def in_row_groups(path, ra, dec, letter, rows):
+    table = pa.table({"iauname": names(letter, len(ra)), "ra": ra, "dec": dec})
+    pq.write_table(table, path, row_group_size=rows)
+
+
+@pytest.mark.parametrize("match", ["nearest", "all"])
+@pytest.mark.parametrize("radius", [2.0, 100_000.0])
+def test_parts_make_no_difference(tmp_path, monkeypatch, match, radius):
+    """Row groups, runs and zones of any size give the same bytes; poles and right ascension 0 are in other parts."""
+    ra, dec = (
+        np.append(values, more) for values, more in zip(sphere(60, 3), ([0, 5, 359.9999], [90, -90, 1]), strict=True)
+    )
+    near = moved(ra, dec, 1.0, 4)
+    options = ["--match", match, "--radius_arcsec", radius]
+    for name, rows in (("whole", 100), ("parts", 7)):
+        if name == "parts":
+            small_parts(monkeypatch)
+            monkeypatch.setattr(catalogues, "PART_ROWS", 7)
+        in_row_groups(tmp_path / "a.parquet", ra, dec, "a", rows)
+        in_row_groups(tmp_path / "b.parquet", *near, "b", rows)
+        outcome = run(tmp_path / "a.parquet", tmp_path / "b.parquet", *options, "-o", tmp_path / f"{name}.parquet")
+        assert outcome.exit_code == 0, outcome.output
+    assert (tmp_path / "parts.parquet").read_bytes() == (tmp_path / "whole.parquet").read_bytes()
+    pairs = pq.read_table(tmp_path / "parts.parquet")
+    a, b = SkyCoord(ra, dec, unit="deg"), SkyCoord(*near, unit="deg")
+    if match == "nearest":
+        nearest, apart, _ = a.match_to_catalog_sky(b)
+        wanted = [(row, nearest[row]) for row in np.flatnonzero(apart.arcsec <= radius)]
+    else:
+        wanted = sorted(zip(*b.search_around_sky(a, radius * units.arcsec)[:2], strict=True))
+    assert list(zip(pairs["row_a"].to_pylist(), pairs["row_b"].to_pylist(), strict=True)) == wanted
+    assert pairs["id_b"].to_pylist() == [f"b-{row}" for _, row in wanted]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "a.parquet",
+        "b.parquet",
+        "parts.parquet",
+        "whole.parquet",
+    ]
+
+
+def test_no_pairs(tmp_path):
+    write_csv(tmp_path / "a.csv", np.array([1.0]), np.array([1.0]))
+    for name, dec in (("b.csv", 3.0), ("nowhere.csv", np.nan)):
+        write_csv(tmp_path / name, np.array([1.0]), np.array([dec]))
+        for out in ("p.parquet", "p.csv", "p.fits"):
+            assert run(tmp_path / "a.csv", tmp_path / name, "-o", tmp_path / out).exit_code == 0
+        assert pq.read_table(tmp_path / "p.parquet").column_names == ["id_a", "id_b", "row_a", "row_b", "separation"]
+        assert len(pq.read_table(tmp_path / "p.parquet")) == 0

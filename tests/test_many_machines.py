@@ -8,10 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import fsspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
 import skyshards.cluster
+from skyshards import catalogue_pairs, zones
 from skyshards.cli.main import main
 from skyshards.cluster import connected
 from skyshards.errors import UsageError
@@ -205,6 +209,67 @@ WITHOUT = [("nonsense://x", None, "no scheduler at"), ("tcp://127.0.0.1:1", 2, "
 def test_a_cluster_that_cannot_be_had_is_said(where, workers, words):
     with pytest.raises(UsageError, match=words), connected(where, workers):
         pass
+
+
+@pytest.mark.slow
+def test_workers_read_catalogues_themselves(tmp_path, cluster, monkeypatch):
+    """Not a row of a Parquet file, a folder or their pairs is read or matched here."""
+    build(Toy(30), tmp_path / "toy", workers=0)
+    catalog = pq.read_table(tmp_path / "toy" / "catalog.parquet", columns=["object_id", "ra", "dec"])
+    pq.write_table(catalog, tmp_path / "b.parquet", row_group_size=7)
+    monkeypatch.setattr(catalogue_pairs, "spool", lambda *_: pytest.fail("read here"))
+    monkeypatch.setattr(zones, "search", lambda *_: pytest.fail("matched here"))
+    words = ["crossmatch", str(tmp_path / "toy"), str(tmp_path / "b.parquet"), "-o", str(tmp_path / "pairs.parquet")]
+    outcome = CliRunner().invoke(main, [*words, "--dask", cluster.client.scheduler.address])
+    assert outcome.exit_code == 0, outcome.output
+    assert len(pq.read_table(tmp_path / "pairs.parquet")) == 30
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("far", [True, False])
+def test_a_killed_crossmatch_begins_again(loopback, tmp_path, far):
+    """A killed worker's part is read by another; a killed command leaves nothing that the next one does not remove."""
+    random = np.random.default_rng(1)
+    where = {"ra": random.uniform(0, 360, 400_000), "dec": random.uniform(-80, 80, 400_000)}
+    pq.write_table(pa.table(where), tmp_path / "a.parquet", row_group_size=50_000)
+    words = [
+        "-c",
+        "import skyshards_start; skyshards_start.main()",
+        "crossmatch",
+        *[str(tmp_path / "a.parquet")] * 2,
+        "--match",
+        "all",
+    ]
+    here = loopback.start(loopback.head, *words, "-o", str(tmp_path / "here.parquet"))
+    assert here.wait(200) == 0
+    out, more = tmp_path / "far.parquet", []
+    if far:
+        scheduler = loopback.scheduler()
+        workers = [loopback.worker(scheduler, machine) for machine in loopback.machines[1:]]
+        more = ["--dask", scheduler]
+    run = loopback.start(loopback.head, *words, "-o", str(out), *more)
+    until(lambda: list(tmp_path.glob("far.parquet.parts/.writing-*")))
+    end(workers[0] if far else run)
+    if not far:
+        assert (tmp_path / "far.parquet.parts").exists()
+        run = loopback.start(loopback.head, *words, "-o", str(out))
+    assert run.wait(200) == 0
+    assert out.read_bytes() == (tmp_path / "here.parquet").read_bytes()
+    assert not (tmp_path / "far.parquet.parts").exists()
+
+
+@pytest.mark.slow
+def test_a_client_without_workers_is_said(loopback, tmp_path, monkeypatch):
+    monkeypatch.setattr(skyshards.cluster, "STALLED", 0.5)
+    scheduler, said = loopback.scheduler(), []
+    monkeypatch.setattr("skyshards.pipeline.build.stalled", said.append)
+    with distributed.Client(scheduler) as client, ThreadPoolExecutor(1) as thread:
+        summary = thread.submit(build, Toy(4), tmp_path / "toy", executor=client)
+        words = f"waiting for workers: expected one or more at {scheduler}, found none"
+        until(lambda: any(text and text.startswith(words) for text in said))
+        loopback.worker(scheduler, loopback.machines[1])
+        assert summary.result(timeout=100).rows == 4
+    assert said[-1] is None
 
 
 @pytest.mark.slow

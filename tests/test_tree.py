@@ -54,7 +54,7 @@ ALLOWED = {
         "verify",
         "crossmatch",
     }
-    | {"catalogues", "join", "pictures"},
+    | {"catalogue_pairs", "catalogues", "join", "pictures"},
 }
 """By package of skyshards, what else of skyshards it imports."""
 

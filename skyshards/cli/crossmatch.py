@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from skyshards.cli.typed import Command
 from skyshards.cluster import DaskExecutor
 from skyshards.crossmatch import MATCH
 from skyshards.errors import UsageError
-from skyshards.files import clear_errors, hold
+from skyshards.files import clear_errors, hold, remove_unfinished
+from skyshards.machine import usable_cores
 from skyshards.text import counted, printable
 
 Names = tuple[str, ...]
@@ -30,15 +32,18 @@ def _check_position(name: str, columns: Names | None) -> None:
 
 
 @contextlib.contextmanager
-def _beside(out: Path, executor: DaskExecutor | None) -> Iterator[DaskExecutor | None]:
-    """Let workers read and write in a folder beside the output."""
-    if executor is None:
-        yield None
-        return
+def _beside(out: Path, executor: DaskExecutor | None) -> Iterator[tuple[Executor, Path]]:
+    """Let workers, or threads of this process, read and write in a folder beside the output."""
     folder = out.absolute().with_name(f"{out.name}.parts")
     busy = f"{folder}: another run is writing to it; wait for it, or choose another `out`"
-    with clear_errors(folder), hold(folder, busy):
-        yield executor.through(folder)
+    with clear_errors(folder), hold(folder, busy), contextlib.ExitStack() as stack:
+        stack.callback(remove_unfinished, folder)  # of workers that were killed
+        if executor is not None:
+            yield executor.through(folder), folder
+            return
+        threads = ThreadPoolExecutor(usable_cores())
+        stack.callback(threads.shutdown, cancel_futures=True)
+        yield threads, folder
 
 
 @click.command("crossmatch", cls=Command)
@@ -77,31 +82,42 @@ def command(
     joined rows of two built datasets from a Parquet file.
     """
     with messages(), contextlib.ExitStack() as stack:
-        from skyshards.catalogues import Near, open_catalogue
+        import pyarrow as pa
+
+        from skyshards.catalogue_pairs import Found, catalogue_pairs
+        from skyshards.catalogues import open_catalogue
         from skyshards.cli.pairs import check_name, write_pairs
-        from skyshards.crossmatch import crossmatch
+        from skyshards.crossmatch import checked, crossmatch
 
         check_name(out)
         _check_position("position_a", position_a)
         _check_position("position_b", position_b)
         if on is not None and not (len(on) <= 2 and all(on)):
             raise UsageError(f"on: expected a column, or one of A and one of B, found {','.join(on)!r}")
-        on_a, on_b = (on[0], on[-1]) if on else (None, None)
         if on is not None and dask is not None:
             raise UsageError("dask: is for matching by position; matching by `on` runs here, and takes seconds")
-        executor = stack.enter_context(_beside(out, stack.enter_context(in_cluster(dask, workers))))
+        radius, every = checked(radius_arcsec, match)
+        executor, folder = stack.enter_context(_beside(out, stack.enter_context(in_cluster(dask, workers))))
         first, second = open_catalogue(a), open_catalogue(b)
-        rows_a = first.columns("a", position=position_a, identity=id_a, on=on_a)
-        near = None if on else Near(rows_a["ra"].to_numpy(), rows_a["dec"].to_numpy(), radius_arcsec)
-        rows_b = second.columns("b", position=position_b, identity=id_b, on=on_b, near=near)
-        names = (on[0], on[-1]) if on else None
-        pairs = crossmatch(rows_a, rows_b, radius_arcsec, on=names, match=match, executor=executor)
+        if on is not None:
+            rows_a = first.columns("a", on[0], position=position_a, identity=id_a)
+            rows_b = second.columns("b", on[-1], position=position_b, identity=id_b)
+            pairs = crossmatch(rows_a, rows_b, on=(on[0], on[-1]))
+            found = Found(pairs.schema, lambda: [pairs], len(pairs), len(rows_a), len(rows_b))
+        else:
+            chosen_a = first.chosen("a", position_a, id_a, True)
+            chosen_b = second.chosen("b", position_b, id_b, True)
+            sides = (first, chosen_a), (second, chosen_b)
+            found = stack.enter_context(catalogue_pairs(executor, folder, *sides, radius, every))
         unnumbered = [f"row_{which}" for which, of in (("a", first), ("b", second)) if not of.numbered]
-        write_pairs(pairs.drop_columns(unnumbered), out, first.table, second.table)
-    how = f"equal {on_a}" if on else f'within {radius_arcsec:g}"'
+        names = [name for name in found.schema.names if name not in unnumbered]
+        schema = pa.schema([found.schema.field(name) for name in names])
+        parts = lambda: (part.select(names) for part in found.read())  # noqa: E731
+        write_pairs(schema, parts, out, first.table, second.table)
+    how = f"equal {on[0]}" if on else f'within {radius_arcsec:g}"'
     click.echo(
         printable(
-            f"{out}: {counted(len(pairs), 'pairs')} {how} of {counted(len(rows_a), 'rows')} of {a}"
-            f" and {len(rows_b):,} of {b}"
+            f"{out}: {counted(found.pairs, 'pairs')} {how} of {counted(found.rows_a, 'rows')} of {a}"
+            f" and {found.rows_b:,} of {b}"
         )
     )

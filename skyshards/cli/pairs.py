@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as csv
-import pyarrow.parquet as pq
 
 from skyshards.errors import UsageError
 from skyshards.export.catalogue import astropy_table, for_votable
 from skyshards.files import clear_errors, replacing
-from skyshards.format import votable
+from skyshards.format import parquet_parts
 from skyshards.read import join_file
 from skyshards.read.table import Table
 
 ASTROPY = {".fits": "fits", ".fit": "fits", ".vot": "votable", ".xml": "votable", ".votable": "votable"}
+GROUP_ROWS = 1 << 18
+"""Rows of a row group in Parquet."""
 FORMATS = (".parquet", ".csv", *ASTROPY)
 DESCRIPTIONS = {
     "id_a": "name of the row of A",
@@ -33,19 +35,25 @@ def check_name(path: Path) -> None:
         raise UsageError(f"out: expected a name that ends in {', '.join(FORMATS)}, found {str(path)!r}")
 
 
-def write_pairs(pairs: pa.Table, path: Path, a: Table | None, b: Table | None) -> None:
-    """Write the result of `crossmatch`, with descriptions and units if the format has them.
+def write_pairs(
+    schema: pa.Schema, parts: Callable[[], Iterable[pa.Table]], path: Path, a: Table | None, b: Table | None
+) -> None:
+    """Write pairs, which are given in parts, with descriptions and units if the format has them.
 
-    Parquet for the tables `a` and `b` of two built datasets becomes a join file.
+    Parquet and CSV are written a part at a time. Parquet for the tables `a` and `b` of two built datasets becomes a
+    join file.
     """
-    pairs = pairs.cast(pa.schema([_described(field) for field in pairs.schema]))
+    schema = pa.schema([_described(field) for field in schema])
     with clear_errors(path.parent), replacing(path) as temporary:
         if path.suffix.lower() == ".parquet":
-            words = votable.metadata("pairs", pairs) | (_join(a, b, path) if a and b else {})
-            pq.write_table(pairs.replace_schema_metadata(words), temporary)
+            words = {key.decode(): text for key, text in (_join(a, b, path) if a and b else {}).items()}
+            parquet_parts.write(temporary, "pairs", schema, parts, GROUP_ROWS, words)
         elif path.suffix.lower() == ".csv":
-            csv.write_csv(pairs, temporary)
+            with csv.CSVWriter(temporary, schema) as writer:
+                for part in parts():
+                    writer.write_table(part.cast(schema))
         else:
+            pairs = pa.concat_tables([schema.empty_table(), *(part.cast(schema) for part in parts())])
             known = [_without_nulls(pairs[name]) for name in pairs.column_names]
             form, written = ASTROPY[path.suffix.lower()], pa.table(known, schema=pairs.schema)
             written = for_votable(written) if form == "votable" else written

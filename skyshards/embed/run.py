@@ -18,7 +18,7 @@ from skyshards.embed.encoders import Encoder
 from skyshards.embed.parts import write_parts, write_parts_far
 from skyshards.errors import UsageError
 from skyshards.files import clear_errors, hold, replacing
-from skyshards.progress import progress
+from skyshards.progress import progress, stalled
 from skyshards.read.table import open_table
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def embed(
     BuildError
         Another run writes the same file, or the disk is full.
     """
-    out, executor = out.absolute(), as_executor(executor)
+    out = out.absolute()
     parts = out.with_name(out.name + ".parts")
     if out.exists():
         if parts.is_dir():  # of a run killed after its last step
@@ -94,7 +94,7 @@ def embed(
         "mean": list(encoder.mean),
         "std": list(encoder.std),
     }
-    with clear_errors(out), _hold(parts, about):
+    with as_executor(executor, stalled) as executor, clear_errors(out), _hold(parts, about):
         starts = range(0, len(table), PART)
         paths = {range(start, min(start + PART, len(table))): _part(parts, start) for start in starts}
         todo = {rows: path for rows, path in paths.items() if not path.exists()}

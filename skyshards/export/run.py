@@ -21,7 +21,7 @@ from skyshards.files import clear_errors, hold, is_url, remove_unfinished
 from skyshards.machine import usable_cores
 from skyshards.place import Place
 from skyshards.processes import prepare, results
-from skyshards.progress import progress
+from skyshards.progress import progress, stalled
 from skyshards.read.joined import JoinedTable
 from skyshards.read.table import Table
 
@@ -102,7 +102,6 @@ def export(
         If another export is writing to `out`, a process died, or the disk is full.
     """
     _check(tile_mb, margin_arcsec)
-    executor = as_executor(executor)
     content, place = content_of(source), Place(os.fspath(out), storage_options or {})
     if workers != 0 and executor is None:
         prepare(write_rows)
@@ -110,7 +109,8 @@ def export(
 
     plan = make_plan(content, tile_mb, margin_arcsec)
     options = {"tile_mb": tile_mb, "margin_arcsec": margin_arcsec, "url": url, "published": published}
-    with _held(place, [str(part.store) for part in content.parts.values()]):
+    stores = [str(part.store) for part in content.parts.values()]
+    with as_executor(executor, stalled) as executor, _held(place, stores):
         there, same = _resume(place, content.state | options)
         if same and hats_files.COLLECTION in there:
             return Exported(place.url, len(plan.order), len(plan.tiles), plan.margin_rows, 0)

@@ -25,6 +25,14 @@ def pixel_of_vectors(vectors: np.ndarray, nside: int) -> np.ndarray:
     return healpy.vec2pix(nside, vectors[..., 0], vectors[..., 1], vectors[..., 2], nest=True)
 
 
+def with_neighbours(pixels: np.ndarray, nside: int) -> np.ndarray:
+    """Return pixels (NESTED, int64) and those that touch them, some several times."""
+    import healpy
+
+    found = np.append(pixels, healpy.get_all_neighbours(nside, pixels, nest=True))
+    return found[found >= 0]  # a pixel has 7 or 8 neighbours
+
+
 def load() -> None:
     """Import healpy now; importing it later would block all busy threads."""
     import healpy  # noqa: F401

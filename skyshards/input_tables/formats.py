@@ -41,11 +41,15 @@ class Raw(Protocol):
 
 
 class Parquet:
-    def __init__(self, path: Path):
+    """A Parquet file, or some of its row groups."""
+
+    def __init__(self, path: Path, groups: Sequence[int] | None = None):
         self._path = path
         with pq.ParquetFile(path) as file:
             schema, metadata = file.schema_arrow, file.metadata
         self.names, self.types = tuple(schema.names), tuple(schema.types)
+        self.group_rows = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
+        self._groups = groups
         leaves = [metadata.schema.column(number).path for number in range(metadata.num_columns)]
         flat = {place: [n for n, leaf in enumerate(leaves) if leaf == name] for place, name in enumerate(self.names)}
         self.gapless = frozenset(
@@ -59,7 +63,7 @@ class Parquet:
         # Arrow selects by name and returns all columns of that name.
         ranks = [(self.names[place], self.names[:place].count(self.names[place])) for place in places]
         with pq.ParquetFile(self._path, pre_buffer=False) as file:
-            for batch in file.iter_batches(BATCH_ROWS, columns=sorted({name for name, _ in ranks})):
+            for batch in file.iter_batches(BATCH_ROWS, self._groups, sorted({name for name, _ in ranks})):
                 yield [batch.column(batch.schema.get_all_field_indices(name)[rank]) for name, rank in ranks]
 
 

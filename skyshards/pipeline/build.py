@@ -40,7 +40,7 @@ from skyshards.pipeline.spool import Spool
 from skyshards.pipeline.workers import Workers
 from skyshards.pipeline.workspace import hold, publish, refuse_other_options, what_is_there, without_lost_shards
 from skyshards.processes import leave_if_unguarded
-from skyshards.progress import Progress, progress, say, waiting
+from skyshards.progress import Progress, progress, say, stalled, waiting
 from skyshards.text import counted
 
 if TYPE_CHECKING:
@@ -146,12 +146,12 @@ def build(
     """
     leave_if_unguarded()
     started = time.monotonic()
-    executor = as_executor(executor)
     check_request(recipe, limit=limit, workers=workers, max_rows_per_shard=max_rows_per_shard, nside=nside, store=store)
     folder, place = object_store.destination(output_dir, work_dir, recipe.name, storage_options)
     recipe = recipe.told(limit, simulated)
     fetcher = Fetcher(connections, limit=RateLimit(recipe.rate), on_wait=waiting, progress=progress)
     with contextlib.ExitStack() as stack:
+        executor = stack.enter_context(as_executor(executor, stalled))
         workspace = stack.enter_context(hold(folder, recipe.downloads, place=place))
         there = None if place is None else object_store.begin(place, folder)
         writable = workspace.parent if is_read_only(folder) else folder
