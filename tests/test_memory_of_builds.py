@@ -9,12 +9,16 @@ import pytest
 
 from skyshards.format import catalog, provenance
 from skyshards.format.provenance import SourceRecord
+from skyshards.pipeline import source_rows, workers
 from skyshards.pipeline.build import build
 from skyshards.pipeline.listing import Listing
 from skyshards.pipeline.outcomes import with_listed
+from skyshards.pipeline.payloads import PayloadFiles
 from skyshards.pipeline.recipe import Source
 from skyshards.pipeline.sample import Sample
+from skyshards.pipeline.source_rows import Piece, read_pieces
 from tests.toy import Toy
+from tests.toy_folder import shard_bytes
 
 FEW, MANY = 2_000, 10_000
 POOLS: list[pa.MemoryPool] = []
@@ -116,3 +120,18 @@ def test_records_of_earlier_builds_take_no_memory(tmp_path):
             assert listing.packed[key(3)].url == "u" * 90 and "other" not in listing.packed
             assert all(not is_listed for _, is_listed in with_listed(listing.packed.in_order(), listing))
     assert peaks[MANY][0] - peaks[FEW][0] < 5 * (MANY - FEW)
+
+
+def test_a_task_holds_the_rows_of_few_sources(tmp_path, monkeypatch):
+    """The sources that it leaves are read by later tasks, with the same bytes."""
+    recipe = Toy(12, rows_each=3)
+    build(recipe, tmp_path / "few", workers=0)
+    monkeypatch.setattr(source_rows, "TASK_ROWS", 6)
+    pieces = [Piece(source, None) for source in recipe.sources(None)]
+    read = read_pieces(recipe, PayloadFiles(tmp_path, "build"), None, pieces)
+    assert [len(each.rows) for each in read] == [3, 3]
+    given = []
+    monkeypatch.setattr(workers, "read_pieces", lambda *arguments: given.append(read_pieces(*arguments)) or given[-1])
+    build(recipe, tmp_path / "many", workers=0)
+    assert max(map(len, given)) == 2 and sum(map(len, given)) == 12
+    assert shard_bytes(tmp_path / "many") == shard_bytes(tmp_path / "few")

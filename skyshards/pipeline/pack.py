@@ -50,7 +50,7 @@ def divide(sizes: Sequence[int] | np.ndarray, max_rows: int, max_bytes: int) -> 
     -------
     list of slice
     """
-    count, ends = len(sizes), np.cumsum([0, *sizes])
+    count, ends = len(sizes), np.append(0, np.cumsum(sizes, dtype=np.int64))
     number = max(-(-count // max_rows), min(-(-int(ends[-1]) // max_bytes), count), 1)
     while True:
         edges = np.arange(number + 1) * count // number

@@ -28,6 +28,8 @@ from skyshards.text import printable
 
 HELD_BYTES = 8 << 20
 """Payloads that are held before they are written."""
+TASK_ROWS = 1 << 13
+"""Rows after which a task ends: their journal entries are held by its worker, then by the process that builds."""
 
 
 class Piece(NamedTuple):
@@ -127,8 +129,15 @@ def sent_far(pieces: list[Piece], folder: Path) -> tuple[list[Piece], Path | Non
 
 
 def read_pieces(recipe: Recipe, files: PayloadFiles, limit: int | None, pieces: list[Piece]) -> list[ReadSource]:
-    """Read several pieces in one task."""
-    return [read_piece(recipe, files, limit, piece) for piece in pieces]
+    """Read several pieces in one task: as many as make `TASK_ROWS` rows; the others are left to later tasks."""
+    found: list[ReadSource] = []
+    rows = 0
+    for piece in pieces:
+        found.append(read_piece(recipe, files, limit, piece))
+        rows += found[-1].objects
+        if rows >= TASK_ROWS:
+            break
+    return found
 
 
 def read_piece(recipe: Recipe, files: PayloadFiles, limit: int | None, piece: Piece) -> ReadSource:

@@ -126,9 +126,12 @@ class Workers:
         for future in [future for future in self._tasks if future.done()]:
             task = self._tasks.pop(future)
             try:
-                outcomes += zip(task, future.result(), strict=True)
+                read = future.result()
             except BrokenExecutor:
                 broken += task
+            else:
+                outcomes += zip(task, read, strict=False)
+                self._waiting[:0] = task[len(read) :]  # it had rows enough
         return outcomes, broken
 
     def _read_singly(self, suspects: list[Piece]) -> list[Outcome]:
