@@ -1,6 +1,8 @@
 """Folders whose large values are stored as they are: chosen by column, plain HDF5, the same values."""
 
 import re
+import threading
+import time
 
 import fsspec
 import h5py
@@ -13,6 +15,8 @@ from skyshards.format import catalog, storage
 from skyshards.format.shard import PAGE
 from skyshards.pipeline.build import build
 from skyshards.progress import size
+from skyshards.read import batches
+from skyshards.read.store import LocalStore
 from skyshards.verify import describe, problems
 from tests.starry import Starry, row
 from tests.toy_folder import assert_whole
@@ -52,6 +56,24 @@ def test_values_are_those_of_the_recipe(fast):
     for number in range(8):
         found = table.find([row(number)["object_id"]])[0]
         same({name: found[name] for name in row(number)}, row(number))
+
+
+@pytest.mark.parametrize("threads", [2, batches.COPYING + 4])
+def test_few_threads_copy_values_and_all_are_read(fast, monkeypatch, threads):
+    copying, most, real = set(), [], LocalStore.fill
+
+    def fill(store, *args):
+        copying.add(threading.get_ident())
+        most.append(len(copying))
+        time.sleep(0.01)
+        yield from real(store, *args)
+        copying.remove(threading.get_ident())
+
+    monkeypatch.setattr(LocalStore, "fill", fill)
+    table, rows = skyshards.open(fast, threads=threads), list(range(8)) * 8
+    for found in (table[rows], next(table.batches([rows]))):
+        same(found, skyshards.open(fast, threads=1)[rows])
+    assert 1 < max(most) <= batches.COPYING
 
 
 def test_columns_that_deflate_shrinks_most_stay_deflated(fast):

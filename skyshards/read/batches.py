@@ -22,6 +22,9 @@ from skyshards.read.store import LocalStore, RemoteStore
 SMALL_BYTES, SMALL_VALUE = 1 << 20, 4096
 """Requests that are smaller together, or for values that are smaller on average, are read by one thread, a block of the
 first size at a time, and only decoded in parallel: reading is so fast that threads would only contend."""
+COPYING = 4
+"""Maximum number of threads that read large values as they are: more would wait for each other, since these take only
+as long as Python's lock is held for each (`benchmarks/to_gpu.py` on 16 cores). All others inflate and decode."""
 Task = Callable[[], None]
 
 
@@ -55,28 +58,35 @@ class Reader:
             return lambda: None
         threads = self.threads or (1 if in_data_loader_worker() else usable_cores())
         small, large = _by_size(requests)
-        tasks = deque((*self._small_tasks(small, threads), *self._large_tasks(large, threads)))
+        can_copy = isinstance(self.store, LocalStore)
+        copied = [request for request in large if can_copy and request.is_raw]
+        decoded = [request for request in large if not (can_copy and request.is_raw)]
+        length = max(1, -(-sum(len(request.out) for request in large) // (threads * self.store.parts_per_thread)))
+        copies = deque(self._tasks(self._fill, copied, length))
+        tasks = deque((*self._small_tasks(small, threads), *self._tasks(self._read_and_decode, decoded, length)))
 
-        def work() -> None:
-            while tasks:
-                try:
-                    task = tasks.popleft()
-                except IndexError:  # another thread was faster
-                    return
-                task()
+        def work(number: int) -> None:
+            for queue in (copies, tasks)[number >= COPYING :]:
+                while queue:
+                    try:
+                        task = queue.popleft()
+                    except IndexError:  # another thread was faster
+                        break
+                    task()
 
-        alone = threads == 1 or len(tasks) == 1
-        others = threads if ahead else threads - 1
-        helpers = [] if alone else [self._threads(threads).submit(work) for _ in range(others)]
+        alone = threads == 1 or len(copies) + len(tasks) == 1
+        numbers = range(0 if ahead else 1, threads)
+        helpers = [] if alone else [self._threads(threads).submit(work, number) for number in numbers]
 
         def finish() -> None:
             try:
                 if ahead:  # one thread more than cores would only slow the others down
                     for helper in helpers:
                         helper.result()
-                work()
+                work(0)
             finally:
-                tasks.clear()  # after a failure, skip the rest
+                copies.clear()  # after a failure, skip the rest
+                tasks.clear()
                 for helper in helpers:
                     if not helper.cancel():
                         helper.result()
@@ -89,16 +99,13 @@ class Reader:
             self._opened = opened = os.getpid(), ThreadPoolExecutor(number, thread_name_prefix="skyshards")
         return opened[1]
 
-    def _large_tasks(self, requests: Sequence[ColumnRequest], threads: int) -> Iterator[Task]:
-        """Return tasks that read and decode a few values each."""
-        values = sum(len(request.out) for request in requests)
-        length = max(1, -(-values // (threads * self.store.parts_per_thread)))
+    def _tasks(
+        self, read: Callable[[ColumnRequest, slice], None], requests: Sequence[ColumnRequest], length: int
+    ) -> Iterator[Task]:
+        """Return tasks that each read a few large values."""
         for request in requests:
             for part in _parts(slice(0, len(request.out)), length):
-                if isinstance(self.store, LocalStore) and request.is_raw:
-                    yield functools.partial(self._fill, self.store, request, part)
-                else:
-                    yield functools.partial(self._read_and_decode, request, part)
+                yield functools.partial(read, request, part)
 
     def _small_tasks(self, requests: Sequence[ColumnRequest], threads: int) -> Iterator[Task]:
         """Return tasks that each need a block of values of all requests, which one of them reads."""
@@ -153,12 +160,13 @@ class Reader:
         except ShardCorrupted as error:
             raise request.located(error, position) from error
 
-    def _fill(self, store: LocalStore, request: ColumnRequest, part: slice) -> None:
+    def _fill(self, request: ColumnRequest, part: slice) -> None:
         """Read values straight into their places, without a copy in between."""
+        assert isinstance(self.store, LocalStore)  # only these can
         places, position = list(request.out[part]), part.start
         expected = zip(places, request.sizes[part].tolist(), request.crc32s[part].tolist(), strict=True)
         try:
-            for found in store.fill(request.files_of(part), request.starts[part].tolist(), places):
+            for found in self.store.fill(request.files_of(part), request.starts[part].tolist(), places):
                 place, size, crc32 = next(expected)
                 check(place, found, size, crc32)
                 position += 1
