@@ -229,7 +229,7 @@ def in_workers() -> None:
     from gz_sdss.galaxy_images import ImageService, fetch_cutout
     from skyshards.cluster import connected
     from skyshards.fetch.client import Fetcher
-    from skyshards.fetch.far import FarFetcher
+    from skyshards.fetch.in_workers import FetcherInWorkers
     from skyshards.fetch.turns import giving_turns
 
     title = f"cutouts, {FAR_LATENCY:g} s each, {FAR_CONNECTIONS} connections for each Dask worker"
@@ -245,7 +245,7 @@ def in_workers() -> None:
                 giving_turns(executor.client, here, threading.Event()) as name,
                 ThreadPoolExecutor(connections) as threads,
             ):
-                far = FarFetcher(here, executor.through(Path(folder)).submit, name)
+                far = FetcherInWorkers(here, executor.through(Path(folder)).submit, name)
                 places = [(far, service, 150 + number * 1e-3, 10.0, 5.0) for number in range(count)]
 
                 def fetch(place):

@@ -17,7 +17,7 @@ from typing import Any
 from skyshards.cluster import DaskExecutor
 from skyshards.errors import BuildError, UsageError
 from skyshards.fetch.client import Fetcher
-from skyshards.fetch.far import FarFetcher
+from skyshards.fetch.in_workers import FetcherInWorkers
 from skyshards.fetch.turns import giving_turns
 from skyshards.machine import usable_cores
 from skyshards.pipeline.recipe import Recipe
@@ -102,7 +102,7 @@ class Cluster(Pool):
     @contextlib.contextmanager
     def fetching(self, fetcher: Fetcher, stopping: threading.Event) -> Iterator[Fetcher]:
         with giving_turns(self._executor.client, fetcher, stopping) as name:
-            yield FarFetcher(fetcher, self.submit, name)
+            yield FetcherInWorkers(fetcher, self.submit, name)
 
 
 class Processes(Pool):

@@ -267,9 +267,9 @@ def test_archives_go_one_by_one(crowd, tmp_path, monkeypatch):
 def test_workers_of_a_cluster_fetch_a_few_archives_at_once(crowd, tmp_path, monkeypatch):
     pytest.importorskip("distributed", reason="the extra `dask` is not installed")
     from skyshards.cluster import connected
-    from skyshards.fetch.far import FarFetcher
+    from skyshards.fetch.in_workers import FetcherInWorkers
 
-    others, far = [], FarFetcher.download
+    others, far = [], FetcherInWorkers.download
 
     def noting(self, url, path, *args, **kwargs):
         others.append(len(list(path.parent.glob("*.zip.downloaded"))) - 1)
@@ -281,7 +281,7 @@ def test_workers_of_a_cluster_fetch_a_few_archives_at_once(crowd, tmp_path, monk
     assert build(here, here.output_dir, workers=0).failed == 0
     here.close()
     monkeypatch.setattr("gz_decals.find_images.AT_ONCE", 2)
-    monkeypatch.setattr(FarFetcher, "download", noting)
+    monkeypatch.setattr(FetcherInWorkers, "download", noting)
     monkeypatch.setattr("skyshards.fetch.resume.download", lambda *_: pytest.fail("downloaded here"))
     with connected("local", 2) as executor:
         assert build(there, there.output_dir, executor=executor).failed == 0

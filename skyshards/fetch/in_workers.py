@@ -18,7 +18,7 @@ LOOK_AGAIN = 1.0
 """Seconds between two looks whether a task is still wanted."""
 
 
-class FarFetcher(Fetcher):
+class FetcherInWorkers(Fetcher):
     """Fetcher that downloads files, and calls what is given to `run`, in workers; other requests are sent from here.
 
     Parameters
