@@ -8,7 +8,6 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from skyshards.crossmatch import crossmatch
 from skyshards.errors import (
     BuildError,
     FetchError,
@@ -22,6 +21,7 @@ from skyshards.errors import (
 from skyshards.format.folds import fold_of
 from skyshards.format.kinds.ragged import Ragged
 from skyshards.join import join, open_join
+from skyshards.matching.crossmatch import crossmatch
 from skyshards.read.arrow import as_numpy
 from skyshards.read.joined import JoinedTable
 from skyshards.read.padding import Padded, pad

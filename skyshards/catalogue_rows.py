@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from skyshards.catalogues import Catalogue, open_catalogue
 from skyshards.errors import BuildError, UsageError
+from skyshards.matching.catalogue import Catalogue
+from skyshards.matching.open_catalogue import open_catalogue
 from skyshards.progress import say
 from skyshards.text import counted
 

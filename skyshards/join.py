@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from skyshards.crossmatch import columns_of, pairs
 from skyshards.errors import UsageError
+from skyshards.matching.crossmatch import columns_of, pairs
 from skyshards.read import join_file
 from skyshards.read.joined import JoinedTable
 from skyshards.read.matches import Matches, part_names

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import skyshards
-from skyshards import neighbours as nearby
-from skyshards import runs, zones
-from skyshards.crossmatch import crossmatch
 from skyshards.errors import UsageError
+from skyshards.matching import neighbours as nearby
+from skyshards.matching import runs, zones
+from skyshards.matching.crossmatch import crossmatch
 
 ARCSEC = 1 / 3600
 

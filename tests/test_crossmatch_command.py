@@ -16,9 +16,9 @@ from astropy.table import Table
 from click.testing import CliRunner
 
 import skyshards
-from skyshards import catalogues
-from skyshards.catalogues import _read_partition
 from skyshards.cli.main import main
+from skyshards.matching import hats_catalogue, open_catalogue
+from skyshards.matching.hats_catalogue import _read_partition
 from tests.sky_folder import build_sky
 from tests.test_crossmatch import moved, small_parts, sphere
 
@@ -195,7 +195,7 @@ def test_takes_a_hats_catalogue(folder, sky, hats, tmp_path, below):
 def test_hats_partitions_far_from_all_others_are_not_read(sky, hats, tmp_path, monkeypatch):
     read = []
     monkeypatch.setattr(
-        catalogues, "_read_partition", lambda where, pixel, names: read.append(pixel) or one_of(where, pixel, names)
+        hats_catalogue, "_read_partition", lambda where, pixel, names: read.append(pixel) or one_of(where, pixel, names)
     )
     one_of = _read_partition
     ra, dec = (values[:1] for values in sky[1])
@@ -249,7 +249,7 @@ def test_parts_make_no_difference(tmp_path, monkeypatch, match, radius):
     for name, rows in (("whole", 100), ("parts", 7)):
         if name == "parts":
             small_parts(monkeypatch)
-            monkeypatch.setattr(catalogues, "PART_ROWS", 7)
+            monkeypatch.setattr(open_catalogue, "PART_ROWS", 7)
         in_row_groups(tmp_path / "a.parquet", ra, dec, "a", rows)
         in_row_groups(tmp_path / "b.parquet", *near, "b", rows)
         outcome = run(tmp_path / "a.parquet", tmp_path / "b.parquet", *options, "-o", tmp_path / f"{name}.parquet")

@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import skyshards
-from skyshards.crossmatch import crossmatch
 from skyshards.errors import FolderError, UsageError
 from skyshards.format import healpix
 from skyshards.format.columns import flatten
 from skyshards.join import chained
+from skyshards.matching.crossmatch import crossmatch
 from skyshards.read.joined import JoinedTable
 from tests.contract import assert_same
 from tests.sky_folder import build_sky

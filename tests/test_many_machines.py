@@ -15,13 +15,13 @@ import pytest
 from click.testing import CliRunner
 
 import skyshards.cluster
-from skyshards import catalogue_pairs, zones
 from skyshards.cli.main import main
 from skyshards.cluster import connected
 from skyshards.errors import UsageError
 from skyshards.fetch.client import Fetcher
 from skyshards.fetch.rate import RateLimit
 from skyshards.fetch.turns import giving_turns
+from skyshards.matching import catalogue_pairs, zones
 from skyshards.pipeline.build import build
 from skyshards.pipeline.payloads import HandedOver
 from skyshards.pipeline.recipe import Recipe, Source

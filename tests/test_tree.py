@@ -22,7 +22,6 @@ ANYWHERE = {
     "errors",
     "files",
     "machine",
-    "neighbours",
     "place",
     "processes",
     "text",
@@ -39,7 +38,8 @@ ALLOWED = {
     "embed": {"embed", "read", "format", "progress"},
     "export": {"export", "read", "format", "progress"},
     "page": {"page", "read", "pictures", "format", "progress"},
-    "additions": {"additions", "input_tables", "crossmatch", "pipeline", "format"},
+    "matching": {"matching", "input_tables", "read", "format", "progress"},
+    "additions": {"additions", "input_tables", "matching", "pipeline", "format"},
     "cli": {
         "cli",
         "additions",
@@ -52,9 +52,9 @@ ALLOWED = {
         "fetch",
         "progress",
         "verify",
-        "crossmatch",
+        "matching",
     }
-    | {"catalogue_pairs", "catalogues", "join", "pictures"},
+    | {"join", "pictures"},
 }
 """By package of skyshards, what else of skyshards it imports."""
 

@@ -9,12 +9,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from skyshards.crossmatch import DEC, RA, TABLE_ID_COLUMNS, columns_of, pairs
 from skyshards.errors import BuildError, UsageError
 from skyshards.format.layout import SOURCE
 from skyshards.input_tables import positions
 from skyshards.input_tables.guess import EXACT
 from skyshards.input_tables.table_file import TableFile
+from skyshards.matching.crossmatch import DEC, RA, TABLE_ID_COLUMNS, columns_of, pairs
 from skyshards.text import counted
 
 POSITION = ("ra", "dec")

@@ -13,10 +13,10 @@ import click
 from skyshards.cli.options import DASK, DASK_WORKERS, in_cluster, messages, option
 from skyshards.cli.typed import Command
 from skyshards.cluster import DaskExecutor
-from skyshards.crossmatch import MATCH
 from skyshards.errors import UsageError
 from skyshards.files import clear_errors, hold, remove_unfinished
 from skyshards.machine import usable_cores
+from skyshards.matching.crossmatch import MATCH
 from skyshards.text import counted, printable
 
 Names = tuple[str, ...]
@@ -84,10 +84,10 @@ def command(
     with messages(), contextlib.ExitStack() as stack:
         import pyarrow as pa
 
-        from skyshards.catalogue_pairs import Found, catalogue_pairs
-        from skyshards.catalogues import open_catalogue
         from skyshards.cli.pairs import check_name, write_pairs
-        from skyshards.crossmatch import checked, crossmatch
+        from skyshards.matching.catalogue_pairs import Found, catalogue_pairs
+        from skyshards.matching.crossmatch import checked, crossmatch
+        from skyshards.matching.open_catalogue import open_catalogue
 
         check_name(out)
         _check_position("position_a", position_a)

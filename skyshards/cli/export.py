@@ -12,12 +12,12 @@ from click.core import ParameterSource
 
 from skyshards.cli.options import DASK, in_cluster, messages, option, resumable
 from skyshards.cli.typed import Command
-from skyshards.crossmatch import MATCH
 from skyshards.errors import UsageError
 from skyshards.export.catalogue import FORMATS, write_catalogue
 from skyshards.export.plan import MARGIN_ARCSEC
 from skyshards.export.run import TILE_MB, export
 from skyshards.join import HOW, join
+from skyshards.matching.crossmatch import MATCH
 from skyshards.read.joined import JoinedTable
 from skyshards.read.table import open_table
 from skyshards.text import counted

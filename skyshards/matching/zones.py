@@ -17,13 +17,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from skyshards import runs
-from skyshards.area import Area
 from skyshards.files import TEMPORARY_PREFIX
 from skyshards.format.parquet_parts import in_groups
-from skyshards.neighbours import Pairs, chord, finite, search, separation
+from skyshards.matching import runs
+from skyshards.matching.area import Area
+from skyshards.matching.neighbours import Pairs, chord, finite, search, separation
+from skyshards.matching.runs import Run
 from skyshards.processes import results
-from skyshards.runs import Run
 
 RUN = 1 << 18
 """Rows of a table that are sorted at once."""

@@ -11,11 +11,11 @@ import pyarrow.compute as pc
 
 from skyshards.cluster import DaskExecutor, watched
 from skyshards.errors import UsageError
-from skyshards.neighbours import neighbours, separation, unit_vectors
+from skyshards.matching.neighbours import neighbours, separation, unit_vectors
+from skyshards.matching.zones import neighbours_far
 from skyshards.progress import stalled
 from skyshards.read.angles import degrees
 from skyshards.read.random_access import RandomAccess
-from skyshards.zones import neighbours_far
 
 TABLE_ID_COLUMNS = ("object_id", "iauname", "id_str")
 """Columns that may identify the rows of a table, by preference; without any of them, row numbers do."""

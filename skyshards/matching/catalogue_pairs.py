@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from skyshards import runs
-from skyshards.area import Area
-from skyshards.catalogues import POSITION, Catalogue, Chosen, Part, degrees
-from skyshards.neighbours import unit_vectors
+from skyshards.matching import runs
+from skyshards.matching.area import Area
+from skyshards.matching.catalogue import POSITION, Catalogue, Chosen, Part, degrees
+from skyshards.matching.neighbours import unit_vectors
+from skyshards.matching.runs import Run
+from skyshards.matching.zones import Spooled, pairs, scratch, spool
 from skyshards.processes import results
-from skyshards.runs import Run
-from skyshards.zones import Spooled, pairs, scratch, spool
 
 
 @dataclass(frozen=True)
