@@ -74,7 +74,7 @@ def test_pairs_with_such_names_are_written(tmp_path):
         {"object_id": np.array([1 << 63], np.uint64), "ra": [1.0], "dec": [2.0]}, {"ra": [1.0], "dec": [2.0]}
     )
     for name in ("pairs.vot", "pairs.fits"):
-        write_pairs(pairs, tmp_path / name, None, None)
+        write_pairs(pairs.schema, lambda: [pairs], tmp_path / name, None, None)
         assert [int(value) for value in Table.read(tmp_path / name)["id_a"]] == [1 << 63]
 
 

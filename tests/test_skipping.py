@@ -29,7 +29,7 @@ POOLS = {
     "big": [*range(4), 2**63, 2**64 - 1],
     "x": [-1.5, 0.0, 0.5, 3.0, np.nan, np.nan, -np.inf, -0.0, 0.1],
     "y": [-1.5, 0.0, 0.5, 3.0, np.nan, np.nan, np.inf, -0.0, 0.1, float(2**53)],
-    "half": [0.5, np.nan, 0.1],
+    "half": [np.float16(value) for value in (0.5, np.nan, 0.1)],  # earlier versions of pyarrow take no others
     "flag": [True, False],
     "word": ["", "a", "ab", "b", "ba", "\U0001f30c"],
 }

@@ -144,7 +144,8 @@ class OpenedFolder:
         """Make the requests for values of large columns, lists padded if told."""
         wanted = {spec.path: spec for spec in specs}
         own = [path for path in wanted if path not in self._added]
-        self.columns.load([SHARD, ROW, *(what + path for path in own for what in (START, SIZE, CRC32))], rows)
+        if own:
+            self.columns.load([SHARD, ROW, *(what + path for path in own for what in (START, SIZE, CRC32))], rows)
         shards, numbers = (self.columns.array(name, rows) if own else rows for name in (SHARD, ROW))
         return {
             path: self._request(spec, rows, shards, numbers, padding, empty)

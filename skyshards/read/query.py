@@ -106,7 +106,7 @@ def with_mask(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
     if pa.types.is_dictionary(column.type):
         parts = [_decoded(chunk) for chunk in column.chunks]
         return np.concatenate([np.zeros(0, str), *parts]), there
-    if pa.types.is_string(column.type):
+    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):  # the latter from pandas
         texts = ["" if text is None else text for text in column.to_pylist()]
         return np.array(texts, dtype=object if is_long(column) else str), there
     found = [arrow_arrays.values(chunk) for chunk in column.chunks or [pa.nulls(0, column.type)]]
