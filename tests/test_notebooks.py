@@ -1,5 +1,6 @@
 """Every notebook runs from top to bottom, and is kept with what it printed and showed."""
 
+import ast
 import asyncio
 import importlib.util
 import json
@@ -15,10 +16,10 @@ import pytest
 
 from tests import stand_ins
 
-pytestmark = pytest.mark.slow
-
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted(path.name for path in (ROOT / "notebooks").glob("*.ipynb"))
+OURS = {path.stem for path in ROOT.iterdir()}
+OURS = {path.stem for path in ROOT.iterdir()}
 CELL_SECONDS, NOTEBOOK_SECONDS = 900, 1800  # a busy machine is no fault
 
 notebooks = pytest.mark.parametrize("name", NOTEBOOKS)
@@ -43,6 +44,12 @@ def kept(name):
     return json.loads((ROOT / "notebooks" / name).read_text(encoding="utf-8"))["cells"]
 
 
+def code_of(name):
+    """All its code, without the magic lines of IPython."""
+    code = "\n".join("".join(cell["source"]) for cell in kept(name) if cell["cell_type"] == "code")
+    return re.sub(r"^(\s*)[%!].*", r"\1pass", code, flags=re.MULTILINE)
+
+
 @pytest.fixture
 def workplace(tmp_path, monkeypatch):
     """A copy of the notebooks' folder, with nothing of this user's about it and no way to the Hub."""
@@ -59,6 +66,7 @@ def workplace(tmp_path, monkeypatch):
     return Path(shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks", ignore=shutil.ignore_patterns(".*")))
 
 
+@pytest.mark.slow
 @notebooks
 def test_notebook_runs(name, workplace):
     import nbformat
@@ -111,14 +119,24 @@ def test_the_first_cell_installs_skyshards_in_colab_alone(monkeypatch):
 def test_notebook_needs_only_what_its_extra_installs(name):
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
-    code = "\n".join("".join(cell["source"]) for cell in kept(name) if cell["cell_type"] == "code")
     modules = {"sklearn": "scikit-learn", "yaml": "pyyaml", "PIL": "pillow"}
-    ours = {path.stem for path in ROOT.iterdir()} | {"skyshards"}
     for indent, requirements in (("", []), (r"\s+", extras["embed"])):  # what is indented may be for others alone
         required = [*project["dependencies"], *extras["notebooks"], *requirements]
         installed = {re.match(r"[\w-]+", requirement)[0].lower() for requirement in required}
-        imported = set(re.findall(rf"^{indent}(?:import|from) (\w+)", code, re.MULTILINE)) - sys.stdlib_module_names
-        assert {modules.get(module, module) for module in imported - ours} <= installed
+        imported = (
+            set(re.findall(rf"^{indent}(?:import|from) (\w+)", code_of(name), re.MULTILINE)) - sys.stdlib_module_names
+        )
+        assert {modules.get(module, module) for module in imported - OURS} <= installed
+
+
+@notebooks
+def test_what_a_notebook_imports_from_here_is_there(name):
+    for node in ast.walk(ast.parse(code_of(name))):
+        if isinstance(node, ast.Import):
+            for module in {alias.name for alias in node.names if alias.name.split(".")[0] in OURS}:
+                importlib.import_module(module)
+        elif isinstance(node, ast.ImportFrom) and node.module.split(".")[0] in OURS:
+            exec(ast.unparse(node), {})
 
 
 @notebooks
