@@ -1,5 +1,6 @@
 """What is asked of a table: conditions as text or as Arrow's expressions, names, cones."""
 
+import datetime
 import io
 import traceback
 
@@ -77,6 +78,39 @@ def ask(condition):
 )
 def test_conditions(condition, wanted):
     assert ask(condition) == [bool(value) for value in wanted]
+
+
+def of_any_type():
+    """Columns as a catalogue from elsewhere has them, each with a null, with what is asked of it."""
+    day = datetime.datetime(2020, 1, 1)
+    yield pa.array([day, None, day.replace(year=2021)], pa.timestamp("ms")), "value >= value", [1, 0, 1]
+    yield pa.array([day.date(), None, day.date()], pa.date32()), "value == value", [1, 0, 1]
+    yield pa.array([1, None, 3], pa.decimal128(9, 2)), "value > 2", [0, 0, 1]
+    yield pa.array([1, None, 3]).dictionary_encode(), "value > 2", [0, 0, 1]
+    yield pa.array([True, None, False]).dictionary_encode(), "value", [1, 0, 0]
+    yield pa.array(["a", None, "b"]).dictionary_encode(), "value == 'b'", [0, 0, 1]
+    yield pa.array(["a", None, "b"], pa.large_string()), "value == 'b'", [0, 0, 1]
+    yield pa.array(["a", None, "b"], pa.large_string()).dictionary_encode(), "value != 'b'", [1, 0, 0]
+    yield pa.array([b"a", None, b"b"], pa.binary()), "value == value", [1, 0, 1]
+    yield pa.array([1, None, 3], pa.uint8()), "value > 2", [0, 0, 1]
+    yield pa.array(np.array([1, 0, 3], np.float16), mask=np.array([False, True, False])), "value > 2", [0, 0, 1]
+    yield pa.nulls(3), "value > 2", [0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("values", "condition", "wanted"), [pytest.param(*case, id=str(case[0].type)) for case in of_any_type()]
+)
+def test_conditions_on_columns_of_any_type(values, condition, wanted):
+    for chunks in ([values], [values.slice(0, 1), values.slice(1)], [values.slice(0, 0)]):
+        column = pa.chunked_array(chunks)
+        found = query.matching(condition, ["value"], {"value": column}.__getitem__)
+        assert found.tolist() == [bool(value) for value in wanted][: len(column)]
+
+
+def test_lists_are_no_values_of_a_condition():
+    column = pa.chunked_array([pa.array([[1, 2], None, [3]])])
+    with pytest.raises(UsageError, match="is not a condition"):
+        query.matching("value > 2", ["value"], {"value": column}.__getitem__)
 
 
 @pytest.mark.parametrize(

@@ -97,21 +97,33 @@ def with_mask(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
 
     The others have any value. Texts are `str`, or objects if some are long.
     """
+    kind = column.type
     there = ~np.concatenate([np.zeros(0, bool), *map(arrow_arrays.is_null, column.chunks)])
-    if pa.types.is_fixed_size_list(column.type):
-        size = column.type.list_size
+    if pa.types.is_fixed_size_list(kind):
+        size = kind.list_size
         rows = [values.values.slice(values.offset * size, len(values) * size) for values in column.chunks]
-        values, _ = with_mask(pa.chunked_array(rows, column.type.value_type))
+        values, _ = with_mask(pa.chunked_array(rows, kind.value_type))
         return values.reshape(-1, size), there
-    if pa.types.is_dictionary(column.type):
+    if pa.types.is_dictionary(kind) and _is_text(kind.value_type):
         parts = [_decoded(chunk) for chunk in column.chunks]
         return np.concatenate([np.zeros(0, str), *parts]), there
-    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):  # the latter from pandas
+    if _is_text(kind):
         texts = ["" if text is None else text for text in column.to_pylist()]
         return np.array(texts, dtype=object if is_long(column) else str), there
-    found = [arrow_arrays.values(chunk) for chunk in column.chunks or [pa.nulls(0, column.type)]]
+    if pa.types.is_dictionary(kind) or pa.types.is_null(kind):
+        return with_mask(column.cast(kind.value_type if pa.types.is_dictionary(kind) else pa.float64()))
+    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)):
+        values = np.array(column.to_numpy())  # imports pandas; only catalogues from elsewhere have dates or decimals
+        if there.any():
+            values[~there] = values[there.argmax()]
+        return values, there
+    found = [arrow_arrays.values(chunk) for chunk in column.chunks or [pa.nulls(0, kind)]]
     values = found[0] if len(found) == 1 else np.concatenate(found)
     return (values if there.all() else np.where(there, values, values.dtype.type(0))), there
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind)  # the latter from pandas
 
 
 def _decoded(column: pa.DictionaryArray) -> np.ndarray:
