@@ -79,7 +79,8 @@ def project(ra: np.ndarray, dec: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _unproject(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return right ascension and declination, the inverse of `project`."""
-    ra, dec = _mollweide().wcs_pix2world(x, y, 1)
+    inwards = 1 - 1e-9  # next to a pole, rounding puts the map's edge outside itself
+    ra, dec = _mollweide().wcs_pix2world(x * inwards, y * inwards, 1)
     return ra, dec
 
 
@@ -91,7 +92,6 @@ def _mollweide() -> Any:
     wcs.wcs.ctype, wcs.wcs.crval, wcs.wcs.crpix = ["RA---MOL", "DEC--MOL"], [CENTRE, 0], [0, 0]
     radius = np.degrees(np.sqrt(2))  # of the whole sky, along y; twice that along x
     wcs.wcs.cdelt = [-2 * radius, radius]
-    wcs.wcs.bounds_check(pix2world=False)  # next to a pole, rounding puts the map's edge outside its bounds
     return wcs
 
 
