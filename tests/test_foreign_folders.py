@@ -266,7 +266,10 @@ def test_what_inflates_a_millionfold_is_refused(folder, name, kind):
     status, megabytes = done.stdout.split()
     assert status == "1" and int(megabytes) < 700
     assert name in done.stderr
-    assert "bytes of memory, expected at most" in done.stderr or "does not have the 1 row of" in done.stderr
+    refusal = "bytes of memory, expected at most"
+    if (name, kind) == ("catalog.parquet", "long text"):  # not that many rows
+        refusal = "does not have the 1 row of"
+    assert refusal in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 
