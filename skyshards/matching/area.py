@@ -23,7 +23,7 @@ class Area:
     @classmethod
     def around(cls, inside: np.ndarray) -> Area:
         """The pixels that are marked, and their neighbours."""
-        order = (len(inside) // 12).bit_length() // 2
+        order = _order(inside)
         wider = np.zeros(len(inside), bool)
         wider[healpix.with_neighbours(np.flatnonzero(inside), 1 << order)] = True
         return cls(order, np.packbits(wider))
@@ -43,8 +43,7 @@ class Area:
     @staticmethod
     def mark(inside: np.ndarray, vectors: np.ndarray) -> None:
         """Mark the pixels that hold unit vectors."""
-        order = (len(inside) // 12).bit_length() // 2
-        inside[healpix.pixel_of_vectors(vectors, 1 << order)] = True
+        inside[healpix.pixel_of_vectors(vectors, 1 << _order(inside))] = True
 
     def holds(self, vectors: np.ndarray) -> np.ndarray:
         """Whether unit vectors [rows, 3] lie inside: bool [rows]."""
@@ -60,3 +59,8 @@ class Area:
 
     def _inside(self, pixels: np.ndarray) -> np.ndarray:
         return ((self.bits[pixels >> 3] >> (7 - (pixels & 7))) & 1).astype(bool)
+
+
+def _order(marks: np.ndarray) -> int:
+    """Return the order whose pixels are marked."""
+    return (len(marks) // 12).bit_length() // 2

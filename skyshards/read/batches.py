@@ -23,8 +23,8 @@ SMALL_BYTES, SMALL_VALUE = 1 << 20, 4096
 """Requests that are smaller together, or for values that are smaller on average, are read by one thread, a block of the
 first size at a time, and only decoded in parallel: reading is so fast that threads would only contend."""
 COPYING = 4
-"""Maximum number of threads that read large values as they are: more would wait for each other, since these take only
-as long as Python's lock is held for each (`benchmarks/to_gpu.py` on 16 cores). All others inflate and decode."""
+"""Maximum number of threads that copy large raw values; all others inflate and decode. A copy takes little longer than
+the interpreter lock is held for it, so more threads would wait for each other (`benchmarks/to_gpu.py`, 16 cores)."""
 Task = Callable[[], None]
 
 
@@ -58,9 +58,10 @@ class Reader:
             return lambda: None
         threads = self.threads or (1 if in_data_loader_worker() else usable_cores())
         small, large = _by_size(requests)
-        can_copy = isinstance(self.store, LocalStore)
-        copied = [request for request in large if can_copy and request.is_raw]
-        decoded = [request for request in large if not (can_copy and request.is_raw)]
+        copied: list[ColumnRequest] = []
+        decoded: list[ColumnRequest] = []
+        for request in large:
+            (copied if request.is_raw and isinstance(self.store, LocalStore) else decoded).append(request)
         length = max(1, -(-sum(len(request.out) for request in large) // (threads * self.store.parts_per_thread)))
         copies = deque(self._tasks(self._fill, copied, length))
         tasks = deque((*self._small_tasks(small, threads), *self._tasks(self._read_and_decode, decoded, length)))
