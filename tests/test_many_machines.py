@@ -179,6 +179,35 @@ def test_workers_download_large_files(tmp_path, cluster, monkeypatch):
 
 
 @pytest.mark.slow
+def test_another_worker_resumes_a_large_download(loopback, tmp_path):
+    """The part that a killed worker received is kept: the rest is asked for by range."""
+    whole = b"30".ljust(4 << 20)
+    half, mark = len(whole) // 2, 'ETag: "1"'
+
+    def begin(connection):
+        connection.send(answer(whole, mark)[: half - len(whole)])
+        connection.hang()
+
+    def go_on(connection):
+        start = int(connection.header("Range").removeprefix("bytes=").removesuffix("-"))
+        span = f"Content-Range: bytes {start}-{len(whole) - 1}/{len(whole)}"
+        connection.send(answer(whole[start:], span, mark, status="206 Partial Content"))
+
+    with raw_server(answer(whole, mark), begin, go_on) as server:
+        build(Large(server.url), tmp_path / "here", workers=0)
+        scheduler = loopback.scheduler()
+        first = loopback.worker(scheduler, loopback.machines[1])
+        process = loopback.build(Large(server.url), scheduler, tmp_path / "far")
+        until(lambda: any(path.stat().st_size > half // 2 for path in (tmp_path / "far").rglob("*.part")))
+        end(first)
+        loopback.worker(scheduler, loopback.machines[2])
+        _, errors = process.communicate(timeout=120)
+        assert process.returncode == 0, errors
+        assert [request.count("Range: bytes=") for request in server.requests] == [0, 0, 1]
+    assert files(tmp_path / "far") == files(tmp_path / "here")
+
+
+@pytest.mark.slow
 def test_workers_put_shards_to_an_object_store(tmp_path, cluster, s3):
     options = {"endpoint_url": s3, "key": "testing", "secret": "testing"}
     build(Toy(20), tmp_path / "here", workers=0)
