@@ -14,7 +14,6 @@ from typing import Any
 import deflate
 import h5py
 import numpy as np
-import psutil
 from harness import best_in_turn
 from rows import BATCH, SEED, SHAPES, deflated
 
@@ -114,14 +113,3 @@ def measure_opening(folder: Path) -> float:
     elapsed = time.perf_counter() - start
     assert row["image"].shape == (16, 16, 3)
     return elapsed
-
-
-def measure_memory(folder: Path) -> float:
-    """Growth of this process, bytes, when it opens a table and looks up a label and a position."""
-    import pyarrow as pa
-
-    before = psutil.Process().memory_full_info().uss
-    table = skyshards.open(folder)
-    table.select_columns(LABELS)[[0, len(table) - 1]]
-    pa.default_memory_pool().release_unused()
-    return psutil.Process().memory_full_info().uss - before

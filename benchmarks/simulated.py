@@ -118,27 +118,25 @@ def build_many_rows(output: Path, rows: int, shards: int) -> Summary:
     return build(ManyRows(rows, shards), output)
 
 
-def enlarge_catalog(folder: Path, output: Path, rows: int, places: Places | None = None) -> int:
-    """Write a catalogue of `rows` rows by repeating another; returns its size as an Arrow table, bytes.
+def enlarge_catalog(folder: Path, output: Path, rows: int, places: Places) -> None:
+    """Write a catalogue of `rows` rows by repeating another.
 
-    With `places`, rows are in the order of their pixels, as in a built dataset, and lie where it says. Raises
-    `ValueError` if that is outside their pixel: shards are named by pixels, and a cone is looked for in these.
+    Rows are in the order of their pixels, as in a built dataset, and lie where `places` says. Raises `ValueError` if
+    that is outside their pixel: shards are named by pixels, and a cone is looked for in these.
     """
     table, manifest = catalog.open_folder(folder)
     times = -(-rows // len(table))
     table = pa.concat_tables([table] * times).slice(0, rows)
-    if places is not None:
-        table = table.take(pa.array(np.argsort(table["healpix"].to_numpy(), kind="stable")))
-        pixels = table["healpix"].to_numpy()
-        ra, dec = places(pixels, manifest.nside)
-        if (outside := healpix.pixel_of(ra, dec, manifest.nside) != pixels).any():
-            raise ValueError(f"{outside.sum():,} of {rows:,} positions are outside the pixels of their rows")
-        for name, values in {"ra": ra, "dec": dec, "fold": fold_of(ra, dec)}.items():
-            place = table.column_names.index(name)
-            table = table.set_column(place, table.schema.field(name), pa.array(values, table.schema.field(name).type))
+    table = table.take(pa.array(np.argsort(table["healpix"].to_numpy(), kind="stable")))
+    pixels = table["healpix"].to_numpy()
+    ra, dec = places(pixels, manifest.nside)
+    if (outside := healpix.pixel_of(ra, dec, manifest.nside) != pixels).any():
+        raise ValueError(f"{outside.sum():,} of {rows:,} positions are outside the pixels of their rows")
+    for name, values in {"ra": ra, "dec": dec, "fold": fold_of(ra, dec)}.items():
+        place = table.column_names.index(name)
+        table = table.set_column(place, table.schema.field(name), pa.array(values, table.schema.field(name).type))
     output.mkdir()
     catalog.write(output, manifest, table)
-    return catalog.open_folder(output)[0].nbytes
 
 
 def scattered(pixels: np.ndarray, nside: int, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

@@ -75,7 +75,7 @@ def by_key(catalog: pa.Table, keys: Sequence[str], file: TableFile, on: tuple[st
     """
     ours, theirs = _key_columns(keys, file, on)
     known = pa.chunked_array([_joined([_key(file, name) for name in theirs])])
-    wanted = _joined([_as_key(catalog[name], name) for name in ours])
+    wanted = _joined([catalog[name].cast(pa.string()) for name in ours])
     if repeated := _repeated(known):
         hint = f"; with column {SOURCE!r}, `on` need not be given" if SOURCE in file.names and on else ""
         name = ", ".join(theirs)
@@ -183,10 +183,6 @@ def _whole(file: TableFile, name: str, place: int) -> pa.ChunkedArray:
         )
     whole = pa.array(np.where(there, numbers, 0).astype(np.int64), mask=~there)
     return pa.chunked_array([whole.cast(pa.string())])
-
-
-def _as_key(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
-    return column.cast(pa.string())
 
 
 def _joined(columns: Sequence[pa.ChunkedArray]) -> pa.Array:
