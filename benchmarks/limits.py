@@ -11,13 +11,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import deflate
 import h5py
 import numpy as np
 from harness import best_in_turn
 from rows import BATCH, SEED, SHAPES, deflated
 
 import skyshards
+from skyshards.format.kinds.number import inflated
 
 MAX_ROWS = 512
 """Rows read per round; their deflated bytes are held in memory."""
@@ -85,7 +85,7 @@ def _stream(stream: Any) -> None:
 
 def _inflate(contents: list[tuple[bytes, int]]) -> None:
     for content, nbytes in contents:
-        deflate.zlib_decompress(content, nbytes)
+        inflated(content, nbytes)
 
 
 def measure_small_columns(folder: Path, scratch_file: Path) -> dict[str, float]:

@@ -189,7 +189,7 @@ def print_bars(rates: dict[str, Rate], limits: Limits, small: dict[str, float], 
     rows = [
         (f"shuffled batches of 64 from the table vs the best peer that reads deflated rows ({best})",
          table / rivals[best].rows_per_second, 3),
-        ("the same vs the inflate library alone, 2 threads", limits.table / limits.inflate[2], 0.8),
+        ("the same vs inflating alone, 2 threads", limits.table / limits.inflate[2], 0.8),
         ("masks only vs everything", limits.masks / limits.table, 2),
         ("registered builder, `.iter(64)` of arrow format, vs the table read in order",
          limits.arrow / limits.sequential, 0.9),
@@ -208,7 +208,7 @@ def print_bars(rates: dict[str, Rate], limits: Limits, small: dict[str, float], 
     print_table(
         ("limits and the table's own rates", "rows/s"),
         [
-            ("inflate alone, 1 thread (`deflate`)", f"{limits.inflate[1]:,.0f}"),
+            ("inflate alone, 1 thread (`deflate`, zlib-ng)", f"{limits.inflate[1]:,.0f}"),
             ("inflate alone, 2 threads", f"{limits.inflate[2]:,.0f}"),
             ("copying the inflated rows in memory", f"{limits.memcpy:,.0f}"),
             ("table, shuffled batches", f"{limits.table:,.0f}"),
