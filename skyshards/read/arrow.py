@@ -57,10 +57,10 @@ def _array(values: Any, conversion: Any) -> pa.Array:
 def as_numpy(table: pa.Table) -> dict[str, Any]:
     """Convert an Arrow batch, such as from `ds.with_format("arrow").iter(64)`, to nested dicts of NumPy arrays.
 
-    Dtypes and shapes are kept; the first dimension is the rows. Text becomes `str` arrays, or arrays of
-    objects where a text is longer than 256 bytes, image files become arrays
-    of `bytes` objects, b"" for none, lists of any length become `Ragged`. All arrays are copies: Arrow's memory may be
-    a read-only file mapping, and writing to that crashes the process.
+    Dtypes and shapes are kept; the first dimension is the rows. Text becomes `str` arrays, or arrays of objects where a
+    text is longer than 256 bytes, image files become arrays of `bytes` objects, b"" for none, lists of any length
+    become `Ragged`. All arrays are copies: Arrow's memory may be a read-only file mapping, and writing to that crashes
+    the process.
 
     Parameters
     ----------
