@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from skyshards.errors import BuildError, UsageError
+from skyshards.format.catalog_file import CatalogFile
 from skyshards.format.layout import SOURCE
 from skyshards.input_tables import positions
 from skyshards.input_tables.guess import EXACT
@@ -51,12 +52,12 @@ class Match(NamedTuple):
         return len(np.unique(self.rows[self.rows >= 0]))
 
 
-def by_key(catalog: pa.Table, keys: Sequence[str], file: TableFile, on: tuple[str, str] | None) -> Match:
+def by_key(catalog: CatalogFile, keys: Sequence[str], file: TableFile, on: tuple[str, str] | None) -> Match:
     """Match rows of equal names or numbers.
 
     Parameters
     ----------
-    catalog : pyarrow.Table
+    catalog : CatalogFile
         The catalogue of the dataset.
     keys : sequence of str
         Its columns of texts and integers.
@@ -75,7 +76,7 @@ def by_key(catalog: pa.Table, keys: Sequence[str], file: TableFile, on: tuple[st
     """
     ours, theirs = _key_columns(keys, file, on)
     known = pa.chunked_array([_joined([_key(file, name) for name in theirs])])
-    wanted = _joined([catalog[name].cast(pa.string()) for name in ours])
+    wanted = _joined([column.cast(pa.string()) for column in catalog.table(ours).columns])
     if repeated := _repeated(known):
         hint = f"; with column {SOURCE!r}, `on` need not be given" if SOURCE in file.names and on else ""
         name = ", ".join(theirs)
@@ -98,13 +99,13 @@ def by_key(catalog: pa.Table, keys: Sequence[str], file: TableFile, on: tuple[st
 
 
 def by_position(
-    catalog: pa.Table, file: TableFile, radius_arcsec: Any, position: tuple[str, str] | None = None
+    catalog: CatalogFile, file: TableFile, radius_arcsec: Any, position: tuple[str, str] | None = None
 ) -> Match:
     """Match each row of a dataset with the nearest row of a table within a radius.
 
     Parameters
     ----------
-    catalog : pyarrow.Table
+    catalog : CatalogFile
     file : TableFile
     radius_arcsec : float or Quantity
     position : (str, str), optional
@@ -121,7 +122,7 @@ def by_position(
         role: pa.chunked_array([_degrees(file, values, column.name, name)])
         for role, name, (column, values) in zip((RA, DEC), POSITION, read, strict=True)
     }
-    ours = columns_of(catalog, "a", None)
+    ours = columns_of(catalog.table(POSITION), "a", None)
     rows = np.full(len(catalog), -1)
     first, second, _ = pairs(ours, columns, None, radius_arcsec, "nearest")
     rows[first] = second

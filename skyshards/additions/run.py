@@ -9,13 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pyarrow as pa
-
 from skyshards.additions.columns import NewColumn, chosen
 from skyshards.additions.matching import Match, by_key, by_position
 from skyshards.additions.stage import held, put_in_place, written
 from skyshards.errors import UsageError
-from skyshards.format.addition import catalog_columns, with_additions
+from skyshards.format.addition import with_additions
+from skyshards.format.catalog_file import CatalogFile
 from skyshards.format.columns import RESERVED_CONFIGS
 from skyshards.format.layout import FORMAT_VERSION
 from skyshards.format.manifest import Manifest
@@ -123,18 +122,16 @@ def add(
         raise UsageError(f"{path}: there is no such file")
     name = _stem(path) if name is None else name
     file = open_table(path)
-    with held(folder) as (workspace, rows, manifest):
+    with held(folder) as (workspace, rows):
+        manifest = rows.manifest
         _check_name(name, manifest)
         kept = with_additions(manifest, tuple(each for each in manifest.additions if each.name != name))
-        match = _match(rows, manifest, file, (on, on) if isinstance(on, str) else on, radius_arcsec, position)
+        match = _match(rows, file, (on, on) if isinstance(on, str) else on, radius_arcsec, position)
         found, notes = chosen(file, columns, match.used, prefix, missing or {})
         _check_columns(found, kept, path)
         kept = replace(kept, format=max(kept.format, FORMAT_VERSION))
         addition, extra = written(workspace, name, file, found, match, rows, kept)
-        rows = _of(rows, manifest, kept)
-        for column, values in extra.items():
-            rows = rows.append_column(column, values)
-        put_in_place(workspace, rows, with_additions(kept, (*kept.additions, addition)))
+        put_in_place(workspace, rows, with_additions(kept, (*kept.additions, addition)), extra)
     return Added(
         name,
         tuple(column.spec.path for column in found),
@@ -169,19 +166,13 @@ def drop(folder: str | os.PathLike, name: str) -> None:
     >>> skyshards.drop("data/gz3d", "predictions")  # doctest: +SKIP
     """
     folder = Path(folder)
-    with held(folder) as (workspace, rows, manifest):
+    with held(folder) as (workspace, rows):
+        manifest = rows.manifest
         if name not in manifest.added:
             there = ", ".join(manifest.added) or "none"
             raise UsageError(f"{folder}: has no addition {name!r}; there are: {there}")
         kept = with_additions(manifest, tuple(each for each in manifest.additions if each.name != name))
-        put_in_place(workspace, _of(rows, manifest, kept), kept)
-
-
-def _of(rows: pa.Table, manifest: Manifest, kept: Manifest) -> pa.Table:
-    """Return a catalogue without the columns of additions that are not kept."""
-    gone = [each for name, each in manifest.added.items() if name not in kept.added]
-    extra = {column for addition in gone for column in catalog_columns(addition)}
-    return rows.select([name for name in rows.column_names if name not in extra])
+        put_in_place(workspace, rows, kept)
 
 
 def _stem(path: Path) -> str:
@@ -198,8 +189,7 @@ def _check_name(name: str, manifest: Manifest) -> None:
 
 
 def _match(
-    rows: pa.Table,
-    manifest: Manifest,
+    rows: CatalogFile,
     file: TableFile,
     on: tuple[str, str] | None,
     radius_arcsec: Any,
@@ -207,7 +197,7 @@ def _match(
 ) -> Match:
     if radius_arcsec is not None:
         return by_position(rows, file, radius_arcsec, position)
-    own = (spec for spec in manifest.columns if spec.scalar)
+    own = (spec for spec in rows.manifest.columns if spec.scalar)
     keys = [spec.path for spec in own if spec.dtype == "str" or spec.dtype.startswith(("int", "uint"))]
     return by_key(rows, keys, file, on)
 

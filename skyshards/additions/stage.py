@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ from skyshards.files import TEMPORARY_PREFIX, file_digest, is_read_only, sync
 from skyshards.format import card, catalog, hashes, scalars
 from skyshards.format import shard as hdf5
 from skyshards.format.addition import KEY, Addition, without_null_lists
+from skyshards.format.catalog_file import CatalogFile
+from skyshards.format.catalog_schema import stored_schema
 from skyshards.format.columns import ColumnSpec
 from skyshards.format.layout import (
     ADDED_ROW,
@@ -43,8 +45,8 @@ STAGED = "staged"
 
 
 @contextlib.contextmanager
-def held(folder: Path) -> Iterator[tuple[Path, pa.Table, Manifest]]:
-    """Lock a built dataset; yield its workspace, catalogue and manifest. What is staged is removed on errors.
+def held(folder: Path) -> Iterator[tuple[Path, CatalogFile]]:
+    """Lock a built dataset; yield its workspace and catalogue. What is staged is removed on errors.
 
     Raises
     ------
@@ -61,7 +63,7 @@ def held(folder: Path) -> Iterator[tuple[Path, pa.Table, Manifest]]:
         if (workspace / spool.JOURNAL).is_file():
             raise BuildError(f"{folder}: a build has not ended; complete it first, as `skyshards info` says")
         try:
-            yield workspace, *catalog.open_folder(folder)
+            yield workspace, catalog.open_catalog(folder)
         finally:
             shutil.rmtree(workspace / STAGED, ignore_errors=True)
             for path in workspace.glob(f"{TEMPORARY_PREFIX}*"):
@@ -74,7 +76,7 @@ def written(
     file: TableFile,
     columns: Sequence[NewColumn],
     match: Match,
-    rows: pa.Table,
+    before: CatalogFile,
     manifest: Manifest,
 ) -> tuple[Addition, dict[str, pa.Array]]:
     """Write the file of an addition to the workspace.
@@ -86,7 +88,7 @@ def written(
     file : TableFile
     columns : sequence of NewColumn
     match : Match
-    rows : pyarrow.Table
+    before : CatalogFile
         The catalogue of the dataset.
     manifest : Manifest
 
@@ -100,19 +102,21 @@ def written(
     light = [column for column in columns if not column.spec.heavy]
     heavy = [column for column in columns if column.spec.heavy]
     small = {path: values.take(pa.array(numbers)) for path, values in small_columns(file, light, wanted).items()}
-    keys = rows.select(KEY).take(pa.array(there)).combine_chunks()
+    keys = before.table(KEY).take(pa.array(there)).combine_chunks()
     specs = {path: manifest.in_shards[path] for path in KEY} | {column.spec.path: column.spec for column in columns}
-    values = {path: keys[path].to_pylist() for path in KEY}
-    values |= {path: _values(column, specs[path]) for path, column in small.items()}
+
+    def column(path: str) -> Any:
+        return keys[path].to_pylist() if path in KEY else _values(small[path], specs[path])
+
     path = workspace / STAGED / addition_path(name)
     path.parent.mkdir(parents=True)
     attributes = scalars.attributes(manifest) | {"addition": name}
     with contextlib.ExitStack() as stack:
         large = {}
-        for number, column in enumerate(heavy):
-            one = large_column(file, column, wanted, workspace / f"{TEMPORARY_PREFIX}values-{number}")
-            large[column.spec.path] = stack.enter_context(contextlib.closing(one))
-        ranges = hdf5.write(path, specs, AddedRows(keys, numbers, large), attributes, values)
+        for number, new in enumerate(heavy):
+            one = large_column(file, new, wanted, workspace / f"{TEMPORARY_PREFIX}values-{number}")
+            large[new.spec.path] = stack.enter_context(contextlib.closing(one))
+        ranges = hdf5.write(path, specs, AddedRows(keys, numbers, large), attributes, column)
     sync(path)
     addition = Addition(
         name,
@@ -129,7 +133,7 @@ def written(
     for heavy_path, ends in ranges.items():
         for what, number, kind in ((START, 0, np.int64), (SIZE, 1, np.int32), (CRC32, 2, np.uint32)):
             places[what + heavy_path] = pa.array(ends[:, number].astype(kind))
-    found = _spread(places, there, len(rows))
+    found = _spread(places, there, len(before))
     return addition, {one: without_null_lists(values, specs.get(one)) for one, values in found.items()}
 
 
@@ -152,15 +156,37 @@ def _spread(columns: dict[str, pa.Array], there: np.ndarray, length: int) -> dic
     return {name: values.take(places) for name, values in columns.items()}
 
 
-def put_in_place(workspace: Path, rows: pa.Table, manifest: Manifest) -> None:
-    """Write the files of the folder that tell of its additions, and publish them with the new file, if any."""
+def put_in_place(
+    workspace: Path, before: CatalogFile, manifest: Manifest, new: Mapping[str, pa.Array] | None = None
+) -> None:
+    """Write the files of the folder that tell of its additions, and publish them with the new file, if any.
+
+    Parameters
+    ----------
+    workspace : Path
+    before : CatalogFile
+        The catalogue of the dataset.
+    manifest : Manifest
+        With the additions that it is to have.
+    new : mapping of pyarrow.Array, optional
+        Columns that its catalogue does not have, or has with other values.
+    """
+    new = new or {}
+    kept = [name for name in stored_schema(manifest.specs, manifest.additions).names if name not in new]
+
+    def parts() -> Iterator[pa.Table]:
+        for first, part in zip(before.bounds.tolist(), before.parts(kept), strict=False):  # and their number
+            for name, column in new.items():
+                part = part.append_column(name, column.slice(first, len(part)))
+            yield part
+
     folder, staged = workspace.parent, workspace / STAGED
     for place in (staged / addition_path("x")).parent, (staged / scalars_path("x")).parent:
         place.mkdir(parents=True, exist_ok=True)  # also where nothing is left, so that old files are removed
     for name in (CITATION, SOURCES, FAILURES):
         if (folder / name).is_file():
             shutil.copy2(folder / name, staged / name)
-    written = catalog.write(staged, manifest, rows)
+    written = catalog.write_parts(staged, manifest, parts)
     scalars.write(staged, manifest, written)
     card.amend(staged, folder, manifest, written)
     hashes.write(staged, manifest.digests)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -67,29 +67,36 @@ def catalog_columns(addition: Addition) -> list[str]:
     return names
 
 
-def beside(parts: Parts, added: Callable[[], pa.Table], manifest: Manifest) -> Parts:
+def beside(parts: Parts, added: Callable[[Sequence[str]], pa.Table], manifest: Manifest) -> Parts:
     """Return a catalogue with the additions of another, which may have other rows in another order.
 
-    Rows are matched by their keys, so that with additions, both are in memory.
+    Rows are matched by their keys: those of both, and the other's additions, are in memory.
 
     Parameters
     ----------
     parts : callable
         A catalogue without additions, in parts.
     added : callable
-        Gives the other one.
+        Gives columns of the other one.
     manifest : Manifest
         With the additions.
     """
     if not manifest.additions:
         return parts
-    table, other = pa.concat_tables(parts()), added()
-    rows = pc.index_in(_keys(table), _keys(other))
-    for addition in manifest.additions:
-        for name in catalog_columns(addition):
-            column = without_null_lists(other[name].take(rows), addition.specs.get(name))
-            table = table.append_column(name, column)
-    return lambda: (table,)
+    specs = {name: addition.specs.get(name) for addition in manifest.additions for name in catalog_columns(addition)}
+    other = added([*KEY, *specs])
+    rows = pc.index_in(pa.chunked_array([_keys(part) for part in parts()], pa.string()), _keys(other))
+
+    def both() -> Iterator[pa.Table]:
+        first = 0
+        for part in parts():
+            here = rows.slice(first, len(part))
+            first += len(part)
+            for name, spec in specs.items():
+                part = part.append_column(name, without_null_lists(other[name].take(here), spec))
+            yield part
+
+    return both
 
 
 def without_null_lists(column: pa.Array | pa.ChunkedArray, spec: ColumnSpec | None) -> pa.Array | pa.ChunkedArray:

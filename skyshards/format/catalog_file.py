@@ -120,9 +120,10 @@ class CatalogFile:
         """Number of rows without a value of a column."""
         return sum(part[name].null_count for part in self.parts([name]))
 
-    def table(self) -> pa.Table:
-        """Read all columns of all rows."""
-        return pa.concat_tables([self.schema.remove_metadata().empty_table(), *self.parts()])
+    def table(self, names: Sequence[str] | None = None) -> pa.Table:
+        """Read some or all columns of all rows."""
+        schema = self.schema if names is None else pa.schema([self.schema.field(name) for name in names])
+        return pa.concat_tables([schema.remove_metadata().empty_table(), *self.parts(names)])
 
     def _open(self, folded: list[str]) -> pq.ParquetFile:
         """Open the file once more, as it is not to be shared by threads; with some columns read as dictionaries."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,6 +14,7 @@ from skyshards.format import missing
 from skyshards.format import shard as hdf5
 from skyshards.format.addition import scalars_files
 from skyshards.format.catalog_file import CatalogFile
+from skyshards.format.columns import ColumnSpec
 from skyshards.format.layout import SPLIT
 from skyshards.format.manifest import Manifest
 
@@ -22,18 +24,18 @@ def write(folder: Path, manifest: Manifest, catalog: CatalogFile) -> None:
     files = scalars_files(manifest)
     if not files:
         return
-    specs, table = {path: spec for path, spec in manifest.specs.items() if spec.scalar}, catalog.table()
+    specs = {path: spec for path, spec in manifest.specs.items() if spec.scalar}
+    splits = catalog.table([SPLIT])[SPLIT].cast(pa.string())
     for split, name in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        rows = table.filter(pc.equal(table[SPLIT].cast(pa.string()), split))
-        columns = {}
-        for path, spec in specs.items():
-            columns[path] = _values(missing.without_nulls(rows[path], spec))
-        hdf5.write(folder / name, specs, (), attributes(manifest) | {"split": split}, columns)
+        column = functools.partial(_values, catalog, specs, pc.equal(splits, split))
+        hdf5.write(folder / name, specs, (), attributes(manifest) | {"split": split}, column)
         sync(folder / name)
 
 
-def _values(column: pa.ChunkedArray) -> Sequence:
+def _values(catalog: CatalogFile, specs: Mapping[str, ColumnSpec], rows: pa.ChunkedArray, path: str) -> Sequence:
+    """Read a column of some rows."""
+    column = missing.without_nulls(catalog.table([path])[path].filter(rows), specs[path])
     return column.to_pylist() if pa.types.is_string(column.type) else column.to_numpy()
 
 

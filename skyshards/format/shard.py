@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import io
 import mmap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,12 +43,12 @@ def write(
     specs: Specs,
     rows: Sequence[EncodedRow],
     attributes: Mapping[str, str],
-    columns: Mapping[str, Sequence[Any]] | None = None,
+    column: Callable[[str], Sequence[Any]] | None = None,
 ) -> Ranges:
     """Write a shard of at least one row, and verify every heavy value in the file.
 
-    Peak memory is one row's payload and the light columns. These may be given as whole `columns`; then only heavy
-    values are taken from the rows, which need not be given without any.
+    Peak memory is one row's payload and the light columns. These may be given by `column`, one after the other; then
+    only heavy values are taken from the rows, which need not be given without any.
 
     Raises
     ------
@@ -61,12 +61,12 @@ def write(
     with _DiskFile(path, "w+") as disk, h5py.File(disk, "w", libver=version, **alignment) as file:
         file.attrs.update(attributes)
         datasets = {}
-        light = [row.light() for row in rows] if columns is None else []
+        light = [row.light() for row in rows] if column is None else []
         for name, spec in specs.items():
             if spec.heavy:
                 datasets[name] = _create(file, spec, len(rows))
             else:
-                values = [row[name] for row in light] if columns is None else columns[name]
+                values = [row[name] for row in light] if column is None else column(name)
                 datasets[name] = file.create_dataset(_inner(name), data=KINDS[spec.kind].to_hdf5(values, spec))
             _describe(datasets[name], spec)
         del light

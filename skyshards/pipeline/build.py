@@ -220,7 +220,7 @@ def build(
                 manifest = pack_all(staged, spool, manifest, pool, place)
             manifest = with_additions(manifest, additions)
             parts = partial(old.with_new, workspace / ROWS, manifest.shards)
-            written = catalog.write_parts(staged, manifest, beside(parts, old.whole, manifest))
+            written = catalog.write_parts(staged, manifest, beside(parts, old.columns, manifest))
             shutil.rmtree(workspace / ROWS)
             rows = len(written)
             provenance.write(staged, lambda: known.in_order(spool), written, known.all_bad(spool))

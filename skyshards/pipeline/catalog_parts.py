@@ -83,10 +83,10 @@ class OldCatalog:
         gone = set(lost)
         return OldCatalog(self.file, self._specs, [shard for shard in self.shards if shard.path not in gone])
 
-    def whole(self) -> pa.Table:
-        """Read all rows with the columns of additions."""
+    def columns(self, names: Sequence[str]) -> pa.Table:
+        """Read columns of all rows, those of additions too."""
         assert self.file is not None  # has additions
-        return self.file.table()
+        return self.file.table(names)
 
     def __len__(self) -> int:
         return sum(shard.rows for shard in self.shards)
