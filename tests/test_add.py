@@ -20,6 +20,7 @@ from skyshards import verify
 from skyshards.cli.main import main
 from skyshards.errors import BuildError, FolderError, UsageError
 from skyshards.format import catalog
+from skyshards.format.catalog_file import CatalogFile
 from skyshards.page.write import write_page
 from skyshards.pipeline.build import build
 from skyshards.pipeline.workspace import hold
@@ -159,6 +160,35 @@ def test_a_further_build_keeps_additions(folder, predictions, capsys):
         else:
             assert row["p_ring"] == np.float32(given["p_ring"])
             np.testing.assert_array_equal(row["embedding"], np.float32(given["embedding"]))
+
+
+def test_a_catalogue_of_several_row_groups_is_never_read_whole(predictions, tmp_path, monkeypatch):
+    """Adding, replacing, building further, repacking and dropping give what they give with a single row group."""
+    found = []
+    table = CatalogFile.table
+
+    def some(self, names=None):
+        assert names is not None and (len(names) == 1 or "dec" not in names)
+        return table(self, names)
+
+    monkeypatch.setattr(CatalogFile, "table", some)
+    for name, rows in (("one", catalog.GROUP_ROWS), ("several", 5)):
+        monkeypatch.setattr(catalog, "GROUP_ROWS", rows)
+        folder = tmp_path / name
+        build(Toy(ROWS), folder, workers=0)
+        skyshards.add(folder, predictions, columns=["p_ring", "spectrum"])
+        skyshards.add(folder, predictions)
+        skyshards.add(folder, predictions, name="again", prefix="again_")
+        build(Toy(ROWS + 3), folder, workers=0)
+        skyshards.drop(folder, "again")
+        skyshards.repack(folder, tmp_path / f"{name}-fast", "fast", workers=0)
+        found += [skyshards.open(each).catalog for each in (folder, tmp_path / f"{name}-fast")]
+        assert pq.ParquetFile(folder / "catalog.parquet").num_row_groups == -(-(ROWS + 3) // rows)
+        assert not list(verify.problems(folder))
+    one, one_fast, several, several_fast = found
+    for mine, expected in ((several, one), (several_fast, one_fast)):
+        assert mine.schema.equals(expected.schema) and repr(mine.to_pylist()) == repr(expected.to_pylist())  # NaN too
+    assert several["p_ring"].null_count == len(WITHOUT) + 3
 
 
 def test_a_lost_shard_is_built_again_beside_its_additions(folder, predictions):

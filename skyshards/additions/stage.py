@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,18 @@ from skyshards.pipeline.workspace import hold, publish
 STAGED = "staged"
 
 
+@dataclass(frozen=True)
+class Spread:
+    """A column of the catalogue: which of some values each row has, null for none."""
+
+    values: pa.Array
+    places: pa.Array
+    spec: ColumnSpec | None
+
+    def rows(self, first: int, count: int) -> pa.Array:
+        return without_null_lists(self.values.take(self.places.slice(first, count)), self.spec)
+
+
 @contextlib.contextmanager
 def held(folder: Path) -> Iterator[tuple[Path, CatalogFile]]:
     """Lock a built dataset; yield its workspace and catalogue. What is staged is removed on errors.
@@ -78,7 +91,7 @@ def written(
     match: Match,
     before: CatalogFile,
     manifest: Manifest,
-) -> tuple[Addition, dict[str, pa.Array]]:
+) -> tuple[Addition, dict[str, Spread]]:
     """Write the file of an addition to the workspace.
 
     Parameters
@@ -94,19 +107,19 @@ def written(
 
     Returns
     -------
-    Addition, dict of pyarrow.Array
+    Addition, dict of Spread
         The addition, and its columns of the catalogue.
     """
     there = np.flatnonzero(match.rows >= 0)
     wanted, numbers = np.unique(match.rows[there], return_inverse=True)
     light = [column for column in columns if not column.spec.heavy]
     heavy = [column for column in columns if column.spec.heavy]
-    small = {path: values.take(pa.array(numbers)) for path, values in small_columns(file, light, wanted).items()}
+    small = small_columns(file, light, wanted)
     keys = before.table(KEY).take(pa.array(there)).combine_chunks()
     specs = {path: manifest.in_shards[path] for path in KEY} | {column.spec.path: column.spec for column in columns}
 
     def column(path: str) -> Any:
-        return keys[path].to_pylist() if path in KEY else _values(small[path], specs[path])
+        return keys[path].to_pylist() if path in KEY else _values(small[path].take(pa.array(numbers)), specs[path])
 
     path = workspace / STAGED / addition_path(name)
     path.parent.mkdir(parents=True)
@@ -129,12 +142,14 @@ def written(
         path.stat().st_size,
         file_digest(path),
     )
-    places = {ADDED_ROW + name: pa.array(np.arange(len(there), dtype=np.int32))} | small
+    places = {ADDED_ROW + name: pa.array(np.arange(len(there), dtype=np.int32))}
     for heavy_path, ends in ranges.items():
         for what, number, kind in ((START, 0, np.int64), (SIZE, 1, np.int32), (CRC32, 2, np.uint32)):
             places[what + heavy_path] = pa.array(ends[:, number].astype(kind))
-    found = _spread(places, there, len(before))
-    return addition, {one: without_null_lists(values, specs.get(one)) for one, values in found.items()}
+    in_file, in_small = (_at(there, each, len(before)) for each in (np.arange(len(there)), numbers))
+    spread = {path: Spread(values, in_file, None) for path, values in places.items()}
+    spread |= {path: Spread(values, in_small, specs[path]) for path, values in small.items()}
+    return addition, spread
 
 
 def _values(column: pa.Array, spec: ColumnSpec) -> Any:
@@ -146,18 +161,15 @@ def _values(column: pa.Array, spec: ColumnSpec) -> Any:
     return flat.to_numpy(zero_copy_only=False).reshape(len(column), *spec.shape)
 
 
-def _spread(columns: dict[str, pa.Array], there: np.ndarray, length: int) -> dict[str, pa.Array]:
-    """Put values into the rows that have one; the others are null."""
-    at = np.zeros(length, np.int64)
-    at[there] = np.arange(len(there))
-    absent = np.ones(length, bool)
-    absent[there] = False
-    places = pa.array(at, mask=absent)
-    return {name: values.take(places) for name, values in columns.items()}
+def _at(there: np.ndarray, places: np.ndarray, length: int) -> pa.Array:
+    """Return the places of the rows that are there among all rows; the others have null."""
+    at, absent = np.zeros(length, np.int64), np.ones(length, bool)
+    at[there], absent[there] = places, False
+    return pa.array(at, mask=absent)
 
 
 def put_in_place(
-    workspace: Path, before: CatalogFile, manifest: Manifest, new: Mapping[str, pa.Array] | None = None
+    workspace: Path, before: CatalogFile, manifest: Manifest, new: Mapping[str, Spread] | None = None
 ) -> None:
     """Write the files of the folder that tell of its additions, and publish them with the new file, if any.
 
@@ -168,7 +180,7 @@ def put_in_place(
         The catalogue of the dataset.
     manifest : Manifest
         With the additions that it is to have.
-    new : mapping of pyarrow.Array, optional
+    new : mapping of Spread, optional
         Columns that its catalogue does not have, or has with other values.
     """
     new = new or {}
@@ -177,7 +189,7 @@ def put_in_place(
     def parts() -> Iterator[pa.Table]:
         for first, part in zip(before.bounds.tolist(), before.parts(kept), strict=False):  # and their number
             for name, column in new.items():
-                part = part.append_column(name, column.slice(first, len(part)))
+                part = part.append_column(name, column.rows(first, len(part)))
             yield part
 
     folder, staged = workspace.parent, workspace / STAGED

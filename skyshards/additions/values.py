@@ -101,9 +101,8 @@ def small_columns(file: TableFile, columns: Sequence[NewColumn], wanted: np.ndar
         for _, rows, batch in _picked(file.batches(inputs), wanted):
             for column, values in zip(scalars, batch, strict=True):
                 found[column.spec.path].append(_typed(values.take(rows), column.spec, file))
-    arrays = {
-        path: _concatenated(parts, column.spec) for column, (path, parts) in zip(scalars, found.items(), strict=True)
-    }
+    specs = [column.spec for column in scalars]
+    arrays = {spec.path: _concatenated(found.pop(spec.path), spec) for spec in specs}  # not all twice in memory
     for column in columns:
         if column.spec.shape:
             arrays[column.spec.path] = _short_vectors(file, column, wanted)
