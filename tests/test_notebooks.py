@@ -19,7 +19,6 @@ from tests import stand_ins
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted(path.name for path in (ROOT / "notebooks").glob("*.ipynb"))
 OURS = {path.stem for path in ROOT.iterdir()}
-OURS = {path.stem for path in ROOT.iterdir()}
 CELL_SECONDS, NOTEBOOK_SECONDS = 900, 1800  # a busy machine is no fault
 
 notebooks = pytest.mark.parametrize("name", NOTEBOOKS)
@@ -123,10 +122,9 @@ def test_notebook_needs_only_what_its_extra_installs(name):
     for indent, requirements in (("", []), (r"\s+", extras["embed"])):  # what is indented may be for others alone
         required = [*project["dependencies"], *extras["notebooks"], *requirements]
         installed = {re.match(r"[\w-]+", requirement)[0].lower() for requirement in required}
-        imported = (
-            set(re.findall(rf"^{indent}(?:import|from) (\w+)", code_of(name), re.MULTILINE)) - sys.stdlib_module_names
-        )
-        assert {modules.get(module, module) for module in imported - OURS} <= installed
+        imported = set(re.findall(rf"^{indent}(?:import|from) (\w+)", code_of(name), re.MULTILINE))
+        others = imported - sys.stdlib_module_names - OURS
+        assert {modules.get(module, module) for module in others} <= installed
 
 
 @notebooks
