@@ -122,21 +122,21 @@ def add(
         raise UsageError(f"{path}: there is no such file")
     name = _stem(path) if name is None else name
     file = open_table(path)
-    with held(folder) as (workspace, rows):
-        manifest = rows.manifest
+    with held(folder) as (workspace, before):
+        manifest = before.manifest
         _check_name(name, manifest)
         kept = with_additions(manifest, tuple(each for each in manifest.additions if each.name != name))
-        match = _match(rows, file, (on, on) if isinstance(on, str) else on, radius_arcsec, position)
+        match = _match(before, file, (on, on) if isinstance(on, str) else on, radius_arcsec, position)
         found, notes = chosen(file, columns, match.used, prefix, missing or {})
         _check_columns(found, kept, path)
         kept = replace(kept, format=max(kept.format, FORMAT_VERSION))
-        addition, extra = written(workspace, name, file, found, match, rows, kept)
-        put_in_place(workspace, rows, with_additions(kept, (*kept.additions, addition)), extra)
+        addition, new = written(workspace, name, file, found, match, before, kept)
+        put_in_place(workspace, before, with_additions(kept, (*kept.additions, addition)), new)
     return Added(
         name,
         tuple(column.spec.path for column in found),
         match.matched,
-        len(rows),
+        len(before),
         match.used_rows,
         match.height,
         match.words,
@@ -166,13 +166,13 @@ def drop(folder: str | os.PathLike, name: str) -> None:
     >>> skyshards.drop("data/gz3d", "predictions")  # doctest: +SKIP
     """
     folder = Path(folder)
-    with held(folder) as (workspace, rows):
-        manifest = rows.manifest
+    with held(folder) as (workspace, before):
+        manifest = before.manifest
         if name not in manifest.added:
             there = ", ".join(manifest.added) or "none"
             raise UsageError(f"{folder}: has no addition {name!r}; there are: {there}")
         kept = with_additions(manifest, tuple(each for each in manifest.additions if each.name != name))
-        put_in_place(workspace, rows, kept)
+        put_in_place(workspace, before, kept, {})
 
 
 def _stem(path: Path) -> str:
@@ -189,17 +189,17 @@ def _check_name(name: str, manifest: Manifest) -> None:
 
 
 def _match(
-    rows: CatalogFile,
+    before: CatalogFile,
     file: TableFile,
     on: tuple[str, str] | None,
     radius_arcsec: Any,
     position: tuple[str, str] | None,
 ) -> Match:
     if radius_arcsec is not None:
-        return by_position(rows, file, radius_arcsec, position)
-    own = (spec for spec in rows.manifest.columns if spec.scalar)
+        return by_position(before, file, radius_arcsec, position)
+    own = (spec for spec in before.manifest.columns if spec.scalar)
     keys = [spec.path for spec in own if spec.dtype == "str" or spec.dtype.startswith(("int", "uint"))]
-    return by_key(rows, keys, file, on)
+    return by_key(before, keys, file, on)
 
 
 def _check_columns(found: Sequence[NewColumn], manifest: Manifest, table: Path) -> None:

@@ -47,13 +47,23 @@ STAGED = "staged"
 
 @dataclass(frozen=True)
 class Spread:
-    """A column of the catalogue: which of some values each row has, null for none."""
+    """A new column of the catalogue, of which only the values that rows have are in memory.
+
+    Attributes
+    ----------
+    values : pyarrow.Array
+    places : pyarrow.Array
+        For each row, the place of its value in `values`, or null.
+    spec : ColumnSpec or None
+        None for the places of values in the addition's file.
+    """
 
     values: pa.Array
     places: pa.Array
     spec: ColumnSpec | None
 
     def rows(self, first: int, count: int) -> pa.Array:
+        """Return the values of some rows, null where they have none."""
         return without_null_lists(self.values.take(self.places.slice(first, count)), self.spec)
 
 
@@ -168,9 +178,7 @@ def _at(there: np.ndarray, places: np.ndarray, length: int) -> pa.Array:
     return pa.array(at, mask=absent)
 
 
-def put_in_place(
-    workspace: Path, before: CatalogFile, manifest: Manifest, new: Mapping[str, Spread] | None = None
-) -> None:
+def put_in_place(workspace: Path, before: CatalogFile, manifest: Manifest, new: Mapping[str, Spread]) -> None:
     """Write the files of the folder that tell of its additions, and publish them with the new file, if any.
 
     Parameters
@@ -180,10 +188,9 @@ def put_in_place(
         The catalogue of the dataset.
     manifest : Manifest
         With the additions that it is to have.
-    new : mapping of Spread, optional
+    new : mapping of Spread
         Columns that its catalogue does not have, or has with other values.
     """
-    new = new or {}
     kept = [name for name in stored_schema(manifest.specs, manifest.additions).names if name not in new]
 
     def parts() -> Iterator[pa.Table]:

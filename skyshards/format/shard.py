@@ -1,9 +1,8 @@
 """Write encoded rows to a shard (an HDF5 file) and read them back.
 
 A shard is plain HDF5: light columns are contiguous numbers, or UTF-8 text of fixed or variable length, whichever is
-shorter; heavy columns have one chunk per
-row, deflated or not; image files and lists of any length are variable-length. The bytes do not depend on the time or
-machine.
+shorter; heavy columns have one chunk per row, deflated or not; image files and lists of any length are variable-length.
+The bytes do not depend on the time or machine.
 """
 
 from __future__ import annotations
